@@ -1,0 +1,224 @@
+//! A layer on plain floats: how the work is cut, and the forward pass.
+//!
+//! Samples are cut into chunks by shape alone, never by the number of threads, and what chunks add up is added in their
+//! order: results do not depend on the threads. A chunk's rows pass through the whole layer while they are in cache.
+
+use rayon::prelude::*;
+
+use crate::attention::Attention;
+use crate::isa::Isa;
+use crate::pool::{Buffer, cut, cut_mut, with_scratch};
+use crate::product::{Left, times_packed};
+use crate::rows::{AddBias, Gelu, Norm};
+use crate::weights::Four;
+
+/// Floats of a chunk's stream: with what a layer makes of them they fit the second-level cache.
+const CHUNK_FLOATS: usize = 32_768;
+/// Chunks that there should be at least, for the sake of many cores.
+const CHUNKS: usize = 8;
+
+/// The shape of a layer's work.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub attention: Attention,
+    pub batch: usize,
+    /// Width of the model.
+    pub d: usize,
+    /// Width of the MLP.
+    pub m: usize,
+    pub epsilon: f32,
+    /// Columns at the left of each sample that are not attended to, at most the width.
+    pub pads: Vec<usize>,
+}
+
+/// The vectors among the parameters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Vectors<'a> {
+    pub norm_attention: [&'a [f32]; 2],
+    pub norm_mlp: [&'a [f32]; 2],
+    pub up_bias: &'a [f32],
+    pub down_bias: &'a [f32],
+}
+
+/// What the backward pass needs of a chunk's forward pass.
+pub(crate) struct Saved<T> {
+    /// Mean and scale of each row in the first and in the second norm.
+    pub moments: [T; 2],
+    pub qkv: T,
+    pub probabilities: T,
+    /// Attention before the output product.
+    pub attended: T,
+    /// The stream between attention and MLP.
+    pub middle: T,
+    /// The MLP before GELU.
+    pub hidden: T,
+}
+
+impl Block {
+    pub fn isa(&self) -> Isa {
+        self.attention.isa
+    }
+
+    /// Samples of a chunk; the last chunk may have fewer.
+    pub fn chunk(&self) -> usize {
+        let rows = CHUNK_FLOATS / self.d;
+        (rows / self.attention.width)
+            .min(self.batch.div_ceil(CHUNKS))
+            .max(1)
+    }
+
+    /// Floats of the stream of one sample.
+    pub fn sample(&self) -> usize {
+        self.attention.width * self.d
+    }
+
+    /// Floats that one sample needs in [`Saved`].
+    pub fn saved(&self) -> usize {
+        self.attention.width * (4 + 5 * self.d + self.m) + self.attention.probabilities()
+    }
+
+    /// The parts of a chunk's saved floats; `samples` is the number of its samples.
+    pub fn split_saved<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Saved<&'a [f32]> {
+        let rows = samples * self.attention.width;
+        let mut next = |len| cut(&mut floats, len);
+        Saved {
+            moments: [next(2 * rows), next(2 * rows)],
+            qkv: next(3 * rows * self.d),
+            probabilities: next(samples * self.attention.probabilities()),
+            attended: next(rows * self.d),
+            middle: next(rows * self.d),
+            hidden: next(rows * self.m),
+        }
+    }
+
+    fn split_saved_mut<'a>(
+        &self,
+        samples: usize,
+        mut floats: &'a mut [f32],
+    ) -> Saved<&'a mut [f32]> {
+        let rows = samples * self.attention.width;
+        let mut next = |len| cut_mut(&mut floats, len);
+        Saved {
+            moments: [next(2 * rows), next(2 * rows)],
+            qkv: next(3 * rows * self.d),
+            probabilities: next(samples * self.attention.probabilities()),
+            attended: next(rows * self.d),
+            middle: next(rows * self.d),
+            hidden: next(rows * self.m),
+        }
+    }
+
+    /// The layer's output; fills `saved` if the backward pass will be wanted.
+    pub fn forward(
+        &self,
+        x: &[f32],
+        vectors: Vectors<'_>,
+        weights: &Four,
+        saved: Option<&mut Buffer>,
+    ) -> Vec<f32> {
+        let mut out = vec![0.0; x.len()];
+        let chunk = self.chunk();
+        let inputs = x
+            .par_chunks(chunk * self.sample())
+            .zip(out.par_chunks_mut(chunk * self.sample()));
+        let inputs = inputs.zip(self.pads.par_chunks(chunk));
+        match saved {
+            Some(saved) => inputs
+                .zip(saved.par_chunks_mut(chunk * self.saved()))
+                .for_each(|(((x, out), pads), saved)| {
+                    self.forward_chunk(pads, x, vectors, weights, saved, out)
+                }),
+            None => inputs.for_each(|((x, out), pads)| {
+                let mut saved = Buffer::take(chunk * self.saved());
+                self.forward_chunk(pads, x, vectors, weights, &mut saved, out);
+            }),
+        }
+        out
+    }
+
+    fn forward_chunk(
+        &self,
+        pads: &[usize],
+        x: &[f32],
+        vectors: Vectors<'_>,
+        weights: &Four,
+        saved: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let (isa, d, m, epsilon) = (self.isa(), self.d, self.m, self.epsilon);
+        let rows = pads.len() * self.attention.width;
+        let Saved {
+            moments,
+            qkv,
+            probabilities,
+            attended,
+            middle,
+            hidden,
+        } = self.split_saved_mut(pads.len(), saved);
+        let [moments_attention, moments_mlp] = moments;
+        let len = (rows * m).max(rows * d + self.attention.scratch());
+        with_scratch(len, |scratch| {
+            let (normal, rest) = scratch.split_at_mut(rows * d);
+            let [gamma, beta] = vectors.norm_attention;
+            isa.run(Norm {
+                x,
+                gamma,
+                beta,
+                epsilon,
+                out: normal,
+                moments: moments_attention,
+            });
+            times_packed(isa, rows, left(normal, d), &weights.qkv, qkv, 3 * d, false);
+            let samples = pads.iter().zip(qkv.chunks_exact(3 * self.sample()));
+            let samples = samples.zip(attended.chunks_exact_mut(self.sample()));
+            let samples =
+                samples.zip(probabilities.chunks_exact_mut(self.attention.probabilities()));
+            for (((pads, qkv), attended), probabilities) in samples {
+                self.attention
+                    .forward(*pads, qkv, attended, probabilities, rest);
+            }
+            middle.copy_from_slice(x);
+            times_packed(
+                isa,
+                rows,
+                left(attended, d),
+                &weights.output,
+                middle,
+                d,
+                true,
+            );
+
+            let [gamma, beta] = vectors.norm_mlp;
+            isa.run(Norm {
+                x: middle,
+                gamma,
+                beta,
+                epsilon,
+                out: normal,
+                moments: moments_mlp,
+            });
+            times_packed(isa, rows, left(normal, d), &weights.up, hidden, m, false);
+            let active = &mut scratch[..rows * m];
+            isa.run(Gelu {
+                u: hidden,
+                bias: vectors.up_bias,
+                out: active,
+            });
+            isa.run(AddBias {
+                x: middle,
+                bias: vectors.down_bias,
+                out,
+            });
+            times_packed(isa, rows, left(active, m), &weights.down, out, d, true);
+        });
+    }
+}
+
+/// A row-major left matrix.
+pub(crate) fn left(data: &[f32], cols: usize) -> Left<'_> {
+    Left {
+        data,
+        row: cols,
+        col: 1,
+    }
+}

@@ -1,0 +1,124 @@
+//! A whole transformer layer as one op.
+
+use core::any::TypeId;
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, NoCheckpointing};
+use burn::tensor::{Tensor, backend::Backend};
+use burn_flex::{Flex, FlexTensor};
+
+use crate::floats::{primitive, wrap};
+use crate::layer_op::{Call, record};
+use crate::switch::enabled;
+
+/// The parameters of a layer, borrowed from the model that owns them.
+///
+/// Matrices are `[in, out]` and multiply from the right; `d` is the model width, `m` the width of the MLP.
+#[derive(Debug, Clone, Copy)]
+pub struct LayerParams<'a, B: Backend> {
+    /// Scale of the norm before attention, `[d]`.
+    pub norm_attention_gamma: &'a Tensor<B, 1>,
+    /// Shift of the norm before attention, `[d]`.
+    pub norm_attention_beta: &'a Tensor<B, 1>,
+    /// Query projection, `[d, d]`.
+    pub query: &'a Tensor<B, 2>,
+    /// Key projection, `[d, d]`.
+    pub key: &'a Tensor<B, 2>,
+    /// Value projection, `[d, d]`.
+    pub value: &'a Tensor<B, 2>,
+    /// Output projection of attention, `[d, d]`.
+    pub output: &'a Tensor<B, 2>,
+    /// Scale of the norm before the MLP, `[d]`.
+    pub norm_mlp_gamma: &'a Tensor<B, 1>,
+    /// Shift of the norm before the MLP, `[d]`.
+    pub norm_mlp_beta: &'a Tensor<B, 1>,
+    /// First matrix of the MLP, `[d, m]`.
+    pub up: &'a Tensor<B, 2>,
+    /// Bias of the first matrix of the MLP, `[m]`.
+    pub up_bias: &'a Tensor<B, 1>,
+    /// Second matrix of the MLP, `[m, d]`.
+    pub down: &'a Tensor<B, 2>,
+    /// Bias of the second matrix of the MLP, `[d]`.
+    pub down_bias: &'a Tensor<B, 1>,
+}
+
+/// What a layer has to know besides its parameters.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerSpec<'a> {
+    /// Number of attention heads; divides the model width.
+    pub heads: usize,
+    /// Whether a column sees only itself and the columns to its left.
+    pub causal: bool,
+    /// For each sample the number of columns at the left that are padding: they are never attended to.
+    pub pads: &'a [usize],
+    /// Whether queries and keys are rotated by their column (RoPE, rotate-half); without, there are no positions.
+    pub rope: bool,
+    /// Base of the wavelengths of RoPE; usually 10000.
+    pub rope_base: f32,
+    /// Rate of dropout; there is no kernel for rates above 0.
+    pub dropout: f32,
+    /// Added to the variance in both norms; usually 1e-5.
+    pub epsilon: f32,
+}
+
+/// A pre-norm transformer layer, or `None` where there is no kernel for this backend or this `spec`.
+///
+/// `x1 = x + attention(norm(x)) · output`, then `x1 + gelu(norm(x1) · up + up_bias) · down + down_bias`, with the exact
+/// (erf) GELU and scores scaled by `1 / sqrt(head width)`. Rows that may attend to no column get zero from attention.
+///
+/// # Shapes
+/// - `x` and the result: `[batch, width, d_model]`.
+///
+/// # Panics
+/// If the shapes of the parameters do not fit `x`, if there is not one entry of `pads` for each sample, or if `heads`
+/// does not divide the model's width.
+pub fn layer<B: Backend>(
+    x: &Tensor<B, 3>,
+    params: LayerParams<'_, B>,
+    spec: &LayerSpec<'_>,
+) -> Option<Tensor<B, 3>> {
+    if !enabled() || spec.dropout > 0.0 {
+        return None;
+    }
+    let kind = TypeId::of::<B>();
+    if kind == TypeId::of::<Flex>() {
+        let tensors = params.primitives::<FlexTensor>(x)?;
+        let call = Call::new(tensors.each_ref(), x.dims(), spec)?;
+        wrap(call.infer())
+    } else if kind == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
+        wrap(record::<NoCheckpointing>(
+            params.primitives(x)?,
+            x.dims(),
+            spec,
+        )?)
+    } else if kind == TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>() {
+        wrap(record::<BalancedCheckpointing>(
+            params.primitives(x)?,
+            x.dims(),
+            spec,
+        )?)
+    } else {
+        None
+    }
+}
+
+impl<B: Backend> LayerParams<'_, B> {
+    /// The primitives of `x` and of the parameters in the order of their fields.
+    fn primitives<T: 'static>(&self, x: &Tensor<B, 3>) -> Option<[T; 13]> {
+        Some([
+            primitive(x)?,
+            primitive(self.norm_attention_gamma)?,
+            primitive(self.norm_attention_beta)?,
+            primitive(self.query)?,
+            primitive(self.key)?,
+            primitive(self.value)?,
+            primitive(self.output)?,
+            primitive(self.norm_mlp_gamma)?,
+            primitive(self.norm_mlp_beta)?,
+            primitive(self.up)?,
+            primitive(self.up_bias)?,
+            primitive(self.down)?,
+            primitive(self.down_bias)?,
+        ])
+    }
+}

@@ -1,0 +1,238 @@
+//! The layer as an operation of the Flex backend, and as one node of the autodiff graph.
+
+use std::sync::Arc;
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients as Graph;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::TensorMetadata;
+use burn::tensor::ops::FloatTensor;
+use burn_flex::{Flex, FlexTensor};
+
+use crate::attention::Attention;
+use crate::block::{Block, Vectors};
+use crate::floats::{Floats, tensor};
+use crate::isa::Isa;
+use crate::layer::LayerSpec;
+use crate::pool::Buffer;
+use crate::rope::Rope;
+use crate::weights::Weights;
+
+/// `x` and the twelve parameters, or one thing for each.
+type Thirteen<T> = [T; 13];
+
+/// A layer applied to an input.
+#[derive(Debug)]
+pub(crate) struct Call {
+    block: Block,
+    x: Floats,
+    /// Scale and shift of the first norm, of the second, both biases.
+    vectors: [Floats; 6],
+    weights: Arc<Weights>,
+}
+
+impl Call {
+    /// None if a tensor is not of `f32`, or if heads of an odd width are to be rotated.
+    pub fn new(
+        tensors: Thirteen<&FlexTensor>,
+        dims: [usize; 3],
+        spec: &LayerSpec<'_>,
+    ) -> Option<Self> {
+        let [batch, width, d] = dims;
+        let m = tensors[9].shape()[1];
+        assert_eq!(
+            spec.pads.len(),
+            batch,
+            "one entry of pads for each of the {batch} samples"
+        );
+        assert!(
+            spec.heads > 0 && d % spec.heads == 0,
+            "{} heads do not divide the width {d}",
+            spec.heads
+        );
+        check_shapes(&tensors, d, m);
+        let head_dim = d / spec.heads;
+        if spec.rope && head_dim % 2 == 1 || dims.contains(&0) || m == 0 {
+            return None;
+        }
+        let floats = |index: usize| Floats::new(tensors[index]);
+        let x = floats(0)?;
+        let vectors = [
+            floats(1)?,
+            floats(2)?,
+            floats(7)?,
+            floats(8)?,
+            floats(10)?,
+            floats(12)?,
+        ];
+        let matrices = [
+            floats(3)?,
+            floats(4)?,
+            floats(5)?,
+            floats(6)?,
+            floats(9)?,
+            floats(11)?,
+        ];
+        let isa = Isa::best();
+        let rope = spec
+            .rope
+            .then(|| Rope::new(width, head_dim, spec.rope_base));
+        let attention = Attention {
+            isa,
+            width,
+            heads: spec.heads,
+            head_dim,
+            causal: spec.causal,
+            rope,
+        };
+        let pads = spec.pads.iter().map(|pads| (*pads).min(width)).collect();
+        let block = Block {
+            attention,
+            batch,
+            d,
+            m,
+            epsilon: spec.epsilon,
+            pads,
+        };
+        Some(Self {
+            block,
+            x,
+            vectors,
+            weights: Weights::of(isa, d, m, matrices),
+        })
+    }
+
+    /// The output, keeping nothing.
+    pub fn infer(&self) -> FlexTensor {
+        self.forward(None)
+    }
+
+    fn forward(&self, saved: Option<&mut Buffer>) -> FlexTensor {
+        let out = self
+            .block
+            .forward(self.x.get(), self.vectors(), &self.weights.forward, saved);
+        tensor(
+            out,
+            [self.block.batch, self.block.attention.width, self.block.d],
+        )
+    }
+
+    fn vectors(&self) -> Vectors<'_> {
+        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] =
+            self.vectors.each_ref().map(Floats::get);
+        Vectors {
+            norm_attention: [gamma, beta],
+            norm_mlp: [gamma_mlp, beta_mlp],
+            up_bias,
+            down_bias,
+        }
+    }
+
+    fn backward(&self, saved: &[f32], grad: &Floats) -> Thirteen<FlexTensor> {
+        let (d, m) = (self.block.d, self.block.m);
+        let gradients = self.block.backward(
+            self.x.get(),
+            grad.get(),
+            self.vectors(),
+            self.weights.backward(),
+            saved,
+        );
+        let [query, key, value, output, up, down] = gradients.matrices;
+        let [gamma, beta] = gradients.norm_attention;
+        let [gamma_mlp, beta_mlp] = gradients.norm_mlp;
+        [
+            tensor(
+                gradients.x,
+                [self.block.batch, self.block.attention.width, d],
+            ),
+            tensor(gamma, [d]),
+            tensor(beta, [d]),
+            tensor(query, [d, d]),
+            tensor(key, [d, d]),
+            tensor(value, [d, d]),
+            tensor(output, [d, d]),
+            tensor(gamma_mlp, [d]),
+            tensor(beta_mlp, [d]),
+            tensor(up, [d, m]),
+            tensor(gradients.up_bias, [m]),
+            tensor(down, [m, d]),
+            tensor(gradients.down_bias, [d]),
+        ]
+    }
+}
+
+fn check_shapes(tensors: &Thirteen<&FlexTensor>, d: usize, m: usize) {
+    let expected: [&[usize]; 12] = [
+        &[d],
+        &[d],
+        &[d, d],
+        &[d, d],
+        &[d, d],
+        &[d, d],
+        &[d],
+        &[d],
+        &[d, m],
+        &[m],
+        &[m, d],
+        &[d],
+    ];
+    for (index, (tensor, expected)) in tensors[1..].iter().zip(expected).enumerate() {
+        let shape = tensor.shape();
+        assert_eq!(
+            shape.as_slice(),
+            expected,
+            "shape of parameter {index} of a layer of width {d}, {m}"
+        );
+    }
+}
+
+/// The layer's node in the graph.
+#[derive(Debug)]
+struct LayerBackward;
+
+/// What the node keeps: the call, and what its forward pass left.
+type State = Arc<(Call, Buffer)>;
+
+impl Backward<Flex, 13> for LayerBackward {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 13>, graph: &mut Graph, _: &mut Checkpointer) {
+        let grad = graph.consume::<Flex>(&ops.node);
+        let (call, saved) = &*ops.state;
+        // A gradient has the type of its tensor, which `Call::new` has found to be f32.
+        let Some(grad) = Floats::new(&grad) else {
+            return;
+        };
+        for (parent, gradient) in ops.parents.into_iter().zip(call.backward(saved, &grad)) {
+            if let Some(parent) = parent {
+                graph.register::<Flex>(parent.id, gradient);
+            }
+        }
+    }
+}
+
+/// The layer on tracked tensors.
+pub(crate) fn record<C: CheckpointStrategy>(
+    tensors: Thirteen<FloatTensor<Autodiff<Flex, C>>>,
+    dims: [usize; 3],
+    spec: &LayerSpec<'_>,
+) -> Option<FloatTensor<Autodiff<Flex, C>>> {
+    let call = Call::new(
+        tensors.each_ref().map(|tensor| &tensor.primitive),
+        dims,
+        spec,
+    )?;
+    let nodes = tensors.each_ref().map(|tensor| tensor.node.clone());
+    Some(
+        match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
+            OpsKind::Tracked(prep) => {
+                let mut saved = Buffer::take(call.block.batch * call.block.saved());
+                let out = call.forward(Some(&mut saved));
+                prep.finish(Arc::new((call, saved)), out)
+            }
+            OpsKind::UnTracked(prep) => prep.finish(call.infer()),
+        },
+    )
+}

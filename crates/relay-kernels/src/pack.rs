@@ -1,0 +1,78 @@
+//! Matrices cut into panels of columns, the order in which products read them.
+
+use crate::isa::Isa;
+
+/// A right-hand matrix `[depth, cols]`, stored as panels of [`Isa::panel`] columns, each `[depth, panel]`.
+///
+/// The last panel is filled up with zeros.
+#[derive(Debug)]
+pub(crate) struct Packed {
+    pub data: Vec<f32>,
+    pub depth: usize,
+    pub cols: usize,
+}
+
+/// A row-major matrix `[rows, cols]`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    pub data: &'a [f32],
+    pub rows: usize,
+    pub cols: usize,
+}
+
+impl Packed {
+    /// The matrices side by side.
+    pub fn beside(isa: Isa, parts: &[Matrix<'_>]) -> Self {
+        let depth = parts.first().map_or(0, |part| part.rows);
+        let cols = parts.iter().map(|part| part.cols).sum();
+        let mut packed = Self::zeros(isa, depth, cols);
+        let panel = isa.panel();
+        let mut first = 0;
+        for part in parts {
+            for row in 0..depth {
+                let source = &part.data[row * part.cols..][..part.cols];
+                let mut done = 0;
+                while done < part.cols {
+                    let col = first + done;
+                    let count = (panel - col % panel).min(part.cols - done);
+                    let to = (col / panel * depth + row) * panel + col % panel;
+                    packed.data[to..to + count].copy_from_slice(&source[done..done + count]);
+                    done += count;
+                }
+            }
+            first += part.cols;
+        }
+        packed
+    }
+
+    /// The transposes of the matrices, one below the other.
+    pub fn transposes_below(isa: Isa, parts: &[Matrix<'_>]) -> Self {
+        let depth = parts.iter().map(|part| part.cols).sum();
+        let cols = parts.first().map_or(0, |part| part.rows);
+        let mut packed = Self::zeros(isa, depth, cols);
+        let panel = isa.panel();
+        let mut first = 0;
+        for part in parts {
+            for (index, out) in packed.data.chunks_exact_mut(depth * panel).enumerate() {
+                let start = index * panel;
+                let width = panel.min(cols - start);
+                let block = &mut out[first * panel..(first + part.cols) * panel];
+                for (k, row) in block.chunks_exact_mut(panel).enumerate() {
+                    for (j, value) in row[..width].iter_mut().enumerate() {
+                        *value = part.data[(start + j) * part.cols + k];
+                    }
+                }
+            }
+            first += part.cols;
+        }
+        packed
+    }
+
+    fn zeros(isa: Isa, depth: usize, cols: usize) -> Self {
+        Self {
+            data: vec![0.0; cols.div_ceil(isa.panel()) * isa.panel() * depth],
+            depth,
+            cols,
+        }
+    }
+}

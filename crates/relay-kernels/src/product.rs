@@ -1,0 +1,334 @@
+//! Matrix products on one thread.
+//!
+//! One micro-kernel serves all: a few rows of the left matrix, read element by element, times a panel of the right one,
+//! read vector by vector, summed in registers. Each element of the result is summed in the order of the inner index,
+//! whatever the number of rows, so results do not depend on how rows are grouped.
+
+#![allow(unsafe_code)]
+
+use pulp::{Simd, WithSimd};
+
+use crate::isa::{Isa, panel_vectors};
+use crate::pack::Packed;
+
+/// How much of the inner index is done at a time, so that a panel stays in the first-level cache.
+const DEPTH_BLOCK: usize = 128;
+
+/// A left matrix: element `(i, k)` stands at `i * row + k * col`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Left<'a> {
+    pub data: &'a [f32],
+    pub row: usize,
+    pub col: usize,
+}
+
+/// A right matrix: row `k` of panel `p` stands at `p * panel + k * row`, with whole vectors readable.
+#[derive(Debug, Clone, Copy)]
+struct Right<'a> {
+    data: &'a [f32],
+    panel: usize,
+    row: usize,
+}
+
+/// `out = left * right`, or `out += left * right`, on `[rows, depth]` and `[depth, cols]`.
+struct Product<'a> {
+    rows: usize,
+    depth: usize,
+    cols: usize,
+    left: Left<'a>,
+    right: Right<'a>,
+    out: &'a mut [f32],
+    out_row: usize,
+    accumulate: bool,
+}
+
+/// `out [rows, out_row..] (+)= left [rows, depth] * right`.
+pub(crate) fn times_packed(
+    isa: Isa,
+    rows: usize,
+    left: Left<'_>,
+    right: &Packed,
+    out: &mut [f32],
+    out_row: usize,
+    accumulate: bool,
+) {
+    let panel = isa.panel();
+    let view = Right {
+        data: &right.data,
+        panel: right.depth * panel,
+        row: panel,
+    };
+    isa.run(Product {
+        rows,
+        depth: right.depth,
+        cols: right.cols,
+        left,
+        right: view,
+        out,
+        out_row,
+        accumulate,
+    });
+}
+
+/// `out [rows, out_row..] (+)= left [rows, depth] * right [depth, cols]` for a row-major `right` with `row` floats a row.
+///
+/// `row` must be a whole number of vectors, at least `cols`; columns up to the next whole vector are read.
+#[allow(clippy::too_many_arguments)]
+pub(crate) fn times_rows(
+    isa: Isa,
+    [rows, depth, cols]: [usize; 3],
+    left: Left<'_>,
+    right: &[f32],
+    row: usize,
+    out: &mut [f32],
+    out_row: usize,
+    accumulate: bool,
+) {
+    let view = Right {
+        data: right,
+        panel: isa.panel(),
+        row,
+    };
+    isa.run(Product {
+        rows,
+        depth,
+        cols,
+        left,
+        right: view,
+        out,
+        out_row,
+        accumulate,
+    });
+}
+
+/// `out [rows, out_row..] (+)= left [rows, depth] * right` for a single panel of `cols` columns.
+pub(crate) fn times_panel(
+    isa: Isa,
+    [rows, depth, cols]: [usize; 3],
+    left: Left<'_>,
+    right: &[f32],
+    out: &mut [f32],
+    out_row: usize,
+    accumulate: bool,
+) {
+    let view = Right {
+        data: right,
+        panel: 0,
+        row: isa.panel(),
+    };
+    isa.run(Product {
+        rows,
+        depth,
+        cols,
+        left,
+        right: view,
+        out,
+        out_row,
+        accumulate,
+    });
+}
+
+impl Product<'_> {
+    /// Panics unless every element that the kernels touch lies inside the slices.
+    #[inline(always)]
+    fn check<S: Simd>(&self) {
+        let (lanes, width) = (S::F32_LANES, panel_vectors::<S>() * S::F32_LANES);
+        let panels = self.cols.div_ceil(width);
+        let vectors = (self.cols - (panels - 1) * width).div_ceil(lanes);
+        let last = (panels - 1) * self.right.panel + (self.depth - 1) * self.right.row;
+        assert!(
+            last + vectors * lanes <= self.right.data.len(),
+            "right matrix too short"
+        );
+        if panels > 1 {
+            let last = (panels - 2) * self.right.panel + (self.depth - 1) * self.right.row;
+            assert!(
+                last + width <= self.right.data.len(),
+                "right matrix too short"
+            );
+        }
+        let last = (self.rows - 1) * self.left.row + (self.depth - 1) * self.left.col;
+        assert!(last < self.left.data.len(), "left matrix too short");
+        assert!(
+            (self.rows - 1) * self.out_row + self.cols <= self.out.len(),
+            "result too short"
+        );
+    }
+
+    #[inline(always)]
+    fn panel<S: Simd, const NV: usize>(
+        &mut self,
+        s: S,
+        first: usize,
+        block: (usize, usize),
+        accumulate: bool,
+    ) {
+        let (start, depth) = block;
+        let width = panel_vectors::<S>() * S::F32_LANES;
+        let tail = (self.cols - first).min(NV * S::F32_LANES) - (NV - 1) * S::F32_LANES;
+        // SAFETY: `check` has shown that all rows, all of the inner index and all columns of this panel lie inside
+        // the three slices, the right matrix rounded up to whole vectors; `first` is a multiple of `width`.
+        let mut tile = unsafe {
+            Tile {
+                depth,
+                left: self.left.data.as_ptr().add(start * self.left.col),
+                left_row: self.left.row,
+                left_col: self.left.col,
+                right: self
+                    .right
+                    .data
+                    .as_ptr()
+                    .add(first / width * self.right.panel + start * self.right.row),
+                right_row: self.right.row,
+                out: self.out.as_mut_ptr().add(first),
+                out_row: self.out_row,
+                accumulate,
+                tail,
+            }
+        };
+        let mut rows = self.rows;
+        // SAFETY: as above; each call advances over the rows that it has done, `rows` counts those left.
+        unsafe {
+            if S::REGISTER_COUNT >= 32 {
+                match NV {
+                    4 => tile.rows::<S, 6, NV>(s, &mut rows),
+                    3 => tile.rows::<S, 8, NV>(s, &mut rows),
+                    _ => tile.rows::<S, 12, NV>(s, &mut rows),
+                }
+            } else {
+                tile.rows::<S, 6, NV>(s, &mut rows);
+            }
+            tile.rows::<S, 4, NV>(s, &mut rows);
+            tile.rows::<S, 2, NV>(s, &mut rows);
+            tile.rows::<S, 1, NV>(s, &mut rows);
+        }
+    }
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, s: S) {
+        if self.rows == 0 || self.cols == 0 || self.depth == 0 {
+            return;
+        }
+        self.check::<S>();
+        let width = panel_vectors::<S>() * S::F32_LANES;
+        let mut first = 0;
+        while first < self.cols {
+            let vectors = (self.cols - first).min(width).div_ceil(S::F32_LANES);
+            let mut start = 0;
+            while start < self.depth {
+                let left = self.depth - start;
+                // Not a short block at the end: the sums would be stored and read again for little.
+                let depth = if left < DEPTH_BLOCK * 3 / 2 {
+                    left
+                } else {
+                    DEPTH_BLOCK
+                };
+                let accumulate = self.accumulate || start > 0;
+                match vectors {
+                    4 => self.panel::<S, 4>(s, first, (start, depth), accumulate),
+                    3 => self.panel::<S, 3>(s, first, (start, depth), accumulate),
+                    2 => self.panel::<S, 2>(s, first, (start, depth), accumulate),
+                    _ => self.panel::<S, 1>(s, first, (start, depth), accumulate),
+                }
+                start += depth;
+            }
+            first += width;
+        }
+    }
+}
+
+/// What the micro-kernel works on.
+struct Tile {
+    depth: usize,
+    left: *const f32,
+    left_row: usize,
+    left_col: usize,
+    right: *const f32,
+    right_row: usize,
+    out: *mut f32,
+    out_row: usize,
+    accumulate: bool,
+    /// Columns of the last vector that are part of the result.
+    tail: usize,
+}
+
+impl Tile {
+    /// Does as many groups of `MR` rows as there are, and moves on over them.
+    ///
+    /// # Safety
+    /// `rows` rows, `depth` and `NV` vectors must be inside what the pointers point into.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, rows: &mut usize) {
+        while *rows >= MR {
+            // SAFETY: the caller's promise covers these `MR` rows, and moving the pointers over them.
+            unsafe {
+                self.kernel::<S, MR, NV>(s);
+                self.left = self
+                    .left
+                    .add(if *rows > MR { MR * self.left_row } else { 0 });
+                self.out = self.out.add(if *rows > MR { MR * self.out_row } else { 0 });
+            }
+            *rows -= MR;
+        }
+    }
+
+    /// `MR` rows times `NV` vectors of columns.
+    ///
+    /// # Safety
+    /// As for `rows`.
+    #[inline(always)]
+    unsafe fn kernel<S: Simd, const MR: usize, const NV: usize>(&self, s: S) {
+        let mut sums = [[s.splat_f32s(0.0); NV]; MR];
+        let (mut left, mut right) = (self.left, self.right);
+        // SAFETY: reads `MR` rows of the left and `NV` vectors of the right matrix for each of `depth` steps; the
+        // pointers move with `wrapping_add`, which is allowed to leave the slice after the last step.
+        unsafe {
+            for _ in 0..self.depth {
+                let mut vectors = [s.splat_f32s(0.0); NV];
+                for (j, vector) in vectors.iter_mut().enumerate() {
+                    *vector = right
+                        .add(j * S::F32_LANES)
+                        .cast::<S::f32s>()
+                        .read_unaligned();
+                }
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    let value = s.splat_f32s(*left.add(i * self.left_row));
+                    for (sum, vector) in sums.iter_mut().zip(&vectors) {
+                        *sum = s.mul_add_e_f32s(value, *vector, *sum);
+                    }
+                }
+                left = left.wrapping_add(self.left_col);
+                right = right.wrapping_add(self.right_row);
+            }
+        }
+        for (i, sums) in sums.iter().enumerate() {
+            for (j, sum) in sums.iter().enumerate() {
+                // SAFETY: inside the result: `tail` is what the caller says of the last vector.
+                unsafe {
+                    let out = self.out.add(i * self.out_row + j * S::F32_LANES);
+                    if j + 1 < NV || self.tail == S::F32_LANES {
+                        let out = out.cast::<S::f32s>();
+                        let value = if self.accumulate {
+                            s.add_f32s(out.read_unaligned(), *sum)
+                        } else {
+                            *sum
+                        };
+                        out.write_unaligned(value);
+                    } else {
+                        let out = core::slice::from_raw_parts_mut(out, self.tail);
+                        let old = if self.accumulate {
+                            s.partial_load_f32s(out)
+                        } else {
+                            s.splat_f32s(0.0)
+                        };
+                        s.partial_store_f32s(out, s.add_f32s(old, *sum));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! Row-wise passes: norms, GELU, softmax, sums of columns.
+
+use pulp::{Simd, WithSimd};
+
+use crate::math::{exp, normal};
+
+/// The vector at `at`, filled up with zeros at the end of the slice.
+#[inline(always)]
+fn get<S: Simd>(s: S, x: &[f32], at: usize) -> S::f32s {
+    let x = &x[at..];
+    match S::as_simd_f32s(x).0.first() {
+        Some(vector) => *vector,
+        None => s.partial_load_f32s(x),
+    }
+}
+
+/// Writes a vector at `at`, or as much of it as the slice has room for.
+#[inline(always)]
+fn put<S: Simd>(s: S, x: &mut [f32], at: usize, value: S::f32s) {
+    let x = &mut x[at..];
+    if x.len() >= S::F32_LANES {
+        S::as_mut_simd_f32s(x).0[0] = value;
+    } else {
+        s.partial_store_f32s(x, value);
+    }
+}
+
+/// Layer norm of rows, keeping each row's mean and reciprocal deviation.
+pub(crate) struct Norm<'a> {
+    pub x: &'a [f32],
+    pub gamma: &'a [f32],
+    pub beta: &'a [f32],
+    pub epsilon: f32,
+    pub out: &'a mut [f32],
+    /// `[rows, 2]`.
+    pub moments: &'a mut [f32],
+}
+
+impl WithSimd for Norm<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let d = self.gamma.len();
+        let rows = self
+            .x
+            .chunks_exact(d)
+            .zip(self.out.chunks_exact_mut(d))
+            .zip(self.moments.chunks_exact_mut(2));
+        for ((x, out), moments) in rows {
+            let (vectors, rest) = S::as_simd_f32s(x);
+            let mut sum = s.splat_f32s(0.0);
+            for x in vectors {
+                sum = s.add_f32s(sum, *x);
+            }
+            let mean = (s.reduce_sum_f32s(sum) + rest.iter().sum::<f32>()) / d as f32;
+            let means = s.splat_f32s(mean);
+            let mut sum = s.splat_f32s(0.0);
+            for x in vectors {
+                let x = s.sub_f32s(*x, means);
+                sum = s.mul_add_e_f32s(x, x, sum);
+            }
+            let rest: f32 = rest.iter().map(|x| (x - mean) * (x - mean)).sum();
+            let variance = (s.reduce_sum_f32s(sum) + rest) / d as f32;
+            let scale = 1.0 / (variance + self.epsilon).sqrt();
+            moments.copy_from_slice(&[mean, scale]);
+            let scales = s.splat_f32s(scale);
+            for at in (0..d).step_by(S::F32_LANES) {
+                let x = s.mul_f32s(s.sub_f32s(get(s, x, at), means), scales);
+                put(
+                    s,
+                    out,
+                    at,
+                    s.mul_add_e_f32s(x, get(s, self.gamma, at), get(s, self.beta, at)),
+                );
+            }
+        }
+    }
+}
+
+/// Backward of [`Norm`]: adds to the gradients of input and parameters, and gives the forward's output again.
+pub(crate) struct NormBackward<'a> {
+    pub x: &'a [f32],
+    pub moments: &'a [f32],
+    pub gamma: &'a [f32],
+    pub beta: &'a [f32],
+    /// Gradient of the norm's output.
+    pub grad: &'a [f32],
+    pub grad_x: &'a mut [f32],
+    pub grad_gamma: &'a mut [f32],
+    pub grad_beta: &'a mut [f32],
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for NormBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let d = self.gamma.len();
+        let inputs = self
+            .x
+            .chunks_exact(d)
+            .zip(self.moments.chunks_exact(2))
+            .zip(self.grad.chunks_exact(d));
+        let outputs = self
+            .grad_x
+            .chunks_exact_mut(d)
+            .zip(self.out.chunks_exact_mut(d));
+        for (((x, moments), grad), (grad_x, out)) in inputs.zip(outputs) {
+            let (mean, scale) = (s.splat_f32s(moments[0]), s.splat_f32s(moments[1]));
+            let (mut sum, mut dot) = (s.splat_f32s(0.0), s.splat_f32s(0.0));
+            for at in (0..d).step_by(S::F32_LANES) {
+                let normal = s.mul_f32s(s.sub_f32s(get(s, x, at), mean), scale);
+                let (gamma, dy) = (get(s, self.gamma, at), get(s, grad, at));
+                put(
+                    s,
+                    out,
+                    at,
+                    s.mul_add_e_f32s(normal, gamma, get(s, self.beta, at)),
+                );
+                let g = s.mul_f32s(dy, gamma);
+                sum = s.add_f32s(sum, g);
+                dot = s.mul_add_e_f32s(g, normal, dot);
+                let old = get(s, self.grad_gamma, at);
+                put(s, self.grad_gamma, at, s.mul_add_e_f32s(dy, normal, old));
+                let old = get(s, self.grad_beta, at);
+                put(s, self.grad_beta, at, s.add_f32s(old, dy));
+            }
+            let sum = s.splat_f32s(s.reduce_sum_f32s(sum) / d as f32);
+            let dot = s.splat_f32s(s.reduce_sum_f32s(dot) / d as f32);
+            for at in (0..d).step_by(S::F32_LANES) {
+                let normal = s.mul_f32s(s.sub_f32s(get(s, x, at), mean), scale);
+                let g = s.mul_f32s(get(s, grad, at), get(s, self.gamma, at));
+                let g = s.sub_f32s(s.sub_f32s(g, sum), s.mul_f32s(normal, dot));
+                let old = get(s, grad_x, at);
+                put(s, grad_x, at, s.mul_add_e_f32s(g, scale, old));
+            }
+        }
+    }
+}
+
+/// Adds the bias to the rows of `u` and takes GELU of them.
+pub(crate) struct Gelu<'a> {
+    pub u: &'a mut [f32],
+    pub bias: &'a [f32],
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for Gelu<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let m = self.bias.len();
+        for (u, out) in self.u.chunks_exact_mut(m).zip(self.out.chunks_exact_mut(m)) {
+            for at in (0..m).step_by(S::F32_LANES) {
+                let x = s.add_f32s(get(s, u, at), get(s, self.bias, at));
+                put(s, u, at, x);
+                put(s, out, at, s.mul_f32s(x, normal(s, x).0));
+            }
+        }
+    }
+}
+
+/// Backward of [`Gelu`]: turns `grad` into the gradient of `u`, adds it to the bias' and gives GELU again.
+pub(crate) struct GeluBackward<'a> {
+    pub u: &'a [f32],
+    pub grad: &'a mut [f32],
+    pub grad_bias: &'a mut [f32],
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for GeluBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let m = self.grad_bias.len();
+        let rows = self
+            .u
+            .chunks_exact(m)
+            .zip(self.grad.chunks_exact_mut(m))
+            .zip(self.out.chunks_exact_mut(m));
+        for ((u, grad), out) in rows {
+            for at in (0..m).step_by(S::F32_LANES) {
+                let x = get(s, u, at);
+                let (phi, density) = normal(s, x);
+                put(s, out, at, s.mul_f32s(x, phi));
+                let g = s.mul_f32s(get(s, grad, at), s.add_f32s(phi, density));
+                put(s, grad, at, g);
+                let old = get(s, self.grad_bias, at);
+                put(s, self.grad_bias, at, s.add_f32s(old, g));
+            }
+        }
+    }
+}
+
+/// Adds each row of `x` to `sums`.
+pub(crate) struct ColumnSums<'a> {
+    pub x: &'a [f32],
+    pub sums: &'a mut [f32],
+}
+
+impl WithSimd for ColumnSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.x.chunks_exact(self.sums.len()) {
+            for (sum, x) in self.sums.iter_mut().zip(row) {
+                *sum += x;
+            }
+        }
+    }
+}
+
+/// `out = x + bias` on rows.
+pub(crate) struct AddBias<'a> {
+    pub x: &'a [f32],
+    pub bias: &'a [f32],
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for AddBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let d = self.bias.len();
+        for (x, out) in self.x.chunks_exact(d).zip(self.out.chunks_exact_mut(d)) {
+            for ((out, x), bias) in out.iter_mut().zip(x).zip(self.bias) {
+                *out = x + bias;
+            }
+        }
+    }
+}
+
+/// Softmax in place over the first `valid(row)` entries of each row; the rest becomes zero.
+pub(crate) struct Softmax<'a, F: Fn(usize) -> usize> {
+    pub rows: &'a mut [f32],
+    /// Floats from one row to the next.
+    pub stride: usize,
+    /// Floats of a row that are used, a whole number of vectors.
+    pub width: usize,
+    pub valid: F,
+}
+
+impl<F: Fn(usize) -> usize> WithSimd for Softmax<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for (index, row) in self.rows.chunks_exact_mut(self.stride).enumerate() {
+            let row = &mut row[..self.width];
+            let valid = (self.valid)(index);
+            if valid == 0 {
+                row.fill(0.0);
+                continue;
+            }
+            row[valid..].fill(f32::NEG_INFINITY);
+            let (vectors, _) = S::as_mut_simd_f32s(row);
+            let mut most = vectors[0];
+            for x in &vectors[1..] {
+                most = s.max_f32s(most, *x);
+            }
+            let most = s.splat_f32s(s.reduce_max_f32s(most));
+            let mut sum = s.splat_f32s(0.0);
+            for x in vectors.iter_mut() {
+                *x = exp(s, s.sub_f32s(*x, most));
+                sum = s.add_f32s(sum, *x);
+            }
+            // What is masked adds at most e^-87 each to the sum, which is at least 1: nothing in f32.
+            let scale = s.splat_f32s(1.0 / s.reduce_sum_f32s(sum));
+            for x in vectors.iter_mut() {
+                *x = s.mul_f32s(*x, scale);
+            }
+            row[valid..].fill(0.0);
+        }
+    }
+}
+
+/// Backward of [`Softmax`] in place: `grad = p * (grad - sum(p * grad))` on each row.
+pub(crate) struct SoftmaxBackward<'a> {
+    pub p: &'a [f32],
+    pub grad: &'a mut [f32],
+    pub stride: usize,
+    pub width: usize,
+}
+
+impl WithSimd for SoftmaxBackward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        for (p, grad) in self
+            .p
+            .chunks_exact(self.stride)
+            .zip(self.grad.chunks_exact_mut(self.stride))
+        {
+            let (p, _) = S::as_simd_f32s(&p[..self.width]);
+            let (grad, _) = S::as_mut_simd_f32s(&mut grad[..self.width]);
+            let mut dot = s.splat_f32s(0.0);
+            for (p, g) in p.iter().zip(&*grad) {
+                dot = s.mul_add_e_f32s(*p, *g, dot);
+            }
+            let dot = s.splat_f32s(s.reduce_sum_f32s(dot));
+            for (p, g) in p.iter().zip(grad) {
+                *g = s.mul_f32s(*p, s.sub_f32s(*g, dot));
+            }
+        }
+    }
+}
+
+/// Weighted cross-entropy of rows of logits; gives the sum, and the gradient of the logits if wanted.
+pub(crate) struct CrossEntropy<'a> {
+    pub logits: &'a [f32],
+    pub targets: &'a [i32],
+    pub weights: &'a [f32],
+    pub gradient: Option<&'a mut [f32]>,
+}
+
+impl WithSimd for CrossEntropy<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, s: S) -> f64 {
+        let vocab = self.logits.len() / self.targets.len();
+        let mut total = 0.0;
+        let rows = self
+            .logits
+            .chunks_exact(vocab)
+            .zip(self.targets)
+            .zip(self.weights);
+        for (row, ((logits, target), weight)) in rows.enumerate() {
+            let gradient = self
+                .gradient
+                .as_deref_mut()
+                .map(|gradient| &mut gradient[row * vocab..][..vocab]);
+            if *weight == 0.0 {
+                if let Some(gradient) = gradient {
+                    gradient.fill(0.0);
+                }
+                continue;
+            }
+            let (vectors, rest) = S::as_simd_f32s(logits);
+            let mut most = s.splat_f32s(f32::NEG_INFINITY);
+            for x in vectors {
+                most = s.max_f32s(most, *x);
+            }
+            let most = rest
+                .iter()
+                .fold(s.reduce_max_f32s(most), |most, x| most.max(*x));
+            let shift = s.splat_f32s(most);
+            let mut sum = s.splat_f32s(0.0);
+            for x in vectors {
+                sum = s.add_f32s(sum, exp(s, s.sub_f32s(*x, shift)));
+            }
+            let rest: f32 = rest.iter().map(|x| (x - most).exp()).sum();
+            let sum = s.reduce_sum_f32s(sum) + rest;
+            // In range: whoever made the labels has checked the targets of rows with a weight.
+            let target = *target as usize;
+            total += f64::from(*weight) * (f64::from(sum.ln()) - f64::from(logits[target] - most));
+            if let Some(gradient) = gradient {
+                let scale = s.splat_f32s(weight / sum);
+                for at in (0..vocab).step_by(S::F32_LANES) {
+                    put(
+                        s,
+                        gradient,
+                        at,
+                        s.mul_f32s(exp(s, s.sub_f32s(get(s, logits, at), shift)), scale),
+                    );
+                }
+                gradient[target] -= weight;
+            }
+        }
+        total
+    }
+}

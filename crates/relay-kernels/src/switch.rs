@@ -1,0 +1,18 @@
+//! The switch that turns the kernels off.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+static ENABLED: AtomicBool = AtomicBool::new(true);
+
+/// Turns the kernels of this crate on or off for the whole process; they start on.
+///
+/// While off, [`layer`](crate::layer) and [`cross_entropy`](crate::cross_entropy) return `None`, so that models take
+/// their path of ordinary ops. Graphs recorded before keep their kernels.
+pub fn set_enabled(on: bool) {
+    ENABLED.store(on, Ordering::Relaxed);
+}
+
+/// Whether the kernels are on, see [`set_enabled`].
+pub fn enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}

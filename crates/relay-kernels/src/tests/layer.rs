@@ -1,0 +1,142 @@
+//! The plain functions of a layer, on every instruction set and number of threads.
+
+use super::{Case, assert_close, reference};
+use crate::attention::Attention;
+use crate::block::{Block, Vectors};
+use crate::floats::{Floats, tensor};
+use crate::isa::Isa;
+use crate::pool::Buffer;
+use crate::rope::Rope;
+use crate::weights::Weights;
+
+fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let (d, m, width) = (case.d, case.m, case.width);
+    let rope = case
+        .rope
+        .then(|| Rope::new(width, d / case.heads, 10_000.0));
+    let attention = Attention {
+        isa,
+        width,
+        heads: case.heads,
+        head_dim: d / case.heads,
+        causal: case.causal,
+        rope,
+    };
+    let block = Block {
+        attention,
+        batch: case.batch,
+        d,
+        m,
+        epsilon: 1e-5,
+        pads: case.pads.clone(),
+    };
+    let matrices = [3, 4, 5, 6, 9, 11]
+        .map(|i: usize| Floats::new(&tensor(t[i].clone(), [t[i].len()])).unwrap());
+    let weights = Weights::of(isa, d, m, matrices);
+    let vectors = Vectors {
+        norm_attention: [&t[1], &t[2]],
+        norm_mlp: [&t[7], &t[8]],
+        up_bias: &t[10],
+        down_bias: &t[12],
+    };
+    let mut saved = Buffer::take(case.batch * block.saved());
+    saved.fill(f32::NAN);
+    let out = block.forward(&t[0], vectors, &weights.forward, Some(&mut saved));
+    assert_eq!(
+        out,
+        block.forward(&t[0], vectors, &weights.forward, None),
+        "with and without saving"
+    );
+    let g = block.backward(&t[0], grad, vectors, weights.backward(), &saved);
+    let [query, key, value, output, up, down] = g.matrices;
+    let [gamma, beta] = g.norm_attention;
+    let [gamma_mlp, beta_mlp] = g.norm_mlp;
+    let gradients = vec![
+        g.x,
+        gamma,
+        beta,
+        query,
+        key,
+        value,
+        output,
+        gamma_mlp,
+        beta_mlp,
+        up,
+        g.up_bias,
+        down,
+        g.down_bias,
+    ];
+    (out, gradients)
+}
+
+fn doubles(x: &[f32]) -> Vec<f64> {
+    x.iter().copied().map(f64::from).collect()
+}
+
+#[test]
+fn agrees_with_finite_differences() {
+    for (index, case) in Case::small().iter().enumerate() {
+        let (t, grad) = case.tensors(index as u64 * 1000);
+        let exact: Vec<_> = t.iter().map(|t| doubles(t)).collect();
+        let expected = reference::forward(case, &exact);
+        let expected_gradients = reference::gradients(case, &exact, &doubles(&grad));
+        for isa in Isa::available() {
+            let (out, gradients) = run(case, isa, &t, &grad);
+            assert_close(&format!("{case:?} {isa:?} output"), &out, &expected, 3e-6);
+            for (index, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate()
+            {
+                assert_close(
+                    &format!("{case:?} {isa:?} gradient {index}"),
+                    found,
+                    expected,
+                    2e-5,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn instruction_sets_agree() {
+    for (index, case) in Case::large().iter().enumerate() {
+        let (t, grad) = case.tensors(index as u64 * 1000);
+        let mut results = Isa::available()
+            .into_iter()
+            .map(|isa| run(case, isa, &t, &grad));
+        let (plain, plain_gradients) = results.next().unwrap();
+        let exact: Vec<_> = t.iter().map(|t| doubles(t)).collect();
+        assert_close(
+            &format!("{case:?}"),
+            &plain,
+            &reference::forward(case, &exact),
+            5e-6,
+        );
+        for (out, gradients) in results {
+            assert_close(&format!("{case:?} output"), &out, &doubles(&plain), 5e-6);
+            for (index, (found, expected)) in gradients.iter().zip(&plain_gradients).enumerate() {
+                assert_close(
+                    &format!("{case:?} gradient {index}"),
+                    found,
+                    &doubles(expected),
+                    2e-5,
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn does_not_depend_on_threads() {
+    for case in Case::large() {
+        let (t, grad) = case.tensors(7);
+        let results = [1, 2, 3].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| run(&case, Isa::best(), &t, &grad))
+        });
+        assert_eq!(results[0], results[1]);
+        assert_eq!(results[0], results[2]);
+    }
+}

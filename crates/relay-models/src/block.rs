@@ -1,0 +1,112 @@
+//! What looped and causal transformers have in common: embedding, layers, final norm, heads.
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::module::embedding;
+use burn::tensor::{Int, Tensor};
+
+use crate::config::TransformerConfig;
+use crate::context::Context;
+use crate::dropout::{Place, Site};
+use crate::init::{EMBEDDING_STD, HEAD_STD, Init};
+use crate::layer::Layer;
+use crate::norm::LayerNorm;
+
+/// Token embedding, a stack of layers and the norm before the heads.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    /// `[vocab, d_model]`.
+    pub embedding: Param<Tensor<B, 2>>,
+    /// Applied one after the other.
+    pub layers: Vec<Layer<B>>,
+    /// Before the heads.
+    pub norm_final: LayerNorm<B>,
+}
+
+impl<B: Backend> Block<B> {
+    pub(crate) fn init(init: &Init<'_, B>, config: &TransformerConfig) -> Self {
+        let layer = |index| Layer::init(init, &format!("block.layers.{index}"), config);
+        Self {
+            embedding: init.matrix(
+                "block.embedding",
+                [config.vocab, config.d_model],
+                EMBEDDING_STD,
+            ),
+            layers: (0..config.layers).map(layer).collect(),
+            norm_final: LayerNorm::init(init, "block.norm_final", config.d_model),
+        }
+    }
+
+    /// `[size, width]` to `[size, width, d_model]`.
+    ///
+    /// On CUDA the backward pass of burn's embedding runs serially over all tokens, so there the
+    /// rows are picked by a product with one-hot vectors; vocabularies here are small.
+    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        let weight = self.embedding.val();
+        if !B::name(&tokens.device()).contains("cuda") {
+            return embedding(weight, tokens);
+        }
+        let ([size, width], [vocab, d_model]) = (tokens.dims(), weight.dims());
+        let one_hot: Tensor<B, 2, Int> = tokens.reshape([size * width]).one_hot(vocab);
+        one_hot
+            .float()
+            .matmul(weight)
+            .reshape([size, width, d_model])
+    }
+
+    /// Embeds and drops.
+    pub(crate) fn embed_and_drop(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        context: &Context<B>,
+    ) -> Tensor<B, 3> {
+        context.drop(
+            self.embed(tokens),
+            Site {
+                iteration: 0,
+                layer: 0,
+                place: Place::Embedding,
+            },
+        )
+    }
+
+    /// All layers once; `[size, width, d_model]` to the same.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        context: &Context<B>,
+        iteration: usize,
+    ) -> Tensor<B, 3> {
+        let layers = self.layers.iter().enumerate();
+        layers.fold(x, |x, (index, layer)| {
+            layer.forward(x, context, iteration, index)
+        })
+    }
+}
+
+/// A linear map from states to logits.
+#[derive(Module, Debug)]
+pub struct Head<B: Backend> {
+    /// `[d_model, vocab]`.
+    pub weight: Param<Tensor<B, 2>>,
+    /// `[vocab]`.
+    pub bias: Param<Tensor<B, 1>>,
+}
+
+impl<B: Backend> Head<B> {
+    pub(crate) fn init(init: &Init<'_, B>, path: &str, config: &TransformerConfig) -> Self {
+        Self {
+            weight: init.matrix(
+                &format!("{path}.weight"),
+                [config.d_model, config.vocab],
+                HEAD_STD,
+            ),
+            bias: init.vector(&format!("{path}.bias"), config.vocab, 0.0),
+        }
+    }
+
+    /// `[rows, d_model]` to `[rows, vocab]`.
+    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+        x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+}

@@ -1,0 +1,209 @@
+//! Settings of the models.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ModelError, Result};
+
+/// How a transformer knows where a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Positions {
+    /// Rotary embeddings of queries and keys (the paper's choice, section 3.2).
+    #[default]
+    Rope,
+    /// No positional information but the causal mask, if there is one.
+    None,
+    /// A bias of `-slope * |i - j|` on the scores, with one slope a head.
+    Alibi,
+}
+
+/// How the embedded problem enters the later iterations of a looped transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Injection {
+    /// Only as the first state (the paper's choice, section 3.1).
+    #[default]
+    None,
+    /// Added to the state before every iteration.
+    Add,
+    /// `state * S + embedded * E` before every iteration; both matrices start as the identity.
+    Linear,
+}
+
+/// Settings of the block that every model here is made of (Appendix D).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TransformerConfig {
+    /// Number of tokens of the vocabulary. Default 291, the paper's three tasks.
+    pub vocab: usize,
+    /// Width of the residual stream. Default 256; smaller learns faster on a laptop.
+    pub d_model: usize,
+    /// Attention heads; must divide `d_model`. Default 4.
+    pub heads: usize,
+    /// Layers of the block. Default 3.
+    pub layers: usize,
+    /// Hidden width of the perceptron as a multiple of `d_model`. Default 4.
+    pub mlp_ratio: usize,
+    /// Dropout rate in training. Default 0.1; 0 allows the fused kernels.
+    pub dropout: f32,
+    /// Positional scheme. Default RoPE.
+    pub positions: Positions,
+}
+
+impl Default for TransformerConfig {
+    fn default() -> Self {
+        Self {
+            vocab: 291,
+            d_model: 256,
+            heads: 4,
+            layers: 3,
+            mlp_ratio: 4,
+            dropout: 0.1,
+            positions: Positions::Rope,
+        }
+    }
+}
+
+impl TransformerConfig {
+    /// Width of one head.
+    pub fn head_dim(&self) -> usize {
+        self.d_model / self.heads
+    }
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        let at_least_one = [
+            ("transformer.vocab", self.vocab),
+            ("transformer.d_model", self.d_model),
+            ("transformer.heads", self.heads),
+            ("transformer.layers", self.layers),
+            ("transformer.mlp_ratio", self.mlp_ratio),
+        ];
+        for (field, value) in at_least_one {
+            if value == 0 {
+                return Err(ModelError::setting(field, value, "at least 1"));
+            }
+        }
+        if !self.d_model.is_multiple_of(self.heads) {
+            let expected = format!("a divisor of d_model, {}", self.d_model);
+            return Err(ModelError::setting(
+                "transformer.heads",
+                self.heads,
+                expected,
+            ));
+        }
+        if self.positions == Positions::Rope && !self.head_dim().is_multiple_of(2) {
+            let expected = format!(
+                "such that d_model / heads is even with RoPE, heads = {}",
+                self.heads
+            );
+            return Err(ModelError::setting(
+                "transformer.d_model",
+                self.d_model,
+                expected,
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(ModelError::setting(
+                "transformer.dropout",
+                self.dropout,
+                "in [0, 1)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Floating-point operations of the block's products for one token in one pass (one iteration of
+    /// a looped model), forward only, in a window of `width` columns. Training costs three times as much.
+    pub fn flops_per_token_pass(&self, width: usize) -> u64 {
+        let d = self.d_model as u64;
+        let matrices = 4 * d * d + 2 * d * d * self.mlp_ratio as u64;
+        let attention = 2 * d * width as u64;
+        2 * self.layers as u64 * (matrices + attention)
+    }
+
+    /// Parameters of embedding, layers and final norm.
+    fn number_of_parameters(&self) -> usize {
+        let (d, hidden) = (self.d_model, self.d_model * self.mlp_ratio);
+        let layer = 4 * d * d + 2 * d * hidden + hidden + d + 4 * d;
+        self.vocab * d + self.layers * layer + 2 * d
+    }
+
+    fn head_parameters(&self) -> usize {
+        (self.d_model + 1) * self.vocab
+    }
+}
+
+/// Settings of a [`LoopedTransformer`](crate::LoopedTransformer) (section 3.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LoopedConfig {
+    /// The block that is applied again and again.
+    pub transformer: TransformerConfig,
+    /// How the embedded problem enters later iterations. Default none.
+    pub injection: Injection,
+    /// Whether a sinusoidal encoding of the iteration is added to the state. Default false.
+    pub timestep: bool,
+    /// Whether there is a head that spells the step of each iteration. Default true; the vanilla
+    /// looped model has only the answer head.
+    pub step_head: bool,
+}
+
+impl Default for LoopedConfig {
+    fn default() -> Self {
+        Self {
+            transformer: TransformerConfig::default(),
+            injection: Injection::None,
+            timestep: false,
+            step_head: true,
+        }
+    }
+}
+
+impl LoopedConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        self.transformer.validate()
+    }
+
+    /// Number of parameters of the model that [`init`](Self::init) makes.
+    pub fn number_of_parameters(&self) -> usize {
+        let heads = if self.step_head { 2 } else { 1 };
+        let injection = match self.injection {
+            Injection::Linear => 2 * self.transformer.d_model * self.transformer.d_model,
+            Injection::None | Injection::Add => 0,
+        };
+        self.transformer.number_of_parameters()
+            + heads * self.transformer.head_parameters()
+            + injection
+    }
+}
+
+/// Settings of a [`CausalTransformer`](crate::CausalTransformer) (the AR CoT baseline).
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CausalConfig {
+    /// The block, applied once.
+    pub transformer: TransformerConfig,
+}
+
+impl CausalConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`ModelError::Setting`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        self.transformer.validate()
+    }
+
+    /// Number of parameters of the model that [`init`](Self::init) makes.
+    pub fn number_of_parameters(&self) -> usize {
+        self.transformer.number_of_parameters() + self.transformer.head_parameters()
+    }
+}

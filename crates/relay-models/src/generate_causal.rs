@@ -1,0 +1,138 @@
+//! Greedy generation with the causal model, token by token with a key-value cache.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::causal::CausalTransformer;
+use crate::decode::Decoder;
+use crate::error::{ModelError, Result};
+use crate::greedy::Logits;
+
+/// What the causal model wrote after one prompt.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CausalChain {
+    /// The new tokens, without the end token.
+    pub tokens: Vec<u32>,
+    /// The probability of each.
+    pub probabilities: Vec<f32>,
+    /// Whether the end token was written before the limit.
+    pub ended: bool,
+}
+
+/// What [`decode_causal`] needs of a model that holds a batch of texts.
+pub trait NextToken {
+    /// Logits of the token that follows each text.
+    fn logits(&mut self) -> Logits;
+    /// Adds one token to every text.
+    fn push(&mut self, tokens: &[u32]);
+    /// Drops all texts but those in `rows`.
+    fn keep(&mut self, rows: &[usize]);
+}
+
+/// Continues every prompt until `eos` or until it has written its number of `max_new_tokens`, `eos` counted.
+///
+/// A prompt's continuation does not depend on what else is in the batch. Call it with
+/// [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its graphs.
+///
+/// # Errors
+/// [`ModelError::Input`] for empty prompts, tokens outside the vocabulary, and when `max_new_tokens`
+/// has not one entry a prompt.
+pub fn generate_causal<B: Backend>(
+    model: &CausalTransformer<B>,
+    prompts: &[Vec<u32>],
+    eos: u32,
+    max_new_tokens: &[usize],
+    device: &B::Device,
+) -> Result<Vec<CausalChain>> {
+    validate(prompts, max_new_tokens, model.config().transformer.vocab)?;
+    if prompts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let width = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let pads: Vec<usize> = prompts.iter().map(|prompt| width - prompt.len()).collect();
+    let padded = prompts.iter().zip(&pads).flat_map(|(prompt, pad)| {
+        core::iter::repeat_n(0, *pad).chain(prompt.iter().map(|token| *token as i32))
+    });
+    let tokens = TensorData::new(padded.collect::<Vec<i32>>(), [prompts.len(), width]);
+    let tokens = Tensor::<B, 2, Int>::from_data(tokens, device);
+    Ok(decode_causal(
+        &mut Decoder::new(model, tokens, &pads),
+        eos,
+        max_new_tokens,
+    ))
+}
+
+/// The bookkeeping of [`generate_causal`] over any model: `max_new_tokens` has one entry a text.
+pub fn decode_causal(
+    model: &mut impl NextToken,
+    eos: u32,
+    max_new_tokens: &[usize],
+) -> Vec<CausalChain> {
+    let mut chains = vec![CausalChain::default(); max_new_tokens.len()];
+    // Which text each row of the model holds; a text that is done stays until rows are dropped.
+    let mut rows: Vec<usize> = (0..max_new_tokens.len()).collect();
+    let done = |chain: &CausalChain, text: usize| {
+        chain.ended || chain.tokens.len() >= max_new_tokens[text]
+    };
+    loop {
+        let going: Vec<usize> = (0..rows.len())
+            .filter(|row| !done(&chains[rows[*row]], rows[*row]))
+            .collect();
+        if going.is_empty() {
+            return chains;
+        }
+        // Dropping copies the caches, so it waits until a quarter of the rows is idle.
+        if 4 * going.len() <= 3 * rows.len() {
+            model.keep(&going);
+            rows = going.iter().map(|row| rows[*row]).collect();
+        }
+        // Rows that are done are fed any token; nobody reads what follows.
+        let mut next = vec![0; rows.len()];
+        for (row, (token, probability)) in model.logits().greedy().enumerate() {
+            let text = rows[row];
+            let chain = &mut chains[text];
+            if done(chain, text) {
+                continue;
+            }
+            next[row] = token;
+            if token == eos {
+                chain.ended = true;
+            } else {
+                chain.tokens.push(token);
+                chain.probabilities.push(probability);
+            }
+        }
+        if rows.iter().any(|text| !done(&chains[*text], *text)) {
+            model.push(&next);
+        }
+    }
+}
+
+fn validate(prompts: &[Vec<u32>], max_new_tokens: &[usize], vocab: usize) -> Result<()> {
+    if max_new_tokens.len() != prompts.len() {
+        let expected = format!("one for each of {} prompts", prompts.len());
+        return Err(ModelError::input(
+            "number of `max_new_tokens`",
+            max_new_tokens.len(),
+            expected,
+        ));
+    }
+    for (at, prompt) in prompts.iter().enumerate() {
+        if prompt.is_empty() {
+            return Err(ModelError::input(
+                format!("length of prompt {at}"),
+                0,
+                "at least 1",
+            ));
+        }
+        if let Some(place) = prompt.iter().position(|token| *token as usize >= vocab) {
+            let expected = format!("in 0..{vocab}, the vocabulary");
+            return Err(ModelError::input(
+                format!("token {place} of prompt {at}"),
+                prompt[place],
+                expected,
+            ));
+        }
+    }
+    Ok(())
+}

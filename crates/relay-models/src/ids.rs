@@ -1,0 +1,18 @@
+//! Parameter ids that are the same in every process.
+//!
+//! burn keys optimizer state by the id of a parameter and draws ids at random. Here the id is a hash
+//! of the parameter's path, so that saved optimizer state finds its parameter again.
+
+use burn::module::ParamId;
+
+/// The id of the parameter at `path`, such as `block.layers.0.query` (64-bit FNV-1a).
+pub fn stable_id(path: &str) -> ParamId {
+    ParamId::from(hash(path))
+}
+
+/// 64-bit FNV-1a of a text.
+pub(crate) fn hash(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |h, byte| {
+        (h ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}

@@ -1,0 +1,199 @@
+//! The looped transformer: one block, applied once for each step of the chain (section 3).
+
+use burn::module::{Module, Param};
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use crate::block::{Block, Head};
+use crate::config::{Injection, LoopedConfig};
+use crate::context::Context;
+use crate::dropout::DropoutKey;
+use crate::init::Init;
+
+/// A batch for a [`LoopedTransformer`].
+#[derive(Debug, Clone)]
+pub struct LoopedInput<B: Backend> {
+    /// Right-aligned problems, `[size, width]`.
+    pub tokens: Tensor<B, 2, Int>,
+    /// For each sample, how many columns on the left are padding. They are never attended to.
+    pub pads: Vec<usize>,
+    /// Names the dropout masks; None for no dropout.
+    pub dropout: Option<DropoutKey>,
+}
+
+/// A block that is applied again and again, with a head that spells the step of each iteration and
+/// a head that gives the answer.
+///
+/// [`forward`](Self::forward) is the loop over [`embed`](Self::embed) and [`iterate`](Self::iterate);
+/// [`step_logits`](Self::step_logits) and [`answer_logits`](Self::answer_logits) read a state out.
+#[derive(Module, Debug)]
+pub struct LoopedTransformer<B: Backend> {
+    /// Embedding, layers, final norm.
+    pub block: Block<B>,
+    /// Input injection by a linear map, if it is on.
+    pub injection: Option<LinearInjection<B>>,
+    /// Head `cot` of the paper; None in the vanilla looped model.
+    pub head_step: Option<Head<B>>,
+    /// Head `answer` of the paper.
+    pub head_answer: Head<B>,
+    config: LoopedConfig,
+}
+
+/// The two halves of a linear map of `[state; embedded]`.
+#[derive(Module, Debug)]
+pub struct LinearInjection<B: Backend> {
+    /// `[d_model, d_model]`, applied to the state.
+    pub state: Param<Tensor<B, 2>>,
+    /// `[d_model, d_model]`, applied to the embedded problem.
+    pub embedded: Param<Tensor<B, 2>>,
+}
+
+impl LoopedConfig {
+    /// Makes a model. The same seed gives the same weights on every backend.
+    ///
+    /// # Panics
+    /// When the settings are not valid: call [`validate`](Self::validate) first.
+    pub fn init<B: Backend>(&self, device: &B::Device, seed: u64) -> LoopedTransformer<B> {
+        if let Err(error) = self.validate() {
+            panic!("{error}");
+        }
+        let (init, config) = (Init { device, seed }, &self.transformer);
+        let injection = (self.injection == Injection::Linear).then(|| LinearInjection {
+            state: init.identity("injection.state", config.d_model),
+            embedded: init.identity("injection.embedded", config.d_model),
+        });
+        LoopedTransformer {
+            block: Block::init(&init, config),
+            injection,
+            head_step: self
+                .step_head
+                .then(|| Head::init(&init, "head_step", config)),
+            head_answer: Head::init(&init, "head_answer", config),
+            config: self.clone(),
+        }
+    }
+}
+
+impl<B: Backend> LoopedTransformer<B> {
+    /// The settings that the model was made from.
+    pub fn config(&self) -> &LoopedConfig {
+        &self.config
+    }
+
+    /// What all iterations of one forward pass share.
+    ///
+    /// # Panics
+    /// When `pads` has not one entry a sample or exceeds the width.
+    pub fn context(&self, input: &LoopedInput<B>) -> Context<B> {
+        let (shape, device) = (input.tokens.dims(), input.tokens.device());
+        Context::new(
+            &self.config.transformer,
+            false,
+            shape,
+            &input.pads,
+            input.dropout,
+            &device,
+        )
+    }
+
+    /// The first state.
+    ///
+    /// # Shapes
+    /// `[size, width]` to `[size, width, d_model]`.
+    pub fn embed(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>) -> Tensor<B, 3> {
+        self.block.embed_and_drop(tokens, context)
+    }
+
+    /// One pass of the block, `iteration` counted from 1.
+    ///
+    /// # Shapes
+    /// `state` and `embedded` are `[size, width, d_model]`, and so is the new state.
+    pub fn iterate(
+        &self,
+        state: Tensor<B, 3>,
+        embedded: &Tensor<B, 3>,
+        iteration: usize,
+        context: &Context<B>,
+    ) -> Tensor<B, 3> {
+        let state = self.inject(state, embedded);
+        let state = if self.config.timestep {
+            add_timestep(state, iteration)
+        } else {
+            state
+        };
+        self.block.forward(state, context, iteration)
+    }
+
+    fn inject(&self, state: Tensor<B, 3>, embedded: &Tensor<B, 3>) -> Tensor<B, 3> {
+        let shape = state.dims();
+        match (self.config.injection, &self.injection) {
+            (Injection::Add, _) => state + embedded.clone(),
+            (Injection::Linear, Some(linear)) => {
+                let state = rows(state).matmul(linear.state.val());
+                (state + rows(embedded.clone()).matmul(linear.embedded.val())).reshape(shape)
+            }
+            (Injection::None, _) | (Injection::Linear, None) => state,
+        }
+    }
+
+    /// Logits of the step that a state spells; None without a step head.
+    ///
+    /// # Shapes
+    /// `[size, columns, d_model]` to `[size, columns, vocab]`, with any part of the window's columns.
+    pub fn step_logits(&self, state: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
+        let head = self.head_step.as_ref()?;
+        let [size, columns, _] = state.dims();
+        let logits = head.forward(self.block.norm_final.forward(rows(state)));
+        Some(logits.reshape([size, columns, self.config.transformer.vocab]))
+    }
+
+    /// Logits of the answer, from the last column of the last state.
+    ///
+    /// # Shapes
+    /// `[size, d_model]` to `[size, vocab]`.
+    pub fn answer_logits(&self, last_column: Tensor<B, 2>) -> Tensor<B, 2> {
+        self.head_answer
+            .forward(self.block.norm_final.forward(last_column))
+    }
+
+    /// Runs the loop and hands out the state of each iteration, counted from 1.
+    ///
+    /// # Panics
+    /// When `pads` has not one entry a sample or exceeds the width.
+    pub fn forward(
+        &self,
+        input: LoopedInput<B>,
+        iterations: usize,
+        mut each: impl FnMut(usize, &Tensor<B, 3>),
+    ) {
+        let context = self.context(&input);
+        let embedded = self.embed(input.tokens, &context);
+        let mut state = embedded.clone();
+        for iteration in 1..=iterations {
+            state = self.iterate(state, &embedded, iteration, &context);
+            each(iteration, &state);
+        }
+    }
+}
+
+fn rows<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 2> {
+    let [size, columns, d_model] = x.dims();
+    x.reshape([size * columns, d_model])
+}
+
+/// Adds the sinusoidal encoding of the iteration to every column.
+fn add_timestep<B: Backend>(state: Tensor<B, 3>, iteration: usize) -> Tensor<B, 3> {
+    let (shape, device) = (state.dims(), state.device());
+    let encoding = timestep_encoding(iteration, shape[2]);
+    let encoding = Tensor::from_data(TensorData::new(encoding, [1, shape[2]]), &device);
+    (rows(state) + encoding).reshape(shape)
+}
+
+/// Sines in the first half, cosines in the second, with wavelengths up to 10,000.
+fn timestep_encoding(iteration: usize, d_model: usize) -> Vec<f32> {
+    let half = d_model.div_ceil(2);
+    let angle = |i: usize| iteration as f64 * 10_000f64.powf(-(i as f64) / half as f64);
+    let sines = (0..half).map(|i| angle(i).sin() as f32);
+    let cosines = (0..d_model - half).map(|i| angle(i).cos() as f32);
+    sines.chain(cosines).collect()
+}

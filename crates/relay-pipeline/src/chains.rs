@@ -1,0 +1,165 @@
+//! Chains for longer problems: written by the aligned looped model, kept as `chains.jsonl`.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    io::{BufRead, BufReader},
+    path::Path,
+};
+
+use relay_tasks::{Chain, Codec, Dialect, Problem, Score, score};
+use serde::{Deserialize, Serialize};
+
+use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, run_dir::LineFile};
+
+/// One line of `chains.jsonl`: a problem with the steps and the answer that the looped model wrote.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainLine {
+    /// Name of the task.
+    pub task: String,
+    /// Dialect of the task.
+    pub dialect: Dialect,
+    /// Problem length.
+    pub length: usize,
+    /// The problem.
+    pub problem: String,
+    /// The steps, one for each iteration.
+    pub steps: Vec<String>,
+    /// The answer.
+    pub answer: String,
+    /// Mean probability of the tokens of each step.
+    pub confidence: Vec<f32>,
+    /// Probability of the answer.
+    pub answer_confidence: f32,
+}
+
+/// What became of the chains of one task and length.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ChainCount {
+    /// Chains wanted by the merged set.
+    pub wanted: usize,
+    /// Chains kept.
+    pub kept: usize,
+    /// Chains dropped because a step or the answer was empty or could not be read.
+    pub unreadable: usize,
+    /// Chains dropped because a step was less sure than the settings ask for.
+    pub unsure: usize,
+    /// Kept chains without any wrong token, where the truth is known; for the report only.
+    pub right: Option<usize>,
+}
+
+/// Writes chains for the corpus's longer problems with `write` and keeps them in `file`.
+///
+/// # Errors
+/// When problems cannot be made, chains cannot be written, or the file cannot be.
+pub fn write_chains(
+    corpus: &dyn Corpus,
+    settings: &ChainSettings,
+    file: &Path,
+    mut write: impl FnMut(&[relay_tasks::Example]) -> Result<Vec<Chain>>,
+) -> Result<BTreeMap<String, ChainCount>> {
+    let mut lines = LineFile::create(file)?;
+    let mut counts: BTreeMap<String, ChainCount> = BTreeMap::new();
+    for round in 0..settings.tries.max(1) {
+        let problems: Vec<Unsolved> = corpus.longer(round)?;
+        let mut wanted = Vec::new();
+        for problem in problems {
+            let count = counts.entry(key(&problem.problem)).or_default();
+            count.wanted += usize::from(round == 0);
+            // Later rounds only fill what earlier ones left open.
+            if round == 0 || count.kept < count.wanted {
+                wanted.push(problem);
+            }
+        }
+        if wanted.is_empty() {
+            break;
+        }
+        tracing::info!("writing chains for {} longer problems", wanted.len());
+        for part in wanted.chunks(1024) {
+            let examples: Vec<_> = part.iter().map(|unsolved| unsolved.example.clone()).collect();
+            for (unsolved, chain) in part.iter().zip(write(&examples)?) {
+                let count = counts.entry(key(&unsolved.problem)).or_default();
+                if let Some(line) = judge(corpus, settings, unsolved, &chain, count) {
+                    lines.line(&line)?;
+                }
+            }
+        }
+    }
+    lines.finish()?;
+    Ok(counts)
+}
+
+fn key(problem: &Problem) -> String {
+    format!("{} {}", problem.task, problem.length)
+}
+
+/// Keeps or drops one chain, and counts it.
+fn judge(
+    corpus: &dyn Corpus,
+    settings: &ChainSettings,
+    unsolved: &Unsolved,
+    chain: &Chain,
+    count: &mut ChainCount,
+) -> Option<ChainLine> {
+    if count.kept >= count.wanted {
+        return None;
+    }
+    let codec = corpus.codec();
+    let written = codec.decode_chain(&unsolved.example, chain);
+    if codec.encode(&written).is_err() || written.steps.iter().any(String::is_empty) {
+        count.unreadable += 1;
+        return None;
+    }
+    let least = chain.confidence.iter().copied().fold(1.0_f32, f32::min);
+    if least < settings.min_confidence {
+        count.unsure += 1;
+        return None;
+    }
+    count.kept += 1;
+    if let Some(score) = true_score(corpus, &unsolved.problem, chain) {
+        *count.right.get_or_insert(0) += usize::from(score.chain && score.answer);
+    }
+    Some(ChainLine {
+        dialect: codec.tasks[unsolved.example.task].dialect.clone(),
+        task: written.task,
+        length: written.length,
+        problem: written.prompt,
+        steps: written.steps,
+        answer: written.answer,
+        confidence: chain.confidence.clone(),
+        answer_confidence: chain.answer_confidence,
+    })
+}
+
+fn true_score(corpus: &dyn Corpus, problem: &Problem, chain: &Chain) -> Option<Score> {
+    let truth = corpus.truth(problem)?;
+    let example = corpus.codec().encode(&truth).ok()?;
+    Some(score(&example, chain))
+}
+
+/// The problems of a file of chains.
+///
+/// # Errors
+/// When the file cannot be read, or a line is not a chain or of another dialect; the line is named.
+pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
+    let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
+    let mut problems = Vec::new();
+    for (number, line) in reader.lines().enumerate() {
+        let line = line.map_err(|e| PipelineError::io("read", file, e))?;
+        let wrong = |what: String| PipelineError::corrupt(file, format!("line {}: {what}", number + 1));
+        let chain: ChainLine = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
+        let info = &codec.tasks[codec.task_index(&chain.task)?];
+        if info.dialect != chain.dialect {
+            return Err(wrong(format!("dialect {} where this run has {}", chain.dialect, info.dialect)));
+        }
+        problems.push(Problem {
+            task: chain.task,
+            length: chain.length,
+            prompt: chain.problem,
+            steps: chain.steps,
+            answer: chain.answer,
+        });
+    }
+    Ok(problems)
+}

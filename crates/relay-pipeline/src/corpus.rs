@@ -1,0 +1,200 @@
+//! Where a run's problems come from: drawn from tasks, or read from the user's files.
+
+use std::{fmt::Debug, ops::RangeInclusive, sync::Arc};
+
+use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task};
+use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
+use serde_json::Value;
+
+use crate::{DataSettings, PipelineError, Result, Settings, TaskSettings, files::FileCorpus, run_dir::to_value};
+
+/// A problem of which only the text and the number of steps are known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Unsolved {
+    /// The problem as text, for the file of chains.
+    pub problem: Problem,
+    /// The problem as tokens, without steps and answer.
+    pub example: Example,
+}
+
+/// Where the problems of a run come from.
+pub trait Corpus: Debug + Send + Sync {
+    /// Vocabulary, tasks and dialects.
+    fn codec(&self) -> &Codec;
+
+    /// Shortest and longest length of the original data, for each task.
+    fn train_lengths(&self) -> Vec<[usize; 2]>;
+
+    /// The original training data, one update at a time.
+    ///
+    /// # Errors
+    /// When the data cannot be made or read.
+    fn source(&self, batching: &Batching, curriculum: Option<&Curriculum>, seed: u64) -> Result<Box<dyn ExampleSource>>;
+
+    /// Problems for the validation during training, of the training lengths.
+    ///
+    /// # Errors
+    /// When the data cannot be made or read.
+    fn valid(&self, samples: usize) -> Result<Vec<Example>>;
+
+    /// Problems to measure on, up to `samples` for each task and length, none of them twice.
+    ///
+    /// # Errors
+    /// When the data cannot be made or read.
+    fn test(&self, samples: usize) -> Result<Vec<Example>>;
+
+    /// The original part of the merged set, with solutions.
+    ///
+    /// # Errors
+    /// When the data cannot be made or read.
+    fn original(&self) -> Result<Vec<Problem>>;
+
+    /// The longer problems of one round, without solutions; round 0 holds as many as the merged set wants, later rounds
+    /// replace those whose chains were dropped. Empty when there are no more.
+    ///
+    /// # Errors
+    /// When the data cannot be made or read.
+    fn longer(&self, round: usize) -> Result<Vec<Unsolved>>;
+
+    /// The true solution of a problem, if anybody knows it; it serves reports only, never the method.
+    fn truth(&self, problem: &Problem) -> Option<Problem>;
+
+    /// All that the data depend on, for the markers of the stages.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    fn fingerprint(&self) -> Result<Value>;
+}
+
+/// The corpus that the settings ask for.
+///
+/// # Errors
+/// When a task cannot be built or a file cannot be read.
+pub fn corpus(settings: &Settings) -> Result<Arc<dyn Corpus>> {
+    Ok(match &settings.data {
+        DataSettings::Generated(tasks) => Arc::new(GeneratedCorpus::new(tasks, settings.seed)?),
+        DataSettings::Files(files) => Arc::new(FileCorpus::read(files, settings.seed)?),
+    })
+}
+
+/// Problems drawn from tasks.
+#[derive(Debug)]
+pub struct GeneratedCorpus {
+    tasks: Vec<(TaskSettings, Arc<dyn Task>)>,
+    codec: Codec,
+    seed: u64,
+}
+
+impl GeneratedCorpus {
+    /// The corpus of `tasks`; every problem is a pure function of these settings and `seed`.
+    ///
+    /// # Errors
+    /// When a task's dialect is not possible.
+    pub fn new(tasks: &[TaskSettings], seed: u64) -> Result<Self> {
+        let built: Vec<_> = tasks.iter().map(|task| task.task.build()).collect::<Result<_, _>>()?;
+        let codec = Codec::for_tasks(&built)?;
+        Ok(Self { tasks: tasks.iter().cloned().zip(built).collect(), codec, seed })
+    }
+
+    /// Up to `samples` different problems of each given length; stops early where a split has fewer.
+    fn distinct(&self, task: &dyn Task, split: Split, lengths: RangeInclusive<usize>, samples: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for length in lengths {
+            let mut seen = std::collections::HashSet::new();
+            for index in 0..(samples as u64).saturating_mul(4) {
+                let problem = task.generate(self.seed, split, index, length)?;
+                if seen.insert(problem.prompt.clone()) {
+                    examples.push(self.codec.encode(&problem)?);
+                }
+                if seen.len() == samples {
+                    break;
+                }
+            }
+        }
+        Ok(examples)
+    }
+}
+
+impl Corpus for GeneratedCorpus {
+    fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    fn train_lengths(&self) -> Vec<[usize; 2]> {
+        self.tasks.iter().map(|(settings, _)| settings.train).collect()
+    }
+
+    fn source(&self, batching: &Batching, curriculum: Option<&Curriculum>, seed: u64) -> Result<Box<dyn ExampleSource>> {
+        let tasks = self.tasks.iter().map(|(_, task)| Arc::clone(task)).collect();
+        let lengths = self.tasks.iter().map(|(settings, _)| settings.train[0]..=settings.train[1]).collect();
+        let source = TaskSource::new(tasks, lengths, self.codec.clone(), batching.clone(), curriculum.cloned(), seed)?;
+        Ok(Box::new(source))
+    }
+
+    fn valid(&self, samples: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.train[0]..=settings.train[1];
+            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Valid)?;
+            for index in 0..samples as u64 {
+                examples.push(self.codec.encode(&data.get(index)?)?);
+            }
+        }
+        Ok(examples)
+    }
+
+    fn test(&self, samples: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.test[0]..=settings.test[1];
+            examples.extend(self.distinct(task.as_ref(), Split::Test, lengths, samples)?);
+        }
+        Ok(examples)
+    }
+
+    fn original(&self) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.train[0]..=settings.train[1];
+            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Train)?;
+            for index in 0..settings.original as u64 {
+                problems.push(data.get(index)?);
+            }
+        }
+        Ok(problems)
+    }
+
+    fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
+        let mut unsolved = Vec::new();
+        for (settings, task) in &self.tasks {
+            for &(length, count) in &settings.longer {
+                let first = (round * count) as u64;
+                for index in first..first + count as u64 {
+                    let mut problem = task.generate(self.seed, Split::Train, index, length)?;
+                    // The generator happens to know the solution; the method must not.
+                    problem.steps.clear();
+                    problem.answer.clear();
+                    let iterations = task.iterations(&problem.prompt)?;
+                    let width = task.step_width(&problem.prompt)?;
+                    let example = self.codec.encode_prompt(task.name(), length, &problem.prompt, iterations, width)?;
+                    unsolved.push(Unsolved { problem, example });
+                }
+            }
+        }
+        Ok(unsolved)
+    }
+
+    fn truth(&self, problem: &Problem) -> Option<Problem> {
+        let (_, task) = self.tasks.iter().find(|(_, task)| task.name() == problem.task)?;
+        let solution = task.solve(&problem.prompt).ok()?;
+        Some(Problem { steps: solution.steps, answer: solution.answer, ..problem.clone() })
+    }
+
+    fn fingerprint(&self) -> Result<Value> {
+        let tasks: Vec<&TaskSettings> = self.tasks.iter().map(|(settings, _)| settings).collect();
+        if tasks.is_empty() {
+            return Err(PipelineError::settings("data", "no task", "at least one task"));
+        }
+        to_value(&(tasks, self.seed))
+    }
+}

@@ -1,0 +1,165 @@
+//! What can go wrong in the pipeline.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+/// An error of the pipeline: what, where, and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// A file or directory could not be read or written.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example `read`.
+        verb: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{}: {what}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Results were written in a format that this program does not know.
+    #[error("{}: results of schema {found}, this program reads schema {expected}", path.display())]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The schema found there.
+        found: u32,
+        /// The schema that this program reads.
+        expected: u32,
+    },
+    /// A figure could not be drawn.
+    #[error("cannot draw the figure `{figure}`: {what}")]
+    Plot {
+        /// Name of the figure.
+        figure: String,
+        /// What the drawing library said.
+        what: String,
+    },
+    /// Another process works in the run directory.
+    #[error("{} is in use by another process; wait for it or choose another run directory", path.display())]
+    Locked {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The run directory holds a run already.
+    #[error("{} holds a run already; go on with it by --resume or choose another run directory", path.display())]
+    NotEmpty {
+        /// The run directory.
+        path: PathBuf,
+    },
+    /// The run directory holds a run with other settings.
+    #[error("{} holds a run with other settings: {field} is {held} there and {wanted} here", path.display())]
+    OtherSettings {
+        /// The run directory.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: String,
+        /// Its value in the run directory.
+        held: String,
+        /// Its value asked for.
+        wanted: String,
+    },
+    /// The directory holds files, but no run.
+    #[error("{} holds files that are no run's; choose an empty or new run directory", path.display())]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is no preset of that name.
+    #[error("unknown preset `{name}`; known are {known}")]
+    UnknownPreset {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: String,
+    },
+    /// A setting has a value that cannot be.
+    #[error("settings: {field} is {found}, must be {right}")]
+    Settings {
+        /// The setting.
+        field: String,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        right: String,
+    },
+    /// Tasks or their data.
+    #[error(transparent)]
+    Task(#[from] relay_tasks::TaskError),
+    /// A model could not be made or run.
+    #[error(transparent)]
+    Model(#[from] relay_models::ModelError),
+    /// Training failed or was stopped.
+    #[error(transparent)]
+    Train(#[from] relay_train::TrainError),
+}
+
+impl PipelineError {
+    /// Whether somebody asked for a stop; what was done is saved then.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Train(error) if error.is_interrupted())
+    }
+
+    /// Whether the caller asked for something that cannot be, before any work was done.
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::UnknownPreset { .. }
+                | Self::Settings { .. }
+                | Self::NotEmpty { .. }
+                | Self::Foreign { .. }
+                | Self::OtherSettings { .. }
+        )
+    }
+
+    /// A file or directory could not be read or written.
+    pub fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+        Self::Io {
+            verb,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// A file does not hold what it should.
+    pub fn corrupt(path: &Path, what: impl Into<String>) -> Self {
+        Self::Corrupt {
+            path: path.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    /// A setting has a value that cannot be.
+    pub fn settings(
+        field: impl Into<String>,
+        found: impl Into<String>,
+        right: impl Into<String>,
+    ) -> Self {
+        Self::Settings {
+            field: field.into(),
+            found: found.into(),
+            right: right.into(),
+        }
+    }
+
+    /// A figure could not be drawn.
+    pub(crate) fn plot(figure: &str, what: impl std::fmt::Display) -> Self {
+        Self::Plot {
+            figure: figure.to_owned(),
+            what: what.to_string(),
+        }
+    }
+}
+
+/// The result of a function of the pipeline.
+pub type Result<T, E = PipelineError> = core::result::Result<T, E>;

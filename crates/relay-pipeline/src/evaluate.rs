@@ -1,0 +1,103 @@
+//! Measuring an arm on the test problems: accuracy by length, and the hit matrix.
+
+use std::collections::BTreeMap;
+
+use relay_tasks::{Chain, Example, Score, hits, score};
+use serde::{Deserialize, Serialize};
+
+use crate::{Corpus, EvaluationSettings, Result};
+
+/// Counts of one arm on one task and length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Problems.
+    pub problems: usize,
+    /// Problems with the right answer.
+    pub answers: usize,
+    /// Problems whose chain has no wrong token.
+    pub chains: usize,
+    /// Tokens of the chains that stand at their place.
+    pub right: usize,
+    /// Tokens that count: those of the true chain, and the surplus of steps that are too long.
+    pub total: usize,
+}
+
+impl Counts {
+    /// Adds the score of one problem.
+    pub fn add(&mut self, score: &Score) {
+        self.problems += 1;
+        self.answers += usize::from(score.answer);
+        self.chains += usize::from(score.chain);
+        self.right += score.right;
+        self.total += score.total;
+    }
+}
+
+/// What was measured of one arm, as a stage keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// Whether the arm writes chains; without them only answers count.
+    pub writes_chains: bool,
+    /// Task, length, counts.
+    pub by_length: BTreeMap<String, BTreeMap<usize, Counts>>,
+    /// Share of tokens right at each step and column of the chosen task and length; `None` where no token stands.
+    pub hit_matrix: Option<Vec<Vec<Option<f64>>>>,
+}
+
+/// Measures an arm, whose chains `write` writes, on `examples`.
+///
+/// # Errors
+/// What `write` returns.
+pub fn evaluate(
+    corpus: &dyn Corpus,
+    settings: &EvaluationSettings,
+    examples: &[Example],
+    writes_chains: bool,
+    mut write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
+) -> Result<Measured> {
+    let mut measured = Measured { writes_chains, ..Measured::default() };
+    let mut matrix = HitMatrix::default();
+    // Neighbours have one task and length, so that little of a batch is padding.
+    for part in examples.chunks(512) {
+        for (example, chain) in part.iter().zip(write(part)?) {
+            let name = &corpus.codec().tasks[example.task].name;
+            let of_task = measured.by_length.entry(name.clone()).or_default();
+            of_task.entry(example.length).or_default().add(&score(example, &chain));
+            if writes_chains && settings.hit_matrix.as_ref().is_some_and(|(t, l)| t == name && *l == example.length) {
+                matrix.add(example, &chain);
+            }
+        }
+    }
+    measured.hit_matrix = matrix.shares();
+    Ok(measured)
+}
+
+#[derive(Debug, Default)]
+struct HitMatrix {
+    cells: Vec<Vec<(usize, usize)>>,
+}
+
+impl HitMatrix {
+    fn add(&mut self, truth: &Example, written: &Chain) {
+        let columns = truth.steps.iter().map(Vec::len).max().unwrap_or(0);
+        for (step, row) in hits(truth, written, columns).into_iter().enumerate() {
+            if self.cells.len() <= step {
+                self.cells.resize(step + 1, Vec::new());
+            }
+            let cells = &mut self.cells[step];
+            cells.resize(cells.len().max(row.len()), (0, 0));
+            for (cell, hit) in cells.iter_mut().zip(row) {
+                if let Some(hit) = hit {
+                    cell.0 += usize::from(hit);
+                    cell.1 += 1;
+                }
+            }
+        }
+    }
+
+    fn shares(self) -> Option<Vec<Vec<Option<f64>>>> {
+        let share = |(right, total): (usize, usize)| (total > 0).then(|| right as f64 / total as f64);
+        let rows: Vec<Vec<_>> = self.cells.into_iter().map(|row| row.into_iter().map(share).collect()).collect();
+        (!rows.is_empty()).then_some(rows)
+    }
+}

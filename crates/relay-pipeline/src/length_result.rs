@@ -1,0 +1,140 @@
+//! What is measured at one length: three shares with their intervals.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wilson;
+
+/// What one arm did on one task at one length.
+///
+/// The fields `_low` and `_high` are the ends of the 95 % Wilson interval. That of the bit accuracy counts problems, not
+/// tokens, because the tokens of one chain are right or wrong together; it is rather too wide than too narrow.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct LengthResult {
+    /// The length of the problems.
+    pub length: usize,
+    /// How many problems.
+    pub n: u64,
+    /// Share of problems with the right answer.
+    pub answer_accuracy: f64,
+    /// Share of the true chains' tokens that stand at their place; `None` for an arm that writes no chains.
+    pub bit_accuracy: Option<f64>,
+    /// Share of chains without any wrong token; `None` for an arm that writes no chains.
+    pub chain_accuracy: Option<f64>,
+    /// Lower end for the answers.
+    #[serde(default)]
+    pub answer_low: Option<f64>,
+    /// Upper end for the answers.
+    #[serde(default)]
+    pub answer_high: Option<f64>,
+    /// Lower end for the bits.
+    #[serde(default)]
+    pub bit_low: Option<f64>,
+    /// Upper end for the bits.
+    #[serde(default)]
+    pub bit_high: Option<f64>,
+    /// Lower end for the chains.
+    #[serde(default)]
+    pub chain_low: Option<f64>,
+    /// Upper end for the chains.
+    #[serde(default)]
+    pub chain_high: Option<f64>,
+}
+
+/// What was counted on the chains of one length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChainCounts {
+    /// Chains without any wrong token.
+    pub right_chains: u64,
+    /// Tokens at their place.
+    pub right_tokens: u64,
+    /// Tokens counted.
+    pub tokens: u64,
+}
+
+/// One of the three things that are measured at a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Measure {
+    /// Share of problems with the right answer (figures 2 and 4).
+    Answer,
+    /// Share of the true chain's tokens that stand at their place (figure 7).
+    Bit,
+    /// Share of chains without any wrong token.
+    Chain,
+}
+
+/// A share with its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share {
+    /// The share itself.
+    pub value: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end of its interval.
+    pub high: f64,
+}
+
+impl LengthResult {
+    /// Shares and intervals from what was counted on `n` problems; `chains` is `None` for an arm that writes none.
+    pub fn from_counts(
+        length: usize,
+        n: u64,
+        right_answers: u64,
+        chains: Option<ChainCounts>,
+    ) -> Self {
+        let answer = Share::of(right_answers, n, n);
+        let bit = chains.map(|c| Share::of(c.right_tokens, c.tokens, n));
+        let chain = chains.map(|c| Share::of(c.right_chains, n, n));
+        Self {
+            length,
+            n,
+            answer_accuracy: answer.value,
+            bit_accuracy: bit.map(|s| s.value),
+            chain_accuracy: chain.map(|s| s.value),
+            answer_low: Some(answer.low),
+            answer_high: Some(answer.high),
+            bit_low: bit.map(|s| s.low),
+            bit_high: bit.map(|s| s.high),
+            chain_low: chain.map(|s| s.low),
+            chain_high: chain.map(|s| s.high),
+        }
+    }
+
+    /// One of the three shares with its interval.
+    ///
+    /// Where the file has a share without interval, the interval is computed from the number of problems.
+    pub fn share(&self, measure: Measure) -> Option<Share> {
+        let (value, low, high) = match measure {
+            Measure::Answer => (self.answer_accuracy, self.answer_low, self.answer_high),
+            Measure::Bit => (self.bit_accuracy?, self.bit_low, self.bit_high),
+            Measure::Chain => (self.chain_accuracy?, self.chain_low, self.chain_high),
+        };
+        let known = wilson(value, self.n);
+        Some(Share {
+            value,
+            low: low.unwrap_or(known.low),
+            high: high.unwrap_or(known.high),
+        })
+    }
+}
+
+impl Share {
+    /// `right` of `total`, with the interval of `trials` independent trials.
+    pub fn of(right: u64, total: u64, trials: u64) -> Self {
+        let value = if total == 0 {
+            0.0
+        } else {
+            right as f64 / total as f64
+        };
+        let interval = wilson(value, trials);
+        Self {
+            value: rounded(value),
+            low: rounded(interval.low),
+            high: rounded(interval.high),
+        }
+    }
+}
+
+/// Six digits are more than any sample here can tell, keep the file readable and survive reading exactly.
+pub(crate) fn rounded(share: f64) -> f64 {
+    (share * 1e6).round() / 1e6
+}

@@ -1,0 +1,71 @@
+//! The stages of RELAY: loop alignment, chain generation, fine-tuning, evaluation, report.
+//!
+//! ```no_run
+//! use relay_pipeline::{About, Existing, Pipeline, preset, table};
+//! type Backend = burn::backend::Autodiff<burn::backend::Flex>;
+//!
+//! let about = About { device: "flex".into(), command: "my program".into() };
+//! let settings = preset("smoke", 1)?;
+//! let dir = "runs/smoke".as_ref();
+//! let pipeline = Pipeline::<Backend>::open(settings, dir, Existing::Resume, about, Default::default(), Default::default())?;
+//! println!("{}", table(&pipeline.run()?));
+//! # Ok::<(), relay_pipeline::PipelineError>(())
+//! ```
+//!
+//! Stages talk through files in the run directory only; each leaves a marker with a hash of what it was made from, so a
+//! run is taken up where it was left and a changed setting redoes just what it must.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `settings`, `presets` | everything that a run is made from |
+//! | `corpus`, `files` | where problems come from: tasks, or the user's files |
+//! | `run_dir`, `atomic` | the run directory, its lock, its markers; files that are whole or not there |
+//! | `pipeline`, `stages` | the order of the stages; those that need a model |
+//! | `chains`, `merge` | Stage II's data |
+//! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
+//! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
+
+pub mod arms;
+mod atomic;
+mod chains;
+mod claims;
+mod corpus;
+mod error;
+mod evaluate;
+mod files;
+mod length_result;
+mod merge;
+mod ordered;
+mod pipeline;
+mod plot;
+mod presets;
+mod report;
+mod results;
+mod run_dir;
+mod settings;
+mod stages;
+mod table;
+mod wilson;
+
+pub use atomic::write_atomically;
+pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
+pub use claims::{Claim, Number, NumberKind, Verdict, judge};
+pub use corpus::{Corpus, GeneratedCorpus, Unsolved, corpus};
+pub use error::{PipelineError, Result};
+pub use evaluate::{Counts, Measured, evaluate};
+pub use files::{DEFAULT_TASK, FileCorpus};
+pub use length_result::{ChainCounts, LengthResult, Measure, Share};
+pub use merge::{MergedLine, Origin, merge, read_merged};
+pub use ordered::OrderedMap;
+pub use pipeline::{About, Pipeline};
+pub use plot::{Extent, Figure, figures};
+pub use presets::{PRESETS, own_data_preset, preset};
+pub use report::write_report;
+pub use results::{HitMatrixOf, Machine, Results, SCHEMA};
+pub use run_dir::{Done, Existing, LineFile, Made, RunDir};
+pub use settings::{
+    ChainSettings, DataSettings, EvaluationSettings, FileSettings, Settings, StageSettings, TaskSettings,
+};
+pub use stages::{Stages, Writer};
+pub use table::table;
+pub use wilson::{Interval, wilson};

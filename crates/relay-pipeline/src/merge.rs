@@ -1,0 +1,75 @@
+//! Merging: the original data and the looped model's chains, in the proportions of Table 3.
+
+use std::path::Path;
+
+use relay_tasks::{Problem, Stream};
+
+use crate::{Corpus, PipelineError, Result, chains::read_chains, run_dir::LineFile};
+use serde::{Deserialize, Serialize};
+
+/// One line of `merged.jsonl`: a problem with its solution, and who wrote that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MergedLine {
+    /// Who wrote the chain.
+    pub source: Origin,
+    /// Name of the task.
+    pub task: String,
+    /// Problem length.
+    pub length: usize,
+    /// The problem.
+    pub problem: String,
+    /// The steps.
+    pub steps: Vec<String>,
+    /// The answer.
+    pub answer: String,
+}
+
+/// Who wrote a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// It came with the original data.
+    Original,
+    /// The looped model wrote it.
+    Looped,
+}
+
+/// Writes the original data and the chains of `chains` to `merged`, in an order that depends on `seed` alone; gives the
+/// number of lines.
+///
+/// # Errors
+/// When the chains cannot be read or the merged file cannot be written.
+pub fn merge(corpus: &dyn Corpus, chains: &Path, merged: &Path, seed: u64) -> Result<usize> {
+    let line = |source, problem: Problem| MergedLine {
+        source,
+        task: problem.task,
+        length: problem.length,
+        problem: problem.prompt,
+        steps: problem.steps,
+        answer: problem.answer,
+    };
+    let original = corpus.original()?.into_iter().map(|problem| line(Origin::Original, problem));
+    let longer = read_chains(chains, corpus.codec())?.into_iter().map(|problem| line(Origin::Looped, problem));
+    let mut lines: Vec<MergedLine> = original.chain(longer).collect();
+    Stream::named(seed, "merge", &[]).shuffle(&mut lines);
+    let mut file = LineFile::create(merged)?;
+    lines.iter().try_for_each(|line| file.line(line))?;
+    file.finish()?;
+    Ok(lines.len())
+}
+
+/// The problems of a merged file.
+///
+/// # Errors
+/// When the file cannot be read or a line is not of the form; the line is named.
+pub fn read_merged(file: &Path) -> Result<Vec<Problem>> {
+    let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
+    let read = |(number, line): (usize, &str)| {
+        let line: MergedLine = serde_json::from_str(line)
+            .map_err(|e| PipelineError::corrupt(file, format!("line {}: {e}", number + 1)))?;
+        let MergedLine { task, length, problem: prompt, steps, answer, .. } = line;
+        Ok(Problem { task, length, prompt, steps, answer })
+    };
+    text.lines().enumerate().map(read).collect()
+}

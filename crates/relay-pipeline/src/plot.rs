@@ -1,0 +1,147 @@
+//! The figures of the report: each is drawn by one function, as SVG and as PNG, with its data as CSV.
+//!
+//! - `curves`: accuracy by length, a panel per task, a line per arm (figures 2, 4 and 7 of the paper)
+//! - `heat_map`: hit matrices, a panel per arm (figures 5 and 6)
+//! - `canvas`: lines, shapes and text in layout pixels, on either backend
+//! - `letters`: text for PNG, with the font that travels with the program
+//! - `output`: the two backends
+//! - `panel`: the axes and lines of one task
+//! - `style`: colours, markers and dashes
+
+use std::path::Path;
+
+use crate::{Measure, Result, Results};
+
+mod canvas;
+mod curves;
+mod heat_map;
+mod letters;
+mod output;
+mod panel;
+mod style;
+
+pub use canvas::Extent;
+use canvas::{Canvas, Drawn};
+use curves::Curves;
+use heat_map::HeatMaps;
+use plotters::prelude::DrawingBackend;
+
+/// A figure, ready to be drawn.
+#[derive(Debug, Clone)]
+pub struct Figure {
+    /// File name without extension.
+    pub name: &'static str,
+    /// What the figure shows, in a few words.
+    pub title: String,
+    /// What a reader must know to read it.
+    pub caption: String,
+    drawing: Drawing,
+}
+
+#[derive(Debug, Clone)]
+enum Drawing {
+    Curves(Curves),
+    HeatMaps(HeatMaps),
+}
+
+/// The figures that `results` has numbers for.
+pub fn figures(results: &Results) -> Vec<Figure> {
+    let curves = [
+        (
+            Measure::Answer,
+            "answer_accuracy",
+            "Answer accuracy by length",
+            "Share of problems with the right answer.",
+        ),
+        (
+            Measure::Bit,
+            "bit_accuracy",
+            "Bit accuracy by length",
+            "Share of the true chain's tokens that stand at their place in the written chain.",
+        ),
+        (
+            Measure::Chain,
+            "chain_accuracy",
+            "Chain accuracy by length",
+            "Share of chains without any wrong token.",
+        ),
+    ];
+    let mut figures = Vec::new();
+    for (measure, name, title, what) in curves {
+        if let Some(drawing) = Curves::new(results, measure, title) {
+            let caption = format!(
+                "{what} Bands are 95 % Wilson intervals; the training lengths are shaded. Lines stand a little \
+                 beside each other so that none hides another."
+            );
+            figures.push(Figure {
+                name,
+                title: title.to_owned(),
+                caption,
+                drawing: Drawing::Curves(drawing),
+            });
+        }
+    }
+    if let Some(drawing) = HeatMaps::new(results) {
+        let caption = "Share in per cent of tokens right at each step and column of the chains. \
+                       The last column is the step's end; a dash stands where no chain has a token.";
+        let title = drawing.title().to_owned();
+        let drawing = Drawing::HeatMaps(drawing);
+        figures.push(Figure {
+            name: "hit_matrix",
+            title,
+            caption: caption.to_owned(),
+            drawing,
+        });
+    }
+    figures
+}
+
+impl Figure {
+    /// The figure as an SVG document.
+    ///
+    /// # Errors
+    /// When the drawing library refuses.
+    pub fn svg(&self) -> Result<String> {
+        output::svg(self)
+    }
+
+    /// Writes the figure as a PNG of twice its [size](Self::extent), whole or not at all.
+    ///
+    /// # Errors
+    /// When the drawing library refuses or the file cannot be written.
+    pub fn write_png(&self, path: &Path) -> Result<()> {
+        output::write_png(self, path)
+    }
+
+    /// The numbers in the figure, as comma-separated values with a header.
+    pub fn csv(&self) -> String {
+        match &self.drawing {
+            Drawing::Curves(curves) => curves.csv(),
+            Drawing::HeatMaps(maps) => maps.csv(),
+        }
+    }
+
+    /// Width and height in layout pixels.
+    pub fn extent(&self) -> Extent {
+        match &self.drawing {
+            Drawing::Curves(curves) => curves.extent(),
+            Drawing::HeatMaps(maps) => maps.extent(),
+        }
+    }
+
+    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
+        match &self.drawing {
+            Drawing::Curves(curves) => curves.draw(canvas),
+            Drawing::HeatMaps(maps) => maps.draw(canvas),
+        }
+    }
+}
+
+/// One field of a CSV file, quoted where it must be.
+fn field(text: &str) -> String {
+    if text.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text.to_owned()
+    }
+}

@@ -1,0 +1,211 @@
+//! Accuracy by length: a panel per task, a legend of the arms above.
+
+use std::fmt::Write;
+
+use plotters::prelude::DrawingBackend;
+
+use super::{
+    canvas::{Canvas, Drawn, Extent, Lettering, Point},
+    field,
+    letters::text_width,
+    panel::{BESIDE, HEIGHT, Line, Panel, RADIUS, TEXT},
+    style::{GRID, LineStyle, SHADE, line_styles},
+};
+use crate::{Measure, Results, Share, arms::arm_label};
+
+const MARGIN: f64 = 18.0;
+const TITLE: f64 = 34.0;
+const LEGEND_ROW: f64 = 24.0;
+/// Width of the axes, and of a figure's only axes.
+const PLOT: f64 = 330.0;
+const LONE_PLOT: f64 = 470.0;
+const COLUMNS: usize = 3;
+const SWATCH: f64 = 40.0;
+const TRAINED: &str = "training lengths";
+
+/// The figure's data.
+#[derive(Debug, Clone)]
+pub(super) struct Curves {
+    title: String,
+    unit: &'static str,
+    panels: Vec<Panel>,
+    legend: Vec<(String, LineStyle)>,
+}
+
+impl Curves {
+    /// The curves of one measure; `None` when no arm has it.
+    pub(super) fn new(results: &Results, measure: Measure, title: &str) -> Option<Self> {
+        let has = |arm: &str| {
+            results.tasks().iter().any(|task| {
+                results
+                    .of(arm, task)
+                    .iter()
+                    .any(|r| r.share(measure).is_some())
+            })
+        };
+        let arms: Vec<&str> = results.arms.keys().filter(|arm| has(arm)).collect();
+        let styles = line_styles(&arms);
+        let line = |task: &str, i: usize| {
+            let results = results.of(arms[i], task).iter();
+            let points: Vec<_> = results
+                .filter_map(|r| Some((r.length, r.n, r.share(measure)?)))
+                .collect();
+            let place = i as f64 - (arms.len() - 1) as f64 / 2.0;
+            (!points.is_empty()).then(|| Line {
+                arm: arms[i].to_owned(),
+                style: styles[i],
+                place,
+                points,
+            })
+        };
+        let panel = |task: &&str| Panel {
+            task: (*task).to_owned(),
+            train: results.train_lengths.get(task).copied(),
+            lines: (0..arms.len()).filter_map(|i| line(task, i)).collect(),
+        };
+        let panels: Vec<_> = results
+            .tasks()
+            .iter()
+            .map(panel)
+            .filter(|panel| !panel.lines.is_empty())
+            .collect();
+        let legend = arms
+            .iter()
+            .zip(&styles)
+            .map(|(arm, style)| (arm_label(arm).to_owned(), *style))
+            .collect();
+        let unit = match measure {
+            Measure::Answer => "answer accuracy, %",
+            Measure::Bit => "bit accuracy, %",
+            Measure::Chain => "chain accuracy, %",
+        };
+        (!panels.is_empty()).then(|| Self {
+            title: title.to_owned(),
+            unit,
+            panels,
+            legend,
+        })
+    }
+
+    pub(super) fn extent(&self) -> Extent {
+        let rows = self.panels.len().div_ceil(COLUMNS);
+        let height = self.panels_top() + rows as f64 * HEIGHT + MARGIN / 2.0;
+        Extent {
+            width: self.width() as u32,
+            height: height.ceil() as u32,
+        }
+    }
+
+    pub(super) fn csv(&self) -> String {
+        let mut text = String::from("task,arm,length,trained,n,share,low,high\n");
+        for panel in &self.panels {
+            for line in &panel.lines {
+                for (length, n, share) in &line.points {
+                    let trained = panel.train.map_or("", |[from, to]| {
+                        if (from..=to).contains(length) {
+                            "yes"
+                        } else {
+                            "no"
+                        }
+                    });
+                    let (task, arm) = (field(&panel.task), field(&line.arm));
+                    let Share { value, low, high } = share;
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(
+                        text,
+                        "{task},{arm},{length},{trained},{n},{value},{low},{high}"
+                    );
+                }
+            }
+        }
+        text
+    }
+
+    pub(super) fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
+        canvas.text(
+            &self.title,
+            (MARGIN, MARGIN + TITLE / 3.0),
+            Lettering::new(18.0),
+        )?;
+        self.draw_legend(canvas)?;
+        for (i, panel) in self.panels.iter().enumerate() {
+            let corner = (
+                MARGIN + (i % COLUMNS) as f64 * (self.plot_width() + BESIDE),
+                self.panels_top() + (i / COLUMNS) as f64 * HEIGHT,
+            );
+            panel.draw(canvas, corner, self.plot_width(), self.unit)?;
+        }
+        Ok(())
+    }
+
+    fn width(&self) -> f64 {
+        2.0 * MARGIN + self.panels.len().min(COLUMNS) as f64 * (self.plot_width() + BESIDE)
+    }
+
+    fn plot_width(&self) -> f64 {
+        if self.panels.len() == 1 {
+            LONE_PLOT
+        } else {
+            PLOT
+        }
+    }
+
+    fn panels_top(&self) -> f64 {
+        let rows = self
+            .legend_places()
+            .last()
+            .map_or(0.0, |(_, y)| y + LEGEND_ROW);
+        rows.max(MARGIN + TITLE) + 4.0
+    }
+
+    /// Where each entry of the legend begins; the last is that of the shaded range.
+    fn legend_places(&self) -> Vec<Point> {
+        let (mut x, mut y) = (MARGIN, MARGIN + TITLE);
+        let labels = self
+            .legend
+            .iter()
+            .map(|(label, _)| label.as_str())
+            .chain([TRAINED]);
+        labels
+            .map(|label| {
+                let width = SWATCH + 8.0 + text_width(label, TEXT) + 22.0;
+                if x > MARGIN && x + width > self.width() - MARGIN + 22.0 {
+                    (x, y) = (MARGIN, y + LEGEND_ROW);
+                }
+                x += width;
+                (x - width, y)
+            })
+            .collect()
+    }
+
+    fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
+        let places = self.legend_places();
+        for ((label, style), &(x, y)) in self.legend.iter().zip(&places) {
+            let middle = y + LEGEND_ROW / 2.0;
+            canvas.line(
+                &[(x, middle), (x + SWATCH, middle)],
+                style.colour,
+                style.width,
+                style.dashes,
+            )?;
+            canvas.marker(
+                style.marker,
+                (x + SWATCH / 2.0, middle),
+                RADIUS,
+                style.colour,
+            )?;
+            canvas.text(label, (x + SWATCH + 8.0, middle), Lettering::new(TEXT))?;
+        }
+        let Some(&(x, y)) = places.last() else {
+            return Ok(());
+        };
+        let middle = y + LEGEND_ROW / 2.0;
+        canvas.rectangle((x, middle - 7.0), (x + SWATCH, middle + 7.0), GRID)?;
+        canvas.rectangle(
+            (x + 1.0, middle - 6.0),
+            (x + SWATCH - 1.0, middle + 6.0),
+            SHADE,
+        )?;
+        canvas.text(TRAINED, (x + SWATCH + 8.0, middle), Lettering::new(TEXT))
+    }
+}

@@ -1,0 +1,56 @@
+//! The report: `results.json`, one self-contained page, figures as SVG, PNG and CSV.
+
+use std::path::{Path, PathBuf};
+
+use crate::{Result, Results, atomic::write_atomically, claims::judge, plot::figures};
+
+mod page;
+mod tables;
+
+/// Writes `results.json`, `report.html` and `figures/*.svg`, `*.png`, `*.csv` to `dir`; gives the paths written.
+///
+/// The report is made from `results` and nothing else, so it can be made again from a `results.json` alone. The claims
+/// are judged anew from the numbers. Each file appears whole or not at all; the page comes last, so that where there is a
+/// page, what it shows lies beside it.
+///
+/// # Errors
+/// When a figure cannot be drawn or a file cannot be written; the message names it.
+pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
+    let results = Results {
+        claims: judge(results),
+        ..results.clone()
+    };
+    let mut written = vec![dir.join("results.json")];
+    results.save(&written[0])?;
+    let mut drawn = Vec::new();
+    for figure in figures(&results) {
+        let [svg, png, csv] = ["svg", "png", "csv"]
+            .map(|kind| dir.join("figures").join(format!("{}.{kind}", figure.name)));
+        let text = figure.svg()?;
+        write_atomically(&svg, text.as_bytes())?;
+        figure.write_png(&png)?;
+        write_atomically(&csv, figure.csv().as_bytes())?;
+        written.extend([svg, png, csv]);
+        drawn.push((figure, text));
+    }
+    let page = dir.join("report.html");
+    write_atomically(&page, page::page(&results, &drawn).as_bytes())?;
+    written.push(page);
+    Ok(written)
+}
+
+/// Text made safe for HTML and XML, in elements and in quoted attributes.
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            c => safe.push(c),
+        }
+    }
+    safe
+}

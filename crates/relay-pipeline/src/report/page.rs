@@ -1,0 +1,201 @@
+//! The page `report.html`.
+
+use serde_json::Value;
+
+use super::{
+    escape,
+    tables::{answers, chains, claims},
+};
+use crate::{
+    Results, Verdict,
+    arms::{arm_label, task_label},
+    plot::Figure,
+};
+
+/// The whole page; `figures` come with their SVG documents, which go into the page.
+pub(super) fn page(results: &Results, figures: &[(Figure, String)]) -> String {
+    let title = format!("RELAY: preset {}, seed {}", results.preset, results.seed);
+    let body = [
+        format!(
+            "<header><h1>{}</h1>{}</header>",
+            escape(&title),
+            introduction(results)
+        ),
+        section("Answer accuracy by arm, task and length", &answers(results)),
+        section(
+            "Figures",
+            &figures
+                .iter()
+                .map(|(figure, svg)| drawing(figure, svg))
+                .collect::<String>(),
+        ),
+        section("The paper's claims", &(summary(results) + &claims(results))),
+        section("Bit and chain accuracy", &chains(results)),
+        section("Time", &stages(results)),
+        section("How it was run", &provenance(results)),
+    ];
+    format!(
+        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
+         <style>\n{}</style>\n</head>\n<body>\n<main>\n{}\n</main>\n</body>\n</html>\n",
+        escape(&title),
+        include_str!("style.css"),
+        body.join("\n"),
+    )
+}
+
+fn section(title: &str, content: &str) -> String {
+    if content.is_empty() {
+        String::new()
+    } else {
+        format!("<section>\n<h2>{}</h2>\n{content}</section>", escape(title))
+    }
+}
+
+/// One paragraph on what was run.
+fn introduction(results: &Results) -> String {
+    let arms: Vec<&str> = results.arms.keys().map(arm_label).collect();
+    let tasks: Vec<String> = results
+        .tasks()
+        .into_iter()
+        .map(|task| {
+            let label = task_label(task);
+            let tested = crate::table::tested(results, task);
+            let tested = tested
+                .first()
+                .zip(tested.last())
+                .map(|(a, b)| format!("tested on {a} to {b}"));
+            let trained = results
+                .train_lengths
+                .get(task)
+                .map(|[a, b]| format!("trained on lengths {a} to {b}"));
+            let parts: Vec<String> = trained.into_iter().chain(tested).collect();
+            if parts.is_empty() {
+                label.to_owned()
+            } else {
+                format!("{label} ({})", parts.join(", "))
+            }
+        })
+        .collect();
+    let minutes = results.seconds.values().sum::<f64>() / 60.0;
+    format!(
+        "<p>A looped model learns to write one step of a chain of thought per iteration. The chains that it writes for \
+         problems longer than those it was trained on then fine-tune an auto-regressive (AR) model. Arms: {}. Tasks: {}. \
+         All stages together took {minutes:.1} minutes on the device {}.</p>\n",
+        escape(&arms.join("; ")),
+        escape(&tasks.join("; ")),
+        escape(&results.device),
+    )
+}
+
+fn drawing(figure: &Figure, svg: &str) -> String {
+    format!(
+        "<figure>\n<div class=\"paper\">{svg}</div>\n<figcaption>{}. {} <a href=\"figures/{name}.svg\">SVG</a>, \
+         <a href=\"figures/{name}.png\">PNG</a>, <a href=\"figures/{name}.csv\">CSV</a></figcaption>\n</figure>\n",
+        escape(&figure.title),
+        escape(&figure.caption),
+        name = figure.name,
+    )
+}
+
+/// How many claims have which verdict.
+fn summary(results: &Results) -> String {
+    let count = |verdict| {
+        results
+            .claims
+            .iter()
+            .filter(|claim| claim.verdict == verdict)
+            .count()
+    };
+    format!(
+        "<p>Of {} claims, {} hold, {} do not, {} are not decided. A claim is undecided when numbers that it needs are \
+         missing or, where its rule says so, too uncertain.</p>\n",
+        results.claims.len(),
+        count(Verdict::Holds),
+        count(Verdict::DoesNotHold),
+        count(Verdict::NotDecided),
+    )
+}
+
+/// Minutes, updates and samples of every stage.
+fn stages(results: &Results) -> String {
+    if results.seconds.is_empty() {
+        return String::new();
+    }
+    let number = |n: Option<&u64>| n.map_or(String::new(), |n| thousands(*n));
+    let row = |(stage, seconds): (&str, &f64)| {
+        format!(
+            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{}</td><td>{}</td></tr>\n",
+            escape(stage),
+            seconds / 60.0,
+            number(results.updates.get(stage)),
+            number(results.samples.get(stage)),
+        )
+    };
+    let rows: String = results.seconds.iter().map(row).collect();
+    let total = results.seconds.values().sum::<f64>() / 60.0;
+    format!(
+        "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">stage</th><th scope=\"col\">minutes</th>\
+         <th scope=\"col\">updates</th><th scope=\"col\">samples</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
+         <tfoot><tr><th scope=\"row\">all stages</th><td>{total:.1}</td><td></td><td></td></tr></tfoot>\n</table></div>\n"
+    )
+}
+
+fn provenance(results: &Results) -> String {
+    let cores = match results.machine.cores {
+        0 => String::new(),
+        1 => ", 1 core".to_owned(),
+        n => format!(", {n} cores"),
+    };
+    let facts = [
+        ("preset", results.preset.clone()),
+        ("seed", results.seed.to_string()),
+        ("device", results.device.clone()),
+        ("machine", format!("{}{cores}", results.machine.cpu)),
+        ("program", format!("relay {}", results.version)),
+        ("command", results.command.clone()),
+    ];
+    let rows: String = facts
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("<dt>{name}</dt><dd>{}</dd>\n", escape(value)))
+        .collect();
+    let settings = match &results.settings {
+        Value::Null => String::new(),
+        settings => {
+            let text =
+                serde_json::to_string_pretty(settings).unwrap_or_else(|_| settings.to_string());
+            format!(
+                "<details>\n<summary>All settings</summary>\n<pre>{}</pre>\n</details>\n",
+                escape(&text)
+            )
+        }
+    };
+    format!("<dl>\n{rows}</dl>\n{settings}")
+}
+
+/// A number with its thousands set apart.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_thousands_apart() {
+        assert_eq!(
+            [7, 1000, 1_234_567].map(thousands),
+            ["7", "1,000", "1,234,567"]
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! `results.json`: all that a run measured, and all that the report is made from.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Claim, LengthResult, OrderedMap, PipelineError, Result, atomic::write_atomically};
+
+/// The version of the format that this program writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// Everything that a run measured.
+///
+/// Maps keep the order in which the run filled them. Shares are between 0 and 1.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// Version of the format, [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the preset, or of what was run instead.
+    pub preset: String,
+    /// The seed of everything random.
+    pub seed: u64,
+    /// The device: `flex`, `ndarray` or `cuda`.
+    pub device: String,
+    /// Version of the program.
+    #[serde(default)]
+    pub version: String,
+    /// The command that made the run.
+    #[serde(default)]
+    pub command: String,
+    /// The machine that it ran on.
+    #[serde(default)]
+    pub machine: Machine,
+    /// Task to shortest and longest length trained on, both included.
+    pub train_lengths: OrderedMap<[usize; 2]>,
+    /// Arm to task to what was measured at each length, lengths ascending.
+    pub arms: OrderedMap<OrderedMap<Vec<LengthResult>>>,
+    /// Stage to seconds.
+    pub seconds: OrderedMap<f64>,
+    /// Stage to updates of the weights, for stages that train.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub updates: OrderedMap<u64>,
+    /// Stage to samples trained on or written.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub samples: OrderedMap<u64>,
+    /// Arm to the share right at each step and column of the task in [`hit_matrix_of`](Self::hit_matrix_of); `None` where
+    /// no chain has a token. The last column is the step's end, `<sep>`.
+    #[serde(default)]
+    pub hit_matrix: OrderedMap<Vec<Vec<Option<f64>>>>,
+    /// What the hit matrices were measured on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hit_matrix_of: Option<HitMatrixOf>,
+    /// The complete settings of the run.
+    #[serde(default)]
+    pub settings: Value,
+    /// The paper's claims with their verdicts; [`write_report`](crate::write_report) fills them in.
+    #[serde(default)]
+    pub claims: Vec<Claim>,
+}
+
+/// What a hit matrix was measured on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HitMatrixOf {
+    /// The task.
+    pub task: String,
+    /// The length of the problems.
+    pub length: usize,
+    /// How many problems.
+    pub n: u64,
+}
+
+/// The machine that a run was made on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// Model of the processor, empty if unknown.
+    pub cpu: String,
+    /// Cores that the program may use.
+    pub cores: usize,
+}
+
+impl Results {
+    /// Results of a run on this machine with nothing measured yet.
+    pub fn new(preset: impl Into<String>, seed: u64, device: impl Into<String>) -> Self {
+        Self {
+            schema: SCHEMA,
+            preset: preset.into(),
+            seed,
+            device: device.into(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machine: Machine::detect(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a `results.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not of this form or of another schema; the message names the file.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
+        let json: Value =
+            serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(path, e.to_string()))?;
+        // Asked first: another schema must not show as a missing field.
+        let found = json.get("schema").and_then(Value::as_u64).unwrap_or(0);
+        if found != u64::from(SCHEMA) {
+            let found = u32::try_from(found).unwrap_or(u32::MAX);
+            return Err(PipelineError::Schema {
+                path: path.to_owned(),
+                found,
+                expected: SCHEMA,
+            });
+        }
+        serde_json::from_value(json).map_err(|e| PipelineError::corrupt(path, e.to_string()))
+    }
+
+    /// Writes a `results.json`, whole or not at all.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|e| PipelineError::corrupt(path, e.to_string()))?;
+        text.push('\n');
+        write_atomically(path, text.as_bytes())
+    }
+
+    /// Adds what an arm did on a task at one length, keeping lengths ascending.
+    pub fn add(&mut self, arm: &str, task: &str, result: LengthResult) {
+        let lengths = self.arms.entry_or_default(arm).entry_or_default(task);
+        let at = lengths.partition_point(|other| other.length < result.length);
+        lengths.insert(at, result);
+    }
+
+    /// What an arm did on a task, length by length; empty if it was not measured.
+    pub fn of(&self, arm: &str, task: &str) -> &[LengthResult] {
+        self.arms
+            .get(arm)
+            .and_then(|tasks| tasks.get(task))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The tasks of the run: those trained on, then any other that an arm was tested on.
+    pub fn tasks(&self) -> Vec<&str> {
+        let tested = self.arms.values().flat_map(OrderedMap::keys);
+        let mut tasks: Vec<&str> = Vec::new();
+        for task in self.train_lengths.keys().chain(tested) {
+            if !tasks.contains(&task) {
+                tasks.push(task);
+            }
+        }
+        tasks
+    }
+
+    /// Whether `task` was trained at `length`; `None` when nothing is known of the task's training lengths.
+    pub fn trained_at(&self, task: &str, length: usize) -> Option<bool> {
+        self.train_lengths
+            .get(task)
+            .map(|&[from, to]| (from..=to).contains(&length))
+    }
+}
+
+impl Machine {
+    /// The machine that this program runs on.
+    pub fn detect() -> Self {
+        let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
+            let line = text.lines().find(|line| line.starts_with("model name"))?;
+            line.split_once(':')
+                .map(|(_, model)| model.trim().to_owned())
+        });
+        Self {
+            cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChainCounts, Measure};
+
+    #[test]
+    fn reads_the_documented_form() {
+        let text = r#"{"schema": 1, "preset": "mini", "seed": 1, "device": "flex", "train_lengths": {"ari": [1, 5]},
+            "arms": {"looped_aligned": {"ari": [{"length": 5, "n": 1000, "answer_accuracy": 0.99, "bit_accuracy": 0.999,
+            "chain_accuracy": 0.98, "answer_low": 0.98, "answer_high": 0.995}]}}, "seconds": {"stage1": 400.0},
+            "hit_matrix": {"looped_aligned": [[1.0, null]], "ar_baseline": [[0.5, 1.0]]}}"#;
+        let results: Results = serde_json::from_str(text).unwrap();
+        assert_eq!(results.of("looped_aligned", "ari")[0].length, 5);
+        let bit = results.of("looped_aligned", "ari")[0]
+            .share(Measure::Bit)
+            .unwrap();
+        assert!(bit.low < 0.999 && bit.high > 0.999);
+        assert_eq!(results.trained_at("ari", 6), Some(false));
+    }
+
+    #[test]
+    fn saves_and_loads_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        let mut results = Results::new("smoke", 7, "flex");
+        results.add(
+            "looped_vanilla",
+            "ed",
+            LengthResult::from_counts(5, 10, 3, None),
+        );
+        let chains = ChainCounts {
+            right_chains: 3,
+            right_tokens: 70,
+            tokens: 80,
+        };
+        results.add(
+            "looped_aligned",
+            "ed",
+            LengthResult::from_counts(6, 10, 3, Some(chains)),
+        );
+        results.add(
+            "looped_aligned",
+            "ed",
+            LengthResult::from_counts(5, 10, 4, Some(chains)),
+        );
+        results.save(&path).unwrap();
+        assert_eq!(Results::load(&path).unwrap(), results);
+        assert_eq!(results.of("looped_aligned", "ed")[0].length, 5);
+        assert_eq!(
+            results.arms.keys().collect::<Vec<_>>(),
+            ["looped_vanilla", "looped_aligned"]
+        );
+    }
+
+    #[test]
+    fn names_the_file_and_what_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("results.json");
+        for (text, part) in [
+            ("{", "EOF"),
+            ("{\"schema\": 2}", "schema 2"),
+            ("{\"schema\": 1}", "missing field"),
+        ] {
+            fs::write(&path, text).unwrap();
+            let message = Results::load(&path).unwrap_err().to_string();
+            assert!(
+                message.contains("results.json") && message.contains(part),
+                "{message}"
+            );
+        }
+        assert!(
+            Results::load(&dir.path().join("none.json"))
+                .unwrap_err()
+                .to_string()
+                .contains("none.json")
+        );
+    }
+}

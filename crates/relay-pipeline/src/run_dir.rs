@@ -1,0 +1,239 @@
+//! The run directory: who may write to it, what it was made from, which stages are done.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io::Write,
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{PipelineError, Result, Settings, atomic::write_atomically};
+
+/// What to do with what a run directory already holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// The directory must be empty or absent.
+    Refuse,
+    /// Go on; the settings must be those that the directory holds.
+    Resume,
+    /// Take the new settings and redo the stages that they change.
+    Update,
+}
+
+/// A run directory that this process alone may write to.
+#[derive(Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    // Held, not read: the lock goes with the process, however it ends.
+    _lock: File,
+}
+
+/// The marker of a finished stage, `done.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// Hash of all that the stage was made from.
+    pub made_from: String,
+    /// Hash of what the stage made, for the stages that build on it.
+    pub result: String,
+    /// Seconds that the stage took, resumed parts included.
+    pub seconds: f64,
+    /// What the stage wants to tell the report.
+    pub notes: Value,
+}
+
+/// What a stage hands back: the files that count as its result, its seconds, its notes.
+#[derive(Debug, Clone, Default)]
+pub struct Made {
+    /// Files, relative to the stage's directory.
+    pub files: Vec<PathBuf>,
+    /// Seconds, if the stage knows better than the clock of this process.
+    pub seconds: Option<f64>,
+    /// What the stage wants to tell the report.
+    pub notes: Value,
+}
+
+impl RunDir {
+    /// Opens `path`, locks it and settles what its settings are.
+    ///
+    /// # Errors
+    /// When another process holds the directory, when it holds a run and `existing` refuses that, when its settings
+    /// differ from `settings` (the first field that differs is named), or when it cannot be written.
+    pub fn open(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
+        fs::create_dir_all(path).map_err(|e| PipelineError::io("create", path, e))?;
+        let lock_path = path.join("lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&lock_path)
+            .map_err(|e| PipelineError::io("open", &lock_path, e))?;
+        lock.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => PipelineError::Locked { path: path.to_owned() },
+            TryLockError::Error(e) => PipelineError::io("lock", &lock_path, e),
+        })?;
+        let this = Self { path: path.to_owned(), _lock: lock };
+        this.settle(settings, existing)?;
+        Ok(this)
+    }
+
+    /// Where the directory is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn settle(&self, settings: &Settings, existing: Existing) -> Result<()> {
+        let file = self.path.join("settings.json");
+        let wanted = to_value(settings)?;
+        if file.exists() {
+            let text = fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
+            let held: Value = serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+            let difference = first_difference("", &held, &wanted);
+            match (existing, difference) {
+                (Existing::Refuse, _) => return Err(PipelineError::NotEmpty { path: self.path.clone() }),
+                (Existing::Resume, Some((field, held, wanted))) => {
+                    return Err(PipelineError::OtherSettings { path: self.path.clone(), field, held, wanted });
+                }
+                (Existing::Resume, None) => return Ok(()),
+                (Existing::Update, _) => {}
+            }
+        } else {
+            let foreign = fs::read_dir(&self.path)
+                .map_err(|e| PipelineError::io("list", &self.path, e))?
+                .filter_map(|entry| entry.ok())
+                .any(|entry| entry.file_name() != "lock");
+            if foreign {
+                return Err(PipelineError::Foreign { path: self.path.clone() });
+            }
+        }
+        let text = serde_json::to_string_pretty(&wanted).map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        write_atomically(&file, text.as_bytes())
+    }
+
+    /// Runs a stage unless it is done, and says so.
+    ///
+    /// The stage's directory holds `stage.json` (what it is being made from) and, at the end, `done.json`. A stage that
+    /// was begun from something else is begun anew.
+    ///
+    /// # Errors
+    /// What the stage returns, or why its directory could not be written.
+    pub fn stage(&self, name: &str, made_from: &Value, work: impl FnOnce(&Path) -> Result<Made>) -> Result<Done> {
+        let dir = self.path.join(name);
+        let hash = hash_value(made_from);
+        if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
+            tracing::info!("{name}: done before, taken as it is");
+            return Ok(done);
+        }
+        let begun = dir.join("stage.json");
+        if fs::read_to_string(&begun).ok().as_deref() != Some(hash.as_str()) {
+            if dir.exists() {
+                fs::remove_dir_all(&dir).map_err(|e| PipelineError::io("clear", &dir, e))?;
+            }
+            fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
+            write_atomically(&begun, hash.as_bytes())?;
+        }
+        let clock = Instant::now();
+        let made = work(&dir)?;
+        let done = Done {
+            made_from: hash,
+            result: hash_files(&dir, &made.files)?,
+            seconds: made.seconds.unwrap_or_else(|| clock.elapsed().as_secs_f64()),
+            notes: made.notes,
+        };
+        let text = serde_json::to_string_pretty(&done).map_err(|e| PipelineError::corrupt(&dir, e.to_string()))?;
+        write_atomically(&dir.join("done.json"), text.as_bytes())?;
+        Ok(done)
+    }
+
+    fn done(&self, name: &str) -> Result<Option<Done>> {
+        let file = self.path.join(name).join("done.json");
+        match fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| PipelineError::corrupt(&file, e.to_string())),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(PipelineError::io("read", &file, e)),
+        }
+    }
+}
+
+/// Any serializable value as JSON.
+///
+/// # Errors
+/// When the value cannot be written as JSON.
+pub fn to_value<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value).map_err(|e| PipelineError::corrupt(Path::new("settings"), e.to_string()))
+}
+
+fn hash_value(value: &Value) -> String {
+    blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
+}
+
+fn hash_files(dir: &Path, files: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let path = dir.join(file);
+        let reader = File::open(&path).map_err(|e| PipelineError::io("open", &path, e))?;
+        hasher.update(file.to_string_lossy().as_bytes());
+        hasher.update_reader(reader).map_err(|e| PipelineError::io("read", &path, e))?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// Path, held and wanted value of the first field in which two settings differ.
+fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String, String, String)> {
+    match (held, wanted) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            keys.map(|key| (key, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null)))
+                .find_map(|(key, x, y)| first_difference(&format!("{path}{}{key}", if path.is_empty() { "" } else { "." }), x, y))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            a.iter().zip(b).enumerate().find_map(|(i, (x, y))| first_difference(&format!("{path}[{i}]"), x, y))
+        }
+        _ if held == wanted => None,
+        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
+    }
+}
+
+/// A JSONL file that appears whole or not at all.
+#[derive(Debug)]
+pub struct LineFile {
+    path: PathBuf,
+    aside: PathBuf,
+    writer: std::io::BufWriter<File>,
+}
+
+impl LineFile {
+    /// Starts a file beside `path`.
+    ///
+    /// # Errors
+    /// When the file beside it cannot be created.
+    pub fn create(path: &Path) -> Result<Self> {
+        let aside = path.with_extension("partial");
+        let file = File::create(&aside).map_err(|e| PipelineError::io("create", &aside, e))?;
+        Ok(Self { path: path.to_owned(), aside, writer: std::io::BufWriter::new(file) })
+    }
+
+    /// Adds one line.
+    ///
+    /// # Errors
+    /// When the line cannot be written.
+    pub fn line<T: Serialize>(&mut self, value: &T) -> Result<()> {
+        serde_json::to_writer(&mut self.writer, value).map_err(|e| PipelineError::io("write", &self.aside, e.into()))?;
+        self.writer.write_all(b"\n").map_err(|e| PipelineError::io("write", &self.aside, e))
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// When the rest cannot be written or the file cannot be renamed.
+    pub fn finish(self) -> Result<()> {
+        let Self { path, aside, writer } = self;
+        let failed = |e| PipelineError::io("write", &aside, e);
+        let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
+        file.sync_all().map_err(failed)?;
+        fs::rename(&aside, &path).map_err(|e| PipelineError::io("rename", &path, e))
+    }
+}

@@ -1,0 +1,202 @@
+//! Everything that a run is made from, in one value that a run directory keeps as JSON.
+
+use std::path::PathBuf;
+
+use relay_models::{CausalConfig, LoopedConfig};
+use relay_tasks::{GroupLimits, TaskConfig};
+use relay_train::{Batching, Curriculum, TrainConfig};
+use serde::{Deserialize, Serialize};
+
+use crate::{PipelineError, Result};
+
+/// The settings of a whole run: data, models, every stage.
+///
+/// A preset ([`crate::presets`]) returns a complete value; a run directory keeps its own in `settings.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Name of the preset that these settings came from; it only labels the results.
+    pub preset: String,
+    /// Seed of every random draw of the run.
+    pub seed: u64,
+    /// Where problems come from.
+    pub data: DataSettings,
+    /// The looped model; the vanilla arm uses it without its step head.
+    pub looped: LoopedConfig,
+    /// The auto-regressive model.
+    pub causal: CausalConfig,
+    /// Stage I: the looped model with an aligned chain (equations 8 to 10).
+    pub looped_aligned: StageSettings,
+    /// The looped model that sees answers only; `None` leaves the arm out.
+    pub looped_vanilla: Option<StageSettings>,
+    /// The auto-regressive model on the original data.
+    pub ar_baseline: StageSettings,
+    /// Stage II: fine-tuning of the baseline on the merged data.
+    pub ar_relay: StageSettings,
+    /// How Stage II's chains are written and kept.
+    pub chains: ChainSettings,
+    /// How the arms are measured.
+    pub evaluation: EvaluationSettings,
+}
+
+/// Where problems come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataSettings {
+    /// Drawn from tasks as they are needed.
+    Generated(Vec<TaskSettings>),
+    /// Read from files of the user.
+    Files(FileSettings),
+}
+
+/// One generated task and the lengths it is used at.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskSettings {
+    /// The task in its dialect.
+    pub task: TaskConfig,
+    /// Shortest and longest length of the original training data.
+    pub train: [usize; 2],
+    /// Shortest and longest length at which the arms are measured.
+    pub test: [usize; 2],
+    /// Samples of the original data in the merged set (Table 3, first column).
+    pub original: usize,
+    /// Length and number of the chains in the merged set (Table 3, the other columns).
+    pub longer: Vec<(usize, usize)>,
+}
+
+/// The user's own files: see `docs/your-own-data.md`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileSettings {
+    /// Problems with steps and answers to learn from.
+    pub train: PathBuf,
+    /// Longer problems without solutions: `problem` and `iterations` only.
+    pub longer: PathBuf,
+    /// Problems with steps and answers to measure on.
+    pub test: PathBuf,
+}
+
+/// How one model is trained.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSettings {
+    /// Optimizer, schedule, number of updates.
+    pub train: TrainConfig,
+    /// What one update is made of.
+    pub batching: Batching,
+    /// Lengths that grow with the updates; `None` trains on all lengths from the start, as the paper does.
+    pub curriculum: Option<Curriculum>,
+    /// Weight of each task in the loss, in the order of the tasks (Appendix D); empty means 1 for every task.
+    pub task_weights: Vec<f32>,
+    /// How large a micro-batch may become; 10 % waste at most by default.
+    pub groups: GroupLimits,
+    /// Weight lambda of the step loss in equation 10; only the aligned looped model has it.
+    pub lambda: f32,
+}
+
+/// How Stage II's chains are kept.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChainSettings {
+    /// A chain is kept if the mean probability of its least sure step is at least this; 0, the paper's way, keeps all
+    /// that can be read.
+    pub min_confidence: f32,
+    /// How many problems may be drawn for each chain that is wanted before the stage gives up; only above 1 when
+    /// `min_confidence` drops some.
+    pub tries: usize,
+}
+
+/// How the arms are measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationSettings {
+    /// Problems per task and length; a length that has fewer in its test split gives all it has.
+    pub samples: usize,
+    /// Task and length of the hit matrix (figures 5 and 6); `None` draws none.
+    pub hit_matrix: Option<(String, usize)>,
+}
+
+impl TaskSettings {
+    /// Name of the task, for messages and file names.
+    pub fn name(&self) -> &'static str {
+        match self.task {
+            TaskConfig::Ari(_) => "ari",
+            TaskConfig::Ed(_) => "ed",
+            TaskConfig::Lis(_) => "lis",
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let built = self.task.build()?;
+        let possible = built.lengths();
+        let name = self.name();
+        for (field, [from, to]) in [("train", self.train), ("test", self.test)] {
+            if from > to || !possible.contains(&from) || !possible.contains(&to) {
+                return Err(PipelineError::settings(
+                    format!("data.{name}.{field}"),
+                    format!("{from}..{to}"),
+                    format!("a range within {}..{}", possible.start(), possible.end()),
+                ));
+            }
+        }
+        for &(length, _) in &self.longer {
+            if !possible.contains(&length) {
+                return Err(PipelineError::settings(
+                    format!("data.{name}.longer"),
+                    length.to_string(),
+                    format!("lengths within {}..{}", possible.start(), possible.end()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Settings {
+    /// Checks every part.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        if let DataSettings::Generated(tasks) = &self.data {
+            if tasks.is_empty() {
+                return Err(PipelineError::settings("data", "no task", "at least one task"));
+            }
+            tasks.iter().try_for_each(TaskSettings::validate)?;
+        }
+        self.looped.validate()?;
+        self.causal.validate()?;
+        for (name, stage) in self.stages() {
+            stage.train.validate()?;
+            if !(stage.lambda.is_finite() && stage.lambda >= 0.0) {
+                return Err(PipelineError::settings(
+                    format!("{name}.lambda"),
+                    stage.lambda.to_string(),
+                    "a number of at least 0",
+                ));
+            }
+        }
+        if self.evaluation.samples == 0 {
+            return Err(PipelineError::settings("evaluation.samples", "0", "at least 1"));
+        }
+        if !(0.0..=1.0).contains(&self.chains.min_confidence) {
+            return Err(PipelineError::settings(
+                "chains.min_confidence",
+                self.chains.min_confidence.to_string(),
+                "a number from 0 to 1",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The training stages that this run has, with their names.
+    pub fn stages(&self) -> Vec<(&'static str, &StageSettings)> {
+        let mut stages = vec![("looped_aligned", &self.looped_aligned)];
+        if let Some(vanilla) = &self.looped_vanilla {
+            stages.push(("looped_vanilla", vanilla));
+        }
+        stages.extend([("ar_baseline", &self.ar_baseline), ("ar_relay", &self.ar_relay)]);
+        stages
+    }
+}

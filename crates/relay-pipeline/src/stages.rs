@@ -1,0 +1,177 @@
+//! The stages that need a model: training, writing chains, fine-tuning, and what the evaluation asks of an arm.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use burn::tensor::backend::AutodiffBackend;
+use relay_models::LoopedConfig;
+use relay_tasks::{Chain, Example, Stream};
+use relay_train::{
+    CausalObjective, ExampleListSource, ExampleSource, LoopedObjective, Objective, Resume, StopFlag, TrainConfig,
+    Trained, Trainer, load_model,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    ChainCount, ChainSettings, Corpus, Made, Result, Settings, StageSettings, chains, merge::read_merged,
+    run_dir::to_value,
+};
+
+/// Writes chains for examples, in their order.
+pub type Writer<'a> = Box<dyn Fn(&[Example]) -> Result<Vec<Chain>> + 'a>;
+
+/// The stages of one run on one device.
+#[derive(Debug)]
+pub struct Stages<B: AutodiffBackend> {
+    settings: Settings,
+    corpus: Arc<dyn Corpus>,
+    device: B::Device,
+    stop: StopFlag,
+}
+
+impl<B: AutodiffBackend> Stages<B> {
+    /// The stages of a run with these settings on `device`; they end early once `stop` is set.
+    pub fn new(mut settings: Settings, corpus: Arc<dyn Corpus>, device: B::Device, stop: StopFlag) -> Self {
+        // The data, not the preset, say how many tokens there are.
+        settings.looped.transformer.vocab = corpus.codec().vocab.len();
+        settings.causal.transformer.vocab = corpus.codec().vocab.len();
+        Self { settings, corpus, device, stop }
+    }
+
+    /// All that an arm's training depends on, besides the data.
+    ///
+    /// # Errors
+    /// When the settings cannot be written as JSON.
+    pub fn describe(&self, arm: &str) -> Result<Value> {
+        let model = match arm {
+            "looped_aligned" | "looped_vanilla" => to_value(&self.looped(arm))?,
+            _ => to_value(&self.settings.causal)?,
+        };
+        Ok(json!({ "model": model, "stage": to_value(self.stage(arm))? }))
+    }
+
+    /// Trains an arm on the original data, going on from what `dir` holds of it.
+    ///
+    /// # Errors
+    /// What the trainer returns.
+    pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
+        let stage = self.stage(arm);
+        let train = self.train_config(arm);
+        let source = self.corpus.source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
+        if arm.starts_with("looped") {
+            let config = self.looped(arm);
+            let model = config.init::<B>(&self.device, train.seed);
+            self.fit(self.looped_objective(arm), to_value(&config)?, model, source, train, dir)
+        } else {
+            let config = self.settings.causal.clone();
+            let model = config.init::<B>(&self.device, train.seed);
+            self.fit(self.causal_objective(arm), to_value(&config)?, model, source, train, dir)
+        }
+    }
+
+    /// Fine-tunes the auto-regressive model in `baseline` on the merged data.
+    ///
+    /// # Errors
+    /// When the checkpoint or the data cannot be read, and what the trainer returns.
+    pub fn fine_tune(&self, baseline: &Path, merged: &Path, dir: &Path) -> Result<Made> {
+        let codec = self.corpus.codec();
+        let examples: Vec<Example> =
+            read_merged(merged)?.iter().map(|problem| codec.encode(problem)).collect::<Result<_, _>>()?;
+        let stage = self.stage("ar_relay");
+        let train = self.train_config("ar_relay");
+        let source = Box::new(ExampleListSource::new(examples, stage.batching.clone(), train.seed)?);
+        let config = self.settings.causal.clone();
+        let model = load_model(baseline, config.init::<B>(&self.device, train.seed), codec, &to_value(&config)?)?;
+        self.fit(self.causal_objective("ar_relay"), to_value(&config)?, model, source, train, dir)
+    }
+
+    /// Writes chains for the corpus's longer problems with the looped model in `model`.
+    ///
+    /// # Errors
+    /// When the checkpoint or the problems cannot be read, or the file cannot be written.
+    pub fn write_chains(
+        &self,
+        model: &Path,
+        file: &Path,
+        settings: &ChainSettings,
+    ) -> Result<BTreeMap<String, ChainCount>> {
+        let writer = self.writer("looped_aligned", model)?;
+        chains::write_chains(self.corpus.as_ref(), settings, file, |examples| writer(examples))
+    }
+
+    /// What writes the chains of an arm whose checkpoint lies in `dir`.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be read.
+    pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
+        let codec = self.corpus.codec();
+        if arm.starts_with("looped") {
+            let config = self.looped(arm);
+            let model = config.init::<B::InnerBackend>(&self.device, 0);
+            let model = load_model(dir, model, codec, &to_value(&config)?)?;
+            let objective = self.looped_objective(arm);
+            let write = move |examples: &[Example]| {
+                Ok(Objective::<B>::write_chains(&objective, &model, examples, &self.device)?)
+            };
+            Ok(Box::new(write))
+        } else {
+            let config = self.settings.causal.clone();
+            let model = config.init::<B::InnerBackend>(&self.device, 0);
+            let model = load_model(dir, model, codec, &to_value(&config)?)?;
+            let objective = self.causal_objective(arm);
+            let write = move |examples: &[Example]| {
+                Ok(Objective::<B>::write_chains(&objective, &model, examples, &self.device)?)
+            };
+            Ok(Box::new(write))
+        }
+    }
+
+    fn fit<O: Objective<B>>(
+        &self,
+        objective: O,
+        model_config: Value,
+        model: O::Model,
+        source: Box<dyn ExampleSource>,
+        train: TrainConfig,
+        dir: &Path,
+    ) -> Result<Made> {
+        let valid = self.corpus.valid(train.validate_samples)?;
+        let codec = self.corpus.codec().clone();
+        let trainer = Trainer::new(train, objective, codec, model_config, self.device.clone(), dir)?;
+        let trained: Trained<O::Model> = trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;
+        Ok(Made {
+            files: vec![trained.checkpoint.join("model.safetensors")],
+            seconds: Some(trained.seconds),
+            notes: json!({ "updates": trained.steps, "samples": trained.samples }),
+        })
+    }
+
+    fn looped(&self, arm: &str) -> LoopedConfig {
+        LoopedConfig { step_head: arm == "looped_aligned", ..self.settings.looped.clone() }
+    }
+
+    fn looped_objective(&self, arm: &str) -> LoopedObjective {
+        let stage = self.stage(arm);
+        let codec = self.corpus.codec().clone();
+        LoopedObjective::new(arm == "looped_aligned", stage.lambda, stage.task_weights.clone(), stage.groups, codec)
+    }
+
+    fn causal_objective(&self, arm: &str) -> CausalObjective {
+        let stage = self.stage(arm);
+        CausalObjective::new(stage.task_weights.clone(), stage.groups, self.corpus.codec().clone())
+    }
+
+    fn stage(&self, arm: &str) -> &StageSettings {
+        match arm {
+            "looped_vanilla" => self.settings.looped_vanilla.as_ref().unwrap_or(&self.settings.looped_aligned),
+            "ar_baseline" => &self.settings.ar_baseline,
+            "ar_relay" => &self.settings.ar_relay,
+            _ => &self.settings.looped_aligned,
+        }
+    }
+
+    /// The stage's own settings with a seed of its own, so that no two arms see the same draws.
+    fn train_config(&self, arm: &str) -> TrainConfig {
+        let seed = Stream::named(self.settings.seed, arm, &[]).next_u64() >> 32;
+        TrainConfig { seed, ..self.stage(arm).train.clone() }
+    }
+}

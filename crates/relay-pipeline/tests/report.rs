@@ -1,0 +1,266 @@
+//! The report from made-up results that look like the paper's.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::{fs, path::Path};
+
+use relay_pipeline::{
+    ChainCounts, HitMatrixOf, LengthResult, Results, Verdict, judge, table, write_report,
+};
+
+const N: u64 = 400;
+
+/// Looped arms hold, the baseline falls off, RELAY lifts it up.
+fn like_the_paper() -> Results {
+    let mut results = Results::new("mini", 3, "flex");
+    results.command = "multitask_relay --preset mini --run-dir <runs> & \"more\"".to_owned();
+    results.settings = serde_json::json!({"d_model": 64, "note": "<script>alert('no')</script>"});
+    for (task, train, longest) in [("ari", [1, 5], 7), ("ed", [2, 6], 8), ("lis", [5, 15], 20)] {
+        results.train_lengths.insert(task, train);
+        for (arm, writes, inside, decay) in [
+            ("looped_aligned", true, 0.999, 0.006),
+            ("looped_vanilla", false, 0.996, 0.03),
+            ("ar_baseline", true, 0.994, 0.40),
+            ("ar_relay", true, 0.997, 0.01),
+        ] {
+            for length in train[0]..=longest {
+                let over =
+                    length.saturating_sub(train[1]) as f64 * if task == "lis" { 0.4 } else { 1.0 };
+                let right = ((inside - decay * over).max(0.03) * N as f64) as u64;
+                let bits = ((inside - decay * over / 3.0).max(0.2) * 20.0 * N as f64) as u64;
+                let counts = ChainCounts {
+                    right_chains: right * 9 / 10,
+                    right_tokens: bits,
+                    tokens: 20 * N,
+                };
+                results.add(
+                    arm,
+                    task,
+                    LengthResult::from_counts(length, N, right, writes.then_some(counts)),
+                );
+            }
+        }
+    }
+    for (stage, seconds) in [
+        ("looped_aligned", 612.0),
+        ("chains", 12.0),
+        ("ar_relay", 241.5),
+        ("evaluate", 33.0),
+    ] {
+        results.seconds.insert(stage, seconds);
+    }
+    results.updates.insert("looped_aligned", 12_345);
+    results.samples.insert("looped_aligned", 1_234_567);
+    results
+        .hit_matrix
+        .insert("looped_aligned", matrix(4, 6, 0.004));
+    results.hit_matrix.insert("ar_baseline", matrix(4, 6, 0.21));
+    results.hit_matrix_of = Some(HitMatrixOf {
+        task: "lis".to_owned(),
+        length: 20,
+        n: N,
+    });
+    results
+}
+
+fn matrix(steps: usize, columns: usize, decay: f64) -> Vec<Vec<Option<f64>>> {
+    let cell = |step: usize, column: usize| match column + 1 == columns {
+        true => 1.0 - decay * 0.01 * step as f64,
+        false => (1.0 - decay * (step as f64 + 0.1 * column as f64)).max(0.02),
+    };
+    (0..steps)
+        .map(|step| {
+            (0..columns)
+                .map(|column| Some(cell(step, column)))
+                .collect()
+        })
+        .collect()
+}
+
+fn verdict(results: &Results, id: &str) -> Verdict {
+    judge(results)
+        .into_iter()
+        .find(|claim| claim.id == id)
+        .unwrap()
+        .verdict
+}
+
+/// A reader of comma-separated values, quotes included.
+fn rows(text: &str) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    for line in text.lines() {
+        let (mut fields, mut field, mut quoted) = (Vec::new(), String::new(), false);
+        let mut chars = line.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c {
+                '"' if quoted && chars.peek() == Some(&'"') => field.push(chars.next().unwrap()),
+                '"' => quoted = !quoted,
+                ',' if !quoted => fields.push(std::mem::take(&mut field)),
+                c => field.push(c),
+            }
+        }
+        fields.push(field);
+        rows.push(fields);
+    }
+    rows
+}
+
+#[test]
+fn writes_all_files() {
+    let scratch = tempfile::tempdir().unwrap();
+    let kept = std::env::var("RELAY_REPORT_DIR").ok();
+    let dir = kept.as_deref().map_or(scratch.path(), Path::new);
+    let results = like_the_paper();
+    let written = write_report(&results, dir).unwrap();
+    for name in [
+        "answer_accuracy",
+        "bit_accuracy",
+        "chain_accuracy",
+        "hit_matrix",
+    ] {
+        for kind in ["svg", "png", "csv"] {
+            let path = dir.join("figures").join(format!("{name}.{kind}"));
+            assert!(
+                written.contains(&path) && fs::metadata(&path).unwrap().len() > 200,
+                "{}",
+                path.display()
+            );
+        }
+    }
+    assert_eq!(written.len(), 14);
+    assert!(
+        fs::read_dir(dir.join("figures")).unwrap().count() == 12,
+        "nothing is left beside the figures"
+    );
+    let png = fs::read(dir.join("figures/hit_matrix.png")).unwrap();
+    assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
+
+    let read = Results::load(&dir.join("results.json")).unwrap();
+    assert!(
+        read.claims == judge(&results),
+        "claims change on their way through the file"
+    );
+    assert_eq!(read.arms, results.arms);
+
+    let table = rows(&fs::read_to_string(dir.join("figures/answer_accuracy.csv")).unwrap());
+    assert_eq!(
+        table[0],
+        [
+            "task", "arm", "length", "trained", "n", "share", "low", "high"
+        ]
+    );
+    assert_eq!(table.len(), 1 + 4 * (7 + 7 + 16));
+    assert!(
+        table[1..]
+            .iter()
+            .all(|row| row.len() == 8 && row[5..].iter().all(|x| x.parse::<f64>().is_ok()))
+    );
+    let cells = rows(&fs::read_to_string(dir.join("figures/hit_matrix.csv")).unwrap());
+    assert_eq!(cells.len(), 1 + 2 * 4 * 6);
+}
+
+#[test]
+fn the_page_is_self_contained_and_escaped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = like_the_paper();
+    results.add(
+        "mine <b>, \"own\"",
+        "ari",
+        LengthResult::from_counts(6, 10, 4, None),
+    );
+    write_report(&results, dir.path()).unwrap();
+    let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
+    assert!(!page.contains("<script") && page.contains("&lt;script&gt;alert(&#39;no&#39;)"));
+    assert!(page.contains("--run-dir &lt;runs&gt; &amp; &quot;more&quot;"));
+    assert!(!page.contains("<b>,") && page.contains("mine &lt;b&gt;"));
+    assert_eq!(page.matches("<svg").count(), 4);
+    assert!(!page.contains("src=") && !page.contains("@import") && !page.contains("url("));
+    for part in [
+        "1,234,567",
+        "Of 12 claims, 11 hold",
+        "10.2",
+        "seed",
+        "Longest increasing subsequence",
+    ] {
+        assert!(page.contains(part), "{part} is missing");
+    }
+    let table = rows(&fs::read_to_string(dir.path().join("figures/answer_accuracy.csv")).unwrap());
+    assert!(table.iter().any(|row| row[1] == "mine <b>, \"own\""));
+}
+
+#[test]
+fn claims_follow_the_numbers() {
+    let results = like_the_paper();
+    for id in [
+        "inside",
+        "ar_falls_off",
+        "looped_aligned_holds",
+        "looped_beats_ar",
+        "aligned_above_vanilla",
+    ] {
+        assert_eq!(verdict(&results, id), Verdict::Holds, "{id}");
+    }
+    for id in [
+        "relay_close",
+        "relay_beats_baseline",
+        "bits_hold",
+        "hits_looped",
+        "hits_ar_decay",
+    ] {
+        assert_eq!(verdict(&results, id), Verdict::Holds, "{id}");
+    }
+    assert_eq!(verdict(&results, "self_chains_slight"), Verdict::NotDecided);
+
+    let mut worse = results.clone();
+    worse.add(
+        "ar_relay",
+        "ed",
+        LengthResult::from_counts(9, N, N / 2, None),
+    );
+    worse.add(
+        "looped_aligned",
+        "ed",
+        LengthResult::from_counts(9, N, N * 8 / 10, None),
+    );
+    worse.hit_matrix.insert("ar_baseline", matrix(4, 6, 0.0));
+    for id in ["relay_close", "looped_aligned_holds", "hits_ar_decay"] {
+        assert_eq!(verdict(&worse, id), Verdict::DoesNotHold, "{id}");
+    }
+    let empty = Results::new("smoke", 1, "flex");
+    assert!(
+        judge(&empty)
+            .iter()
+            .all(|claim| claim.verdict == Verdict::NotDecided)
+    );
+}
+
+#[test]
+fn empty_and_odd_results_still_report() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = Results::new("own data", 1, "ndarray");
+    write_report(&results, dir.path()).unwrap();
+    // One arm, one length, unknown training lengths, a hit matrix with holes.
+    results.add(
+        "looped_aligned",
+        "own",
+        LengthResult::from_counts(3, 5, 5, Some(ChainCounts::default())),
+    );
+    results.hit_matrix.insert(
+        "looped_aligned",
+        vec![vec![None, Some(1.0)], vec![Some(0.0)], vec![]],
+    );
+    write_report(&results, dir.path()).unwrap();
+    assert!(table(&results).contains("100.0"));
+    assert!(Results::load(&dir.path().join("results.json")).is_ok());
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let taken = dir.path().join("taken");
+    fs::write(&taken, "a file").unwrap();
+    let message = write_report(&like_the_paper(), &taken)
+        .unwrap_err()
+        .to_string();
+    assert!(message.contains("taken"), "{message}");
+}

@@ -1,0 +1,96 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, TaskError};
+
+/// A file that is written beside its place and moved there when it is finished. When that never comes, what was
+/// written goes and a file of that name that was there before stays as it was.
+///
+/// A path that is there and is no ordinary file (a terminal, a pipe, `/dev/stdout`) is written to directly.
+#[derive(Debug)]
+pub struct AsideFile {
+    path: PathBuf,
+    /// Where the lines go until the file is finished; `None` where they go to `path` directly.
+    aside: Option<PathBuf>,
+    file: BufWriter<File>,
+}
+
+impl AsideFile {
+    /// Starts a file for `path`.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`] when it cannot be created there.
+    pub fn create(path: &Path) -> Result<Self> {
+        let failed = |source| TaskError::io(path, source);
+        // A link stays a link: what it points to is replaced.
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            let file = File::options().write(true).open(&path).map_err(failed)?;
+            return Ok(Self {
+                path,
+                aside: None,
+                file: BufWriter::new(file),
+            });
+        }
+        let name = match path.file_name() {
+            Some(name) if !path.is_dir() => name,
+            _ => return Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
+        };
+        let aside = path.with_file_name(format!(
+            ".{}.{}.partial",
+            name.to_string_lossy(),
+            std::process::id()
+        ));
+        let file = File::create(&aside).map_err(failed)?;
+        Ok(Self {
+            path,
+            aside: Some(aside),
+            file: BufWriter::with_capacity(1 << 16, file),
+        })
+    }
+
+    /// Writes a line and its end.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`], for instance when the disk is full.
+    pub fn write_line(&mut self, line: &[u8]) -> Result<()> {
+        self.file
+            .write_all(line)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(|source| TaskError::io(&self.path, source))
+    }
+
+    /// Makes sure that everything is on the disk and puts the file in its place.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`]; the place is then as it was before.
+    pub fn finish(mut self) -> Result<()> {
+        let moved = self.file.flush().and_then(|()| match self.aside.take() {
+            None => Ok(()),
+            Some(aside) => {
+                let moved = self
+                    .file
+                    .get_ref()
+                    .sync_all()
+                    .and_then(|()| fs::rename(&aside, &self.path));
+                if moved.is_err() {
+                    self.aside = Some(aside);
+                }
+                moved
+            }
+        });
+        moved.map_err(|source| TaskError::io(&self.path, source))
+    }
+}
+
+impl Drop for AsideFile {
+    fn drop(&mut self) {
+        // Nothing can be reported from here, and a file left over does no harm but take space.
+        if let Some(aside) = &self.aside {
+            let _ = fs::remove_file(aside);
+        }
+    }
+}

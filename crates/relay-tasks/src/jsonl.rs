@@ -1,0 +1,199 @@
+//! JSONL data files: one object a line.
+//!
+//! ```text
+//! {"task": "ed", "dialect": {...}, "length": 4, "problem": "o t m l | o t t m l <sep>", "steps": ["0 2 4 6 7 ,", ...], "answer": "2"}
+//! ```
+//!
+//! Reading and writing take one line at a time, so that memory stays flat whatever the size of a file.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::aside::AsideFile;
+use crate::dialect::Dialect;
+use crate::error::{Result, TaskError};
+use crate::lines::Lines;
+use crate::problem::Problem;
+use crate::record::Record;
+
+/// Reads a JSONL file; an iterator over its [`Record`]s. The first error, which names file and line, ends it.
+///
+/// All lines of a task have to be of one dialect; a line that does not say which goes with the others.
+#[derive(Debug)]
+pub struct JsonlReader<R> {
+    lines: Lines<R>,
+    dialects: BTreeMap<String, Dialect>,
+}
+
+impl JsonlReader<BufReader<File>> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`] when it cannot be opened.
+    pub fn open(path: &Path) -> Result<Self> {
+        Ok(Self {
+            lines: Lines::open(path)?,
+            dialects: BTreeMap::new(),
+        })
+    }
+}
+
+impl<R: BufRead> JsonlReader<R> {
+    /// Reads from something that is open; `name` stands in errors.
+    pub fn new(reader: R, name: &Path) -> Self {
+        Self {
+            lines: Lines::new(reader, name),
+            dialects: BTreeMap::new(),
+        }
+    }
+
+    /// Whether bad lines are counted and reported (as events of `tracing`) instead of ending the reading. Lines of
+    /// another dialect, and a file without a good line, are errors all the same.
+    #[must_use]
+    pub fn skip_bad(mut self, skip_bad: bool) -> Self {
+        self.lines.set_skip_bad(skip_bad);
+        self
+    }
+
+    /// The dialect that the lines of a task have to be of; otherwise it is that of the first one.
+    #[must_use]
+    pub fn expect(mut self, task: &str, dialect: Dialect) -> Self {
+        self.dialects.insert(task.to_owned(), dialect);
+        self
+    }
+
+    /// How many bad lines have been skipped so far.
+    pub fn skipped(&self) -> usize {
+        self.lines.skipped()
+    }
+
+    /// The dialects of the tasks met so far, and of those expected.
+    pub fn dialects(&self) -> &BTreeMap<String, Dialect> {
+        &self.dialects
+    }
+
+    /// The next line as `convert` makes it; what it refuses is a bad line. `None` at the end.
+    pub fn next_as<T>(
+        &mut self,
+        mut convert: impl FnMut(Record) -> Result<T>,
+    ) -> Option<Result<T>> {
+        let dialects = &mut self.dialects;
+        self.lines.next_as(|line| {
+            let record = Record::parse(line)?;
+            check_dialect(dialects, &record)?;
+            convert(record)
+        })
+    }
+
+    /// The next solved problem; without `task` it belongs to `default_task`. `None` at the end.
+    pub fn next_problem(&mut self, default_task: &str) -> Option<Result<Problem>> {
+        self.next_as(|record| record.into_problem(default_task))
+    }
+}
+
+impl<R: BufRead> Iterator for JsonlReader<R> {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_as(Ok)
+    }
+}
+
+fn check_dialect(dialects: &mut BTreeMap<String, Dialect>, record: &Record) -> Result<()> {
+    let Some(dialect) = &record.dialect else {
+        return Ok(());
+    };
+    let task = record.task.as_deref().unwrap_or_default();
+    match dialects.get(task) {
+        None => {
+            dialects.insert(task.to_owned(), dialect.clone());
+            Ok(())
+        }
+        Some(first) if first == dialect => Ok(()),
+        Some(first) => Err(TaskError::MixedDialects {
+            task: task.to_owned(),
+            expected: Box::new(first.clone()),
+            found: Box::new(dialect.clone()),
+        }),
+    }
+}
+
+/// Writes a JSONL file: beside its place, moved there by [`JsonlWriter::finish`], so that there is never half a file.
+#[derive(Debug)]
+pub struct JsonlWriter {
+    file: AsideFile,
+    line: Vec<u8>,
+}
+
+/// A solved problem as a line, without a copy.
+#[derive(Serialize)]
+struct SolvedLine<'a> {
+    task: &'a str,
+    dialect: &'a Dialect,
+    length: usize,
+    problem: &'a str,
+    steps: &'a [String],
+    answer: &'a str,
+}
+
+impl JsonlWriter {
+    /// Starts a file for `path`.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`] when it cannot be created there.
+    pub fn create(path: &Path) -> Result<Self> {
+        Ok(Self {
+            file: AsideFile::create(path)?,
+            line: Vec::new(),
+        })
+    }
+
+    /// Writes a solved problem.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`], for instance when the disk is full.
+    pub fn write_problem(&mut self, problem: &Problem, dialect: &Dialect) -> Result<()> {
+        let Problem {
+            task,
+            length,
+            prompt,
+            steps,
+            answer,
+        } = problem;
+        self.write_line(&SolvedLine {
+            task,
+            dialect,
+            length: *length,
+            problem: prompt,
+            steps,
+            answer,
+        })
+    }
+
+    /// Writes any line.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`], for instance when the disk is full.
+    pub fn write(&mut self, record: &Record) -> Result<()> {
+        self.write_line(record)
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// [`TaskError::Io`]; what was in the place is then still there.
+    pub fn finish(self) -> Result<()> {
+        self.file.finish()
+    }
+
+    fn write_line(&mut self, line: &impl Serialize) -> Result<()> {
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, line)
+            .map_err(|error| TaskError::data(error.to_string()))?;
+        self.file.write_line(&self.line)
+    }
+}

@@ -1,0 +1,129 @@
+//! Lines of a file, each turned into something, with errors that name the file and the line.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Result, TaskError};
+
+/// How many bad lines are reported one by one when they are skipped; the rest is only counted.
+const REPORTED: usize = 10;
+
+/// Reads a file line by line in flat memory. Blank lines do not count.
+#[derive(Debug)]
+pub(crate) struct Lines<R> {
+    file: PathBuf,
+    reader: R,
+    buffer: Vec<u8>,
+    number: usize,
+    skip_bad: bool,
+    good: usize,
+    skipped: usize,
+    ended: bool,
+}
+
+impl Lines<BufReader<File>> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|source| TaskError::io(path, source))?;
+        Ok(Self::new(BufReader::with_capacity(1 << 16, file), path))
+    }
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(crate) fn new(reader: R, file: &Path) -> Self {
+        Self {
+            file: file.to_path_buf(),
+            reader,
+            buffer: Vec::new(),
+            number: 0,
+            skip_bad: false,
+            good: 0,
+            skipped: 0,
+            ended: false,
+        }
+    }
+
+    pub(crate) fn set_skip_bad(&mut self, skip_bad: bool) {
+        self.skip_bad = skip_bad;
+    }
+
+    pub(crate) fn skipped(&self) -> usize {
+        self.skipped
+    }
+
+    /// The next line that `convert` accepts. A line that it does not is an error with file and line number, or is
+    /// counted and reported where bad lines are skipped. Mixed dialects, a file that cannot be read and one without
+    /// any good line are errors in either case; the first error ends the reading.
+    pub(crate) fn next_as<T>(
+        &mut self,
+        mut convert: impl FnMut(&str) -> Result<T>,
+    ) -> Option<Result<T>> {
+        while !self.ended {
+            let text = match self.next_line() {
+                Ok(None) => break,
+                Ok(Some(text)) => text,
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+            };
+            let converted = match &text {
+                Ok(text) if text.trim().is_empty() => continue,
+                Ok(text) => convert(text),
+                Err(reason) => Err(TaskError::data(reason)),
+            };
+            match converted {
+                Ok(value) => {
+                    self.good += 1;
+                    return Some(Ok(value));
+                }
+                Err(error)
+                    if self.skip_bad && !matches!(error, TaskError::MixedDialects { .. }) =>
+                {
+                    self.skip(&error)
+                }
+                Err(error) => {
+                    self.ended = true;
+                    return Some(Err(error.at(&self.file, self.number)));
+                }
+            }
+        }
+        let empty = !self.ended && self.good == 0;
+        self.ended = true;
+        empty.then(|| {
+            Err(TaskError::NoData {
+                file: self.file.clone(),
+                skipped: self.skipped,
+            })
+        })
+    }
+
+    /// The next line, without its end: `Err` within where it is no text.
+    #[allow(clippy::type_complexity)]
+    fn next_line(&mut self) -> Result<Option<Result<String, String>>> {
+        self.buffer.clear();
+        let read = self
+            .reader
+            .read_until(b'\n', &mut self.buffer)
+            .map_err(|source| TaskError::io(&self.file, source))?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        Ok(Some(match std::str::from_utf8(&self.buffer) {
+            Ok(text) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Err(_) => Err("it is not UTF-8 text".to_owned()),
+        }))
+    }
+
+    fn skip(&mut self, error: &TaskError) {
+        self.skipped += 1;
+        if self.skipped <= REPORTED {
+            tracing::warn!(
+                "skipped {}: line {}: {error}",
+                self.file.display(),
+                self.number
+            );
+        }
+    }
+}

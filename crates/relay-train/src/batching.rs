@@ -1,0 +1,36 @@
+//! What one update is made of.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, TrainError};
+
+/// How many examples an update has, and of which lengths.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Batching {
+    /// Each sample's task and length is drawn for itself: the paper's way.
+    Mixed {
+        /// Samples of an update.
+        samples: usize,
+    },
+    /// Every update has samples of every task, those of a task of one length: hardly any padding, small updates.
+    OneLength {
+        /// Columns of the looped model's window that the samples of one task may fill together; at least one sample
+        /// is taken.
+        tokens: usize,
+    },
+}
+
+impl Batching {
+    /// Checks the number.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] when it is 0.
+    pub fn validate(&self) -> Result<()> {
+        let (field, value) = match *self {
+            Self::Mixed { samples } => ("batching.mixed.samples", samples),
+            Self::OneLength { tokens } => ("batching.one_length.tokens", tokens),
+        };
+        if value >= 1 { Ok(()) } else { Err(TrainError::setting(field, value, "at least 1")) }
+    }
+}

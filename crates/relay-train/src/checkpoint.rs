@@ -1,0 +1,103 @@
+//! Writing checkpoints: directories with everything needed to go on.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `model.safetensors` | the weights to use: the averaged ones if there is an average |
+//! | `weights.safetensors` | the weights to train on, only beside an average |
+//! | `optimizer.safetensors` | moments and velocities |
+//! | `manifest.json` | step, settings, codec, and the hash of every file |
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::files::{remove_dir, sync_dir, write_synced};
+use crate::manifest::{FileRecord, Manifest};
+use crate::step::State;
+use crate::tensors::{Tensors, encode, of_model};
+use crate::{Result, TrainError};
+
+pub(crate) const MANIFEST: &str = "manifest.json";
+pub(crate) const MODEL: &str = "model.safetensors";
+pub(crate) const WEIGHTS: &str = "weights.safetensors";
+pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
+
+/// Name of the checkpoint after `step` updates.
+pub(crate) fn name_of(step: u64) -> String {
+    format!("step-{step:09}")
+}
+
+/// The number in a checkpoint's name.
+pub(crate) fn step_of(name: &str) -> Option<u64> {
+    name.strip_prefix("step-")?.parse().ok()
+}
+
+/// The files of a checkpoint besides the manifest.
+pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(state: &State<B, M>) -> BTreeMap<&'static str, Tensors> {
+    let mut files = BTreeMap::from([(OPTIMIZER, state.optimizer.save())]);
+    let weights = of_model::<B, M>(&state.model);
+    match &state.average {
+        Some(average) => {
+            files.insert(MODEL, of_model::<B, M>(&average.model(&state.model)));
+            files.insert(WEIGHTS, weights);
+        }
+        None => {
+            files.insert(MODEL, weights);
+        }
+    }
+    files
+}
+
+/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name. Then drops all but the newest
+/// `keep` of those up to this one.
+pub(crate) fn save(dir: &Path, mut manifest: Manifest, files: &BTreeMap<&str, Tensors>, keep: usize) -> Result<String> {
+    let step = manifest.counters.step;
+    let name = name_of(step);
+    let (place, aside) = (dir.join(&name), dir.join(format!(".partial-{name}")));
+    if aside.exists() {
+        fs::remove_dir_all(&aside).map_err(TrainError::io("remove", &aside))?;
+    }
+    fs::create_dir_all(&aside).map_err(TrainError::io("create", &aside))?;
+    for (file, tensors) in files {
+        let bytes = encode(tensors).map_err(|reason| TrainError::checkpoint(&place, reason))?;
+        manifest.files.insert((*file).to_owned(), FileRecord::of(&bytes));
+        write_synced(&aside.join(file), &bytes)?;
+    }
+    let text = manifest.seal().map_err(|reason| TrainError::checkpoint(&place, reason))?;
+    write_synced(&aside.join(MANIFEST), text.as_bytes())?;
+    sync_dir(&aside)?;
+    // One of the same step can only be damaged, or the run would have gone on from it.
+    remove_dir(dir, &name)?;
+    fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
+    sync_dir(dir)?;
+    prune(dir, step, keep)?;
+    Ok(name)
+}
+
+fn prune(dir: &Path, step: u64, keep: usize) -> Result<()> {
+    let mut steps = list(dir)?;
+    steps.retain(|(found, _)| *found <= step);
+    for (_, name) in steps.iter().skip(keep) {
+        remove_dir(dir, name)?;
+    }
+    Ok(())
+}
+
+/// Steps and names of what looks like checkpoints in `dir`, the highest step first; nothing if there is no `dir`.
+pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, String)>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(TrainError::io("read", dir)(error)),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(TrainError::io("read", dir))?.file_name();
+        if let Some((step, name)) = name.to_str().and_then(|name| Some((step_of(name)?, name.to_owned()))) {
+            found.push((step, name));
+        }
+    }
+    found.sort_by(|a, b| b.cmp(a));
+    Ok(found)
+}

@@ -1,0 +1,165 @@
+//! Settings of a training run.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, TrainError};
+
+/// How one model is trained. Everything that changes what is learnt from given data is here or in the objective.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TrainConfig {
+    /// Updates of the weights. Default 1000; more learn more.
+    pub steps: u64,
+    /// Learning rate of AdamW at its highest. Default 5e-4, the paper's; small models bear more.
+    pub learning_rate: f64,
+    /// Share of the updates during which the learning rate rises linearly. Default 0.01, the paper's.
+    pub warmup_ratio: f64,
+    /// Share of the learning rate that is left at the last update, reached linearly. Default 0, the paper's.
+    pub final_ratio: f64,
+    /// Decoupled weight decay of matrices; vectors (norms, biases) have none. Default 0.01, the paper's.
+    pub weight_decay: f64,
+    /// Global norm that gradients are clipped to; 0 for no clipping. Default 1.
+    pub clip_norm: f64,
+    /// Optimizer. Default AdamW, the paper's; Muon learns with fewer samples.
+    pub optimizer: OptimizerConfig,
+    /// Decay of a running average of the weights, which validation and the result then use. Default none;
+    /// 0.999 smooths the end of a short run.
+    pub average: Option<f64>,
+    /// Updates between two lines of metrics. Default 100.
+    pub log_every: u64,
+    /// Updates between two validations; 0 for none. Default 1000.
+    pub validate_every: u64,
+    /// The most validation examples of each task. Default 200.
+    pub validate_samples: usize,
+    /// Updates between two checkpoints; 0 for one at the end only. Default 1000.
+    pub checkpoint_every: u64,
+    /// Checkpoints to keep, at least 1. Default 2, so that a damaged one does not lose the run.
+    pub keep_last: usize,
+    /// Seed of the dropout masks. Default 1.
+    pub seed: u64,
+}
+
+/// The optimizer and its settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OptimizerConfig {
+    /// AdamW for all parameters.
+    #[serde(rename = "adamw")]
+    AdamW {
+        /// Decay of the mean of gradients; 0.9 as a rule.
+        beta1: f64,
+        /// Decay of the mean of squared gradients; 0.999 as a rule, less for short runs.
+        beta2: f64,
+        /// Added to the root of the mean square; 1e-8 as a rule.
+        epsilon: f64,
+    },
+    /// Muon for the matrices of the block's layers, AdamW for the rest.
+    Muon {
+        /// Muon's own learning rate at its highest; 0.02 as a rule.
+        learning_rate: f64,
+        /// Decay of its momentum; 0.95 as a rule.
+        momentum: f64,
+        /// Newton-Schulz iterations; 5 as a rule.
+        newton_schulz_steps: usize,
+        /// `beta1` of AdamW for the rest.
+        beta1: f64,
+        /// `beta2` of AdamW for the rest.
+        beta2: f64,
+        /// `epsilon` of AdamW for the rest.
+        epsilon: f64,
+    },
+}
+
+impl OptimizerConfig {
+    /// AdamW with the usual settings.
+    pub fn adamw() -> Self {
+        Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+    }
+
+    /// Muon with the usual settings and its own learning rate.
+    pub fn muon(learning_rate: f64) -> Self {
+        let (momentum, newton_schulz_steps) = (0.95, 5);
+        Self::Muon { learning_rate, momentum, newton_schulz_steps, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+    }
+}
+
+impl Default for OptimizerConfig {
+    fn default() -> Self {
+        Self::adamw()
+    }
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            steps: 1000,
+            learning_rate: 5e-4,
+            warmup_ratio: 0.01,
+            final_ratio: 0.0,
+            weight_decay: 0.01,
+            clip_norm: 1.0,
+            optimizer: OptimizerConfig::default(),
+            average: None,
+            log_every: 100,
+            validate_every: 1000,
+            validate_samples: 200,
+            checkpoint_every: 1000,
+            keep_last: 2,
+            seed: 1,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// Checks every field.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] names the first field that is wrong.
+    pub fn validate(&self) -> Result<()> {
+        at_least_one("steps", self.steps)?;
+        above_zero("learning_rate", self.learning_rate)?;
+        check("warmup_ratio", self.warmup_ratio, (0.0..=1.0).contains(&self.warmup_ratio), "in [0, 1]")?;
+        check("final_ratio", self.final_ratio, (0.0..=1.0).contains(&self.final_ratio), "in [0, 1]")?;
+        let decay = (0.0..f64::INFINITY).contains(&self.weight_decay);
+        check("weight_decay", self.weight_decay, decay, "a number of at least 0")?;
+        let clip = (0.0..f64::INFINITY).contains(&self.clip_norm);
+        check("clip_norm", self.clip_norm, clip, "a number of at least 0")?;
+        if let Some(average) = self.average {
+            check("average", average, average > 0.0 && average < 1.0, "between 0 and 1, or none")?;
+        }
+        at_least_one("log_every", self.log_every)?;
+        at_least_one("keep_last", self.keep_last as u64)?;
+        self.optimizer.validate()
+    }
+}
+
+impl OptimizerConfig {
+    fn validate(&self) -> Result<()> {
+        let (name, beta1, beta2, epsilon) = match *self {
+            Self::AdamW { beta1, beta2, epsilon } => ("adamw", beta1, beta2, epsilon),
+            Self::Muon { learning_rate, momentum, newton_schulz_steps, beta1, beta2, epsilon } => {
+                above_zero("optimizer.muon.learning_rate", learning_rate)?;
+                let inside = (0.0..1.0).contains(&momentum);
+                check("optimizer.muon.momentum", momentum, inside, "in [0, 1)")?;
+                at_least_one("optimizer.muon.newton_schulz_steps", newton_schulz_steps as u64)?;
+                ("muon", beta1, beta2, epsilon)
+            }
+        };
+        for (field, beta) in [("beta1", beta1), ("beta2", beta2)] {
+            check(&format!("optimizer.{name}.{field}"), beta, (0.0..1.0).contains(&beta), "in [0, 1)")?;
+        }
+        above_zero(&format!("optimizer.{name}.epsilon"), epsilon)
+    }
+}
+
+fn check(field: &str, value: f64, right: bool, expected: &str) -> Result<()> {
+    if right { Ok(()) } else { Err(TrainError::setting(field, value, expected)) }
+}
+
+fn above_zero(field: &str, value: f64) -> Result<()> {
+    check(field, value, value > 0.0 && value.is_finite(), "a number above 0")
+}
+
+fn at_least_one(field: &str, value: u64) -> Result<()> {
+    if value >= 1 { Ok(()) } else { Err(TrainError::setting(field, value, "at least 1")) }
+}

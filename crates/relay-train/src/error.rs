@@ -1,0 +1,121 @@
+//! What can go wrong in training.
+
+use std::{io, path::{Path, PathBuf}};
+
+use relay_models::ModelError;
+use relay_tasks::TaskError;
+
+/// The result of a function of this crate.
+pub type Result<T, E = TrainError> = core::result::Result<T, E>;
+
+/// An error of this crate: what, where, and what would be right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A setting has a value that cannot be.
+    #[error("training setting `{field}` is {value}: it must be {expected}")]
+    Setting {
+        /// The setting.
+        field: String,
+        /// Its value.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// Data cannot be made or encoded.
+    #[error(transparent)]
+    Task(#[from] TaskError),
+    /// A model cannot take its input.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A file or directory could not be read or written.
+    #[error("cannot {verb} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example `read`.
+        verb: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A checkpoint is missing something, was cut off, or was altered.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The checkpoint's directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A directory holds no checkpoint that can be used.
+    #[error("no usable checkpoint in {}: {reason}", dir.display())]
+    NoCheckpoint {
+        /// The directory.
+        dir: PathBuf,
+        /// What was found.
+        reason: String,
+    },
+    /// The directory of a run that is to start anew holds checkpoints.
+    #[error("{} holds checkpoints already; go on with them or choose another directory", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A checkpoint was made with other settings.
+    #[error("checkpoint {} was made with other settings: {field} is {held} there and {wanted} here", path.display())]
+    OtherSettings {
+        /// The checkpoint's directory.
+        path: PathBuf,
+        /// The first setting that differs.
+        field: String,
+        /// Its value in the checkpoint.
+        held: String,
+        /// The value asked for.
+        wanted: String,
+    },
+    /// The loss or its gradient was no finite number too many times in a row.
+    #[error(
+        "loss or gradient was not finite in {updates} updates in a row, up to step {step}: lower the learning rate, \
+         lengthen the warm-up or lower `clip_norm`, and go on from the last checkpoint"
+    )]
+    NotFinite {
+        /// The step.
+        step: u64,
+        /// Updates in a row that were skipped.
+        updates: u64,
+    },
+    /// The run was asked to stop.
+    #[error("stopped at step {step}")]
+    Interrupted {
+        /// Updates done.
+        step: u64,
+    },
+    /// The thread that makes batches ended unexpectedly.
+    #[error("the loader thread failed at step {step}: {reason}")]
+    Loader {
+        /// The step that it was to make.
+        step: u64,
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl TrainError {
+    /// Whether the run ended because it was asked to, and can be gone on with.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self, Self::Interrupted { .. })
+    }
+
+    pub(crate) fn setting(field: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Self {
+        Self::Setting { field: field.into(), value: value.to_string(), expected: expected.into() }
+    }
+
+    pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
+        Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+    }
+
+    /// For `map_err`: what was tried on which path.
+    pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io { verb, path, source }
+    }
+}

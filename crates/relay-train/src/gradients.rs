@@ -1,0 +1,82 @@
+//! Gradients of one update: their sum over micro-batches, and their global norm.
+
+use std::collections::HashMap;
+
+use burn::module::{AutodiffModule, ModuleVisitor, Param};
+use burn::tensor::{Tensor, backend::{AutodiffBackend, Backend}};
+
+/// Gradients by the path of their parameter, flat.
+#[derive(Debug, Clone, Default)]
+pub struct GradientSet<B: Backend> {
+    /// In the order of the first backward pass that gave one: sums and norms must not depend on a hash.
+    entries: Vec<(String, Tensor<B, 1>)>,
+    places: HashMap<String, usize>,
+}
+
+impl<B: Backend> GradientSet<B> {
+    /// No gradients yet.
+    pub fn new() -> Self {
+        Self { entries: Vec::new(), places: HashMap::new() }
+    }
+
+    /// Adds what a backward pass through `model` gave.
+    pub fn add<A, M>(&mut self, model: &M, mut gradients: A::Gradients)
+    where
+        A: AutodiffBackend<InnerBackend = B>,
+        M: AutodiffModule<A>,
+    {
+        model.visit(&mut Collect::<A> { path: Vec::new(), gradients: &mut gradients, into: self });
+    }
+
+    fn add_one(&mut self, path: String, gradient: Tensor<B, 1>) {
+        match self.places.get(&path) {
+            Some(&place) => {
+                let sum = &mut self.entries[place].1;
+                *sum = sum.clone() + gradient;
+            }
+            None => {
+                self.places.insert(path.clone(), self.entries.len());
+                self.entries.push((path, gradient));
+            }
+        }
+    }
+
+    /// The gradient of the parameter at `path`, if the loss depends on it.
+    pub fn get(&self, path: &str) -> Option<&Tensor<B, 1>> {
+        self.places.get(path).map(|&place| &self.entries[place].1)
+    }
+
+    /// The root of the sum of all squares; not finite as soon as one gradient is not.
+    pub fn norm(&self) -> f64 {
+        let squares = self.entries.iter().map(|(_, gradient)| (gradient.clone() * gradient.clone()).sum());
+        let squares: Vec<Tensor<B, 1>> = squares.collect();
+        if squares.is_empty() {
+            return 0.0;
+        }
+        // One copy from the device for all of them.
+        Tensor::cat(squares, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
+    }
+}
+
+struct Collect<'a, A: AutodiffBackend> {
+    path: Vec<String>,
+    gradients: &'a mut A::Gradients,
+    into: &'a mut GradientSet<A::InnerBackend>,
+}
+
+impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<'_, A> {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
+        if let Some(gradient) = param.val().grad_remove(self.gradients) {
+            let length = gradient.dims().iter().product::<usize>();
+            self.into.add_one(self.path.join("."), gradient.reshape([length]));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Losses, optimizers, trainer and checkpoints for loop-aligned reasoning.
+//!
+//! ```
+//! use relay_train::{Schedule, TrainConfig};
+//!
+//! let config = TrainConfig { steps: 200, warmup_ratio: 0.05, ..TrainConfig::default() };
+//! config.validate()?;
+//! let schedule = Schedule::new(&config);
+//! assert_eq!(schedule.factor(9), 1.0); // the warm-up is over after 10 of 200 updates
+//! # Ok::<(), relay_train::TrainError>(())
+//! ```
+//!
+//! In the order of a training run:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `source`, `batching`, `curriculum`, `task_source`, `list_source` | examples of each update, a pure function of its number |
+//! | `loader` | makes them ahead on a thread of its own |
+//! | `batch`, `loss` | host batches to tensors; masked cross-entropy as weighted sums |
+//! | `objective`, `looped_objective`, `causal_objective` | what is learnt: equations 8 to 10, or the next token |
+//! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
+//! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
+//! | `config`, `step`, `trainer` | settings; one update; the whole run |
+//! | `statistics`, `validation`, `metrics`, `progress` | what a run tells |
+//! | `tensors`, `manifest`, `checkpoint`, `restore` | all that is needed to go on, on disk |
+
+mod adamw;
+mod average;
+mod batch;
+mod batching;
+mod causal_objective;
+mod checkpoint;
+mod config;
+mod curriculum;
+mod error;
+mod files;
+mod gradients;
+mod list_source;
+mod loader;
+mod looped_objective;
+mod loss;
+mod manifest;
+mod metrics;
+mod muon;
+mod objective;
+mod optimizer;
+mod parameters;
+mod progress;
+mod restore;
+mod schedule;
+mod source;
+mod statistics;
+mod step;
+mod stop;
+mod task_source;
+mod tensors;
+mod trainer;
+mod validation;
+
+pub use batching::Batching;
+pub use causal_objective::{CausalMicroBatch, CausalObjective};
+pub use config::{OptimizerConfig, TrainConfig};
+pub use curriculum::Curriculum;
+pub use error::{Result, TrainError};
+pub use gradients::GradientSet;
+pub use list_source::ExampleListSource;
+pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
+pub use loss::cross_entropy;
+pub use manifest::{Counters, FileRecord, Manifest};
+pub use objective::{Guesses, InnerModel, LossParts, Objective};
+pub use restore::{load_model, read_manifest};
+pub use schedule::Schedule;
+pub use source::ExampleSource;
+pub use statistics::{TaskWindow, Window};
+pub use stop::StopFlag;
+pub use task_source::TaskSource;
+pub use trainer::{Resume, Trained, Trainer};
+pub use validation::Validated;

@@ -1,0 +1,156 @@
+//! The looped model: answers, and with loop alignment the steps of the chain (section 3.3).
+
+use burn::tensor::{Tensor, backend::AutodiffBackend};
+use relay_models::{DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, generate_looped};
+use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped, read_step};
+use serde_json::{Value, json};
+
+use crate::batch::{last_columns, last_states, tokens};
+use crate::loss::cross_entropy;
+use crate::objective::{Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight};
+use crate::{Result, TrainError};
+
+/// Groups for writing chains: samples leave at their own T, so idle iterations cost nothing there.
+const GENERATION: GroupLimits = GroupLimits { max_samples: 128, max_tokens: 16_384, max_waste: 0.3 };
+
+/// `L = L_ans + lambda * L_iter` (equation 10), or `L_ans` alone for the vanilla looped model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoopedObjective {
+    /// Whether iteration t is trained to spell step t.
+    pub aligned: bool,
+    /// Weight of the step loss; 1 in the paper.
+    pub lambda: f32,
+    /// Weight of each task in the loss; empty for 1 each.
+    pub task_weights: Vec<f32>,
+    /// How large a micro-batch may be.
+    pub limits: GroupLimits,
+    /// Tasks and vocabulary.
+    pub codec: Codec,
+}
+
+/// A micro-batch of one task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoopedMicroBatch {
+    /// Tokens, targets and weights.
+    pub host: LoopedBatch,
+    /// Weight of the task.
+    pub weight: f32,
+}
+
+impl LoopedObjective {
+    /// The objective of the aligned looped model, or of the vanilla one.
+    pub fn new(aligned: bool, lambda: f32, task_weights: Vec<f32>, limits: GroupLimits, codec: Codec) -> Self {
+        Self { aligned, lambda, task_weights, limits, codec }
+    }
+}
+
+impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
+    type Model = LoopedTransformer<B>;
+    type Batch = LoopedMicroBatch;
+
+    fn name(&self) -> &str {
+        if self.aligned { "looped, aligned" } else { "looped, vanilla" }
+    }
+
+    fn settings(&self) -> Value {
+        json!({ "aligned": self.aligned, "lambda": self.lambda, "task_weights": self.task_weights, "limits": self.limits })
+    }
+
+    fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
+        check_weights(&self.task_weights, &self.codec)?;
+        if !(self.lambda.is_finite() && self.lambda >= 0.0) {
+            return Err(TrainError::setting("lambda", self.lambda, "a number of at least 0"));
+        }
+        let samples = count_by_task(examples, &self.codec, |_| Ok(1))?;
+        let batch = |group: Vec<usize>| {
+            let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
+            let task = members[0].task;
+            let weight = task_weight(&self.task_weights, task);
+            let host = LoopedBatch::new(&members, weight / samples[task] as f32)?;
+            Ok(LoopedMicroBatch { host, weight })
+        };
+        group_looped(examples, &self.limits).into_iter().map(batch).collect()
+    }
+
+    /// # Panics
+    /// When it is the aligned objective and the model has no step head.
+    fn loss(&self, model: &LoopedTransformer<B>, batch: &LoopedMicroBatch, key: DropoutKey, device: &B::Device) -> LossParts<B> {
+        let LoopedMicroBatch { host, weight } = batch;
+        let (mut answer, mut steps, mut guesses) = (None, None, Vec::new());
+        let input = LoopedInput {
+            tokens: tokens(&host.tokens, host.size, host.width, device),
+            pads: host.pads.clone(),
+            dropout: Some(key),
+        };
+        model.forward(input, host.iterations, |iteration, state| {
+            let t = iteration - 1;
+            if self.aligned {
+                add(&mut steps, step_loss(model, host, t, state));
+            }
+            let weights = &host.answer_weights[t * host.size..(t + 1) * host.size];
+            if host.sample_iterations.contains(&iteration) {
+                let last = last_states(state, 1).squeeze_dim(1);
+                let logits = model.answer_logits(last);
+                guesses.push(Guesses::new(logits.clone().inner(), &host.answers, weights));
+                add(&mut answer, cross_entropy(logits, &host.answers, weights));
+            }
+        });
+        let answer = answer.unwrap_or_else(|| Tensor::zeros([1], device));
+        let total = match &steps {
+            Some(steps) => answer.clone() + steps.clone().mul_scalar(self.lambda),
+            None => answer.clone(),
+        };
+        let steps = steps.map(Tensor::inner);
+        LossParts { total, answer: answer.inner(), steps, guesses, task: host.task, weight: *weight }
+    }
+
+    fn write_chains(&self, model: &InnerModel<B, Self>, examples: &[Example], device: &B::Device) -> Result<Vec<Chain>> {
+        let mut chains = vec![Chain::default(); examples.len()];
+        for group in group_looped(examples, &GENERATION) {
+            let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
+            let LoopedBatch { tokens, size, width, pads, sample_iterations, .. } = LoopedBatch::prompts(&members)?;
+            let prompts = LoopedPrompts { tokens, size, width, pads, iterations: sample_iterations };
+            for (index, written) in group.into_iter().zip(generate_looped(model, &prompts, device)?) {
+                chains[index] = read(&written);
+            }
+        }
+        Ok(chains)
+    }
+}
+
+/// Equation 8 at iteration `t`, counted from 0, on the columns that any mask holds.
+fn step_loss<B: AutodiffBackend>(
+    model: &LoopedTransformer<B>,
+    host: &LoopedBatch,
+    t: usize,
+    state: &Tensor<B, 3>,
+) -> Tensor<B, 1> {
+    let (columns, rows) = (host.columns[t], t * host.size * host.width..(t + 1) * host.size * host.width);
+    let logits = model.step_logits(last_states(state, columns));
+    let Some(logits) = logits else {
+        panic!("the aligned objective needs a model with a step head (`step_head: true`)");
+    };
+    let [size, columns, vocab] = logits.dims();
+    let targets = last_columns(&host.targets[rows.clone()], host.width, columns);
+    let weights = last_columns(&host.step_weights[rows], host.width, columns);
+    cross_entropy(logits.reshape([size * columns, vocab]), &targets, &weights)
+}
+
+fn add<B: AutodiffBackend>(sum: &mut Option<Tensor<B, 1>>, part: Tensor<B, 1>) {
+    *sum = Some(match sum.take() {
+        Some(sum) => sum + part,
+        None => part,
+    });
+}
+
+/// Cuts every row of columns right of its last pad.
+fn read(written: &LoopedChain) -> Chain {
+    let mut chain = Chain { answer: Some(written.answer), answer_confidence: written.answer_probability, ..Chain::default() };
+    for (columns, probabilities) in written.columns.iter().zip(&written.probabilities) {
+        let step = read_step(columns);
+        let own = &probabilities[columns.len() - step.len()..];
+        chain.confidence.push(own.iter().sum::<f32>() / own.len().max(1) as f32);
+        chain.steps.push(step.to_vec());
+    }
+    chain
+}

@@ -1,0 +1,114 @@
+//! What a checkpoint says about itself.
+
+use std::collections::BTreeMap;
+
+use relay_tasks::Codec;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Window;
+
+/// Version of the form of checkpoints that this program reads and writes.
+pub(crate) const FORMAT: u64 = 1;
+
+/// The file `manifest.json` of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of the form.
+    pub format: u64,
+    /// Program and version that wrote the checkpoint.
+    pub program: String,
+    /// How far the run was.
+    pub counters: Counters,
+    /// What the next line of metrics has gathered so far.
+    pub window: Window,
+    /// [`TrainConfig`](crate::TrainConfig) of the run.
+    pub training: Value,
+    /// Settings of the objective.
+    pub objective: Value,
+    /// Settings of the model.
+    pub model: Value,
+    /// Vocabulary, tasks and their dialects.
+    pub codec: Codec,
+    /// The other files of the checkpoint by name.
+    pub files: BTreeMap<String, FileRecord>,
+    /// BLAKE3 hash of this file with nothing here.
+    pub digest: String,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counters {
+    /// Updates done, skipped ones included.
+    pub step: u64,
+    /// Samples seen.
+    pub samples: u64,
+    /// Updates skipped because loss or gradient was not finite.
+    pub skipped: u64,
+    /// How many of them were the last ones.
+    pub skipped_in_a_row: u64,
+    /// Time spent so far; the only number here that two equal runs do not share.
+    pub seconds: f64,
+}
+
+/// One file of a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileRecord {
+    /// Size.
+    pub bytes: u64,
+    /// BLAKE3 hash.
+    pub blake3: String,
+}
+
+impl FileRecord {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+    }
+}
+
+impl Manifest {
+    /// The text of the file, with its digest.
+    pub(crate) fn seal(mut self) -> Result<String, String> {
+        self.digest = self.own_digest()?;
+        serde_json::to_string_pretty(&self).map_err(|error| error.to_string())
+    }
+
+    /// Reads the text of the file; on failure says what is wrong.
+    pub(crate) fn open(text: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(text).map_err(|error| format!("manifest.json: {error}"))?;
+        // Asked first: another form must not show as some unknown field.
+        let format = value.get("format").and_then(Value::as_u64);
+        if format != Some(FORMAT) {
+            let found = format.map_or("none".to_owned(), |format| format.to_string());
+            return Err(format!("its format is {found}, this program reads {FORMAT}"));
+        }
+        let manifest: Self = serde_json::from_value(value).map_err(|error| format!("manifest.json: {error}"))?;
+        if manifest.own_digest()? != manifest.digest {
+            return Err("manifest.json was altered".to_owned());
+        }
+        Ok(manifest)
+    }
+
+    fn own_digest(&self) -> Result<String, String> {
+        let bare = Self { digest: String::new(), ..self.clone() };
+        let text = serde_json::to_string(&bare).map_err(|error| error.to_string())?;
+        Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
+    }
+}
+
+/// Path, held and wanted value of the first place where two JSON values differ.
+pub(crate) fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String, String, String)> {
+    match (held, wanted) {
+        (Value::Object(a), Value::Object(b)) => {
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            let field = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+            keys.map(|key| (key, field(a, key), field(b, key)))
+                .find_map(|(key, a, b)| first_difference(&format!("{path}.{key}"), &a, &b))
+        }
+        _ if held == wanted => None,
+        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
+    }
+}

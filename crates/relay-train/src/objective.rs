@@ -1,0 +1,117 @@
+//! What a model is trained for.
+
+use burn::module::AutodiffModule;
+use burn::tensor::{Int, Tensor, backend::{AutodiffBackend, Backend}};
+use relay_models::DropoutKey;
+use relay_tasks::{Chain, Codec, Example};
+use serde_json::Value;
+
+use crate::{Result, TrainError};
+
+/// The model of an objective without autodiff.
+pub type InnerModel<B, O> = <<O as Objective<B>>::Model as AutodiffModule<B>>::InnerModule;
+
+/// How examples become batches, batches a loss, and problems chains.
+///
+/// There is one trainer; looped and auto-regressive models, Stage I and Stage II differ in their objective.
+pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
+    /// The model that is trained.
+    type Model: AutodiffModule<B>;
+    /// A micro-batch on the host.
+    type Batch: Send + 'static;
+
+    /// Short name for the log.
+    fn name(&self) -> &str;
+
+    /// Settings that change what is learnt; a run is gone on with only under the same.
+    fn settings(&self) -> Value;
+
+    /// The micro-batches of one update. Their losses add up to the sum over the tasks of the task's weight times the
+    /// mean over its samples (for the next-token objective: over its target tokens).
+    ///
+    /// # Errors
+    /// When an example is not solved or does not fit.
+    fn collate(&self, examples: &[Example]) -> Result<Vec<Self::Batch>>;
+
+    /// The loss of a micro-batch, scaled as [`collate`](Self::collate) says.
+    fn loss(&self, model: &Self::Model, batch: &Self::Batch, key: DropoutKey, device: &B::Device) -> LossParts<B>;
+
+    /// Greedy chains for any number of examples, solved or not, in their order.
+    ///
+    /// # Errors
+    /// When an example does not fit the model.
+    fn write_chains(&self, model: &InnerModel<B, Self>, examples: &[Example], device: &B::Device) -> Result<Vec<Chain>>
+    where
+        Self: Sized;
+}
+
+/// The loss of a micro-batch and what the log tells of it.
+#[derive(Debug)]
+pub struct LossParts<B: AutodiffBackend> {
+    /// What is minimised, `[1]`.
+    pub total: Tensor<B, 1>,
+    /// The part of the answers (equation 9), or of all tokens for the next-token objective, `[1]`; scaled like `total`.
+    pub answer: Tensor<B::InnerBackend, 1>,
+    /// The part of the steps (equation 8) before lambda, `[1]`; scaled like `total`.
+    pub steps: Option<Tensor<B::InnerBackend, 1>>,
+    /// Greedy guesses beside the truth, for the running accuracy.
+    pub guesses: Vec<Guesses<B::InnerBackend>>,
+    /// Task of the micro-batch.
+    pub task: usize,
+    /// Weight of that task, part of the scale of all losses here.
+    pub weight: f32,
+}
+
+/// Most probable tokens, left on their device until after the backward pass.
+#[derive(Debug)]
+pub struct Guesses<B: Backend> {
+    tokens: Tensor<B, 2, Int>,
+    /// The truth; `None` where none is asked for.
+    truth: Vec<Option<i32>>,
+}
+
+impl<B: Backend> Guesses<B> {
+    /// The guesses of `logits`, `[rows, vocab]`, for the rows of `targets` whose weight is not 0.
+    pub fn new(logits: Tensor<B, 2>, targets: &[i32], weights: &[f32]) -> Self {
+        let truth = targets.iter().zip(weights).map(|(target, weight)| (*weight != 0.0).then_some(*target));
+        Self { tokens: logits.argmax(1), truth: truth.collect() }
+    }
+
+    /// How many are right, of how many.
+    pub fn count(self) -> (u64, u64) {
+        let tokens = self.tokens.into_data();
+        let judged = tokens.iter::<i64>().zip(&self.truth).filter_map(|(token, truth)| Some(token == i64::from((*truth)?)));
+        judged.fold((0, 0), |(right, all), hit| (right + u64::from(hit), all + 1))
+    }
+}
+
+/// The weight of each task of `codec`: as given, or 1 for all when none is given.
+pub(crate) fn task_weight(weights: &[f32], task: usize) -> f32 {
+    weights.get(task).copied().unwrap_or(1.0)
+}
+
+/// Checks task weights: none, or one finite number of at least 0 for each task.
+pub(crate) fn check_weights(weights: &[f32], codec: &Codec) -> Result<()> {
+    let right = weights.is_empty() || weights.len() == codec.tasks.len();
+    if right && weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) {
+        return Ok(());
+    }
+    let expected = format!("empty, or a number of at least 0 for each of {} tasks", codec.tasks.len());
+    Err(TrainError::setting("task_weights", format!("{weights:?}"), expected))
+}
+
+/// Per task of `codec` the sum of `count` over its examples.
+///
+/// # Errors
+/// When an example is of no task of the codec.
+pub(crate) fn count_by_task(examples: &[Example], codec: &Codec, count: impl Fn(&Example) -> Result<usize>) -> Result<Vec<usize>> {
+    let mut counts = vec![0; codec.tasks.len()];
+    for (at, example) in examples.iter().enumerate() {
+        let Some(sum) = counts.get_mut(example.task) else {
+            let expected = format!("below {}, the number of tasks", codec.tasks.len());
+            return Err(TrainError::setting(format!("task of example {at}"), example.task, expected));
+        };
+        *sum += count(example)?;
+    }
+    Ok(counts)
+}

@@ -1,0 +1,136 @@
+//! Reading checkpoints: nothing of one is used before all of it is verified.
+
+use std::{collections::BTreeMap, fs, path::{Path, PathBuf}};
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use relay_tasks::Codec;
+use serde_json::Value;
+
+use crate::checkpoint::{MANIFEST, MODEL, list};
+use crate::manifest::{FileRecord, Manifest, first_difference};
+use crate::tensors::{Tensors, decode, into_model};
+use crate::{Result, TrainError};
+
+/// A checkpoint that was read whole and found good.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub path: PathBuf,
+    pub manifest: Manifest,
+    /// Contents of the files by name, as they were when their hash was taken.
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Verified {
+    /// Reads and verifies the checkpoint in `path`.
+    pub fn read(path: &Path) -> Result<Self> {
+        let wrong = |reason: String| TrainError::checkpoint(path, reason);
+        let read = |name: &str| fs::read(path.join(name)).map_err(|error| wrong(format!("{name}: {error}")));
+        let manifest = Manifest::open(&read(MANIFEST)?).map_err(wrong)?;
+        let mut files = BTreeMap::new();
+        for (name, record) in &manifest.files {
+            let bytes = read(name)?;
+            if bytes.len() as u64 != record.bytes {
+                return Err(wrong(format!("{name} has {} bytes instead of {}", bytes.len(), record.bytes)));
+            }
+            if FileRecord::of(&bytes) != *record {
+                return Err(wrong(format!("{name} was altered: its hash is not that of the manifest")));
+            }
+            files.insert(name.clone(), bytes);
+        }
+        Ok(Self { path: path.to_owned(), manifest, files })
+    }
+
+    /// The newest good checkpoint of `dir`, which may be one itself; says which ones are not good, and why.
+    ///
+    /// # Errors
+    /// When there are checkpoints but none is good.
+    pub fn newest(dir: &Path) -> Result<Option<Self>> {
+        if dir.join(MANIFEST).exists() {
+            return Self::read(dir).map(Some);
+        }
+        let mut reasons = Vec::new();
+        for (_, name) in list(dir)? {
+            match Self::read(&dir.join(&name)) {
+                Ok(found) => {
+                    if !reasons.is_empty() {
+                        tracing::warn!("{name} of {} is the newest good checkpoint and is used", dir.display());
+                    }
+                    return Ok(Some(found));
+                }
+                Err(error) => {
+                    tracing::warn!("{error}; it is passed over");
+                    reasons.push(match error {
+                        TrainError::Checkpoint { reason, .. } => format!("{name}: {reason}"),
+                        other => other.to_string(),
+                    });
+                }
+            }
+        }
+        if reasons.is_empty() {
+            return Ok(None);
+        }
+        Err(TrainError::NoCheckpoint { dir: dir.to_owned(), reason: reasons.join("; ") })
+    }
+
+    /// As [`newest`](Self::newest), but there has to be one.
+    fn some(dir: &Path) -> Result<Self> {
+        let none = || TrainError::NoCheckpoint { dir: dir.to_owned(), reason: "there is none".to_owned() };
+        Self::newest(dir)?.ok_or_else(none)
+    }
+
+    /// The tensors of one of the files.
+    pub fn tensors(&self, name: &str) -> Result<Tensors> {
+        let bytes = self.files.get(name).ok_or_else(|| self.wrong(format!("{name} is not in the manifest")))?;
+        decode(bytes).map_err(|reason| self.wrong(format!("{name}: {reason}")))
+    }
+
+    /// Whether it has a file.
+    pub fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
+    /// `model` with the weights of one of the files.
+    pub fn model<B: Backend, M: Module<B>>(&self, name: &str, model: M) -> Result<M> {
+        into_model(model, self.tensors(name)?).map_err(|reason| self.wrong(format!("{name}: {reason}")))
+    }
+
+    /// That it is of this codec and model.
+    pub fn check(&self, codec: &Codec, model: &Value) -> Result<()> {
+        codec.check_same(&self.manifest.codec)?;
+        self.check_settings("model", &self.manifest.model, model)
+    }
+
+    /// That settings are those it was made with.
+    pub fn check_settings(&self, name: &str, held: &Value, wanted: &Value) -> Result<()> {
+        match first_difference(name, held, wanted) {
+            Some((field, held, wanted)) => Err(TrainError::OtherSettings { path: self.path.clone(), field, held, wanted }),
+            None => Ok(()),
+        }
+    }
+
+    pub fn wrong(&self, reason: String) -> TrainError {
+        TrainError::checkpoint(&self.path, reason)
+    }
+}
+
+/// `model` with the weights of a checkpoint: of the newest good one in `dir`, or of `dir` itself if it is one. They are
+/// the averaged weights if the run kept an average.
+///
+/// # Errors
+/// When there is no good checkpoint, or it was made for another codec (vocabulary, tasks, dialects), with other model
+/// settings, or for a model of other shapes.
+pub fn load_model<B: Backend, M: Module<B>>(dir: &Path, model: M, codec: &Codec, settings: &Value) -> Result<M> {
+    let verified = Verified::some(dir)?;
+    verified.check(codec, settings)?;
+    verified.model(MODEL, model)
+}
+
+/// What a checkpoint says about itself, once all of it is verified: codec and model settings among it, so that a model
+/// can be loaded without knowing them. `dir` is as for [`load_model`].
+///
+/// # Errors
+/// When there is no good checkpoint.
+pub fn read_manifest(dir: &Path) -> Result<Manifest> {
+    Ok(Verified::some(dir)?.manifest)
+}

@@ -1,0 +1,14 @@
+//! Where the examples of an update come from.
+
+use relay_tasks::Example;
+
+use crate::Result;
+
+/// Examples by the number of the update, a pure function of it: nothing has to be saved to go on exactly.
+pub trait ExampleSource: std::fmt::Debug + Send + Sync {
+    /// The examples of update `step`, counted from 0.
+    ///
+    /// # Errors
+    /// When they cannot be made or read.
+    fn examples(&self, step: u64) -> Result<Vec<Example>>;
+}

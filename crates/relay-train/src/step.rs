@@ -1,0 +1,65 @@
+//! One update of the weights.
+
+use burn::tensor::backend::AutodiffBackend;
+use relay_models::DropoutKey;
+
+use crate::average::Average;
+use crate::gradients::GradientSet;
+use crate::manifest::Counters;
+use crate::optimizer::Optimizer;
+use crate::statistics::{UpdateNumbers, Window, report};
+use crate::{Objective, Result, Schedule, TrainConfig, TrainError};
+
+/// Skipped updates in a row after which a run gives up.
+pub(crate) const PATIENCE: u64 = 20;
+
+/// All that changes in the course of a run.
+#[derive(Debug)]
+pub(crate) struct State<B: AutodiffBackend, M> {
+    pub model: M,
+    pub optimizer: Optimizer<B::InnerBackend>,
+    pub average: Option<Average<B::InnerBackend>>,
+    pub counters: Counters,
+    pub window: Window,
+}
+
+/// Gradients of all micro-batches, one step against them, and what to tell of it.
+///
+/// # Errors
+/// When too many updates in a row had to be skipped.
+pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
+    mut state: State<B, O::Model>,
+    objective: &O,
+    batches: &[O::Batch],
+    config: &TrainConfig,
+    device: &B::Device,
+) -> Result<State<B, O::Model>> {
+    let step = state.counters.step;
+    let (mut gradients, mut numbers) = (GradientSet::new(), UpdateNumbers::default());
+    for (batch, host) in (0..).zip(batches) {
+        let key = DropoutKey { seed: config.seed, step, batch };
+        let (total, reported) = report(objective.loss(&state.model, host, key, device));
+        gradients.add(&state.model, total.backward());
+        numbers.add::<B>(reported);
+    }
+    let norm = gradients.norm();
+    state.counters.step += 1;
+    if numbers.loss.is_finite() && norm.is_finite() {
+        let factor = Schedule::new(config).factor(step);
+        state.model = state.optimizer.update(state.model, &gradients, norm, factor);
+        if let Some(average) = &mut state.average {
+            average.update(&state.model, step);
+        }
+        state.counters.skipped_in_a_row = 0;
+        state.window.add(&numbers, norm);
+    } else {
+        state.counters.skipped += 1;
+        state.counters.skipped_in_a_row += 1;
+        state.window.skipped += 1;
+        tracing::warn!("step {}: loss {} with gradient norm {norm}, update skipped", step + 1, numbers.loss);
+        if state.counters.skipped_in_a_row >= PATIENCE {
+            return Err(TrainError::NotFinite { step: step + 1, updates: PATIENCE });
+        }
+    }
+    Ok(state)
+}

@@ -1,0 +1,112 @@
+//! Examples drawn from tasks, fresh ones for every update.
+
+use std::{ops::RangeInclusive, sync::Arc};
+
+use relay_tasks::{Codec, Dataset, Example, Split, Stream, Task};
+
+use crate::{Batching, Curriculum, ExampleSource, Result, TrainError};
+
+/// Draws a task's examples of one update apart from those of the next: no update has more.
+const INDICES_PER_STEP: u64 = 1 << 24;
+
+/// Examples of the training split of some tasks, lengths in proportion as in the paper.
+#[derive(Debug)]
+pub struct TaskSource {
+    data: Vec<Dataset>,
+    codec: Codec,
+    batching: Batching,
+    curriculum: Option<Curriculum>,
+    seed: u64,
+}
+
+impl TaskSource {
+    /// A source over `tasks` with one range of lengths each; `codec` must be theirs.
+    ///
+    /// # Errors
+    /// When a setting is wrong, a task has no such lengths, or the codec does not know a task.
+    pub fn new(
+        tasks: Vec<Arc<dyn Task>>,
+        lengths: Vec<RangeInclusive<usize>>,
+        codec: Codec,
+        batching: Batching,
+        curriculum: Option<Curriculum>,
+        seed: u64,
+    ) -> Result<Self> {
+        batching.validate()?;
+        curriculum.as_ref().map_or(Ok(()), Curriculum::validate)?;
+        if tasks.is_empty() || tasks.len() != lengths.len() {
+            let expected = format!("one for each of at least one task, {} here", tasks.len());
+            return Err(TrainError::setting("lengths", format!("{} ranges", lengths.len()), expected));
+        }
+        for task in &tasks {
+            codec.task_index(task.name())?;
+        }
+        let data = tasks.into_iter().zip(lengths);
+        let data = data.map(|(task, lengths)| Dataset::new(task, lengths, seed, Split::Train));
+        Ok(Self { data: data.collect::<Result<_, _>>()?, codec, batching, curriculum, seed })
+    }
+
+    fn lengths(&self, step: u64, data: &Dataset) -> RangeInclusive<usize> {
+        let all = data.lengths();
+        self.curriculum.as_ref().map_or(all.clone(), |curriculum| curriculum.lengths(step, &all))
+    }
+
+    fn example(&self, data: &Dataset, step: u64, index: u64, length: usize) -> Result<Example> {
+        let problem = data.get_with_length(step * INDICES_PER_STEP + index, length)?;
+        Ok(self.codec.encode(&problem)?)
+    }
+
+    fn mixed(&self, step: u64, samples: usize) -> Result<Vec<Example>> {
+        let mut stream = Stream::named(self.seed, "tasks and lengths", &[step]);
+        let draw = |index| {
+            let data = &self.data[stream.below(self.data.len() as u64) as usize];
+            let length = draw_length(&mut stream, self.lengths(step, data));
+            self.example(data, step, index, length)
+        };
+        (0..samples as u64).map(draw).collect()
+    }
+
+    /// As many examples of one length as fit into about `tokens` columns.
+    fn one_length(&self, step: u64, task: usize, tokens: usize) -> Result<Vec<Example>> {
+        let data = &self.data[task];
+        let mut stream = Stream::named(self.seed, "length", &[step, task as u64]);
+        let length = draw_length(&mut stream, self.lengths(step, data));
+        let (mut examples, mut width) = (Vec::new(), 0);
+        for index in 0..INDICES_PER_STEP {
+            let example = self.example(data, step, index, length)?;
+            width = width.max(example.width);
+            if !examples.is_empty() && (examples.len() + 1) * width > tokens {
+                break;
+            }
+            examples.push(example);
+        }
+        Ok(examples)
+    }
+}
+
+impl ExampleSource for TaskSource {
+    fn examples(&self, step: u64) -> Result<Vec<Example>> {
+        match self.batching {
+            Batching::Mixed { samples } => self.mixed(step, samples),
+            Batching::OneLength { tokens } => {
+                let mut examples = Vec::new();
+                for task in 0..self.data.len() {
+                    examples.extend(self.one_length(step, task, tokens)?);
+                }
+                Ok(examples)
+            }
+        }
+    }
+}
+
+/// A length of the range, each as likely as it is long.
+fn draw_length(stream: &mut Stream, lengths: RangeInclusive<usize>) -> usize {
+    let mut place = stream.below(lengths.clone().map(|length| length as u64).sum());
+    for length in lengths.clone() {
+        if place < length as u64 {
+            return length;
+        }
+        place -= length as u64;
+    }
+    *lengths.end()
+}

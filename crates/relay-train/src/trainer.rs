@@ -1,0 +1,280 @@
+//! A whole training run.
+
+use std::{collections::BTreeMap, fs, path::{Path, PathBuf}, thread, time::Instant};
+
+use burn::tensor::backend::AutodiffBackend;
+use burn::module::AutodiffModule;
+use relay_tasks::{Codec, Example};
+use serde_json::Value;
+
+use crate::average::Average;
+use crate::checkpoint::{self, MODEL, OPTIMIZER, WEIGHTS};
+use crate::loader::Loader;
+use crate::manifest::{FORMAT, Manifest};
+use crate::metrics::Metrics;
+use crate::optimizer::Optimizer;
+use crate::progress::Progress;
+use crate::restore::Verified;
+use crate::step::{State, update};
+use crate::validation::{first_of_each_task, validate};
+use crate::{Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError, Window};
+
+/// Whether a run may go on with what its directory holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resume {
+    /// It starts anew; checkpoints in its directory are an error.
+    Fresh,
+    /// It goes on from the newest good checkpoint, or starts if there is none yet.
+    Continue,
+}
+
+/// A model after training.
+#[derive(Debug, Clone)]
+pub struct Trained<M> {
+    /// The model; with the averaged weights if the run kept an average.
+    pub model: M,
+    /// Updates made, skipped ones included.
+    pub steps: u64,
+    /// Samples seen.
+    pub samples: u64,
+    /// Updates skipped because loss or gradient was not finite.
+    pub skipped: u64,
+    /// Seconds of training, breaks not counted.
+    pub seconds: f64,
+    /// Name of the last checkpoint within the trainer's directory.
+    pub checkpoint: PathBuf,
+}
+
+/// Trains a model for an objective, with checkpoints in a directory of its own.
+///
+/// Everything random is a pure function of seed and step, so that a run that is stopped at any step and gone on with
+/// ends in the same weights, bit by bit on a CPU backend, as one that is never stopped.
+#[derive(Debug)]
+pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
+    config: TrainConfig,
+    objective: O,
+    codec: Codec,
+    model_settings: Value,
+    device: B::Device,
+    dir: PathBuf,
+    quiet: bool,
+    kill_after: Option<u64>,
+}
+
+impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
+    /// A trainer with checkpoints and metrics in `dir`. `model_settings`, the model's own settings as JSON, are
+    /// remembered by the checkpoints.
+    ///
+    /// # Errors
+    /// When a setting is wrong, the model's vocabulary is too small, or `dir` cannot be made.
+    pub fn new(
+        config: TrainConfig,
+        objective: O,
+        codec: Codec,
+        model_settings: Value,
+        device: B::Device,
+        dir: &Path,
+    ) -> Result<Self> {
+        config.validate()?;
+        if let Some(vocab) = model_settings.pointer("/transformer/vocab").and_then(Value::as_u64)
+            && vocab < codec.vocab.len() as u64
+        {
+            let expected = format!("at least {}, the tokens of the codec", codec.vocab.len());
+            return Err(TrainError::setting("transformer.vocab", vocab, expected));
+        }
+        fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
+        let dir = dir.to_owned();
+        Ok(Self { config, objective, codec, model_settings, device, dir, quiet: false, kill_after: None })
+    }
+
+    /// Shows no progress.
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.quiet = quiet;
+        self
+    }
+
+    /// Ends with [`TrainError::Interrupted`] once `step` updates are done, without a checkpoint, as a kill would: for
+    /// tests of going on.
+    pub fn kill_after(mut self, step: u64) -> Self {
+        self.kill_after = Some(step);
+        self
+    }
+
+    /// Trains `model` on the examples of `source`, watched on `valid`.
+    ///
+    /// # Errors
+    /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved.
+    /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value.
+    /// - When examples cannot be made, or checkpoints and metrics not be read or written.
+    pub fn run(
+        &self,
+        model: O::Model,
+        source: Box<dyn ExampleSource>,
+        valid: &[Example],
+        resume: Resume,
+        stop: &StopFlag,
+    ) -> Result<Trained<O::Model>> {
+        let (state, saved) = self.restore(model, resume)?;
+        let valid = first_of_each_task(valid, self.config.validate_samples);
+        let progress = Progress::new(self.objective.name(), state.counters.step, self.config.steps, self.quiet);
+        let log = Log { metrics: Metrics::open(&self.dir, state.counters.step)?, progress, saved };
+        let (state, saved) = self.go_on(state, source.as_ref(), &valid, stop, log)?;
+        let Counters { step, samples, skipped, seconds, .. } = state.counters;
+        let model = match &state.average {
+            Some(average) => average.model(&state.model),
+            None => state.model,
+        };
+        Ok(Trained { model, steps: step, samples, skipped, seconds, checkpoint: checkpoint::name_of(saved).into() })
+    }
+
+    /// The loop over the updates; gives the last state and the step of its checkpoint.
+    fn go_on(
+        &self,
+        mut state: State<B, O::Model>,
+        source: &dyn ExampleSource,
+        valid: &[Example],
+        stop: &StopFlag,
+        mut log: Log,
+    ) -> Result<(State<B, O::Model>, u64)> {
+        let (start, before, steps) = (Instant::now(), state.counters.seconds, self.config.steps);
+        thread::scope(|scope| {
+            let mut loader = Loader::start::<B, O>(scope, source, &self.objective, state.counters.step..steps);
+            while state.counters.step < steps {
+                if stop.is_set() {
+                    self.save(&state, &mut log)?;
+                    return Err(TrainError::Interrupted { step: state.counters.step });
+                }
+                let (ready, rest) = loader.next(state.counters.step)?;
+                loader = rest;
+                state.counters.samples += ready.samples;
+                state = update(state, &self.objective, &ready.batches, &self.config, &self.device)?;
+                state.counters.seconds = before + start.elapsed().as_secs_f64();
+                self.tell(&mut state, valid, &mut log)?;
+                if self.kill_after == Some(state.counters.step) {
+                    return Err(TrainError::Interrupted { step: state.counters.step });
+                }
+            }
+            self.save(&state, &mut log)?;
+            Ok((state, log.saved))
+        })
+    }
+
+    /// Log, validation and checkpoint, each when its time has come.
+    fn tell(&self, state: &mut State<B, O::Model>, valid: &[Example], log: &mut Log) -> Result<()> {
+        let (step, last) = (state.counters.step, self.config.steps);
+        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
+        log.progress.step(step);
+        if due(self.config.log_every) {
+            let window = std::mem::take(&mut state.window);
+            let rate = Schedule::new(&self.config).factor(step - 1);
+            log.metrics.train(step, state.counters.samples, rate, &window, &self.codec)?;
+            log.metrics.time(step, state.counters.seconds)?;
+            log.progress.numbers(step, window.mean_loss(), window.accuracy());
+        }
+        if due(self.config.validate_every) && !valid.is_empty() {
+            self.validate(state, valid, log)?;
+        }
+        if due(self.config.checkpoint_every) {
+            self.save(state, log)?;
+        }
+        Ok(())
+    }
+
+    fn validate(&self, state: &State<B, O::Model>, valid: &[Example], log: &mut Log) -> Result<()> {
+        let model = match &state.average {
+            Some(average) => average.model(&state.model).valid(),
+            None => state.model.valid(),
+        };
+        let tasks = validate(&self.objective, &model, valid, &self.codec, &self.device)?;
+        log.metrics.valid(state.counters.step, &tasks)?;
+        let told = tasks.iter().map(|(name, v)| {
+            let steps = v.bit_accuracy.map_or(String::new(), |bits| format!(", tokens of steps {:.1} %", 100.0 * bits));
+            format!("{name} answers {:.1} %{steps}", 100.0 * v.answer_accuracy)
+        });
+        let told = told.collect::<Vec<_>>().join("; ");
+        log.progress.say(&format!("validation after {} steps: {told}", state.counters.step));
+        Ok(())
+    }
+
+    fn save(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
+        if log.saved == state.counters.step && log.saved > 0 {
+            return Ok(());
+        }
+        log.metrics.sync()?;
+        let files = checkpoint::contents(state);
+        let name = checkpoint::save(&self.dir, self.manifest(state)?, &files, self.config.keep_last)?;
+        tracing::debug!("saved checkpoint {name}");
+        log.saved = state.counters.step;
+        Ok(())
+    }
+
+    fn manifest(&self, state: &State<B, O::Model>) -> Result<Manifest> {
+        Ok(Manifest {
+            format: FORMAT,
+            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            counters: state.counters,
+            window: state.window.clone(),
+            training: self.training()?,
+            objective: self.objective.settings(),
+            model: self.model_settings.clone(),
+            codec: self.codec.clone(),
+            files: BTreeMap::new(),
+            digest: String::new(),
+        })
+    }
+
+    fn training(&self) -> Result<Value> {
+        serde_json::to_value(&self.config).map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
+    }
+
+    /// The state to start from, and the step of its checkpoint.
+    fn restore(&self, model: O::Model, resume: Resume) -> Result<(State<B, O::Model>, u64)> {
+        if resume == Resume::Fresh && !checkpoint::list(&self.dir)?.is_empty() {
+            return Err(TrainError::NotEmpty { dir: self.dir.clone() });
+        }
+        let optimizer = Optimizer::new(&self.config);
+        let found = Verified::newest(&self.dir)?;
+        let Some(found) = found else {
+            let average = self.config.average.map(|decay| Average::new(decay, &model));
+            let state = State { model, optimizer, average, counters: Counters::default(), window: Window::default() };
+            return Ok((state, 0));
+        };
+        self.check(&found)?;
+        let state = self.state(&found, model, optimizer)?;
+        tracing::info!("going on after step {} from {}", state.counters.step, found.path.display());
+        let step = state.counters.step;
+        Ok((state, step))
+    }
+
+    /// That a checkpoint was made by a run with these settings.
+    fn check(&self, found: &Verified) -> Result<()> {
+        found.check(&self.codec, &self.model_settings)?;
+        found.check_settings("objective", &found.manifest.objective, &self.objective.settings())?;
+        found.check_settings("training", &found.manifest.training, &self.training()?)
+    }
+
+    fn state(
+        &self,
+        found: &Verified,
+        model: O::Model,
+        mut optimizer: Optimizer<B::InnerBackend>,
+    ) -> Result<State<B, O::Model>> {
+        let weights = if found.has(WEIGHTS) { WEIGHTS } else { MODEL };
+        let average = match self.config.average {
+            Some(decay) => Some(Average::new(decay, &found.model::<B, _>(MODEL, model.clone())?)),
+            None => None,
+        };
+        optimizer.load(found.tensors(OPTIMIZER)?, &self.device).map_err(|reason| found.wrong(reason))?;
+        let Manifest { counters, window, .. } = found.manifest.clone();
+        Ok(State { model: found.model::<B, _>(weights, model)?, optimizer, average, counters, window })
+    }
+}
+
+/// Where a run tells what it does.
+#[derive(Debug)]
+struct Log {
+    metrics: Metrics,
+    progress: Progress,
+    /// Step of the last checkpoint.
+    saved: u64,
+}

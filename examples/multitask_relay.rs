@@ -1,0 +1,63 @@
+//! The main job: the whole method, from nothing to the report.
+//!
+//! A looped model learns three tasks with step-by-step supervision (Stage I), writes chains for problems longer than it
+//! was trained on, and an auto-regressive model fine-tuned on them (Stage II) solves lengths it failed at before.
+//!
+//! ```text
+//! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
+//!     --run-dir DIR --seed N [--resume | --update]
+//! ```
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use relay_examples::{CliError, DeviceName, PipelineRun, finish, start_logging};
+use relay_pipeline::{Existing, preset};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Trains a looped model, lets it write chains for longer problems, and teaches an auto-regressive model with them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Sizes and lengths: `smoke` (a minute), `mini` (half an hour on two cores), `paper` (all numbers of Appendix D).
+    #[arg(long, default_value = "mini")]
+    preset: String,
+    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Directory of this run [default: runs/PRESET-seed-N].
+    #[arg(long)]
+    run_dir: Option<PathBuf>,
+    /// Go on with the run in the directory.
+    #[arg(long)]
+    resume: bool,
+    /// Go on with the run in the directory under changed settings: redo just what they change.
+    #[arg(long, conflicts_with = "resume")]
+    update: bool,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    start_logging();
+    finish(run(Args::parse()))
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let settings = preset(&args.preset, args.seed).map_err(CliError::usage)?;
+    let existing = match (args.resume, args.update) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Update,
+        _ => Existing::Refuse,
+    };
+    let dir = args.run_dir.unwrap_or_else(|| PathBuf::from(format!("runs/{}-seed-{}", args.preset, args.seed)));
+    let command = format!(
+        "cargo run --release --example multitask_relay -- --preset {} --device {device} --seed {}",
+        args.preset, args.seed
+    );
+    PipelineRun { settings, dir, existing, device, command }.run()
+}

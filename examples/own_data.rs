@@ -1,0 +1,119 @@
+//! RELAY on your own files: nobody has to write solutions, or code, for the long problems.
+//!
+//! ```text
+//! cargo run --release --example own_data -- --train chains.jsonl --longer problems.jsonl --test test.jsonl --run-dir DIR
+//! cargo run --release --example own_data -- --make-demo DIR     # writes three small files to try it on
+//! ```
+//!
+//! The form of the files is described in `docs/your-own-data.md`.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use relay_examples::{CliError, DeviceName, PipelineRun, finish, start_logging};
+use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
+use relay_tasks::Stream;
+use serde_json::json;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Learns from solved problems, writes chains for longer unsolved ones, fine-tunes on them, measures.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Solved problems to learn from, JSONL.
+    #[arg(long, required_unless_present = "make_demo")]
+    train: Option<PathBuf>,
+    /// Longer problems without solutions, JSONL.
+    #[arg(long, required_unless_present = "make_demo")]
+    longer: Option<PathBuf>,
+    /// Solved problems to measure on, JSONL.
+    #[arg(long, required_unless_present = "make_demo")]
+    test: Option<PathBuf>,
+    /// Directory of this run.
+    #[arg(long, default_value = "runs/own-data")]
+    run_dir: PathBuf,
+    /// How long to train: `smoke` (seconds, to see it run) or `mini` (minutes).
+    #[arg(long, default_value = "mini")]
+    preset: String,
+    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Go on with the run in the directory.
+    #[arg(long)]
+    resume: bool,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write a small data set (sums modulo 5) into this directory instead.
+    #[arg(long, conflicts_with_all = ["train", "longer", "test"])]
+    make_demo: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    start_logging();
+    let args = Args::parse();
+    finish(match &args.make_demo {
+        Some(dir) => make_demo(dir, args.seed).map_err(|e| CliError::failure(format!("{}: {e}", dir.display()))),
+        None => run(args),
+    })
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let (Some(train), Some(longer), Some(test)) = (args.train, args.longer, args.test) else {
+        return Err(CliError::usage("--train, --longer and --test belong together"));
+    };
+    let command = format!(
+        "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
+        train.display(), longer.display(), test.display(), args.preset, args.seed
+    );
+    let data = DataSettings::Files(FileSettings { train, longer, test });
+    let settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
+    let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
+    PipelineRun { settings, dir: args.run_dir, existing, device, command }.run()
+}
+
+/// Sums modulo 5, one addition a step: 2 to 5 numbers to learn from, 6 to 8 without solutions, all of them to test.
+fn make_demo(dir: &Path, seed: u64) -> std::io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let mut stream = Stream::named(seed, "own data demo", &[]);
+    let mut seen = std::collections::HashSet::new();
+    let mut fresh = |numbers: usize| loop {
+        let drawn: Vec<u64> = (0..numbers).map(|_| stream.below(5)).collect();
+        // Short problems are few; a repeated one is no loss there.
+        if seen.insert(drawn.clone()) || numbers < 5 {
+            return drawn;
+        }
+    };
+    let solved = |numbers: &[u64]| {
+        let steps: Vec<String> = (1..numbers.len()).map(|done| text(numbers, done)).collect();
+        json!({ "problem": text(numbers, 0), "answer": steps.last(), "steps": steps }).to_string()
+    };
+    let test: Vec<String> = (2..=8).flat_map(|n| (0..40).map(move |_| n)).map(|n| solved(&fresh(n))).collect();
+    let train: Vec<String> = (0..3000).map(|i| solved(&fresh(2 + i % 4))).collect();
+    let longer: Vec<String> = (0..600)
+        .map(|i| fresh(6 + i % 3))
+        .map(|numbers| json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string())
+        .collect();
+    for (name, lines) in [("chains.jsonl", train), ("problems.jsonl", longer), ("test.jsonl", test)] {
+        let mut file = fs::File::create(dir.join(name))?;
+        writeln!(file, "{}", lines.join("\n"))?;
+        println!("{}: {} lines", dir.join(name).display(), lines.len());
+    }
+    Ok(())
+}
+
+/// The sum after `done` additions, as the problem or a step spells it.
+fn text(numbers: &[u64], done: usize) -> String {
+    let first = numbers[..=done].iter().sum::<u64>() % 5;
+    let rest = numbers[done + 1..].iter().map(u64::to_string);
+    let terms: Vec<String> = std::iter::once(first.to_string()).chain(rest).collect();
+    if terms.len() == 1 { terms[0].clone() } else { format!("{} =", terms.join(" + ")) }
+}

@@ -1,0 +1,212 @@
+//! Data files that a program reads and writes, in the format that its command line names.
+
+use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+
+use clap::ValueEnum;
+use relay_tasks::{
+    BenchmarkLine, BenchmarkReader, BenchmarkWriter, Dialect, JsonlReader, JsonlWriter, Problem,
+    Record, Task, TaskError,
+};
+
+use crate::{CliError, DialectArgs, TaskName};
+
+/// Formats that problems can be read from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Text lines of guyuntian/CoT_benchmark; needs --task.
+    Benchmark,
+}
+
+/// Formats that problems can be written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OutputFormat {
+    /// One JSON object a line.
+    Jsonl,
+    /// Text lines of guyuntian/CoT_benchmark: problem, steps, answer.
+    Benchmark,
+    /// The same without steps, as in its `decoder` files.
+    BenchmarkDirect,
+    /// Problems alone, as in its arithmetic `chain/test_data.txt`.
+    BenchmarkProblems,
+    /// Answers alone, as in its arithmetic `chain/test_ans.txt`.
+    BenchmarkAnswers,
+}
+
+/// The three tasks in the dialects of the command line.
+#[derive(Debug)]
+pub struct PaperTasks {
+    tasks: Vec<Arc<dyn Task>>,
+}
+
+impl PaperTasks {
+    /// Makes them.
+    ///
+    /// # Errors
+    /// As [`DialectArgs::config`].
+    pub fn build(dialect: &DialectArgs) -> Result<Self, CliError> {
+        let build = |&name: &TaskName| dialect.config(name)?.build().map_err(CliError::usage);
+        Ok(Self {
+            tasks: TaskName::ALL.iter().map(build).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn get(&self, name: &str) -> Result<&Arc<dyn Task>, TaskError> {
+        let found = self.tasks.iter().find(|task| task.name() == name);
+        found.ok_or_else(|| TaskError::UnknownTask {
+            name: name.to_owned(),
+            known: "ari, ed, lis".to_owned(),
+        })
+    }
+}
+
+/// A file that problems come from.
+#[derive(Debug)]
+pub struct ProblemInput<'a> {
+    tasks: &'a PaperTasks,
+    /// The task of lines that do not name theirs.
+    default: Option<TaskName>,
+    reader: Reader,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Jsonl(JsonlReader<BufReader<File>>),
+    Benchmark(Arc<dyn Task>, BenchmarkReader<BufReader<File>>),
+}
+
+impl<'a> ProblemInput<'a> {
+    /// Opens a file. `default` is the task of lines that do not name theirs.
+    ///
+    /// # Errors
+    /// A usage error when the format needs a task and there is none; a failure when the file cannot be opened.
+    pub fn open(
+        file: &Path,
+        format: InputFormat,
+        default: Option<TaskName>,
+        skip_bad: bool,
+        tasks: &'a PaperTasks,
+    ) -> Result<Self, CliError> {
+        let reader = match (format, default) {
+            (InputFormat::Benchmark, None) => {
+                return Err(CliError::usage("--input-format benchmark needs --task"));
+            }
+            (InputFormat::Benchmark, Some(name)) => {
+                let task = tasks.get(name.text()).map_err(CliError::usage)?;
+                let reader =
+                    BenchmarkReader::open(Arc::clone(task), file).map_err(CliError::failure)?;
+                Reader::Benchmark(Arc::clone(task), reader.skip_bad(skip_bad))
+            }
+            (InputFormat::Jsonl, _) => {
+                let mut reader = JsonlReader::open(file)
+                    .map_err(CliError::failure)?
+                    .skip_bad(skip_bad);
+                for task in &tasks.tasks {
+                    reader = reader.expect(task.name(), task.dialect());
+                }
+                Reader::Jsonl(reader)
+            }
+        };
+        Ok(Self {
+            tasks,
+            default,
+            reader,
+        })
+    }
+
+    /// The next problem as `make` makes it, with its dialect; what `make` refuses is a bad line. `None` at the end.
+    pub fn next_as(
+        &mut self,
+        mut make: impl FnMut(&dyn Task, Problem) -> Result<Problem, TaskError>,
+    ) -> Option<Result<(Problem, Dialect), TaskError>> {
+        let Self {
+            tasks,
+            default,
+            reader,
+        } = self;
+        match reader {
+            Reader::Benchmark(task, reader) => {
+                reader.next_as(|problem| Ok((make(task.as_ref(), problem)?, task.dialect())))
+            }
+            Reader::Jsonl(reader) => reader.next_as(|record| {
+                let name = record.task.as_deref().or(default.map(TaskName::text));
+                let missing =
+                    || TaskError::data("field `task` is missing, and --task is not given");
+                let task = tasks.get(name.ok_or_else(missing)?)?;
+                Ok((
+                    make(task.as_ref(), as_it_stands(record, task.name()))?,
+                    task.dialect(),
+                ))
+            }),
+        }
+    }
+
+    /// How many bad lines have been skipped so far.
+    #[must_use]
+    pub fn skipped(&self) -> usize {
+        match &self.reader {
+            Reader::Jsonl(reader) => reader.skipped(),
+            Reader::Benchmark(_, reader) => reader.skipped(),
+        }
+    }
+}
+
+/// What a line holds; what it lacks stays empty, to be made or refused.
+fn as_it_stands(record: Record, task: &str) -> Problem {
+    Problem {
+        task: task.to_owned(),
+        length: record.length.unwrap_or(0),
+        prompt: record.problem,
+        steps: record.steps.unwrap_or_default(),
+        answer: record.answer.unwrap_or_default(),
+    }
+}
+
+/// A file that problems go to; it appears when it is finished.
+#[derive(Debug)]
+pub enum ProblemOutput {
+    /// One JSON object a line.
+    Jsonl(JsonlWriter),
+    /// Text lines of the benchmark.
+    Benchmark(BenchmarkWriter),
+}
+
+impl ProblemOutput {
+    /// Starts a file.
+    ///
+    /// # Errors
+    /// When it cannot be created there.
+    pub fn create(path: &Path, format: OutputFormat) -> Result<Self, TaskError> {
+        let kind = match format {
+            OutputFormat::Jsonl => return JsonlWriter::create(path).map(Self::Jsonl),
+            OutputFormat::Benchmark => BenchmarkLine::Chain,
+            OutputFormat::BenchmarkDirect => BenchmarkLine::Direct,
+            OutputFormat::BenchmarkProblems => BenchmarkLine::Problem,
+            OutputFormat::BenchmarkAnswers => BenchmarkLine::Answer,
+        };
+        BenchmarkWriter::create(path, kind).map(Self::Benchmark)
+    }
+
+    /// Writes a solved problem.
+    ///
+    /// # Errors
+    /// For instance when the disk is full.
+    pub fn write(&mut self, problem: &Problem, dialect: &Dialect) -> Result<(), TaskError> {
+        match self {
+            Self::Jsonl(writer) => writer.write_problem(problem, dialect),
+            Self::Benchmark(writer) => writer.write_problem(problem),
+        }
+    }
+
+    /// Puts the file in its place.
+    ///
+    /// # Errors
+    /// When that is not possible; what was in the place is then still there.
+    pub fn finish(self) -> Result<(), TaskError> {
+        match self {
+            Self::Jsonl(writer) => writer.finish(),
+            Self::Benchmark(writer) => writer.finish(),
+        }
+    }
+}

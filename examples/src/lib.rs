@@ -1,0 +1,17 @@
+//! What the example programs share: choosing a device, logging, ending with a clear line and the right exit code.
+
+mod args;
+mod data_files;
+mod device;
+mod dialect_args;
+mod finish;
+mod run;
+mod signals;
+
+pub use args::parse_args;
+pub use data_files::{InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput};
+pub use device::{DeviceError, DeviceName, Program, on_device};
+pub use dialect_args::{CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair};
+pub use finish::{CliError, finish, start_logging};
+pub use run::PipelineRun;
+pub use signals::stop_on_signals;

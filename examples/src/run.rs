@@ -1,0 +1,76 @@
+//! Running a pipeline from a command line: what the main job and the one on the user's own data share.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use burn::tensor::backend::AutodiffBackend;
+use relay_pipeline::{About, Existing, Pipeline, PipelineError, Results, Settings, table};
+use relay_train::StopFlag;
+
+use crate::{CliError, DeviceName, Program, on_device, stop_on_signals};
+
+/// A pipeline to be run on a device that is chosen at run time.
+#[derive(Debug)]
+pub struct PipelineRun {
+    /// Everything the run is made from.
+    pub settings: Settings,
+    /// Where it lives.
+    pub dir: PathBuf,
+    /// What to do with what is there.
+    pub existing: Existing,
+    /// The device.
+    pub device: DeviceName,
+    /// The command that anyone can type to repeat the run.
+    pub command: String,
+}
+
+impl PipelineRun {
+    /// Runs to the end and prints the table of results and where the report lies.
+    ///
+    /// # Errors
+    /// A usage error for a device or settings that cannot be; a failure for everything that goes wrong on the way; an
+    /// interruption, with its signal, after the run has been saved.
+    pub fn run(self) -> Result<(), CliError> {
+        let stop = StopFlag::default();
+        let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+        let dir = self.dir.clone();
+        let outcome = on_device(self.device, Running { run: self, stop }).map_err(CliError::usage)?;
+        match outcome {
+            Ok(results) => {
+                println!("{}", table(&results));
+                println!("report: {}", dir.join("report.html").display());
+                Ok(())
+            }
+            Err(error) => Err(explain(error, &dir, signal.load(Ordering::SeqCst))),
+        }
+    }
+}
+
+fn explain(error: PipelineError, dir: &Path, signal: usize) -> CliError {
+    match error {
+        error if error.is_interrupted() => CliError::Interrupted {
+            message: format!("{error}; go on with --run-dir {} --resume", dir.display()),
+            signal: u8::try_from(signal).unwrap_or(0),
+        },
+        error if error.is_usage() => CliError::usage(error),
+        error => CliError::failure(error),
+    }
+}
+
+struct Running {
+    run: PipelineRun,
+    stop: StopFlag,
+}
+
+impl Program for Running {
+    type Output = Result<Results, PipelineError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let PipelineRun { settings, dir, existing, device: name, command } = self.run;
+        let about = About { device: name.to_string(), command };
+        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?.run()
+    }
+}
+

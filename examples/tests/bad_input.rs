@@ -1,0 +1,116 @@
+//! Bad input to the programs: one clear line, the right exit code, no panic, nothing lost.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+fn program(name: &str) -> Command {
+    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let mut command = Command::new(path.join("examples").join(name));
+    command.env_remove("RUST_LOG").env("RUST_LOG", "error");
+    command
+}
+
+fn run(name: &str, args: &[&str]) -> (i32, String) {
+    let Output { status, stderr, .. } = program(name).args(args).output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert!(!stderr.contains("panicked"), "{name} {args:?}: {stderr}");
+    (status.code().unwrap(), stderr)
+}
+
+/// The program ends with `code` and one line that holds all `parts`.
+fn refuses(name: &str, args: &[&str], code: i32, parts: &[&str]) {
+    let (found, stderr) = run(name, args);
+    assert_eq!(found, code, "{name} {args:?}: {stderr}");
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    assert_eq!(lines.len(), 1, "{name} {args:?}: {stderr}");
+    for part in parts {
+        assert!(lines[0].contains(part), "`{part}` is not in: {}", lines[0]);
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn usage_errors_name_what_there_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let run_dir = dir.path().join("run");
+    let base = ["--run-dir", text(&run_dir)];
+    refuses("multitask_relay", &[&base[..], &["--preset", "tiny"]].concat(), 2, &["tiny", "smoke", "mini", "paper"]);
+    refuses("multitask_relay", &[&base[..], &["--device", "tpu"]].concat(), 2, &["tpu", "flex", "ndarray", "cuda"]);
+    refuses("multitask_relay", &[&base[..], &["--seed", "-1"]].concat(), 2, &["-1"]);
+    if !cfg!(feature = "cuda") {
+        refuses("multitask_relay", &[&base[..], &["--device", "cuda"]].concat(), 2, &["cuda", "--features"]);
+    }
+    assert!(!run_dir.exists(), "a usage error must not begin a run");
+}
+
+#[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
+    refuses("multitask_relay", &["--preset", "smoke", "--run-dir", text(dir.path())], 2, &["no run", "thesis"][..1].as_ref());
+    assert_eq!(fs::read_to_string(dir.path().join("thesis.txt")).unwrap(), "years of work");
+}
+
+#[test]
+fn a_run_of_other_settings_is_not_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = relay_pipeline::preset("smoke", 1).unwrap();
+    fs::write(dir.path().join("settings.json"), serde_json::to_string_pretty(&settings).unwrap()).unwrap();
+    let args = ["--preset", "smoke", "--run-dir", text(dir.path())];
+    refuses("multitask_relay", &args, 2, &["holds a run already", "--resume"]);
+    refuses("multitask_relay", &[&args[..], &["--resume", "--seed", "2"]].concat(), 2, &["seed", "1", "2"]);
+    fs::write(dir.path().join("settings.json"), "{").unwrap();
+    refuses("multitask_relay", &[&args[..], &["--resume"]].concat(), 1, &["settings.json"]);
+}
+
+fn own_data(dir: &Path) -> [PathBuf; 3] {
+    let (code, stderr) = run("own_data", &["--make-demo", text(dir)]);
+    assert_eq!(code, 0, "{stderr}");
+    ["chains.jsonl", "problems.jsonl", "test.jsonl"].map(|name| dir.join(name))
+}
+
+#[test]
+fn data_files_are_checked_line_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let [train, longer, test] = own_data(dir.path());
+    let run_dir = dir.path().join("run");
+    let bad = dir.path().join("bad.jsonl");
+    let check = |content: &str, place: usize, parts: &[&str]| {
+        fs::write(&bad, content).unwrap();
+        let mut files = [text(&train), text(&longer), text(&test)];
+        files[place] = text(&bad);
+        let [train, longer, test] = files;
+        let run_dir = text(&run_dir);
+        let args =
+            ["--preset", "smoke", "--train", train, "--longer", longer, "--test", test, "--run-dir", run_dir];
+        refuses("own_data", &args, 1, &[&["bad.jsonl"], parts].concat());
+    };
+    check("", 0, &["empty"]);
+    check("{\"problem\": \"1 + 1 =\"\n", 0, &["line 1"]);
+    check("\u{0}\u{1}garbage\n", 2, &["line 1"]);
+    check("{\"problem\": \"1 + 1 =\", \"steps\": [\"2\"], \"answer\": \"2 2\"}\n", 0, &["line 1", "one token"]);
+    check("{\"problem\": \"1 + 1 =\", \"iterations\": 0}\n", 1, &["line 1", "iterations"]);
+    let beyond = "{\"problem\": \"1 + seven =\", \"steps\": [\"2\"], \"answer\": \"2\"}\n";
+    check(beyond, 2, &["line 1", "seven"]);
+    let missing = dir.path().join("missing.jsonl");
+    let args = ["--train", text(&missing), "--longer", text(&longer), "--test", text(&test), "--run-dir", text(&run_dir)];
+    refuses("own_data", &args, 1, &["missing.jsonl"]);
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_said_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let run_dir = file.join("run");
+    refuses("multitask_relay", &["--preset", "smoke", "--run-dir", text(&run_dir)], 1, &["file"]);
+}

@@ -1,0 +1,373 @@
+//! The program `generate_data` as its users meet it: files, messages, exit codes.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The program, which `cargo test` builds beside the tests.
+fn program() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .unwrap()
+        .join("examples");
+    let program = folder.join(format!("generate_data{}", std::env::consts::EXE_SUFFIX));
+    assert!(
+        program.is_file(),
+        "{} is not built: cargo build --example generate_data",
+        program.display()
+    );
+    program
+}
+
+fn run(folder: &Path, arguments: &str) -> Output {
+    Command::new(program())
+        .args(arguments.split_whitespace())
+        .current_dir(folder)
+        .env_remove("RUST_LOG")
+        .output()
+        .unwrap()
+}
+
+fn works(folder: &Path, arguments: &str) -> String {
+    let output = run(folder, arguments);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{arguments}: {messages}");
+    messages
+}
+
+/// Runs into an error: the exit code, no panic, one line of message, nothing left in the folder but what was there.
+fn fails(folder: &Path, arguments: &str, code: i32, says: &str) {
+    let list = || {
+        fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>()
+    };
+    let before = list();
+    let output = run(folder, arguments);
+    let messages = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{arguments}: {messages}");
+    let errors: Vec<&str> = messages
+        .lines()
+        .filter(|line| !line.contains("WARN") && !line.contains("INFO"))
+        .collect();
+    assert_eq!(errors.len(), 1, "{arguments}: {messages}");
+    assert!(
+        errors[0].starts_with("error: ") && errors[0].contains(says),
+        "{arguments}: {messages}"
+    );
+    assert!(!messages.contains("panicked"), "{messages}");
+    assert_eq!(list(), before, "{arguments}");
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn makes_files_of_every_task() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (task, lengths) in [("ari", "15..25"), ("ed", "3..6"), ("lis", "100..120")] {
+        let arguments =
+            format!("--task {task} --lengths {lengths} --count 60 --split test --seed 1");
+        works(folder, &format!("{arguments} --out one.jsonl"));
+        works(folder, &format!("{arguments} --out two.jsonl"));
+        assert_eq!(
+            fs::read(folder.join("one.jsonl")).unwrap(),
+            fs::read(folder.join("two.jsonl")).unwrap()
+        );
+        let made = lines(&folder.join("one.jsonl"));
+        assert_eq!(made.len(), 60);
+        for line in &made {
+            let keys: Vec<&String> = line.as_object().unwrap().keys().collect();
+            assert_eq!(
+                keys,
+                ["task", "dialect", "length", "problem", "steps", "answer"]
+            );
+            assert_eq!(line["task"], task);
+        }
+    }
+    assert_eq!(
+        fs::read_dir(folder).unwrap().count(),
+        2,
+        "no other files are left"
+    );
+}
+
+#[test]
+fn dialects_are_options() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let dialect = |options: &str| {
+        works(folder, &format!("{options} --count 1 --out one.jsonl"));
+        lines(&folder.join("one.jsonl"))[0]["dialect"].to_string()
+    };
+    let ari =
+        dialect("--task ari --lengths 3 --domain integers --largest 99 --order random-expansion");
+    assert_eq!(
+        ari,
+        r#"{"domain":{"kind":"integers","max":99},"order":"random_expansion"}"#
+    );
+    let ari = dialect("--task ari --lengths 3 --prime 5");
+    assert_eq!(
+        ari,
+        r#"{"domain":{"kind":"prime_field","p":5},"order":"left_to_right"}"#
+    );
+    let ed = dialect(
+        "--task ed --lengths 3 --letters 4 --costs true --largest 40 --drawn 2..4 --random-share 0",
+    );
+    assert_eq!(
+        ed,
+        r#"{"letters":4,"largest":40,"costs":"true_costs","insert":2,"delete":2,"replace":3}"#
+    );
+    let lis = dialect("--task lis --lengths 300 --group 5 --values fixed --runs 2");
+    assert_eq!(
+        lis,
+        r#"{"group":5,"values":{"range":"fixed","lowest":126,"highest":249}}"#
+    );
+}
+
+#[test]
+fn solves_lines_that_have_only_task_and_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(
+        folder.join("problems.jsonl"),
+        r#"{"task": "ed", "problem": "o t m l | o t t m l <sep>"}
+{"task": "lis", "problem": "103 110 145 217 233 18 30 82 141 150 159 161 167 239 <sep>"}
+{"task": "ari", "problem": "( 6 + 9 ) / ( 7 + 2 * 5 - 4 * 3 ) ="}
+"#,
+    )
+    .unwrap();
+    works(
+        folder,
+        "--solve problems.jsonl --out solved.jsonl --domain integers",
+    );
+    let solved = lines(&folder.join("solved.jsonl"));
+    let answers: Vec<&Value> = solved.iter().map(|line| &line["answer"]).collect();
+    assert_eq!(answers, ["2", "9", "3"]);
+    assert_eq!(solved[0]["steps"][0], "0 2 4 6 7 ,");
+    assert_eq!(solved[2]["steps"].as_array().unwrap().len(), 6);
+    // A file may be solved into itself, and solving it again changes nothing.
+    let before = fs::read(folder.join("solved.jsonl")).unwrap();
+    works(
+        folder,
+        "--solve solved.jsonl --out solved.jsonl --domain integers",
+    );
+    assert_eq!(fs::read(folder.join("solved.jsonl")).unwrap(), before);
+    fails(
+        folder,
+        "--solve solved.jsonl --out again.jsonl",
+        1,
+        "two dialects",
+    );
+}
+
+#[test]
+fn converts_to_the_benchmark_s_files_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (task, dialect) in [
+        ("ari", "--order random-expansion"),
+        ("ed", "--letters 4"),
+        ("lis", "--group 5"),
+    ] {
+        let options = format!("--task {task} {dialect}");
+        works(
+            folder,
+            &format!("{options} --lengths 2..12 --count 40 --out one.jsonl"),
+        );
+        works(
+            folder,
+            &format!("{options} --lengths 2..12 --count 40 --out made.txt --format benchmark"),
+        );
+        works(
+            folder,
+            &format!("{options} --convert one.jsonl --out one.txt --format benchmark"),
+        );
+        assert_eq!(
+            fs::read(folder.join("made.txt")).unwrap(),
+            fs::read(folder.join("one.txt")).unwrap()
+        );
+        works(
+            folder,
+            &format!("{options} --convert one.txt --input-format benchmark --out two.jsonl"),
+        );
+        assert_eq!(
+            fs::read(folder.join("one.jsonl")).unwrap(),
+            fs::read(folder.join("two.jsonl")).unwrap()
+        );
+        works(
+            folder,
+            &format!("{options} --convert one.jsonl --out direct.txt --format benchmark-direct"),
+        );
+        assert_eq!(
+            fs::read_to_string(folder.join("direct.txt"))
+                .unwrap()
+                .lines()
+                .count(),
+            40
+        );
+    }
+    works(
+        folder,
+        "--task ari --lengths 8 --count 20 --order random-expansion --format benchmark --out ari.txt",
+    );
+    fails(
+        folder,
+        "--task ari --convert ari.txt --input-format benchmark --out x.jsonl",
+        1,
+        "wrong in this dialect",
+    );
+}
+
+#[test]
+fn bad_lines_are_named_or_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let good = r#"{"task": "ed", "problem": "a b | b a <sep>"}"#;
+    for (bad, says) in [
+        ("not json", "no JSON object"),
+        (
+            r#"{"task": "sum", "problem": "1 + 1"}"#,
+            "unknown task `sum`; known are ari, ed, lis",
+        ),
+        (r#"{"problem": "a | b <sep>"}"#, "`task`"),
+        (r#"{"task": "ed", "problem": "a | B <sep>"}"#, "`B`"),
+        (
+            r#"{"task": "lis", "problem": "10 999 <sep>"}"#,
+            "999 is outside",
+        ),
+        (r#"{"task": "ari", "problem": "1 / 0 ="}"#, "1 / 0"),
+    ] {
+        fs::write(folder.join("in.jsonl"), format!("{good}\n{bad}\n{good}\n")).unwrap();
+        fails(
+            folder,
+            "--solve in.jsonl --out out.jsonl",
+            1,
+            "in.jsonl: line 2: ",
+        );
+        fails(folder, "--solve in.jsonl --out out.jsonl", 1, says);
+        let messages = works(folder, "--solve in.jsonl --out out.jsonl --skip-bad");
+        assert!(
+            messages.contains("line 2") && messages.contains("skipped 1 bad lines"),
+            "{messages}"
+        );
+        assert_eq!(lines(&folder.join("out.jsonl")).len(), 2);
+        fs::remove_file(folder.join("out.jsonl")).unwrap();
+    }
+    fs::write(folder.join("in.jsonl"), "x\ny\n").unwrap();
+    fails(
+        folder,
+        "--solve in.jsonl --out out.jsonl --skip-bad",
+        1,
+        "no usable line (2 bad ones skipped)",
+    );
+    fs::write(folder.join("in.jsonl"), "").unwrap();
+    fails(
+        folder,
+        "--solve in.jsonl --out out.jsonl",
+        1,
+        "no usable line",
+    );
+}
+
+#[test]
+fn wrong_usage_takes_one_line_and_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for (arguments, says) in [
+        ("", "--out"),
+        ("--out x", "--task"),
+        ("--task sum --lengths 3 --out x", "sum"),
+        ("--task ari --lengths 0..3 --out x", "length 0"),
+        ("--task ari --lengths -3..3 --out x", "15..25"),
+        ("--task ari --lengths 5..3 --out x", "3..5"),
+        ("--task ari --lengths 3..5000 --out x", "4096"),
+        ("--task ed --lengths 3..90 --out x", "possible are 1..82"),
+        (
+            "--task lis --lengths 100..125 --out x",
+            "possible are 1..124",
+        ),
+        ("--task lis --lengths abc --out x", "abc"),
+        ("--task ari --lengths 3 --count 0 --out x", "count"),
+        ("--task ari --lengths 3 --count -1 --out x", "-1"),
+        (
+            "--task ari --lengths 3 --split dev --out x",
+            "train, valid or test",
+        ),
+        ("--task ari --lengths 3 --format csv --out x", "csv"),
+        ("--task ari --lengths 3 --prime 12 --out x", "12"),
+        ("--task ari --lengths 3 --domain reals --out x", "reals"),
+        (
+            "--task ari --lengths 3 --domain integers --prime 5 --out x",
+            "--prime",
+        ),
+        (
+            "--task ari --lengths 3 --largest 99 --out x",
+            "--domain integers",
+        ),
+        ("--task ari --lengths 3 --letters 4 --out x", "--task ed"),
+        ("--task ed --lengths 3 --letters 99 --out x", "99"),
+        ("--task ed --lengths 3 --drawn 0..3 --out x", "drawn"),
+        ("--task lis --lengths 3 --group 0 --out x", "group"),
+        (
+            "--task lis --lengths 3 --lowest 9 --out x",
+            "--values fixed",
+        ),
+        ("--task ed --lengths 3 --nonsense --out x", "--nonsense"),
+        ("--task ed --lengths 3 --skip-bad --out x", "--solve"),
+        ("--solve a --convert b --out x", "--convert"),
+        ("--solve a --lengths 3 --out x", "--lengths"),
+        ("--solve a --input-format benchmark --out x", "--task"),
+    ] {
+        fails(folder, arguments, 2, says);
+    }
+    assert_eq!(run(folder, "--help").status.code(), Some(0));
+    assert_eq!(run(folder, "--version").status.code(), Some(0));
+}
+
+#[test]
+fn files_that_cannot_be_read_or_written_are_failures() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fails(folder, "--solve none.jsonl --out x", 1, "none.jsonl");
+    fails(folder, "--solve . --out x", 1, ".");
+    fails(folder, "--task ed --lengths 3 --out none/x", 1, "none/x");
+    fails(folder, "--task ed --lengths 3 --out .", 1, "directory");
+    // What was in the place of the output stays when the work fails.
+    fs::write(
+        folder.join("in.jsonl"),
+        "{\"task\": \"ed\", \"problem\": \"a | b <sep>\"}\nbad\n",
+    )
+    .unwrap();
+    fs::write(folder.join("out.jsonl"), "before").unwrap();
+    fails(folder, "--solve in.jsonl --out out.jsonl", 1, "line 2");
+    assert_eq!(
+        fs::read_to_string(folder.join("out.jsonl")).unwrap(),
+        "before"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_full_disk_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    fails(
+        folder.path(),
+        "--task lis --lengths 50 --count 2000 --out /dev/full",
+        1,
+        "No space left",
+    );
+}
