@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use relay_examples::{CliError, DeviceName, PipelineRun, finish, start_logging};
-use relay_pipeline::{Existing, preset};
+use relay_pipeline::{Existing, Settings, preset};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,9 @@ struct Args {
     /// Sizes and lengths: `smoke` (a minute), `mini` (half an hour on two cores), `paper` (all numbers of Appendix D).
     #[arg(long, default_value = "mini")]
     preset: String,
+    /// Settings from a file, such as the `settings.json` of another run, in place of a preset.
+    #[arg(long, conflicts_with_all = ["preset", "seed"])]
+    settings: Option<PathBuf>,
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -48,16 +51,20 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), CliError> {
     let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
-    let settings = preset(&args.preset, args.seed).map_err(CliError::usage)?;
+    let settings = match &args.settings {
+        Some(file) => Settings::load(file).map_err(CliError::usage)?,
+        None => preset(&args.preset, args.seed).map_err(CliError::usage)?,
+    };
     let existing = match (args.resume, args.update) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Update,
         _ => Existing::Refuse,
     };
-    let dir = args.run_dir.unwrap_or_else(|| PathBuf::from(format!("runs/{}-seed-{}", args.preset, args.seed)));
-    let command = format!(
-        "cargo run --release --example multitask_relay -- --preset {} --device {device} --seed {}",
-        args.preset, args.seed
-    );
+    let dir = args.run_dir.unwrap_or_else(|| PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed)));
+    let source = match &args.settings {
+        Some(file) => format!("--settings {}", file.display()),
+        None => format!("--preset {} --seed {}", args.preset, args.seed),
+    };
+    let command = format!("cargo run --release --example multitask_relay -- {source} --device {device}");
     PipelineRun { settings, dir, existing, device, command }.run()
 }

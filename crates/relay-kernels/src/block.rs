@@ -13,7 +13,7 @@ use crate::rows::{AddBias, Gelu, Norm};
 use crate::weights::Four;
 
 /// Floats of a chunk's stream: with what a layer makes of them they fit the second-level cache.
-const CHUNK_FLOATS: usize = 32_768;
+const CHUNK_FLOATS: usize = 16_384;
 /// Chunks that there should be at least, for the sake of many cores.
 const CHUNKS: usize = 8;
 

@@ -1,5 +1,6 @@
 //! With hand-written kernels and without, a model gives the same. In a binary of its own, because
 //! the switch is global to the process.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod common;
 

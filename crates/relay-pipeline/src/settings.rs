@@ -1,6 +1,6 @@
 //! Everything that a run is made from, in one value that a run directory keeps as JSON.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{GroupLimits, TaskConfig};
@@ -154,6 +154,15 @@ impl TaskSettings {
 }
 
 impl Settings {
+    /// Reads settings from a JSON file, such as the `settings.json` that every run keeps.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named.
+    pub fn load(file: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
+        serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(file, e.to_string()))
+    }
+
     /// Checks every part.
     ///
     /// # Errors
@@ -198,5 +207,33 @@ impl Settings {
         }
         stages.extend([("ar_baseline", &self.ar_baseline), ("ar_relay", &self.ar_relay)]);
         stages
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_survive_a_file_and_unknown_fields_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("settings.json");
+        for name in crate::PRESETS {
+            let settings = crate::preset(name, 5).unwrap();
+            std::fs::write(&file, serde_json::to_string(&settings).unwrap()).unwrap();
+            assert_eq!(Settings::load(&file).unwrap(), settings);
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("\"lambda\"", "\"lamda\"")).unwrap();
+        assert!(Settings::load(&file).unwrap_err().to_string().contains("lamda"));
+    }
+
+    #[test]
+    fn lengths_beyond_the_task_are_named() {
+        let mut settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &mut settings.data else { panic!("tasks expected") };
+        tasks[1].test = [0, 7];
+        let error = settings.validate().unwrap_err().to_string();
+        assert!(error.contains("data.ed.test") && error.contains("0..7"), "{error}");
     }
 }

@@ -64,7 +64,10 @@ pub fn right_align(tokens: &[TokenId], width: usize) -> Result<Vec<TokenId>> {
 
 /// The step that a row of columns spells: all that stands right of its last `<pad>`.
 pub fn read_step(columns: &[TokenId]) -> &[TokenId] {
-    let start = columns.iter().rposition(|&token| token == PAD).map_or(0, |last| last + 1);
+    let start = columns
+        .iter()
+        .rposition(|&token| token == PAD)
+        .map_or(0, |last| last + 1);
     &columns[start..]
 }
 
@@ -76,7 +79,9 @@ pub(crate) fn masked_columns(step: &[TokenId], width: usize) -> usize {
 fn push_right(rows: &mut Vec<TokenId>, tokens: &[TokenId], width: usize) -> Result<()> {
     let Some(pads) = width.checked_sub(tokens.len()) else {
         let count = tokens.len();
-        return Err(TaskError::data(format!("{count} tokens do not fit into a window of {width} columns")));
+        return Err(TaskError::data(format!(
+            "{count} tokens do not fit into a window of {width} columns"
+        )));
     };
     rows.resize(rows.len() + pads, PAD);
     rows.extend_from_slice(tokens);

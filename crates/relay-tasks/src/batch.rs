@@ -1,8 +1,10 @@
 //! Host batches: examples of one task side by side, as flat vectors.
 
 use crate::{
-    Example, Result, TaskError, TaskInfo, TokenId, align, align::masked_columns, chain::{chain_len, solved}, right_align,
-    write_chain,
+    Example, Result, TaskError, TaskInfo, TokenId, align,
+    align::masked_columns,
+    chain::{chain_len, solved},
+    right_align, write_chain,
 };
 
 /// Examples for the looped model, as flat vectors.
@@ -55,15 +57,32 @@ pub struct CausalBatch {
 }
 
 fn shape(examples: &[&Example]) -> Result<(usize, usize)> {
-    let task = examples.first().ok_or_else(|| TaskError::data("a batch needs at least one example"))?.task;
+    let task = examples
+        .first()
+        .ok_or_else(|| TaskError::data("a batch needs at least one example"))?
+        .task;
     if let Some(other) = examples.iter().find(|example| example.task != task) {
         let other = other.task;
-        return Err(TaskError::data(format!("a batch holds examples of one task only, not of {task} and {other}")));
+        return Err(TaskError::data(format!(
+            "a batch holds examples of one task only, not of {task} and {other}"
+        )));
     }
-    if examples.iter().any(|example| example.prompt.is_empty() || example.iterations == 0) {
-        return Err(TaskError::data("an example in a batch needs a problem and at least one iteration"));
+    if examples
+        .iter()
+        .any(|example| example.prompt.is_empty() || example.iterations == 0)
+    {
+        return Err(TaskError::data(
+            "an example in a batch needs a problem and at least one iteration",
+        ));
     }
-    Ok((task, examples.iter().map(|example| example.width).max().unwrap_or(1)))
+    Ok((
+        task,
+        examples
+            .iter()
+            .map(|example| example.width)
+            .max()
+            .unwrap_or(1),
+    ))
 }
 
 fn signed(tokens: &[TokenId]) -> impl Iterator<Item = i32> {
@@ -87,7 +106,10 @@ impl LoopedBatch {
             for (t, step) in example.steps.iter().enumerate() {
                 let row = (t * size + index) * width;
                 let targets = signed(&aligned.targets[t * width..(t + 1) * width]);
-                batch.targets[row..row + width].iter_mut().zip(targets).for_each(|(slot, target)| *slot = target);
+                batch.targets[row..row + width]
+                    .iter_mut()
+                    .zip(targets)
+                    .for_each(|(slot, target)| *slot = target);
                 let masked = masked_columns(step, width);
                 let weight = scale / (aligned.iterations * masked) as f32;
                 batch.step_weights[row + width - masked..row + width].fill(weight);
@@ -113,9 +135,16 @@ impl LoopedBatch {
             task,
             size: examples.len(),
             width,
-            iterations: examples.iter().map(|example| example.iterations).max().unwrap_or(0),
+            iterations: examples
+                .iter()
+                .map(|example| example.iterations)
+                .max()
+                .unwrap_or(0),
             tokens,
-            pads: examples.iter().map(|example| width - example.prompt.len()).collect(),
+            pads: examples
+                .iter()
+                .map(|example| width - example.prompt.len())
+                .collect(),
             sample_iterations: examples.iter().map(|example| example.iterations).collect(),
             targets: Vec::new(),
             step_weights: Vec::new(),
@@ -133,8 +162,16 @@ impl CausalBatch {
     /// When there is no example, the tasks differ, or one has no chain to write.
     pub fn new(examples: &[&Example], info: &TaskInfo, scale: f32) -> Result<Self> {
         let (task, _) = shape(examples)?;
-        let chains = examples.iter().map(|example| write_chain(info, example)).collect::<Result<Vec<_>>>()?;
-        let width = examples.iter().zip(&chains).map(|(e, chain)| e.prompt.len() + chain.len() - 1).max().unwrap_or(1);
+        let chains = examples
+            .iter()
+            .map(|example| write_chain(info, example))
+            .collect::<Result<Vec<_>>>()?;
+        let width = examples
+            .iter()
+            .zip(&chains)
+            .map(|(e, chain)| e.prompt.len() + chain.len() - 1)
+            .max()
+            .unwrap_or(1);
         let mut batch = Self {
             task,
             size: examples.len(),
@@ -147,10 +184,20 @@ impl CausalBatch {
         for (example, chain) in examples.iter().zip(&chains) {
             let text: Vec<TokenId> = example.prompt.iter().chain(chain).copied().collect();
             let length = text.len() - 1;
-            batch.tokens.extend(signed(&right_align(&text[..length], width)?));
-            batch.targets.extend(signed(&right_align(&text[1..], width)?));
+            batch
+                .tokens
+                .extend(signed(&right_align(&text[..length], width)?));
+            batch
+                .targets
+                .extend(signed(&right_align(&text[1..], width)?));
             batch.pads.push(width - length);
-            batch.weights.extend((0..width).map(|column| if column >= width - chain.len() { scale } else { 0.0 }));
+            batch.weights.extend((0..width).map(|column| {
+                if column >= width - chain.len() {
+                    scale
+                } else {
+                    0.0
+                }
+            }));
         }
         Ok(batch)
     }

@@ -23,7 +23,10 @@ pub struct Chain {
 /// or holds it elsewhere, or the last step is not the answer where it has to be.
 pub fn write_chain(info: &TaskInfo, example: &Example) -> Result<Vec<TokenId>> {
     let answer = solved(example)?;
-    check_form(info, &example.steps, answer, |token| format!("token {token}")).map_err(TaskError::Data)?;
+    check_form(info, &example.steps, answer, |token| {
+        format!("token {token}")
+    })
+    .map_err(TaskError::Data)?;
     let mut tokens = Vec::with_capacity(chain_len(info, example));
     let ended = ended(info, example.steps.len());
     for (index, step) in example.steps.iter().enumerate() {
@@ -44,33 +47,57 @@ pub fn write_chain(info: &TaskInfo, example: &Example) -> Result<Vec<TokenId>> {
 /// What follows the last step end is the answer if it is one token; otherwise it counts as a step without an end, and
 /// there is no answer. Everything from `<eos>` on is left out. Probabilities are left empty.
 pub fn read_chain(info: &TaskInfo, tokens: &[TokenId]) -> Chain {
-    let tokens = tokens.split(|&token| token == EOS).next().unwrap_or_default();
+    let tokens = tokens
+        .split(|&token| token == EOS)
+        .next()
+        .unwrap_or_default();
     let end = info.step_end.unwrap_or(SEP);
-    let mut steps: Vec<Vec<TokenId>> = tokens.split_inclusive(|&token| token == end).map(<[_]>::to_vec).collect();
-    let rest = steps.pop_if(|step| step.last() != Some(&end)).unwrap_or_default();
+    let mut steps: Vec<Vec<TokenId>> = tokens
+        .split_inclusive(|&token| token == end)
+        .map(<[_]>::to_vec)
+        .collect();
+    let rest = steps
+        .pop_if(|step| step.last() != Some(&end))
+        .unwrap_or_default();
     if info.step_end.is_none() {
         for step in &mut steps {
             step.pop();
         }
     }
-    let answer = if let [answer] = rest[..] { Some(answer) } else { None };
+    let answer = if let [answer] = rest[..] {
+        Some(answer)
+    } else {
+        None
+    };
     if !rest.is_empty() && (answer.is_none() || info.answer_is_last_step) {
         steps.push(rest);
     }
-    Chain { steps, answer, ..Chain::default() }
+    Chain {
+        steps,
+        answer,
+        ..Chain::default()
+    }
 }
 
 /// How many tokens [`write_chain`] gives.
 pub(crate) fn chain_len(info: &TaskInfo, example: &Example) -> usize {
     let steps: usize = example.steps.iter().map(Vec::len).sum();
-    let separators = if info.step_end.is_none() { ended(info, example.steps.len()) } else { 0 };
+    let separators = if info.step_end.is_none() {
+        ended(info, example.steps.len())
+    } else {
+        0
+    };
     steps + separators + usize::from(!info.answer_is_last_step) + 1
 }
 
 /// The answer of a solved example.
 pub(crate) fn solved(example: &Example) -> Result<TokenId> {
     let reason = if example.steps.len() != example.iterations {
-        format!("an example has {} steps for {} iterations, needs as many", example.steps.len(), example.iterations)
+        format!(
+            "an example has {} steps for {} iterations, needs as many",
+            example.steps.len(),
+            example.iterations
+        )
     } else if example.steps.is_empty() {
         "an example has no steps, needs at least one".to_owned()
     } else {
@@ -90,21 +117,38 @@ pub(crate) fn check_form(
 ) -> Result<(), String> {
     let end = info.step_end.unwrap_or(SEP);
     if answer == end {
-        return Err(format!("the answer is {}, which ends the steps of `{}`", name(end), info.name));
+        return Err(format!(
+            "the answer is {}, which ends the steps of `{}`",
+            name(end),
+            info.name
+        ));
     }
     if info.answer_is_last_step && steps.last().is_none_or(|last| last[..] != [answer]) {
-        return Err(format!("the last step of `{}` has to be the answer, {}", info.name, name(answer)));
+        return Err(format!(
+            "the last step of `{}` has to be the answer, {}",
+            info.name,
+            name(answer)
+        ));
     }
     for (index, step) in steps[..ended(info, steps.len())].iter().enumerate() {
         let inner = match (info.step_end, step.split_last()) {
             (None, _) => step,
             (Some(_), Some((last, inner))) if *last == end => inner,
             (Some(_), _) => {
-                return Err(format!("step {} does not end in {}, as the steps of `{}` do", index + 1, name(end), info.name));
+                return Err(format!(
+                    "step {} does not end in {}, as the steps of `{}` do",
+                    index + 1,
+                    name(end),
+                    info.name
+                ));
             }
         };
         if inner.contains(&end) {
-            return Err(format!("step {} holds {}, which is what comes between steps", index + 1, name(end)));
+            return Err(format!(
+                "step {} holds {}, which is what comes between steps",
+                index + 1,
+                name(end)
+            ));
         }
     }
     Ok(())

@@ -15,7 +15,12 @@ pub struct Dialect(Map<String, Value>);
 impl Dialect {
     /// A dialect of the given settings.
     pub fn new<K: Into<String>>(settings: impl IntoIterator<Item = (K, Value)>) -> Self {
-        Self(settings.into_iter().map(|(key, value)| (key.into(), value)).collect())
+        Self(
+            settings
+                .into_iter()
+                .map(|(key, value)| (key.into(), value))
+                .collect(),
+        )
     }
 
     /// A dialect of the fields of `settings`; what is no JSON object stands under `settings`.
@@ -52,8 +57,10 @@ mod tests {
     #[test]
     fn the_order_of_fields_does_not_matter() {
         let one: Dialect = serde_json::from_str(r#"{"p": 11, "order": {"a": 1, "b": 2}}"#).unwrap();
-        let other: Dialect = serde_json::from_str(r#"{"order": {"b": 2, "a": 1}, "p": 11}"#).unwrap();
-        let third: Dialect = serde_json::from_str(r#"{"order": {"b": 2, "a": 1}, "p": 7}"#).unwrap();
+        let other: Dialect =
+            serde_json::from_str(r#"{"order": {"b": 2, "a": 1}, "p": 11}"#).unwrap();
+        let third: Dialect =
+            serde_json::from_str(r#"{"order": {"b": 2, "a": 1}, "p": 7}"#).unwrap();
         assert_eq!(one, other);
         assert_ne!(one, third);
         assert_eq!(one.get("p"), Some(&Value::from(11)));
@@ -63,7 +70,10 @@ mod tests {
     fn it_is_shown_as_one_line_of_json() {
         let dialect = Dialect::new([("p", Value::from(11)), ("a \"b\"", Value::from("x"))]);
         assert_eq!(dialect.to_string(), r#"{"p": 11, "a \"b\"": "x"}"#);
-        assert_eq!(serde_json::from_str::<Dialect>(&dialect.to_string()).unwrap(), dialect);
+        assert_eq!(
+            serde_json::from_str::<Dialect>(&dialect.to_string()).unwrap(),
+            dialect
+        );
         assert_eq!(Dialect::default().to_string(), "{}");
         assert!(serde_json::from_str::<Dialect>("3").is_err());
     }

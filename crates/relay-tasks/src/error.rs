@@ -131,18 +131,35 @@ pub enum TaskError {
 
 impl TaskError {
     /// A setting has a value that cannot be.
-    pub fn setting(field: impl Into<String>, value: impl Display, expected: impl Into<String>) -> Self {
-        Self::Setting { field: field.into(), value: value.to_string(), expected: expected.into() }
+    pub fn setting(
+        field: impl Into<String>,
+        value: impl Display,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Setting {
+            field: field.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
     }
 
     /// A task cannot make problems of that length.
     pub fn length(task: &str, length: usize, possible: RangeInclusive<usize>) -> Self {
-        Self::Length { task: task.to_owned(), length, shortest: *possible.start(), longest: *possible.end() }
+        Self::Length {
+            task: task.to_owned(),
+            length,
+            shortest: *possible.start(),
+            longest: *possible.end(),
+        }
     }
 
     /// A text is no problem of the task; long texts are shortened.
     pub fn prompt(task: &str, prompt: &str, reason: impl Into<String>) -> Self {
-        Self::Prompt { task: task.to_owned(), prompt: excerpt(prompt), reason: reason.into() }
+        Self::Prompt {
+            task: task.to_owned(),
+            prompt: excerpt(prompt),
+            reason: reason.into(),
+        }
     }
 
     /// A record does not fit its form.
@@ -152,13 +169,20 @@ impl TaskError {
 
     /// A file could not be read or written.
     pub fn io(path: &Path, source: io::Error) -> Self {
-        Self::Io { path: path.to_owned(), source }
+        Self::Io {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     /// The same error, told with file and line.
     #[must_use]
     pub fn at(self, file: &Path, line: usize) -> Self {
-        Self::Line { file: file.to_owned(), line, source: Box::new(self) }
+        Self::Line {
+            file: file.to_owned(),
+            line,
+            source: Box::new(self),
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `arithmetic`, `edit_distance`, `lis` | the paper's three tasks |
 //! | `task`, `config`, `dataset`, `split` | what a task offers; its settings; problems by index, in disjoint splits |
-//! | `vocab`, `codec`, `own_data` | text to tokens and back; a vocabulary from one's own data |
+//! | `vocab`, `codec`, `example`, `own_data` | text to tokens and back; a vocabulary from one's own data |
 //! | `chain`, `score` | chains as one line of text, and what is right in them |
 //! | `align` | windows, targets, masks of every iteration |
 //! | `group`, `batch` | groups with little padding; host batches as flat vectors |
@@ -38,6 +38,7 @@ mod dialect;
 mod draws;
 mod edit_distance;
 mod error;
+mod example;
 mod group;
 mod jsonl;
 mod lines;
@@ -52,25 +53,28 @@ mod task;
 mod text;
 mod vocab;
 
-pub use align::*;
-pub use arithmetic::*;
-pub use aside::*;
-pub use batch::*;
-pub use benchmark::*;
-pub use chain::*;
-pub use codec::*;
-pub use config::*;
-pub use dataset::*;
-pub use dialect::*;
-pub use edit_distance::*;
-pub use error::*;
-pub use group::*;
-pub use jsonl::*;
-pub use lis::*;
-pub use problem::*;
-pub use random::*;
-pub use record::*;
-pub use score::*;
-pub use split::*;
-pub use task::*;
-pub use vocab::*;
+pub use align::{Aligned, align, read_step, right_align};
+pub use arithmetic::{Arithmetic, ArithmeticConfig, Domain, StepOrder};
+pub use aside::AsideFile;
+pub use batch::{CausalBatch, LoopedBatch};
+pub use benchmark::{
+    BenchmarkLine, BenchmarkReader, BenchmarkWriter, read_benchmark_line, write_benchmark_line,
+};
+pub use chain::{Chain, read_chain, write_chain};
+pub use codec::{Codec, TaskInfo};
+pub use config::TaskConfig;
+pub use dataset::Dataset;
+pub use dialect::Dialect;
+pub use edit_distance::{CostDialect, EditDistance, EditDistanceConfig};
+pub use error::{Result, TaskError};
+pub use example::Example;
+pub use group::{GroupLimits, group_causal, group_looped};
+pub use jsonl::{JsonlReader, JsonlWriter};
+pub use lis::{Lis, LisConfig, LisValues};
+pub use problem::{Problem, Solution};
+pub use random::Stream;
+pub use record::Record;
+pub use score::{Score, hits, score};
+pub use split::Split;
+pub use task::{ChainFormat, Task};
+pub use vocab::{EOS, PAD, SEP, TokenId, Vocab};

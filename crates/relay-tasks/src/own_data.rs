@@ -21,24 +21,33 @@ impl Codec {
             }
         }
         if names.is_empty() {
-            return Err(TaskError::data("there is no solved problem, needs at least one to take the vocabulary from"));
+            return Err(TaskError::data(
+                "there is no solved problem, needs at least one to take the vocabulary from",
+            ));
         }
         let tags: Vec<String> = names.iter().copied().map(tag).collect();
         let mut vocab = Vocab::new(&tags, [])?;
         for (is_solved, problems) in [(true, solved), (false, unsolved)] {
             for (index, problem) in problems.iter().enumerate() {
                 let checked = if is_solved { check(problem) } else { Ok(()) };
-                checked.and_then(|()| add_tokens(&mut vocab, &tags, problem)).map_err(|source| TaskError::Record {
-                    solved: is_solved,
-                    number: index + 1,
-                    prompt: excerpt(&problem.prompt),
-                    source: Box::new(source),
-                })?;
+                checked
+                    .and_then(|()| add_tokens(&mut vocab, &tags, problem))
+                    .map_err(|source| TaskError::Record {
+                        solved: is_solved,
+                        number: index + 1,
+                        prompt: excerpt(&problem.prompt),
+                        source: Box::new(source),
+                    })?;
             }
         }
         let info = |(&name, tag): (&&str, &String)| {
-            let own: Vec<&Problem> = solved.iter().filter(|problem| problem.task == name).collect();
-            let answer_is_last_step = own.iter().all(|problem| is_answer(problem.steps.last(), &problem.answer));
+            let own: Vec<&Problem> = solved
+                .iter()
+                .filter(|problem| problem.task == name)
+                .collect();
+            let answer_is_last_step = own
+                .iter()
+                .all(|problem| is_answer(problem.steps.last(), &problem.answer));
             TaskInfo {
                 name: name.to_owned(),
                 tag: tag.clone(),
@@ -54,7 +63,13 @@ impl Codec {
 
 /// The tag of a task, one token whatever the name.
 fn tag(name: &str) -> String {
-    format!("[{}]", name.to_uppercase().split_whitespace().collect::<Vec<_>>().join("_"))
+    format!(
+        "[{}]",
+        name.to_uppercase()
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join("_")
+    )
 }
 
 fn check(problem: &Problem) -> Result<()> {
@@ -68,14 +83,21 @@ fn check(problem: &Problem) -> Result<()> {
         1 => Ok(()),
         count => {
             let answer = excerpt(&problem.answer);
-            Err(TaskError::data(format!("its answer `{answer}` has {count} tokens, needs exactly one")))
+            Err(TaskError::data(format!(
+                "its answer `{answer}` has {count} tokens, needs exactly one"
+            )))
         }
     }
 }
 
 fn add_tokens(vocab: &mut Vocab, tags: &[String], problem: &Problem) -> Result<()> {
-    let texts = [&problem.prompt].into_iter().chain(&problem.steps).chain([&problem.answer]);
-    texts.flat_map(|text| text.split_whitespace()).try_for_each(|token| vocab.add(tags, token))
+    let texts = [&problem.prompt]
+        .into_iter()
+        .chain(&problem.steps)
+        .chain([&problem.answer]);
+    texts
+        .flat_map(|text| text.split_whitespace())
+        .try_for_each(|token| vocab.add(tags, token))
 }
 
 fn is_answer(step: Option<&String>, answer: &str) -> bool {
@@ -85,15 +107,24 @@ fn is_answer(step: Option<&String>, answer: &str) -> bool {
 /// The token that ends every step but a last one that is the answer, and stands nowhere else in a step.
 fn step_end<'a>(problems: &[&'a Problem], answer_is_last_step: bool) -> Option<&'a str> {
     let ended = |problem: &&'a Problem| {
-        let count = problem.steps.len().saturating_sub(usize::from(answer_is_last_step));
+        let count = problem
+            .steps
+            .len()
+            .saturating_sub(usize::from(answer_is_last_step));
         problem.steps[..count].iter()
     };
-    let end = problems.iter().flat_map(ended).next()?.split_whitespace().last()?;
+    let end = problems
+        .iter()
+        .flat_map(ended)
+        .next()?
+        .split_whitespace()
+        .last()?;
     let is_closed = |step: &String| {
         let mut backwards = step.split_whitespace().rev();
         backwards.next() == Some(end) && backwards.all(|token| token != end)
     };
-    let fits = |problem: &&'a Problem| problem.answer.trim() != end && ended(problem).all(is_closed);
+    let fits =
+        |problem: &&'a Problem| problem.answer.trim() != end && ended(problem).all(is_closed);
     problems.iter().all(fits).then_some(end)
 }
 
@@ -104,7 +135,13 @@ mod tests {
 
     fn problem(prompt: &str, steps: &[&str], answer: &str) -> Problem {
         let steps: Vec<String> = steps.iter().map(|&step| step.to_owned()).collect();
-        Problem { task: "my data".to_owned(), length: 7, prompt: prompt.to_owned(), steps, answer: answer.to_owned() }
+        Problem {
+            task: "my data".to_owned(),
+            length: 7,
+            prompt: prompt.to_owned(),
+            steps,
+            answer: answer.to_owned(),
+        }
     }
 
     /// The codec of the problems, with each read back from its own text.
@@ -114,7 +151,10 @@ mod tests {
             let example = codec.encode(problem).unwrap();
             let text = write_chain(&codec.tasks[0], &example).unwrap();
             let chain = read_chain(&codec.tasks[0], &text);
-            assert_eq!((&chain.steps, chain.answer), (&example.steps, example.answer));
+            assert_eq!(
+                (&chain.steps, chain.answer),
+                (&example.steps, example.answer)
+            );
             assert_eq!(codec.decode_chain(&example, &chain), *problem);
         }
         codec
@@ -124,9 +164,15 @@ mod tests {
     fn tokens_are_in_the_order_of_their_coming() {
         let longer = [problem("b z", &[], "")];
         let codec = Codec::from_problems(&[problem("b a", &["c ;", "a ;"], "é")], &longer).unwrap();
-        assert_eq!(codec.vocab.tokens().join(" "), "<pad> <sep> <eos> [MY_DATA] b a c ; é z");
+        assert_eq!(
+            codec.vocab.tokens().join(" "),
+            "<pad> <sep> <eos> [MY_DATA] b a c ; é z"
+        );
         assert_eq!(codec.tasks[0].dialect, Dialect::default());
-        assert_eq!(codec.encode(&problem("a", &["b ;"], "c")).unwrap().length, 7);
+        assert_eq!(
+            codec.encode(&problem("a", &["b ;"], "c")).unwrap().length,
+            7
+        );
     }
 
     #[test]
@@ -134,17 +180,47 @@ mod tests {
         let end = |problems: &[Problem]| {
             let codec = codec(problems);
             let info = &codec.tasks[0];
-            (info.step_end.and_then(|end| codec.vocab.token(end)).map(str::to_owned), info.answer_is_last_step)
+            (
+                info.step_end
+                    .and_then(|end| codec.vocab.token(end))
+                    .map(str::to_owned),
+                info.answer_is_last_step,
+            )
         };
         let found = |end: &str, last| (Some(end.to_owned()), last);
-        assert_eq!(end(&[problem("p", &["1 ;", "2 3 ;"], "4"), problem("q", &["5 ;"], "6")]), found(";", false));
-        assert_eq!(end(&[problem("p", &["1 =", "2 3 =", "4"], "4"), problem("q", &["5"], "5")]), found("=", true));
-        assert_eq!(end(&[problem("p", &["1 <sep>", "2 <sep>"], "4")]), found("<sep>", false));
+        assert_eq!(
+            end(&[
+                problem("p", &["1 ;", "2 3 ;"], "4"),
+                problem("q", &["5 ;"], "6")
+            ]),
+            found(";", false)
+        );
+        assert_eq!(
+            end(&[
+                problem("p", &["1 =", "2 3 =", "4"], "4"),
+                problem("q", &["5"], "5")
+            ]),
+            found("=", true)
+        );
+        assert_eq!(
+            end(&[problem("p", &["1 <sep>", "2 <sep>"], "4")]),
+            found("<sep>", false)
+        );
         assert_eq!(end(&[problem("p", &["1 ;", "2 ."], "4")]), (None, false));
         assert_eq!(end(&[problem("p", &["1 ; 2 ;"], "4")]), (None, false));
-        assert_eq!(end(&[problem("p", &["1 ;", "2 ;"], ";")]), (None, false), "the answer is no step end");
+        assert_eq!(
+            end(&[problem("p", &["1 ;", "2 ;"], ";")]),
+            (None, false),
+            "the answer is no step end"
+        );
         assert_eq!(end(&[problem("p", &["3"], "3")]), (None, true));
-        assert_eq!(end(&[problem("p", &["1 2", "3"], "3"), problem("q", &["1 4", "5"], "5")]), (None, true));
+        assert_eq!(
+            end(&[
+                problem("p", &["1 2", "3"], "3"),
+                problem("q", &["1 4", "5"], "5")
+            ]),
+            (None, true)
+        );
     }
 
     #[test]
@@ -161,19 +237,49 @@ mod tests {
     fn the_record_that_is_wrong_is_named() {
         let good = problem("p", &["1 ;"], "4");
         for (bad, says) in [
-            (problem("q", &["1 ;"], "4 5"), "solved problem 2 (`q`): its answer `4 5` has 2 tokens, needs exactly one"),
-            (problem("q", &["1 ;"], ""), "solved problem 2 (`q`): its answer `` has 0 tokens, needs exactly one"),
-            (problem("q", &[], "4"), "solved problem 2 (`q`): it has no steps, needs at least one"),
-            (problem("q", &["1 ;", " "], "4"), "solved problem 2 (`q`): its step 2 is empty"),
-            (problem("q", &["<eos>"], "4"), "solved problem 2 (`q`): `<eos>` is reserved"),
-            (problem("q [MY_DATA]", &["1 ;"], "4"), "solved problem 2 (`q [MY_DATA]`): `[MY_DATA]` stands before"),
+            (
+                problem("q", &["1 ;"], "4 5"),
+                "solved problem 2 (`q`): its answer `4 5` has 2 tokens, needs exactly one",
+            ),
+            (
+                problem("q", &["1 ;"], ""),
+                "solved problem 2 (`q`): its answer `` has 0 tokens, needs exactly one",
+            ),
+            (
+                problem("q", &[], "4"),
+                "solved problem 2 (`q`): it has no steps, needs at least one",
+            ),
+            (
+                problem("q", &["1 ;", " "], "4"),
+                "solved problem 2 (`q`): its step 2 is empty",
+            ),
+            (
+                problem("q", &["<eos>"], "4"),
+                "solved problem 2 (`q`): `<eos>` is reserved",
+            ),
+            (
+                problem("q [MY_DATA]", &["1 ;"], "4"),
+                "solved problem 2 (`q [MY_DATA]`): `[MY_DATA]` stands before",
+            ),
         ] {
-            let message = Codec::from_problems(&[good.clone(), bad], &[]).unwrap_err().to_string();
+            let message = Codec::from_problems(&[good.clone(), bad], &[])
+                .unwrap_err()
+                .to_string();
             assert!(message.starts_with(says), "{message}");
         }
         let unsolved = problem("<pad>", &[], "");
-        let message = Codec::from_problems(&[good], &[unsolved]).unwrap_err().to_string();
-        assert!(message.starts_with("unsolved problem 1 (`<pad>`): `<pad>` is reserved"), "{message}");
-        assert!(Codec::from_problems(&[], &[]).unwrap_err().to_string().contains("no solved problem"));
+        let message = Codec::from_problems(&[good], &[unsolved])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("unsolved problem 1 (`<pad>`): `<pad>` is reserved"),
+            "{message}"
+        );
+        assert!(
+            Codec::from_problems(&[], &[])
+                .unwrap_err()
+                .to_string()
+                .contains("no solved problem")
+        );
     }
 }

@@ -24,11 +24,21 @@ pub fn score(truth: &Example, written: &Chain) -> Score {
     let (mut right, mut total) = (0, 0);
     for index in 0..truth.steps.len().max(written.steps.len()) {
         let (expected, found) = (step(&truth.steps, index), step(&written.steps, index));
-        right += expected.iter().rev().zip(found.iter().rev()).filter(|(a, b)| a == b).count();
+        right += expected
+            .iter()
+            .rev()
+            .zip(found.iter().rev())
+            .filter(|(a, b)| a == b)
+            .count();
         total += expected.len().max(found.len());
     }
     let answer = truth.answer.is_some() && truth.answer == written.answer;
-    Score { answer, chain: truth.steps == written.steps, right, total }
+    Score {
+        answer,
+        chain: truth.steps == written.steps,
+        right,
+        total,
+    }
 }
 
 /// Which tokens of the true steps are right (figures 5 and 6): a row for each step, right-aligned in `columns` columns;
@@ -36,7 +46,11 @@ pub fn score(truth: &Example, written: &Chain) -> Score {
 pub fn hits(truth: &Example, written: &Chain, columns: usize) -> Vec<Vec<Option<bool>>> {
     let row = |(index, expected): (usize, &Vec<TokenId>)| {
         let mut found = step(&written.steps, index).iter().rev();
-        let mut row: Vec<Option<bool>> = expected.iter().rev().map(|token| Some(found.next() == Some(token))).collect();
+        let mut row: Vec<Option<bool>> = expected
+            .iter()
+            .rev()
+            .map(|token| Some(found.next() == Some(token)))
+            .collect();
         row.resize(columns, None);
         row.reverse();
         row
@@ -54,21 +68,55 @@ mod tests {
 
     fn truth() -> Example {
         let steps = vec![vec![5, 6, 7, 1], vec![8, 9, 1]];
-        Example { task: 0, length: 2, iterations: 2, width: 4, prompt: vec![3, 4], steps, answer: Some(9) }
+        Example {
+            task: 0,
+            length: 2,
+            iterations: 2,
+            width: 4,
+            prompt: vec![3, 4],
+            steps,
+            answer: Some(9),
+        }
     }
 
     fn written(steps: &[&[TokenId]], answer: Option<TokenId>) -> Chain {
-        Chain { steps: steps.iter().map(|step| step.to_vec()).collect(), answer, ..Chain::default() }
+        Chain {
+            steps: steps.iter().map(|step| step.to_vec()).collect(),
+            answer,
+            ..Chain::default()
+        }
     }
 
     #[test]
     fn steps_and_answer_count_for_themselves() {
         let all: [&[TokenId]; 2] = [&[5, 6, 7, 1], &[8, 9, 1]];
-        let right = Score { answer: true, chain: true, right: 7, total: 7 };
+        let right = Score {
+            answer: true,
+            chain: true,
+            right: 7,
+            total: 7,
+        };
         assert_eq!(score(&truth(), &written(&all, Some(9))), right);
-        assert_eq!(score(&truth(), &written(&all, Some(8))), Score { answer: false, ..right });
-        assert_eq!(score(&truth(), &written(&all, None)), Score { answer: false, ..right });
-        let nothing = Score { answer: true, chain: false, right: 0, total: 7 };
+        assert_eq!(
+            score(&truth(), &written(&all, Some(8))),
+            Score {
+                answer: false,
+                ..right
+            }
+        );
+        assert_eq!(
+            score(&truth(), &written(&all, None)),
+            Score {
+                answer: false,
+                ..right
+            }
+        );
+        let nothing = Score {
+            answer: true,
+            chain: false,
+            right: 0,
+            total: 7,
+        };
         assert_eq!(score(&truth(), &written(&[], Some(9))), nothing);
     }
 
@@ -80,12 +128,32 @@ mod tests {
             (score.right, score.total)
         };
         assert_eq!(bits(&[&[5, 0, 7, 1], &[8, 9, 1]]), (6, 7), "a wrong token");
-        assert_eq!(bits(&[&[6, 7, 1], &[8, 9, 1]]), (6, 7), "a token missing on the left");
-        assert_eq!(bits(&[&[5, 6, 1], &[8, 9, 1]]), (4, 7), "a token missing inside shifts those left of it");
-        assert_eq!(bits(&[&[5, 6, 7, 1], &[0, 0, 8, 9, 1]]), (7, 9), "two tokens too many");
+        assert_eq!(
+            bits(&[&[6, 7, 1], &[8, 9, 1]]),
+            (6, 7),
+            "a token missing on the left"
+        );
+        assert_eq!(
+            bits(&[&[5, 6, 1], &[8, 9, 1]]),
+            (4, 7),
+            "a token missing inside shifts those left of it"
+        );
+        assert_eq!(
+            bits(&[&[5, 6, 7, 1], &[0, 0, 8, 9, 1]]),
+            (7, 9),
+            "two tokens too many"
+        );
         assert_eq!(bits(&[&[5, 6, 7, 1]]), (4, 7), "a step missing");
-        assert_eq!(bits(&[&[5, 6, 7, 1], &[8, 9, 1], &[8, 1]]), (7, 9), "a step too many");
-        assert_eq!(bits(&[&[5, 6, 7, 1], &[8, 9, 1], &[]]), (7, 7), "an empty step too many");
+        assert_eq!(
+            bits(&[&[5, 6, 7, 1], &[8, 9, 1], &[8, 1]]),
+            (7, 9),
+            "a step too many"
+        );
+        assert_eq!(
+            bits(&[&[5, 6, 7, 1], &[8, 9, 1], &[]]),
+            (7, 7),
+            "an empty step too many"
+        );
     }
 
     #[test]

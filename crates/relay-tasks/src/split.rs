@@ -69,17 +69,20 @@ mod tests {
             assert_eq!(serde_json::to_value(split).unwrap(), split.to_string());
         }
         let message = "Tset".parse::<Split>().unwrap_err().to_string();
-        assert_eq!(message, "setting `split` is Tset, expected train, valid or test");
+        assert_eq!(
+            message,
+            "setting `split` is Tset, expected train, valid or test"
+        );
     }
 
     #[test]
     fn the_shares_are_13_1_and_2_of_16() {
-        let mut counts = [0; 3];
+        let mut counts = [0_i32; 3];
         for number in 0..16_000 {
             counts[Split::of("ari", &format!("{number} + 1 =")) as usize] += 1;
         }
         for (count, share) in counts.into_iter().zip([13_000, 1000, 2000]) {
-            assert!((count - share as i32).abs() < 200, "{counts:?}");
+            assert!((count - share).abs() < 200, "{counts:?}");
         }
     }
 

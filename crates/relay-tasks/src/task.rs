@@ -78,18 +78,30 @@ pub trait Task: Debug + Send + Sync {
                 return Ok(problem);
             }
         }
-        Err(TaskError::data(format!("`{}` has no problem of length {length} in the {split} split", self.name())))
+        Err(TaskError::data(format!(
+            "`{}` has no problem of length {length} in the {split} split",
+            self.name()
+        )))
     }
 
     /// Whether `text` is right as step number `step`, counted from 1, after the step `previous`.
     ///
     /// # Errors
     /// When the text is no problem of this task.
-    fn check_step(&self, prompt: &str, step: usize, previous: Option<&str>, text: &str) -> Result<bool> {
+    fn check_step(
+        &self,
+        prompt: &str,
+        step: usize,
+        previous: Option<&str>,
+        text: &str,
+    ) -> Result<bool> {
         // A problem has one chain of steps here; tasks with several look at the step before.
         let _ = previous;
         let solution = self.solve(prompt)?;
-        Ok(step.checked_sub(1).and_then(|index| solution.steps.get(index)).is_some_and(|right| right == text))
+        Ok(step
+            .checked_sub(1)
+            .and_then(|index| solution.steps.get(index))
+            .is_some_and(|right| right == text))
     }
 
     /// Whether a whole chain is right: every step, their number, and the answer.

@@ -56,14 +56,20 @@ impl Vocab {
     /// # Errors
     /// When a token is empty, holds white space, or is `<pad>` or `<eos>`; when a tag comes twice or is also a token.
     pub fn new(tags: &[String], tokens: impl IntoIterator<Item = String>) -> Result<Self> {
-        let mut vocab = Self { tokens: Vec::new(), ids: HashMap::default() };
+        let mut vocab = Self {
+            tokens: Vec::new(),
+            ids: HashMap::default(),
+        };
         for special in SPECIAL {
             vocab.insert(special);
         }
         for tag in tags {
             vocab.check(tag)?;
             if !vocab.insert(tag) {
-                return Err(TaskError::data(format!("two tasks have the tag {}; each needs its own", shown(tag))));
+                return Err(TaskError::data(format!(
+                    "two tasks have the tag {}; each needs its own",
+                    shown(tag)
+                )));
             }
         }
         for token in tokens {
@@ -81,17 +87,24 @@ impl Vocab {
             self.insert(token);
         } else if tags.iter().any(|tag| tag == token) {
             let shown = shown(token);
-            return Err(TaskError::data(format!("{shown} stands before the problems of a task; data need another token")));
+            return Err(TaskError::data(format!(
+                "{shown} stands before the problems of a task; data need another token"
+            )));
         }
         Ok(())
     }
 
     fn check(&self, token: &str) -> Result<()> {
         if token.is_empty() || token.contains(char::is_whitespace) {
-            return Err(TaskError::data(format!("{} is no token: that is text without spaces", shown(token))));
+            return Err(TaskError::data(format!(
+                "{} is no token: that is text without spaces",
+                shown(token)
+            )));
         }
         if is_reserved(self.id(token)) {
-            return Err(TaskError::data(format!("`{token}` is reserved and cannot stand in data; choose another token")));
+            return Err(TaskError::data(format!(
+                "`{token}` is reserved and cannot stand in data; choose another token"
+            )));
         }
         Ok(())
     }
@@ -99,14 +112,18 @@ impl Vocab {
     fn insert(&mut self, token: &str) -> bool {
         let new = !self.ids.contains_key(token);
         if new {
-            self.ids.insert(token.to_owned(), self.tokens.len() as TokenId);
+            self.ids
+                .insert(token.to_owned(), self.tokens.len() as TokenId);
             self.tokens.push(token.to_owned());
         }
         new
     }
 
     /// How many tokens there are; never 0.
-    #[expect(clippy::len_without_is_empty, reason = "the special tokens are always there")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "the special tokens are always there"
+    )]
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
@@ -131,22 +148,35 @@ impl Vocab {
     /// # Errors
     /// Names the first token that is not in the vocabulary.
     pub fn encode(&self, text: &str) -> Result<Vec<TokenId>> {
-        self.ids_of(text, |_| false).map_err(|token| self.unknown(token, format!("`{}`", excerpt(text))))
+        self.ids_of(text, |_| false)
+            .map_err(|token| self.unknown(token, format!("`{}`", excerpt(text))))
     }
 
     /// The numbers of the tokens of data.
     ///
     /// # Errors
     /// Names the first token that is not in the vocabulary, or is reserved, and the place that `place` says.
-    pub(crate) fn encode_data(&self, text: &str, place: impl FnOnce() -> String) -> Result<Vec<TokenId>> {
-        self.ids_of(text, |id| is_reserved(Some(id))).map_err(|token| match self.id(token) {
-            Some(_) => TaskError::data(format!("`{token}` in {} is reserved and cannot stand in data", place())),
-            None => self.unknown(token, place()),
-        })
+    pub(crate) fn encode_data(
+        &self,
+        text: &str,
+        place: impl FnOnce() -> String,
+    ) -> Result<Vec<TokenId>> {
+        self.ids_of(text, |id| is_reserved(Some(id)))
+            .map_err(|token| match self.id(token) {
+                Some(_) => TaskError::data(format!(
+                    "`{token}` in {} is reserved and cannot stand in data",
+                    place()
+                )),
+                None => self.unknown(token, place()),
+            })
     }
 
     /// The numbers of a text's tokens, or the first token that has none or is `refused`.
-    fn ids_of<'a>(&self, text: &'a str, refused: impl Fn(TokenId) -> bool) -> Result<Vec<TokenId>, &'a str> {
+    fn ids_of<'a>(
+        &self,
+        text: &'a str,
+        refused: impl Fn(TokenId) -> bool,
+    ) -> Result<Vec<TokenId>, &'a str> {
         // Tokens stand one space apart, so this is their number as a rule.
         let count = text.bytes().filter(|&byte| byte == b' ').count() + 1;
         let mut ids = Vec::with_capacity(count);
@@ -166,7 +196,11 @@ impl Vocab {
     }
 
     fn unknown(&self, token: &str, place: String) -> TaskError {
-        TaskError::UnknownToken { token: excerpt(token), place, size: self.len() }
+        TaskError::UnknownToken {
+            token: excerpt(token),
+            place,
+            size: self.len(),
+        }
     }
 
     /// The text of some numbers; a number without a token reads `<unknown>`.
@@ -190,9 +224,21 @@ impl Vocab {
             return Ok(());
         }
         let longest = self.len().max(other.len());
-        let at = |vocab: &Self, id: usize| vocab.tokens.get(id).cloned().unwrap_or_else(|| "nothing".to_owned());
-        let id = (0..longest).find(|&id| at(self, id) != at(other, id)).unwrap_or(longest);
-        Err(TaskError::MixedVocabularies { id, expected: at(self, id), found: at(other, id) })
+        let at = |vocab: &Self, id: usize| {
+            vocab
+                .tokens
+                .get(id)
+                .cloned()
+                .unwrap_or_else(|| "nothing".to_owned())
+        };
+        let id = (0..longest)
+            .find(|&id| at(self, id) != at(other, id))
+            .unwrap_or(longest);
+        Err(TaskError::MixedVocabularies {
+            id,
+            expected: at(self, id),
+            found: at(other, id),
+        })
     }
 }
 
@@ -203,9 +249,17 @@ impl TryFrom<Vec<String>> for Vocab {
         let count = tokens.len();
         let vocab = match tokens.split_at_checked(SPECIAL.len()) {
             Some((special, rest)) if special == SPECIAL => Self::new(&[], rest.iter().cloned())?,
-            _ => return Err(TaskError::data("a vocabulary must begin with <pad> <sep> <eos>")),
+            _ => {
+                return Err(TaskError::data(
+                    "a vocabulary must begin with <pad> <sep> <eos>",
+                ));
+            }
         };
-        if vocab.len() == count { Ok(vocab) } else { Err(TaskError::data("a vocabulary names a token twice")) }
+        if vocab.len() == count {
+            Ok(vocab)
+        } else {
+            Err(TaskError::data("a vocabulary names a token twice"))
+        }
     }
 }
 
@@ -266,7 +320,10 @@ mod tests {
     fn text_goes_there_and_back() {
         let vocab = vocab(&["[T]"], &["x", "1", "é", "x"]).unwrap();
         assert_eq!(vocab.len(), 7);
-        assert_eq!(vocab.encode(" [T] x\t1  é <sep> ").unwrap(), [3, 4, 5, 6, SEP]);
+        assert_eq!(
+            vocab.encode(" [T] x\t1  é <sep> ").unwrap(),
+            [3, 4, 5, 6, SEP]
+        );
         assert_eq!(vocab.decode(&[3, 4, 5, 6, SEP]), "[T] x 1 é <sep>");
         assert_eq!(vocab.decode(&[99, TokenId::MAX]), "<unknown> <unknown>");
         assert!(vocab.encode(" ").unwrap().is_empty());
@@ -276,7 +333,10 @@ mod tests {
     fn what_is_not_in_it_is_named() {
         let vocab = vocab(&["[T]"], &["x"]).unwrap();
         let message = vocab.encode("x y").unwrap_err().to_string();
-        assert_eq!(message, "token `y` of `x y` is not in the vocabulary of 5 tokens");
+        assert_eq!(
+            message,
+            "token `y` of `x y` is not in the vocabulary of 5 tokens"
+        );
     }
 
     #[test]
@@ -303,7 +363,12 @@ mod tests {
         let text = serde_json::to_string(&vocab).unwrap();
         assert_eq!(text, r#"["<pad>","<sep>","<eos>","[T]","x","1"]"#);
         assert_eq!(serde_json::from_str::<Vocab>(&text).unwrap(), vocab);
-        for wrong in [r#"[]"#, r#"["<pad>","<sep>"]"#, r#"["<sep>","<pad>","<eos>"]"#, r#"["<pad>","<sep>","<eos>","x","x"]"#] {
+        for wrong in [
+            r#"[]"#,
+            r#"["<pad>","<sep>"]"#,
+            r#"["<sep>","<pad>","<eos>"]"#,
+            r#"["<pad>","<sep>","<eos>","x","x"]"#,
+        ] {
             assert!(serde_json::from_str::<Vocab>(wrong).is_err(), "{wrong}");
         }
     }
@@ -313,10 +378,16 @@ mod tests {
         let one = vocab(&["[T]"], &["x", "1"]).unwrap();
         let other = vocab(&["[T]"], &["x", "2", "3"]).unwrap();
         let message = one.check_same(&other).unwrap_err().to_string();
-        assert_eq!(message, "the vocabularies differ: token 5 is `2` where `1` is expected");
+        assert_eq!(
+            message,
+            "the vocabularies differ: token 5 is `2` where `1` is expected"
+        );
         let longer = vocab(&["[T]"], &["x", "1", "3"]).unwrap();
         let message = one.check_same(&longer).unwrap_err().to_string();
-        assert_eq!(message, "the vocabularies differ: token 6 is `3` where `nothing` is expected");
+        assert_eq!(
+            message,
+            "the vocabularies differ: token 6 is `3` where `nothing` is expected"
+        );
         one.check_same(&one.clone()).unwrap();
     }
 }

@@ -23,20 +23,36 @@ pub(crate) struct AdamWState<B: Backend> {
 
 impl AdamW {
     /// What is subtracted from a parameter, times the learning rate.
-    pub fn direction<B: Backend>(&self, gradient: Tensor<B, 1>, state: Option<AdamWState<B>>) -> (Tensor<B, 1>, AdamWState<B>) {
+    pub fn direction<B: Backend>(
+        &self,
+        gradient: Tensor<B, 1>,
+        state: Option<AdamWState<B>>,
+    ) -> (Tensor<B, 1>, AdamWState<B>) {
         let fresh_1 = gradient.clone().mul_scalar(1.0 - self.beta1);
         let fresh_2 = (gradient.clone() * gradient).mul_scalar(1.0 - self.beta2);
         let state = match state {
-            Some(AdamWState { time, moment_1, moment_2 }) => AdamWState {
+            Some(AdamWState {
+                time,
+                moment_1,
+                moment_2,
+            }) => AdamWState {
                 time: time + 1,
                 moment_1: moment_1.mul_scalar(self.beta1) + fresh_1,
                 moment_2: moment_2.mul_scalar(self.beta2) + fresh_2,
             },
-            None => AdamWState { time: 1, moment_1: fresh_1, moment_2: fresh_2 },
+            None => AdamWState {
+                time: 1,
+                moment_1: fresh_1,
+                moment_2: fresh_2,
+            },
         };
         let unbiased = |beta: f64| 1.0 - beta.powf(state.time as f64);
         let mean = state.moment_1.clone().div_scalar(unbiased(self.beta1));
-        let root = state.moment_2.clone().div_scalar(unbiased(self.beta2)).sqrt();
+        let root = state
+            .moment_2
+            .clone()
+            .div_scalar(unbiased(self.beta2))
+            .sqrt();
         (mean / root.add_scalar(self.epsilon), state)
     }
 }
@@ -51,9 +67,20 @@ mod tests {
     #[test]
     fn agrees_with_burns_own() {
         let device = Default::default();
-        let own = AdamW { beta1: 0.9, beta2: 0.99, epsilon: 1e-8 };
-        let other = AdamWConfig::new().with_beta_2(0.99).with_epsilon(1e-8).with_weight_decay(0.0).build();
-        let (mut a, mut b) = (Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0], &device), None);
+        let own = AdamW {
+            beta1: 0.9,
+            beta2: 0.99,
+            epsilon: 1e-8,
+        };
+        let other = AdamWConfig::new()
+            .with_beta_2(0.99)
+            .with_epsilon(1e-8)
+            .with_weight_decay(0.0)
+            .build();
+        let (mut a, mut b) = (
+            Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0], &device),
+            None,
+        );
         let (mut c, mut d) = (a.clone(), None);
         for gradient in [[0.3, -0.2, 4.0], [-1.0, 0.0, 0.1], [1e-3, 2.0, -0.7]] {
             let gradient = Tensor::from_floats(gradient, &device);
@@ -61,7 +88,13 @@ mod tests {
             (a, b) = (a - direction.mul_scalar(0.1), Some(state));
             (c, d) = other.step(0.1, c, gradient, d);
         }
-        let (a, c): (Vec<f32>, Vec<f32>) = (a.into_data().to_vec().unwrap(), c.into_data().to_vec().unwrap());
-        assert!(a.iter().zip(&c).all(|(a, c)| (a - c).abs() < 1e-6), "{a:?} {c:?}");
+        let (a, c): (Vec<f32>, Vec<f32>) = (
+            a.into_data().to_vec().unwrap(),
+            c.into_data().to_vec().unwrap(),
+        );
+        assert!(
+            a.iter().zip(&c).all(|(a, c)| (a - c).abs() < 1e-6),
+            "{a:?} {c:?}"
+        );
     }
 }

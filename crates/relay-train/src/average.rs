@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::module::AutodiffModule;
-use burn::tensor::{Tensor, backend::{AutodiffBackend, Backend}};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 
 use crate::parameters::{map, visit};
 
@@ -39,7 +42,8 @@ impl<B: Backend> Average<B> {
         let decay = self.decay.min((1 + step) as f64 / (10 + step) as f64);
         visit(model, |place, value: Tensor<A, 1>| {
             if let Some(average) = self.values.get_mut(&place.path) {
-                *average = average.clone().mul_scalar(decay) + value.inner().mul_scalar(1.0 - decay);
+                *average =
+                    average.clone().mul_scalar(decay) + value.inner().mul_scalar(1.0 - decay);
             }
         });
     }
@@ -50,9 +54,11 @@ impl<B: Backend> Average<B> {
         A: AutodiffBackend<InnerBackend = B>,
         M: AutodiffModule<A>,
     {
-        map(model.clone(), |place, value: Tensor<A, 1>| match self.values.get(&place.path) {
-            Some(average) => Tensor::from_inner(average.clone()),
-            None => value,
+        map(model.clone(), |place, value: Tensor<A, 1>| {
+            match self.values.get(&place.path) {
+                Some(average) => Tensor::from_inner(average.clone()),
+                None => value,
+            }
         })
     }
 }

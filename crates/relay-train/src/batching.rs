@@ -31,6 +31,10 @@ impl Batching {
             Self::Mixed { samples } => ("batching.mixed.samples", samples),
             Self::OneLength { tokens } => ("batching.one_length.tokens", tokens),
         };
-        if value >= 1 { Ok(()) } else { Err(TrainError::setting(field, value, "at least 1")) }
+        if value >= 1 {
+            Ok(())
+        } else {
+            Err(TrainError::setting(field, value, "at least 1"))
+        }
     }
 }

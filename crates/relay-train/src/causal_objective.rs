@@ -2,13 +2,17 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::{CausalChain, CausalTransformer, DropoutKey, generate_causal};
-use relay_tasks::{CausalBatch, Chain, Codec, EOS, Example, GroupLimits, TaskInfo, group_causal, read_chain};
+use relay_tasks::{
+    CausalBatch, Chain, Codec, EOS, Example, GroupLimits, TaskInfo, group_causal, read_chain,
+};
 use serde_json::{Value, json};
 
 use crate::Result;
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::cross_entropy;
-use crate::objective::{Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight};
+use crate::objective::{
+    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight,
+};
 
 /// Texts written side by side, and columns that their caches may fill together.
 const MAX_TEXTS: usize = 128;
@@ -39,7 +43,11 @@ pub struct CausalMicroBatch {
 impl CausalObjective {
     /// The objective of the auto-regressive models.
     pub fn new(task_weights: Vec<f32>, limits: GroupLimits, codec: Codec) -> Self {
-        Self { task_weights, limits, codec }
+        Self {
+            task_weights,
+            limits,
+            codec,
+        }
     }
 }
 
@@ -58,23 +66,46 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
     fn collate(&self, examples: &[Example]) -> Result<Vec<CausalMicroBatch>> {
         check_weights(&self.task_weights, &self.codec)?;
         let info = &self.codec.tasks;
-        let targets = |example: &Example| Ok(CausalBatch::targets_of(example, &info[example.task])?);
+        let targets =
+            |example: &Example| Ok(CausalBatch::targets_of(example, &info[example.task])?);
         let tokens = count_by_task(examples, &self.codec, targets)?;
         let batch = |group: Vec<usize>| {
             let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
             let task = members[0].task;
             let weight = task_weight(&self.task_weights, task);
             let host = CausalBatch::new(&members, &info[task], weight / tokens[task] as f32)?;
-            let counts: Result<Vec<usize>> = members.iter().map(|example| targets(example)).collect();
+            let counts: Result<Vec<usize>> =
+                members.iter().map(|example| targets(example)).collect();
             let columns = counts?.into_iter().max().unwrap_or(0);
-            Ok(CausalMicroBatch { host, columns, weight })
+            Ok(CausalMicroBatch {
+                host,
+                columns,
+                weight,
+            })
         };
-        group_causal(examples, info, &self.limits)?.into_iter().map(batch).collect()
+        group_causal(examples, info, &self.limits)?
+            .into_iter()
+            .map(batch)
+            .collect()
     }
 
-    fn loss(&self, model: &CausalTransformer<B>, batch: &CausalMicroBatch, key: DropoutKey, device: &B::Device) -> LossParts<B> {
-        let CausalMicroBatch { host, columns, weight } = batch;
-        let states = model.states(tokens(&host.tokens, host.size, host.width, device), &host.pads, Some(key));
+    fn loss(
+        &self,
+        model: &CausalTransformer<B>,
+        batch: &CausalMicroBatch,
+        key: DropoutKey,
+        device: &B::Device,
+    ) -> LossParts<B> {
+        let CausalMicroBatch {
+            host,
+            columns,
+            weight,
+        } = batch;
+        let states = model.states(
+            tokens(&host.tokens, host.size, host.width, device),
+            &host.pads,
+            Some(key),
+        );
         // Problems are not learnt to be written, so only the columns of the chains are read out.
         let states = last_states(&states, *columns);
         let [size, columns, d_model] = states.dims();
@@ -83,22 +114,49 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         let weights = last_columns(&host.weights, host.width, columns);
         let guesses = vec![Guesses::new(logits.clone().inner(), &targets, &weights)];
         let total = cross_entropy(logits, &targets, &weights);
-        LossParts { answer: total.clone().inner(), total, steps: None, guesses, task: host.task, weight: *weight }
+        LossParts {
+            answer: total.clone().inner(),
+            total,
+            steps: None,
+            guesses,
+            task: host.task,
+            weight: *weight,
+        }
     }
 
-    fn write_chains(&self, model: &InnerModel<B, Self>, examples: &[Example], device: &B::Device) -> Result<Vec<Chain>> {
+    fn write_chains(
+        &self,
+        model: &InnerModel<B, Self>,
+        examples: &[Example],
+        device: &B::Device,
+    ) -> Result<Vec<Chain>> {
         let mut chains = vec![Chain::default(); examples.len()];
         // Texts of like size together; the order of the chains stays that of the examples.
         let mut order: Vec<usize> = (0..examples.len()).collect();
-        order.sort_by_key(|&index| (examples[index].prompt.len() + longest_chain(&examples[index]), index));
+        order.sort_by_key(|&index| {
+            (
+                examples[index].prompt.len() + longest_chain(&examples[index]),
+                index,
+            )
+        });
         let mut rest = order.as_slice();
         while let Some(&first) = rest.first() {
             let columns = examples[first].prompt.len() + longest_chain(&examples[first]);
-            let (group, others) = rest.split_at((MAX_COLUMNS / columns).clamp(1, MAX_TEXTS).min(rest.len()));
+            let (group, others) =
+                rest.split_at((MAX_COLUMNS / columns).clamp(1, MAX_TEXTS).min(rest.len()));
             rest = others;
-            let prompts: Vec<Vec<u32>> = group.iter().map(|&index| examples[index].prompt.clone()).collect();
-            let limits: Vec<usize> = group.iter().map(|&index| longest_chain(&examples[index])).collect();
-            for (&index, written) in group.iter().zip(generate_causal(model, &prompts, EOS, &limits, device)?) {
+            let prompts: Vec<Vec<u32>> = group
+                .iter()
+                .map(|&index| examples[index].prompt.clone())
+                .collect();
+            let limits: Vec<usize> = group
+                .iter()
+                .map(|&index| longest_chain(&examples[index]))
+                .collect();
+            for (&index, written) in group
+                .iter()
+                .zip(generate_causal(model, &prompts, EOS, &limits, device)?)
+            {
                 chains[index] = read(&self.codec.tasks[examples[index].task], &written);
             }
         }
@@ -117,8 +175,13 @@ fn read(info: &TaskInfo, written: &CausalChain) -> Chain {
     let mut chain = read_chain(info, &written.tokens);
     let mut at = 0;
     for step in &chain.steps {
-        let own = written.probabilities.get(at..at + step.len()).unwrap_or_default();
-        chain.confidence.push(own.iter().sum::<f32>() / own.len().max(1) as f32);
+        let own = written
+            .probabilities
+            .get(at..at + step.len())
+            .unwrap_or_default();
+        chain
+            .confidence
+            .push(own.iter().sum::<f32>() / own.len().max(1) as f32);
         at += step.len() + usize::from(info.step_end.is_none());
     }
     if chain.answer.is_some() {

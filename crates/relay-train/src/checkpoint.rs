@@ -34,7 +34,9 @@ pub(crate) fn step_of(name: &str) -> Option<u64> {
 }
 
 /// The files of a checkpoint besides the manifest.
-pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(state: &State<B, M>) -> BTreeMap<&'static str, Tensors> {
+pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(
+    state: &State<B, M>,
+) -> BTreeMap<&'static str, Tensors> {
     let mut files = BTreeMap::from([(OPTIMIZER, state.optimizer.save())]);
     let weights = of_model::<B, M>(&state.model);
     match &state.average {
@@ -51,7 +53,12 @@ pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(state: &State<B
 
 /// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name. Then drops all but the newest
 /// `keep` of those up to this one.
-pub(crate) fn save(dir: &Path, mut manifest: Manifest, files: &BTreeMap<&str, Tensors>, keep: usize) -> Result<String> {
+pub(crate) fn save(
+    dir: &Path,
+    mut manifest: Manifest,
+    files: &BTreeMap<&str, Tensors>,
+    keep: usize,
+) -> Result<String> {
     let step = manifest.counters.step;
     let name = name_of(step);
     let (place, aside) = (dir.join(&name), dir.join(format!(".partial-{name}")));
@@ -61,10 +68,14 @@ pub(crate) fn save(dir: &Path, mut manifest: Manifest, files: &BTreeMap<&str, Te
     fs::create_dir_all(&aside).map_err(TrainError::io("create", &aside))?;
     for (file, tensors) in files {
         let bytes = encode(tensors).map_err(|reason| TrainError::checkpoint(&place, reason))?;
-        manifest.files.insert((*file).to_owned(), FileRecord::of(&bytes));
+        manifest
+            .files
+            .insert((*file).to_owned(), FileRecord::of(&bytes));
         write_synced(&aside.join(file), &bytes)?;
     }
-    let text = manifest.seal().map_err(|reason| TrainError::checkpoint(&place, reason))?;
+    let text = manifest
+        .seal()
+        .map_err(|reason| TrainError::checkpoint(&place, reason))?;
     write_synced(&aside.join(MANIFEST), text.as_bytes())?;
     sync_dir(&aside)?;
     // One of the same step can only be damaged, or the run would have gone on from it.
@@ -94,7 +105,10 @@ pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, String)>> {
     let mut found = Vec::new();
     for entry in entries {
         let name = entry.map_err(TrainError::io("read", dir))?.file_name();
-        if let Some((step, name)) = name.to_str().and_then(|name| Some((step_of(name)?, name.to_owned()))) {
+        if let Some((step, name)) = name
+            .to_str()
+            .and_then(|name| Some((step_of(name)?, name.to_owned())))
+        {
             found.push((step, name));
         }
     }

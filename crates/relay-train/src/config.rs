@@ -73,13 +73,24 @@ pub enum OptimizerConfig {
 impl OptimizerConfig {
     /// AdamW with the usual settings.
     pub fn adamw() -> Self {
-        Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        Self::AdamW {
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+        }
     }
 
     /// Muon with the usual settings and its own learning rate.
     pub fn muon(learning_rate: f64) -> Self {
         let (momentum, newton_schulz_steps) = (0.95, 5);
-        Self::Muon { learning_rate, momentum, newton_schulz_steps, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
+        Self::Muon {
+            learning_rate,
+            momentum,
+            newton_schulz_steps,
+            beta1: 0.9,
+            beta2: 0.999,
+            epsilon: 1e-8,
+        }
     }
 }
 
@@ -118,14 +129,34 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<()> {
         at_least_one("steps", self.steps)?;
         above_zero("learning_rate", self.learning_rate)?;
-        check("warmup_ratio", self.warmup_ratio, (0.0..=1.0).contains(&self.warmup_ratio), "in [0, 1]")?;
-        check("final_ratio", self.final_ratio, (0.0..=1.0).contains(&self.final_ratio), "in [0, 1]")?;
+        check(
+            "warmup_ratio",
+            self.warmup_ratio,
+            (0.0..=1.0).contains(&self.warmup_ratio),
+            "in [0, 1]",
+        )?;
+        check(
+            "final_ratio",
+            self.final_ratio,
+            (0.0..=1.0).contains(&self.final_ratio),
+            "in [0, 1]",
+        )?;
         let decay = (0.0..f64::INFINITY).contains(&self.weight_decay);
-        check("weight_decay", self.weight_decay, decay, "a number of at least 0")?;
+        check(
+            "weight_decay",
+            self.weight_decay,
+            decay,
+            "a number of at least 0",
+        )?;
         let clip = (0.0..f64::INFINITY).contains(&self.clip_norm);
         check("clip_norm", self.clip_norm, clip, "a number of at least 0")?;
         if let Some(average) = self.average {
-            check("average", average, average > 0.0 && average < 1.0, "between 0 and 1, or none")?;
+            check(
+                "average",
+                average,
+                average > 0.0 && average < 1.0,
+                "between 0 and 1, or none",
+            )?;
         }
         at_least_one("log_every", self.log_every)?;
         at_least_one("keep_last", self.keep_last as u64)?;
@@ -136,30 +167,62 @@ impl TrainConfig {
 impl OptimizerConfig {
     fn validate(&self) -> Result<()> {
         let (name, beta1, beta2, epsilon) = match *self {
-            Self::AdamW { beta1, beta2, epsilon } => ("adamw", beta1, beta2, epsilon),
-            Self::Muon { learning_rate, momentum, newton_schulz_steps, beta1, beta2, epsilon } => {
+            Self::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+            } => ("adamw", beta1, beta2, epsilon),
+            Self::Muon {
+                learning_rate,
+                momentum,
+                newton_schulz_steps,
+                beta1,
+                beta2,
+                epsilon,
+            } => {
                 above_zero("optimizer.muon.learning_rate", learning_rate)?;
                 let inside = (0.0..1.0).contains(&momentum);
                 check("optimizer.muon.momentum", momentum, inside, "in [0, 1)")?;
-                at_least_one("optimizer.muon.newton_schulz_steps", newton_schulz_steps as u64)?;
+                at_least_one(
+                    "optimizer.muon.newton_schulz_steps",
+                    newton_schulz_steps as u64,
+                )?;
                 ("muon", beta1, beta2, epsilon)
             }
         };
         for (field, beta) in [("beta1", beta1), ("beta2", beta2)] {
-            check(&format!("optimizer.{name}.{field}"), beta, (0.0..1.0).contains(&beta), "in [0, 1)")?;
+            check(
+                &format!("optimizer.{name}.{field}"),
+                beta,
+                (0.0..1.0).contains(&beta),
+                "in [0, 1)",
+            )?;
         }
         above_zero(&format!("optimizer.{name}.epsilon"), epsilon)
     }
 }
 
 fn check(field: &str, value: f64, right: bool, expected: &str) -> Result<()> {
-    if right { Ok(()) } else { Err(TrainError::setting(field, value, expected)) }
+    if right {
+        Ok(())
+    } else {
+        Err(TrainError::setting(field, value, expected))
+    }
 }
 
 fn above_zero(field: &str, value: f64) -> Result<()> {
-    check(field, value, value > 0.0 && value.is_finite(), "a number above 0")
+    check(
+        field,
+        value,
+        value > 0.0 && value.is_finite(),
+        "a number above 0",
+    )
 }
 
 fn at_least_one(field: &str, value: u64) -> Result<()> {
-    if value >= 1 { Ok(()) } else { Err(TrainError::setting(field, value, "at least 1")) }
+    if value >= 1 {
+        Ok(())
+    } else {
+        Err(TrainError::setting(field, value, "at least 1"))
+    }
 }

@@ -26,14 +26,22 @@ impl Curriculum {
     /// [`TrainError::Setting`] names the one that is wrong.
     pub fn validate(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.start) {
-            return Err(TrainError::setting("curriculum.start", self.start, "in [0, 1]"));
+            return Err(TrainError::setting(
+                "curriculum.start",
+                self.start,
+                "in [0, 1]",
+            ));
         }
         Ok(())
     }
 
     /// The lengths of `all` that are open at `step`.
     pub fn lengths(&self, step: u64, all: &RangeInclusive<usize>) -> RangeInclusive<usize> {
-        let time = if step >= self.steps { 1.0 } else { step as f64 / self.steps as f64 };
+        let time = if step >= self.steps {
+            1.0
+        } else {
+            step as f64 / self.steps as f64
+        };
         let share = self.start + (1.0 - self.start) * time;
         let span = all.end().saturating_sub(*all.start());
         *all.start()..=all.start() + (span as f64 * share).floor() as usize

@@ -1,6 +1,9 @@
 //! What can go wrong in training.
 
-use std::{io, path::{Path, PathBuf}};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use relay_models::ModelError;
 use relay_tasks::TaskError;
@@ -105,12 +108,23 @@ impl TrainError {
         matches!(self, Self::Interrupted { .. })
     }
 
-    pub(crate) fn setting(field: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Self {
-        Self::Setting { field: field.into(), value: value.to_string(), expected: expected.into() }
+    pub(crate) fn setting(
+        field: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Setting {
+            field: field.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
     }
 
     pub(crate) fn checkpoint(path: &Path, reason: impl Into<String>) -> Self {
-        Self::Checkpoint { path: path.to_owned(), reason: reason.into() }
+        Self::Checkpoint {
+            path: path.to_owned(),
+            reason: reason.into(),
+        }
     }
 
     /// For `map_err`: what was tried on which path.

@@ -1,18 +1,26 @@
 //! Files that are on the disk whole, or not there.
 
-use std::{fs::{self, File}, io::Write, path::Path};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+};
 
 use crate::{Result, TrainError};
 
 /// Writes a file and waits until it is on the disk.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut file = File::create(path).map_err(TrainError::io("create", path))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(TrainError::io("write", path))
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .map_err(TrainError::io("write", path))
 }
 
 /// Waits until what was created, renamed or removed in a directory is on the disk.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(TrainError::io("sync", path))
+    File::open(path)
+        .and_then(|dir| dir.sync_all())
+        .map_err(TrainError::io("sync", path))
 }
 
 /// Replaces a file by another version of it, written aside.
@@ -22,7 +30,11 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let aside = Path::new(&aside);
     write_synced(aside, bytes)?;
     fs::rename(aside, path).map_err(TrainError::io("rename", path))?;
-    sync_dir(path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    sync_dir(
+        path.parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new(".")),
+    )
 }
 
 /// Removes a directory that may not be there. It gets another name first, so that no half of it is ever mistaken for

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use burn::module::{AutodiffModule, ModuleVisitor, Param};
-use burn::tensor::{Tensor, backend::{AutodiffBackend, Backend}};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 
 /// Gradients by the path of their parameter, flat.
 #[derive(Debug, Clone, Default)]
@@ -16,7 +19,10 @@ pub struct GradientSet<B: Backend> {
 impl<B: Backend> GradientSet<B> {
     /// No gradients yet.
     pub fn new() -> Self {
-        Self { entries: Vec::new(), places: HashMap::new() }
+        Self {
+            entries: Vec::new(),
+            places: HashMap::new(),
+        }
     }
 
     /// Adds what a backward pass through `model` gave.
@@ -25,7 +31,11 @@ impl<B: Backend> GradientSet<B> {
         A: AutodiffBackend<InnerBackend = B>,
         M: AutodiffModule<A>,
     {
-        model.visit(&mut Collect::<A> { path: Vec::new(), gradients: &mut gradients, into: self });
+        model.visit(&mut Collect::<A> {
+            path: Vec::new(),
+            gradients: &mut gradients,
+            into: self,
+        });
     }
 
     fn add_one(&mut self, path: String, gradient: Tensor<B, 1>) {
@@ -48,13 +58,20 @@ impl<B: Backend> GradientSet<B> {
 
     /// The root of the sum of all squares; not finite as soon as one gradient is not.
     pub fn norm(&self) -> f64 {
-        let squares = self.entries.iter().map(|(_, gradient)| (gradient.clone() * gradient.clone()).sum());
+        let squares = self
+            .entries
+            .iter()
+            .map(|(_, gradient)| (gradient.clone() * gradient.clone()).sum());
         let squares: Vec<Tensor<B, 1>> = squares.collect();
         if squares.is_empty() {
             return 0.0;
         }
         // One copy from the device for all of them.
-        Tensor::cat(squares, 0).into_data().iter::<f64>().sum::<f64>().sqrt()
+        Tensor::cat(squares, 0)
+            .into_data()
+            .iter::<f64>()
+            .sum::<f64>()
+            .sqrt()
     }
 }
 
@@ -76,7 +93,8 @@ impl<A: AutodiffBackend> ModuleVisitor<A> for Collect<'_, A> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<A, D>>) {
         if let Some(gradient) = param.val().grad_remove(self.gradients) {
             let length = gradient.dims().iter().product::<usize>();
-            self.into.add_one(self.path.join("."), gradient.reshape([length]));
+            self.into
+                .add_one(self.path.join("."), gradient.reshape([length]));
         }
     }
 }

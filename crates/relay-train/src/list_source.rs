@@ -1,6 +1,9 @@
 //! Examples from a list in memory: merged data of Stage II, and data of one's own.
 
-use std::{collections::BTreeMap, sync::{Arc, Mutex, PoisonError}};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use relay_tasks::{Example, Stream};
 
@@ -26,16 +29,35 @@ impl ExampleListSource {
     pub fn new(examples: Vec<Example>, batching: Batching, seed: u64) -> Result<Self> {
         batching.validate()?;
         if examples.is_empty() {
-            return Err(TrainError::setting("examples", "an empty list", "at least one example"));
+            return Err(TrainError::setting(
+                "examples",
+                "an empty list",
+                "at least one example",
+            ));
         }
-        if let Some(at) = examples.iter().position(|e| e.answer.is_none() || e.steps.is_empty()) {
-            return Err(TrainError::setting(format!("examples[{at}]"), "not solved", "a problem with steps and answer"));
+        if let Some(at) = examples
+            .iter()
+            .position(|e| e.answer.is_none() || e.steps.is_empty())
+        {
+            return Err(TrainError::setting(
+                format!("examples[{at}]"),
+                "not solved",
+                "a problem with steps and answer",
+            ));
         }
         let decks = match batching {
-            Batching::Mixed { .. } => vec![Deck::new(0, vec![Bucket::new((0..examples.len()).collect(), 1)])],
+            Batching::Mixed { .. } => vec![Deck::new(
+                0,
+                vec![Bucket::new((0..examples.len()).collect(), 1)],
+            )],
             Batching::OneLength { tokens } => one_length_decks(&examples, tokens),
         };
-        Ok(Self { examples, batching, decks, seed })
+        Ok(Self {
+            examples,
+            batching,
+            decks,
+            seed,
+        })
     }
 
     /// Number of examples.
@@ -58,7 +80,11 @@ impl ExampleSource for ExampleListSource {
         let mut examples = Vec::new();
         for deck in &self.decks {
             for place in step * take..(step + 1) * take {
-                examples.extend(deck.batch(self.seed, place).iter().map(|&index| self.examples[index].clone()));
+                examples.extend(
+                    deck.batch(self.seed, place)
+                        .iter()
+                        .map(|&index| self.examples[index].clone()),
+                );
             }
         }
         Ok(examples)
@@ -69,13 +95,25 @@ impl ExampleSource for ExampleListSource {
 fn one_length_decks(examples: &[Example], tokens: usize) -> Vec<Deck> {
     let mut tasks: BTreeMap<usize, BTreeMap<usize, Vec<usize>>> = BTreeMap::new();
     for (index, example) in examples.iter().enumerate() {
-        tasks.entry(example.task).or_default().entry(example.length).or_default().push(index);
+        tasks
+            .entry(example.task)
+            .or_default()
+            .entry(example.length)
+            .or_default()
+            .push(index);
     }
     let bucket = |members: Vec<usize>| {
-        let width = members.iter().map(|&index| examples[index].width).max().unwrap_or(1).max(1);
+        let width = members
+            .iter()
+            .map(|&index| examples[index].width)
+            .max()
+            .unwrap_or(1)
+            .max(1);
         Bucket::new(members, (tokens / width).max(1))
     };
-    let deck = |(task, lengths): (usize, BTreeMap<usize, Vec<usize>>)| Deck::new(task as u64, lengths.into_values().map(bucket).collect());
+    let deck = |(task, lengths): (usize, BTreeMap<usize, Vec<usize>>)| {
+        Deck::new(task as u64, lengths.into_values().map(bucket).collect())
+    };
     tasks.into_iter().map(deck).collect()
 }
 
@@ -106,7 +144,12 @@ struct Deck {
 impl Deck {
     fn new(name: u64, buckets: Vec<Bucket>) -> Self {
         let batches = buckets.iter().map(|bucket| bucket.batches as u64).sum();
-        Self { name, buckets, batches, last: Mutex::new(None) }
+        Self {
+            name,
+            buckets,
+            batches,
+            last: Mutex::new(None),
+        }
     }
 
     fn batch(&self, seed: u64, place: u64) -> Vec<usize> {
@@ -129,7 +172,9 @@ impl Deck {
             stream.shuffle(&mut members);
             // Of even sizes: a small rest would weigh as much as a whole batch.
             let cut = |batch: usize| batch * members.len() / bucket.batches;
-            batches.extend((0..bucket.batches).map(|batch| members[cut(batch)..cut(batch + 1)].to_vec()));
+            batches.extend(
+                (0..bucket.batches).map(|batch| members[cut(batch)..cut(batch + 1)].to_vec()),
+            );
         }
         stream.shuffle(&mut batches);
         let batches = Arc::new(batches);

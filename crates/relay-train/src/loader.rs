@@ -43,7 +43,10 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
         let make = move |step| {
             let examples = source.examples(step)?;
             let batches = objective.collate(&examples)?;
-            Ok(Update { samples: examples.len() as u64, batches })
+            Ok(Update {
+                samples: examples.len() as u64,
+                batches,
+            })
         };
         let thread = scope.spawn(move || {
             for step in steps {
@@ -76,6 +79,9 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
 }
 
 fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied());
     text.unwrap_or("it panicked").to_owned()
 }

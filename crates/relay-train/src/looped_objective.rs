@@ -1,17 +1,25 @@
 //! The looped model: answers, and with loop alignment the steps of the chain (section 3.3).
 
 use burn::tensor::{Tensor, backend::AutodiffBackend};
-use relay_models::{DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, generate_looped};
+use relay_models::{
+    DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, generate_looped,
+};
 use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped, read_step};
 use serde_json::{Value, json};
 
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::cross_entropy;
-use crate::objective::{Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight};
+use crate::objective::{
+    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight,
+};
 use crate::{Result, TrainError};
 
 /// Groups for writing chains: samples leave at their own T, so idle iterations cost nothing there.
-const GENERATION: GroupLimits = GroupLimits { max_samples: 128, max_tokens: 16_384, max_waste: 0.3 };
+const GENERATION: GroupLimits = GroupLimits {
+    max_samples: 128,
+    max_tokens: 16_384,
+    max_waste: 0.3,
+};
 
 /// `L = L_ans + lambda * L_iter` (equation 10), or `L_ans` alone for the vanilla looped model.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,8 +47,20 @@ pub struct LoopedMicroBatch {
 
 impl LoopedObjective {
     /// The objective of the aligned looped model, or of the vanilla one.
-    pub fn new(aligned: bool, lambda: f32, task_weights: Vec<f32>, limits: GroupLimits, codec: Codec) -> Self {
-        Self { aligned, lambda, task_weights, limits, codec }
+    pub fn new(
+        aligned: bool,
+        lambda: f32,
+        task_weights: Vec<f32>,
+        limits: GroupLimits,
+        codec: Codec,
+    ) -> Self {
+        Self {
+            aligned,
+            lambda,
+            task_weights,
+            limits,
+            codec,
+        }
     }
 }
 
@@ -49,7 +69,11 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     type Batch = LoopedMicroBatch;
 
     fn name(&self) -> &str {
-        if self.aligned { "looped, aligned" } else { "looped, vanilla" }
+        if self.aligned {
+            "looped, aligned"
+        } else {
+            "looped, vanilla"
+        }
     }
 
     fn settings(&self) -> Value {
@@ -59,7 +83,11 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
         check_weights(&self.task_weights, &self.codec)?;
         if !(self.lambda.is_finite() && self.lambda >= 0.0) {
-            return Err(TrainError::setting("lambda", self.lambda, "a number of at least 0"));
+            return Err(TrainError::setting(
+                "lambda",
+                self.lambda,
+                "a number of at least 0",
+            ));
         }
         let samples = count_by_task(examples, &self.codec, |_| Ok(1))?;
         let batch = |group: Vec<usize>| {
@@ -69,12 +97,21 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
             let host = LoopedBatch::new(&members, weight / samples[task] as f32)?;
             Ok(LoopedMicroBatch { host, weight })
         };
-        group_looped(examples, &self.limits).into_iter().map(batch).collect()
+        group_looped(examples, &self.limits)
+            .into_iter()
+            .map(batch)
+            .collect()
     }
 
     /// # Panics
     /// When it is the aligned objective and the model has no step head.
-    fn loss(&self, model: &LoopedTransformer<B>, batch: &LoopedMicroBatch, key: DropoutKey, device: &B::Device) -> LossParts<B> {
+    fn loss(
+        &self,
+        model: &LoopedTransformer<B>,
+        batch: &LoopedMicroBatch,
+        key: DropoutKey,
+        device: &B::Device,
+    ) -> LossParts<B> {
         let LoopedMicroBatch { host, weight } = batch;
         let (mut answer, mut steps, mut guesses) = (None, None, Vec::new());
         let input = LoopedInput {
@@ -101,17 +138,45 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
             None => answer.clone(),
         };
         let steps = steps.map(Tensor::inner);
-        LossParts { total, answer: answer.inner(), steps, guesses, task: host.task, weight: *weight }
+        LossParts {
+            total,
+            answer: answer.inner(),
+            steps,
+            guesses,
+            task: host.task,
+            weight: *weight,
+        }
     }
 
-    fn write_chains(&self, model: &InnerModel<B, Self>, examples: &[Example], device: &B::Device) -> Result<Vec<Chain>> {
+    fn write_chains(
+        &self,
+        model: &InnerModel<B, Self>,
+        examples: &[Example],
+        device: &B::Device,
+    ) -> Result<Vec<Chain>> {
         let mut chains = vec![Chain::default(); examples.len()];
         for group in group_looped(examples, &GENERATION) {
             let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
-            let LoopedBatch { tokens, size, width, pads, sample_iterations, .. } = LoopedBatch::prompts(&members)?;
-            let prompts = LoopedPrompts { tokens, size, width, pads, iterations: sample_iterations };
-            for (index, written) in group.into_iter().zip(generate_looped(model, &prompts, device)?) {
-                chains[index] = read(&written);
+            let LoopedBatch {
+                tokens,
+                size,
+                width,
+                pads,
+                sample_iterations,
+                ..
+            } = LoopedBatch::prompts(&members)?;
+            let prompts = LoopedPrompts {
+                tokens,
+                size,
+                width,
+                pads,
+                iterations: sample_iterations,
+            };
+            for (index, written) in group
+                .into_iter()
+                .zip(generate_looped(model, &prompts, device)?)
+            {
+                chains[index] = read(&written, examples[index].width);
             }
         }
         Ok(chains)
@@ -125,7 +190,10 @@ fn step_loss<B: AutodiffBackend>(
     t: usize,
     state: &Tensor<B, 3>,
 ) -> Tensor<B, 1> {
-    let (columns, rows) = (host.columns[t], t * host.size * host.width..(t + 1) * host.size * host.width);
+    let (columns, rows) = (
+        host.columns[t],
+        t * host.size * host.width..(t + 1) * host.size * host.width,
+    );
     let logits = model.step_logits(last_states(state, columns));
     let Some(logits) = logits else {
         panic!("the aligned objective needs a model with a step head (`step_head: true`)");
@@ -143,13 +211,20 @@ fn add<B: AutodiffBackend>(sum: &mut Option<Tensor<B, 1>>, part: Tensor<B, 1>) {
     });
 }
 
-/// Cuts every row of columns right of its last pad.
-fn read(written: &LoopedChain) -> Chain {
-    let mut chain = Chain { answer: Some(written.answer), answer_confidence: written.answer_probability, ..Chain::default() };
+/// Cuts every row of columns right of its last pad, and to the example's own `width`: what stands left of that depends
+/// on the batch that the example happened to be in.
+fn read(written: &LoopedChain, width: usize) -> Chain {
+    let mut chain = Chain {
+        answer: Some(written.answer),
+        answer_confidence: written.answer_probability,
+        ..Chain::default()
+    };
     for (columns, probabilities) in written.columns.iter().zip(&written.probabilities) {
-        let step = read_step(columns);
+        let step = read_step(&columns[columns.len().saturating_sub(width)..]);
         let own = &probabilities[columns.len() - step.len()..];
-        chain.confidence.push(own.iter().sum::<f32>() / own.len().max(1) as f32);
+        chain
+            .confidence
+            .push(own.iter().sum::<f32>() / own.len().max(1) as f32);
         chain.steps.push(step.to_vec());
     }
     chain

@@ -12,14 +12,26 @@ use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax, backend::Ba
 ///
 /// # Panics
 /// When there are not as many targets and weights as rows.
-pub fn cross_entropy<B: Backend>(logits: Tensor<B, 2>, targets: &[i32], weights: &[f32]) -> Tensor<B, 1> {
+pub fn cross_entropy<B: Backend>(
+    logits: Tensor<B, 2>,
+    targets: &[i32],
+    weights: &[f32],
+) -> Tensor<B, 1> {
     let [rows, _] = logits.dims();
-    assert_eq!([rows, rows], [targets.len(), weights.len()], "rows of logits, and of targets and weights");
+    assert_eq!(
+        [rows, rows],
+        [targets.len(), weights.len()],
+        "rows of logits, and of targets and weights"
+    );
     if let Some(loss) = relay_kernels::cross_entropy(&logits, targets, weights) {
         return loss;
     }
     let device = logits.device();
-    let targets: Tensor<B, 2, Int> = Tensor::from_data(TensorData::new(targets.to_vec(), [rows, 1]), &device);
-    let weights: Tensor<B, 2> = Tensor::from_data(TensorData::new(weights.to_vec(), [rows, 1]), &device);
-    (log_softmax(logits, 1).gather(1, targets) * weights).sum().neg()
+    let targets: Tensor<B, 2, Int> =
+        Tensor::from_data(TensorData::new(targets.to_vec(), [rows, 1]), &device);
+    let weights: Tensor<B, 2> =
+        Tensor::from_data(TensorData::new(weights.to_vec(), [rows, 1]), &device);
+    (log_softmax(logits, 1).gather(1, targets) * weights)
+        .sum()
+        .neg()
 }

@@ -65,7 +65,10 @@ pub struct FileRecord {
 
 impl FileRecord {
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, blake3: blake3::hash(bytes).to_hex().to_string() }
+        Self {
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+        }
     }
 }
 
@@ -78,14 +81,18 @@ impl Manifest {
 
     /// Reads the text of the file; on failure says what is wrong.
     pub(crate) fn open(text: &[u8]) -> Result<Self, String> {
-        let value: Value = serde_json::from_slice(text).map_err(|error| format!("manifest.json: {error}"))?;
+        let value: Value =
+            serde_json::from_slice(text).map_err(|error| format!("manifest.json: {error}"))?;
         // Asked first: another form must not show as some unknown field.
         let format = value.get("format").and_then(Value::as_u64);
         if format != Some(FORMAT) {
             let found = format.map_or("none".to_owned(), |format| format.to_string());
-            return Err(format!("its format is {found}, this program reads {FORMAT}"));
+            return Err(format!(
+                "its format is {found}, this program reads {FORMAT}"
+            ));
         }
-        let manifest: Self = serde_json::from_value(value).map_err(|error| format!("manifest.json: {error}"))?;
+        let manifest: Self =
+            serde_json::from_value(value).map_err(|error| format!("manifest.json: {error}"))?;
         if manifest.own_digest()? != manifest.digest {
             return Err("manifest.json was altered".to_owned());
         }
@@ -93,18 +100,27 @@ impl Manifest {
     }
 
     fn own_digest(&self) -> Result<String, String> {
-        let bare = Self { digest: String::new(), ..self.clone() };
+        let bare = Self {
+            digest: String::new(),
+            ..self.clone()
+        };
         let text = serde_json::to_string(&bare).map_err(|error| error.to_string())?;
         Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
     }
 }
 
 /// Path, held and wanted value of the first place where two JSON values differ.
-pub(crate) fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String, String, String)> {
+pub(crate) fn first_difference(
+    path: &str,
+    held: &Value,
+    wanted: &Value,
+) -> Option<(String, String, String)> {
     match (held, wanted) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            let field = |map: &serde_json::Map<String, Value>, key: &str| map.get(key).cloned().unwrap_or(Value::Null);
+            let field = |map: &serde_json::Map<String, Value>, key: &str| {
+                map.get(key).cloned().unwrap_or(Value::Null)
+            };
             keys.map(|key| (key, field(a, key), field(b, key)))
                 .find_map(|(key, a, b)| first_difference(&format!("{path}.{key}"), &a, &b))
         }

@@ -3,7 +3,12 @@
 //! `metrics.jsonl` holds nothing that depends on the clock: that of a run which was stopped and gone on with is the
 //! same, byte by byte, as that of one which never was. Times stand in `times.jsonl`.
 
-use std::{collections::BTreeMap, fs::{self, File, OpenOptions}, io::Write, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 use relay_tasks::Codec;
 use serde::Serialize;
@@ -23,19 +28,42 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Opens the files in `dir` and cuts off what comes after `step`.
     pub fn open(dir: &Path, step: u64) -> Result<Self> {
-        Ok(Self { values: Lines::open(dir.join("metrics.jsonl"), step)?, times: Lines::open(dir.join("times.jsonl"), step)? })
+        Ok(Self {
+            values: Lines::open(dir.join("metrics.jsonl"), step)?,
+            times: Lines::open(dir.join("times.jsonl"), step)?,
+        })
     }
 
     /// A line of training: means over the updates since the last one.
-    pub fn train(&mut self, step: u64, samples: u64, rate: f64, window: &Window, codec: &Codec) -> Result<()> {
-        let mean = |sum: f64, count: u64| if count > 0 { Some(sum / count as f64) } else { None };
-        let tasks: BTreeMap<&str, Value> = window.tasks.iter().map(|(&task, sums)| {
-            (codec.tasks[task].name.as_str(), json!({
-                "answer_loss": mean(sums.answer_loss, sums.updates),
-                "step_loss": mean(sums.step_loss, sums.updates),
-                "accuracy": mean(sums.right as f64, sums.guesses),
-            }))
-        }).collect();
+    pub fn train(
+        &mut self,
+        step: u64,
+        samples: u64,
+        rate: f64,
+        window: &Window,
+        codec: &Codec,
+    ) -> Result<()> {
+        let mean = |sum: f64, count: u64| {
+            if count > 0 {
+                Some(sum / count as f64)
+            } else {
+                None
+            }
+        };
+        let tasks: BTreeMap<&str, Value> = window
+            .tasks
+            .iter()
+            .map(|(&task, sums)| {
+                (
+                    codec.tasks[task].name.as_str(),
+                    json!({
+                        "answer_loss": mean(sums.answer_loss, sums.updates),
+                        "step_loss": mean(sums.step_loss, sums.updates),
+                        "accuracy": mean(sums.right as f64, sums.guesses),
+                    }),
+                )
+            })
+            .collect();
         self.values.write(&json!({
             "kind": "train", "step": step, "samples": samples, "learning_rate_factor": rate,
             "loss": mean(window.loss, window.updates), "gradient_norm": mean(window.gradient_norm, window.updates),
@@ -45,12 +73,14 @@ impl Metrics {
 
     /// A line of validation.
     pub fn valid(&mut self, step: u64, tasks: &BTreeMap<String, Validated>) -> Result<()> {
-        self.values.write(&json!({ "kind": "valid", "step": step, "tasks": tasks }))
+        self.values
+            .write(&json!({ "kind": "valid", "step": step, "tasks": tasks }))
     }
 
     /// A line of times: seconds since the start of the run, breaks not counted.
     pub fn time(&mut self, step: u64, seconds: f64) -> Result<()> {
-        self.times.write(&json!({ "step": step, "seconds": seconds }))
+        self.times
+            .write(&json!({ "step": step, "seconds": seconds }))
     }
 
     /// Waits until all lines are on the disk.
@@ -78,7 +108,11 @@ impl Lines {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(TrainError::io("read", &path)(error)),
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(TrainError::io("open", &path))?;
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .map_err(TrainError::io("open", &path))?;
         Ok(Self { path, file })
     }
 
@@ -90,7 +124,9 @@ impl Lines {
     }
 
     fn sync(&self) -> Result<()> {
-        self.file.sync_all().map_err(TrainError::io("write", &self.path))
+        self.file
+            .sync_all()
+            .map_err(TrainError::io("write", &self.path))
     }
 }
 
@@ -98,7 +134,9 @@ impl Lines {
 fn up_to(text: &str, step: u64) -> &str {
     let mut length = 0;
     for line in text.split_inclusive('\n') {
-        let of = serde_json::from_str(line).ok().and_then(|value: Value| value.get("step")?.as_u64());
+        let of = serde_json::from_str(line)
+            .ok()
+            .and_then(|value: Value| value.get("step")?.as_u64());
         if !line.ends_with('\n') || of.is_none_or(|of| of > step) {
             break;
         }

@@ -33,7 +33,10 @@ impl Muon {
         let ahead = velocity.clone().mul_scalar(self.momentum) + gradient;
         let orthogonal = self.orthogonalise(ahead.reshape([inputs, outputs]));
         let scale = (outputs as f64 / inputs as f64).max(1.0).sqrt();
-        (orthogonal.mul_scalar(scale).reshape([inputs * outputs]), velocity)
+        (
+            orthogonal.mul_scalar(scale).reshape([inputs * outputs]),
+            velocity,
+        )
     }
 
     /// The nearest orthogonal matrix, roughly: singular values end between about 0.7 and 1.2.
@@ -60,32 +63,54 @@ mod tests {
 
     use super::*;
 
-    const MUON: Muon = Muon { momentum: 0.95, newton_schulz_steps: 5 };
+    const MUON: Muon = Muon {
+        momentum: 0.95,
+        newton_schulz_steps: 5,
+    };
 
     #[test]
     fn agrees_with_burns_own_on_a_square_matrix() {
         let device = Default::default();
         let other = MuonConfig::new().build::<Flex>();
-        let (mut a, mut b) = (Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0, 0.2], &device), None);
+        let (mut a, mut b) = (
+            Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0, 0.2], &device),
+            None,
+        );
         let (mut c, mut d) = (a.clone().reshape([2, 2]), None);
-        for gradient in [[0.3, -0.2, 4.0, 1.0], [-1.0, 0.0, 0.1, 0.5], [1e-3, 2.0, -0.7, -0.1]] {
+        for gradient in [
+            [0.3, -0.2, 4.0, 1.0],
+            [-1.0, 0.0, 0.1, 0.5],
+            [1e-3, 2.0, -0.7, -0.1],
+        ] {
             let gradient: Tensor<Flex, 1> = Tensor::from_floats(gradient, &device);
             let (direction, velocity) = MUON.direction([2, 2], gradient.clone(), b);
             (a, b) = (a - direction.mul_scalar(0.1), Some(velocity));
             (c, d) = other.step::<2>(0.1, c, gradient.reshape([2, 2]), d);
         }
-        let (a, c): (Vec<f32>, Vec<f32>) = (a.into_data().to_vec().unwrap(), c.into_data().to_vec().unwrap());
-        assert!(a.iter().zip(&c).all(|(a, c)| (a - c).abs() < 1e-5), "{a:?} {c:?}");
+        let (a, c): (Vec<f32>, Vec<f32>) = (
+            a.into_data().to_vec().unwrap(),
+            c.into_data().to_vec().unwrap(),
+        );
+        assert!(
+            a.iter().zip(&c).all(|(a, c)| (a - c).abs() < 1e-5),
+            "{a:?} {c:?}"
+        );
     }
 
     #[test]
     fn a_widening_matrix_moves_by_the_root_of_its_ratio() {
         let device = Default::default();
-        let gradient = Tensor::<Flex, 1>::from_floats([3.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0], &device);
+        let gradient =
+            Tensor::<Flex, 1>::from_floats([3.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0], &device);
         let size = |shape| {
             let (direction, _) = MUON.direction(shape, gradient.clone(), None);
             (direction.clone() * direction).sum().into_scalar().sqrt()
         };
-        assert!((size([2, 4]) / size([4, 2]) - 2f32.sqrt()).abs() < 0.3, "{} {}", size([2, 4]), size([4, 2]));
+        assert!(
+            (size([2, 4]) / size([4, 2]) - 2f32.sqrt()).abs() < 0.3,
+            "{} {}",
+            size([2, 4]),
+            size([4, 2])
+        );
     }
 }

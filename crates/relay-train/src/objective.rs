@@ -1,7 +1,10 @@
 //! What a model is trained for.
 
 use burn::module::AutodiffModule;
-use burn::tensor::{Int, Tensor, backend::{AutodiffBackend, Backend}};
+use burn::tensor::{
+    Int, Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 use relay_models::DropoutKey;
 use relay_tasks::{Chain, Codec, Example};
 use serde_json::Value;
@@ -34,13 +37,24 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     fn collate(&self, examples: &[Example]) -> Result<Vec<Self::Batch>>;
 
     /// The loss of a micro-batch, scaled as [`collate`](Self::collate) says.
-    fn loss(&self, model: &Self::Model, batch: &Self::Batch, key: DropoutKey, device: &B::Device) -> LossParts<B>;
+    fn loss(
+        &self,
+        model: &Self::Model,
+        batch: &Self::Batch,
+        key: DropoutKey,
+        device: &B::Device,
+    ) -> LossParts<B>;
 
     /// Greedy chains for any number of examples, solved or not, in their order.
     ///
     /// # Errors
     /// When an example does not fit the model.
-    fn write_chains(&self, model: &InnerModel<B, Self>, examples: &[Example], device: &B::Device) -> Result<Vec<Chain>>
+    fn write_chains(
+        &self,
+        model: &InnerModel<B, Self>,
+        examples: &[Example],
+        device: &B::Device,
+    ) -> Result<Vec<Chain>>
     where
         Self: Sized;
 }
@@ -73,15 +87,26 @@ pub struct Guesses<B: Backend> {
 impl<B: Backend> Guesses<B> {
     /// The guesses of `logits`, `[rows, vocab]`, for the rows of `targets` whose weight is not 0.
     pub fn new(logits: Tensor<B, 2>, targets: &[i32], weights: &[f32]) -> Self {
-        let truth = targets.iter().zip(weights).map(|(target, weight)| (*weight != 0.0).then_some(*target));
-        Self { tokens: logits.argmax(1), truth: truth.collect() }
+        let truth = targets
+            .iter()
+            .zip(weights)
+            .map(|(target, weight)| (*weight != 0.0).then_some(*target));
+        Self {
+            tokens: logits.argmax(1),
+            truth: truth.collect(),
+        }
     }
 
     /// How many are right, of how many.
     pub fn count(self) -> (u64, u64) {
         let tokens = self.tokens.into_data();
-        let judged = tokens.iter::<i64>().zip(&self.truth).filter_map(|(token, truth)| Some(token == i64::from((*truth)?)));
-        judged.fold((0, 0), |(right, all), hit| (right + u64::from(hit), all + 1))
+        let judged = tokens
+            .iter::<i64>()
+            .zip(&self.truth)
+            .filter_map(|(token, truth)| Some(token == i64::from((*truth)?)));
+        judged.fold((0, 0), |(right, all), hit| {
+            (right + u64::from(hit), all + 1)
+        })
     }
 }
 
@@ -93,23 +118,42 @@ pub(crate) fn task_weight(weights: &[f32], task: usize) -> f32 {
 /// Checks task weights: none, or one finite number of at least 0 for each task.
 pub(crate) fn check_weights(weights: &[f32], codec: &Codec) -> Result<()> {
     let right = weights.is_empty() || weights.len() == codec.tasks.len();
-    if right && weights.iter().all(|weight| weight.is_finite() && *weight >= 0.0) {
+    if right
+        && weights
+            .iter()
+            .all(|weight| weight.is_finite() && *weight >= 0.0)
+    {
         return Ok(());
     }
-    let expected = format!("empty, or a number of at least 0 for each of {} tasks", codec.tasks.len());
-    Err(TrainError::setting("task_weights", format!("{weights:?}"), expected))
+    let expected = format!(
+        "empty, or a number of at least 0 for each of {} tasks",
+        codec.tasks.len()
+    );
+    Err(TrainError::setting(
+        "task_weights",
+        format!("{weights:?}"),
+        expected,
+    ))
 }
 
 /// Per task of `codec` the sum of `count` over its examples.
 ///
 /// # Errors
 /// When an example is of no task of the codec.
-pub(crate) fn count_by_task(examples: &[Example], codec: &Codec, count: impl Fn(&Example) -> Result<usize>) -> Result<Vec<usize>> {
+pub(crate) fn count_by_task(
+    examples: &[Example],
+    codec: &Codec,
+    count: impl Fn(&Example) -> Result<usize>,
+) -> Result<Vec<usize>> {
     let mut counts = vec![0; codec.tasks.len()];
     for (at, example) in examples.iter().enumerate() {
         let Some(sum) = counts.get_mut(example.task) else {
             let expected = format!("below {}, the number of tasks", codec.tasks.len());
-            return Err(TrainError::setting(format!("task of example {at}"), example.task, expected));
+            return Err(TrainError::setting(
+                format!("task of example {at}"),
+                example.task,
+                expected,
+            ));
         };
         *sum += count(example)?;
     }

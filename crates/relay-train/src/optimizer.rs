@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use burn::module::AutodiffModule;
-use burn::tensor::{Tensor, TensorData, backend::{AutodiffBackend, Backend}};
+use burn::tensor::{
+    Tensor, TensorData,
+    backend::{AutodiffBackend, Backend},
+};
 
 use crate::adamw::{AdamW, AdamWState};
 use crate::gradients::GradientSet;
@@ -34,32 +37,95 @@ enum State<B: Backend> {
 impl<B: Backend> Optimizer<B> {
     pub fn new(config: &TrainConfig) -> Self {
         let (adamw, muon) = match config.optimizer {
-            OptimizerConfig::AdamW { beta1, beta2, epsilon } => (AdamW { beta1, beta2, epsilon }, None),
-            OptimizerConfig::Muon { learning_rate, momentum, newton_schulz_steps, beta1, beta2, epsilon } => {
-                (AdamW { beta1, beta2, epsilon }, Some((Muon { momentum, newton_schulz_steps }, learning_rate)))
-            }
+            OptimizerConfig::AdamW {
+                beta1,
+                beta2,
+                epsilon,
+            } => (
+                AdamW {
+                    beta1,
+                    beta2,
+                    epsilon,
+                },
+                None,
+            ),
+            OptimizerConfig::Muon {
+                learning_rate,
+                momentum,
+                newton_schulz_steps,
+                beta1,
+                beta2,
+                epsilon,
+            } => (
+                AdamW {
+                    beta1,
+                    beta2,
+                    epsilon,
+                },
+                Some((
+                    Muon {
+                        momentum,
+                        newton_schulz_steps,
+                    },
+                    learning_rate,
+                )),
+            ),
         };
-        let TrainConfig { learning_rate, weight_decay, clip_norm, .. } = *config;
-        Self { adamw, learning_rate, muon, weight_decay, clip_norm, state: BTreeMap::new() }
+        let TrainConfig {
+            learning_rate,
+            weight_decay,
+            clip_norm,
+            ..
+        } = *config;
+        Self {
+            adamw,
+            learning_rate,
+            muon,
+            weight_decay,
+            clip_norm,
+            state: BTreeMap::new(),
+        }
     }
 
     /// Moves every parameter that has a gradient. `norm` is the gradients' global norm, `factor` the schedule's.
-    pub fn update<A, M>(&mut self, model: M, gradients: &GradientSet<B>, norm: f64, factor: f64) -> M
+    pub fn update<A, M>(
+        &mut self,
+        model: M,
+        gradients: &GradientSet<B>,
+        norm: f64,
+        factor: f64,
+    ) -> M
     where
         A: AutodiffBackend<InnerBackend = B>,
         M: AutodiffModule<A>,
     {
-        let clip = if self.clip_norm > 0.0 && norm > self.clip_norm { self.clip_norm / norm } else { 1.0 };
-        map(model, |place, value: Tensor<A, 1>| match gradients.get(&place.path) {
-            Some(gradient) => {
-                let gradient = if clip < 1.0 { gradient.clone().mul_scalar(clip) } else { gradient.clone() };
-                Tensor::from_inner(self.update_one(&place, value.inner(), gradient, factor))
+        let clip = if self.clip_norm > 0.0 && norm > self.clip_norm {
+            self.clip_norm / norm
+        } else {
+            1.0
+        };
+        map(model, |place, value: Tensor<A, 1>| {
+            match gradients.get(&place.path) {
+                Some(gradient) => {
+                    let gradient = if clip < 1.0 {
+                        gradient.clone().mul_scalar(clip)
+                    } else {
+                        gradient.clone()
+                    };
+                    Tensor::from_inner(self.update_one(&place, value.inner(), gradient, factor))
+                }
+                None => value,
             }
-            None => value,
         })
     }
 
-    fn update_one(&mut self, place: &Place, value: Tensor<B, 1>, gradient: Tensor<B, 1>, factor: f64) -> Tensor<B, 1> {
+    fn update_one(
+        &mut self,
+        place: &Place,
+        value: Tensor<B, 1>,
+        gradient: Tensor<B, 1>,
+        factor: f64,
+    ) -> Tensor<B, 1> {
         let old = self.state.remove(&place.path);
         let (direction, learning_rate, state) = match (self.muon, &place.shape[..]) {
             (Some((muon, learning_rate)), &[inputs, outputs]) if place.is_hidden_matrix() => {
@@ -68,13 +134,18 @@ impl<B: Backend> Optimizer<B> {
                 (direction, learning_rate, State::Muon { velocity })
             }
             _ => {
-                let (direction, state) = self.adamw.direction(gradient, old.and_then(State::moments));
+                let (direction, state) =
+                    self.adamw.direction(gradient, old.and_then(State::moments));
                 (direction, self.learning_rate, State::AdamW(state))
             }
         };
         self.state.insert(place.path.clone(), state);
         let learning_rate = learning_rate * factor;
-        let decay = if place.is_matrix() { learning_rate * self.weight_decay } else { 0.0 };
+        let decay = if place.is_matrix() {
+            learning_rate * self.weight_decay
+        } else {
+            0.0
+        };
         value.mul_scalar(1.0 - decay) - direction.mul_scalar(learning_rate)
     }
 
@@ -82,9 +153,14 @@ impl<B: Backend> Optimizer<B> {
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::new();
         for (path, state) in &self.state {
-            let mut put = |part: &str, data: TensorData| tensors.insert(format!("{path}.{part}"), data);
+            let mut put =
+                |part: &str, data: TensorData| tensors.insert(format!("{path}.{part}"), data);
             match state {
-                State::AdamW(AdamWState { time, moment_1, moment_2 }) => {
+                State::AdamW(AdamWState {
+                    time,
+                    moment_1,
+                    moment_2,
+                }) => {
                     put("time", TensorData::new(vec![*time], [1]));
                     put("moment_1", moment_1.to_data());
                     put("moment_2", moment_2.to_data());
@@ -103,15 +179,23 @@ impl<B: Backend> Optimizer<B> {
         for (path, part) in parts.iter().filter_map(|name| name.rsplit_once('.')) {
             let mut take = |part: &str| {
                 let name = format!("{path}.{part}");
-                tensors.remove(&name).ok_or_else(|| format!("`{name}` is missing"))
+                tensors
+                    .remove(&name)
+                    .ok_or_else(|| format!("`{name}` is missing"))
             };
             let state = match part {
                 "time" => {
                     let time = take("time")?.iter::<i64>().next().unwrap_or(0);
                     let moment_1 = Tensor::from_data(take("moment_1")?, device);
-                    State::AdamW(AdamWState { time, moment_1, moment_2: Tensor::from_data(take("moment_2")?, device) })
+                    State::AdamW(AdamWState {
+                        time,
+                        moment_1,
+                        moment_2: Tensor::from_data(take("moment_2")?, device),
+                    })
                 }
-                "velocity" => State::Muon { velocity: Tensor::from_data(take("velocity")?, device) },
+                "velocity" => State::Muon {
+                    velocity: Tensor::from_data(take("velocity")?, device),
+                },
                 _ => continue,
             };
             self.state.insert(path.to_owned(), state);

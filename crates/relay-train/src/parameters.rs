@@ -24,13 +24,25 @@ impl Place {
 }
 
 /// Calls `each` with every float parameter, in the order in which they are declared.
-pub(crate) fn visit<B: Backend, M: Module<B>>(module: &M, mut each: impl FnMut(Place, Tensor<B, 1>)) {
-    module.visit(&mut Walk { path: Vec::new(), each: &mut each });
+pub(crate) fn visit<B: Backend, M: Module<B>>(
+    module: &M,
+    mut each: impl FnMut(Place, Tensor<B, 1>),
+) {
+    module.visit(&mut Walk {
+        path: Vec::new(),
+        each: &mut each,
+    });
 }
 
 /// Replaces every float parameter by what `each` makes of it.
-pub(crate) fn map<B: Backend, M: Module<B>>(module: M, mut each: impl FnMut(Place, Tensor<B, 1>) -> Tensor<B, 1>) -> M {
-    module.map(&mut Walk { path: Vec::new(), each: &mut each })
+pub(crate) fn map<B: Backend, M: Module<B>>(
+    module: M,
+    mut each: impl FnMut(Place, Tensor<B, 1>) -> Tensor<B, 1>,
+) -> M {
+    module.map(&mut Walk {
+        path: Vec::new(),
+        each: &mut each,
+    })
 }
 
 /// Keeps the path on the way through a module.
@@ -73,8 +85,17 @@ impl<B: Backend, F: FnMut(Place, Tensor<B, 1>) -> Tensor<B, 1>> ModuleMapper<B> 
 }
 
 /// The values alone: what is done with them must not become part of a graph.
-fn flatten<B: Backend, const D: usize>(path: &[String], tensor: Tensor<B, D>) -> (Place, Tensor<B, 1>) {
+fn flatten<B: Backend, const D: usize>(
+    path: &[String],
+    tensor: Tensor<B, D>,
+) -> (Place, Tensor<B, 1>) {
     let shape = tensor.dims().to_vec();
     let length = shape.iter().product::<usize>();
-    (Place { path: path.join("."), shape }, tensor.set_require_grad(false).reshape([length]))
+    (
+        Place {
+            path: path.join("."),
+            shape,
+        },
+        tensor.set_require_grad(false).reshape([length]),
+    )
 }

@@ -16,7 +16,13 @@ pub(crate) enum Progress {
     /// A bar at the bottom of a terminal.
     Bar(ProgressBar),
     /// Lines through `tracing`.
-    Lines { name: String, from: u64, steps: u64, start: Instant, last: Option<Instant> },
+    Lines {
+        name: String,
+        from: u64,
+        steps: u64,
+        start: Instant,
+        last: Option<Instant>,
+    },
     /// Nothing.
     Quiet,
 }
@@ -27,7 +33,13 @@ impl Progress {
             return Self::Quiet;
         }
         if !std::io::stderr().is_terminal() {
-            return Self::Lines { name: name.to_owned(), from, steps, start: Instant::now(), last: None };
+            return Self::Lines {
+                name: name.to_owned(),
+                from,
+                steps,
+                start: Instant::now(),
+                last: None,
+            };
         }
         let bar = ProgressBar::new(steps);
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
@@ -52,15 +64,25 @@ impl Progress {
         let numbers = format!("loss {loss:.4}, accuracy {:.1} %", 100.0 * accuracy);
         match self {
             Self::Bar(bar) => bar.set_message(format!(", {numbers}")),
-            Self::Lines { name, from, steps, start, last } => {
+            Self::Lines {
+                name,
+                from,
+                steps,
+                start,
+                last,
+            } => {
                 let now = Instant::now();
                 if step < *steps && last.is_some_and(|last| now - last < BETWEEN_LINES) {
                     return;
                 }
                 *last = Some(now);
-                let per_step = (now - *start).as_secs_f64() / step.saturating_sub(*from).max(1) as f64;
+                let per_step =
+                    (now - *start).as_secs_f64() / step.saturating_sub(*from).max(1) as f64;
                 let left = Duration::from_secs_f64(per_step * steps.saturating_sub(step) as f64);
-                tracing::info!("{name}: step {step}/{steps}, {} left, {numbers}", HumanDuration(left));
+                tracing::info!(
+                    "{name}: step {step}/{steps}, {} left, {numbers}",
+                    HumanDuration(left)
+                );
             }
             Self::Quiet => {}
         }

@@ -1,6 +1,10 @@
 //! Reading checkpoints: nothing of one is used before all of it is verified.
 
-use std::{collections::BTreeMap, fs, path::{Path, PathBuf}};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use burn::module::Module;
 use burn::tensor::backend::Backend;
@@ -25,20 +29,32 @@ impl Verified {
     /// Reads and verifies the checkpoint in `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
-        let read = |name: &str| fs::read(path.join(name)).map_err(|error| wrong(format!("{name}: {error}")));
+        let read = |name: &str| {
+            fs::read(path.join(name)).map_err(|error| wrong(format!("{name}: {error}")))
+        };
         let manifest = Manifest::open(&read(MANIFEST)?).map_err(wrong)?;
         let mut files = BTreeMap::new();
         for (name, record) in &manifest.files {
             let bytes = read(name)?;
             if bytes.len() as u64 != record.bytes {
-                return Err(wrong(format!("{name} has {} bytes instead of {}", bytes.len(), record.bytes)));
+                return Err(wrong(format!(
+                    "{name} has {} bytes instead of {}",
+                    bytes.len(),
+                    record.bytes
+                )));
             }
             if FileRecord::of(&bytes) != *record {
-                return Err(wrong(format!("{name} was altered: its hash is not that of the manifest")));
+                return Err(wrong(format!(
+                    "{name} was altered: its hash is not that of the manifest"
+                )));
             }
             files.insert(name.clone(), bytes);
         }
-        Ok(Self { path: path.to_owned(), manifest, files })
+        Ok(Self {
+            path: path.to_owned(),
+            manifest,
+            files,
+        })
     }
 
     /// The newest good checkpoint of `dir`, which may be one itself; says which ones are not good, and why.
@@ -54,7 +70,10 @@ impl Verified {
             match Self::read(&dir.join(&name)) {
                 Ok(found) => {
                     if !reasons.is_empty() {
-                        tracing::warn!("{name} of {} is the newest good checkpoint and is used", dir.display());
+                        tracing::warn!(
+                            "{name} of {} is the newest good checkpoint and is used",
+                            dir.display()
+                        );
                     }
                     return Ok(Some(found));
                 }
@@ -70,18 +89,27 @@ impl Verified {
         if reasons.is_empty() {
             return Ok(None);
         }
-        Err(TrainError::NoCheckpoint { dir: dir.to_owned(), reason: reasons.join("; ") })
+        Err(TrainError::NoCheckpoint {
+            dir: dir.to_owned(),
+            reason: reasons.join("; "),
+        })
     }
 
     /// As [`newest`](Self::newest), but there has to be one.
     fn some(dir: &Path) -> Result<Self> {
-        let none = || TrainError::NoCheckpoint { dir: dir.to_owned(), reason: "there is none".to_owned() };
+        let none = || TrainError::NoCheckpoint {
+            dir: dir.to_owned(),
+            reason: "there is none".to_owned(),
+        };
         Self::newest(dir)?.ok_or_else(none)
     }
 
     /// The tensors of one of the files.
     pub fn tensors(&self, name: &str) -> Result<Tensors> {
-        let bytes = self.files.get(name).ok_or_else(|| self.wrong(format!("{name} is not in the manifest")))?;
+        let bytes = self
+            .files
+            .get(name)
+            .ok_or_else(|| self.wrong(format!("{name} is not in the manifest")))?;
         decode(bytes).map_err(|reason| self.wrong(format!("{name}: {reason}")))
     }
 
@@ -92,7 +120,8 @@ impl Verified {
 
     /// `model` with the weights of one of the files.
     pub fn model<B: Backend, M: Module<B>>(&self, name: &str, model: M) -> Result<M> {
-        into_model(model, self.tensors(name)?).map_err(|reason| self.wrong(format!("{name}: {reason}")))
+        into_model(model, self.tensors(name)?)
+            .map_err(|reason| self.wrong(format!("{name}: {reason}")))
     }
 
     /// That it is of this codec and model.
@@ -104,7 +133,12 @@ impl Verified {
     /// That settings are those it was made with.
     pub fn check_settings(&self, name: &str, held: &Value, wanted: &Value) -> Result<()> {
         match first_difference(name, held, wanted) {
-            Some((field, held, wanted)) => Err(TrainError::OtherSettings { path: self.path.clone(), field, held, wanted }),
+            Some((field, held, wanted)) => Err(TrainError::OtherSettings {
+                path: self.path.clone(),
+                field,
+                held,
+                wanted,
+            }),
             None => Ok(()),
         }
     }
@@ -120,7 +154,12 @@ impl Verified {
 /// # Errors
 /// When there is no good checkpoint, or it was made for another codec (vocabulary, tasks, dialects), with other model
 /// settings, or for a model of other shapes.
-pub fn load_model<B: Backend, M: Module<B>>(dir: &Path, model: M, codec: &Codec, settings: &Value) -> Result<M> {
+pub fn load_model<B: Backend, M: Module<B>>(
+    dir: &Path,
+    model: M,
+    codec: &Codec,
+    settings: &Value,
+) -> Result<M> {
     let verified = Verified::some(dir)?;
     verified.check(codec, settings)?;
     verified.model(MODEL, model)

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{Tensor, backend::{AutodiffBackend, Backend}};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 use serde::{Deserialize, Serialize};
 
 use crate::LossParts;
@@ -63,7 +66,10 @@ impl Window {
 
     /// Share of right guesses over all tasks.
     pub fn accuracy(&self) -> f64 {
-        let (right, all) = self.tasks.values().fold((0, 0), |(right, all), t| (right + t.right, all + t.guesses));
+        let (right, all) = self
+            .tasks
+            .values()
+            .fold((0, 0), |(right, all), t| (right + t.right, all + t.guesses));
         right as f64 / all.max(1) as f64
     }
 }
@@ -81,7 +87,11 @@ impl UpdateNumbers {
         self.loss += scalar(parts.total);
         let sums = self.tasks.entry(parts.task).or_default();
         // Without a weight there is no loss to tell.
-        let unweighted = if parts.weight > 0.0 { f64::from(parts.weight).recip() } else { 0.0 };
+        let unweighted = if parts.weight > 0.0 {
+            f64::from(parts.weight).recip()
+        } else {
+            0.0
+        };
         sums.answer_loss += scalar(parts.answer) * unweighted;
         sums.step_loss += parts.steps.map_or(0.0, scalar) * unweighted;
         for guesses in parts.guesses {
@@ -104,9 +114,25 @@ pub(crate) struct Reported<I: Backend> {
 }
 
 /// Parts the loss with its graph from the numbers for the log.
-pub(crate) fn report<B: AutodiffBackend>(parts: LossParts<B>) -> (Tensor<B, 1>, Reported<B::InnerBackend>) {
-    let LossParts { total, answer, steps, guesses, task, weight } = parts;
-    let reported = Reported { total: total.clone().inner(), answer, steps, guesses, task, weight };
+pub(crate) fn report<B: AutodiffBackend>(
+    parts: LossParts<B>,
+) -> (Tensor<B, 1>, Reported<B::InnerBackend>) {
+    let LossParts {
+        total,
+        answer,
+        steps,
+        guesses,
+        task,
+        weight,
+    } = parts;
+    let reported = Reported {
+        total: total.clone().inner(),
+        answer,
+        steps,
+        guesses,
+        task,
+        weight,
+    };
     (total, reported)
 }
 

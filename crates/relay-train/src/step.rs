@@ -37,7 +37,11 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
     let step = state.counters.step;
     let (mut gradients, mut numbers) = (GradientSet::new(), UpdateNumbers::default());
     for (batch, host) in (0..).zip(batches) {
-        let key = DropoutKey { seed: config.seed, step, batch };
+        let key = DropoutKey {
+            seed: config.seed,
+            step,
+            batch,
+        };
         let (total, reported) = report(objective.loss(&state.model, host, key, device));
         gradients.add(&state.model, total.backward());
         numbers.add::<B>(reported);
@@ -46,7 +50,9 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
     state.counters.step += 1;
     if numbers.loss.is_finite() && norm.is_finite() {
         let factor = Schedule::new(config).factor(step);
-        state.model = state.optimizer.update(state.model, &gradients, norm, factor);
+        state.model = state
+            .optimizer
+            .update(state.model, &gradients, norm, factor);
         if let Some(average) = &mut state.average {
             average.update(&state.model, step);
         }
@@ -56,9 +62,16 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
         state.counters.skipped += 1;
         state.counters.skipped_in_a_row += 1;
         state.window.skipped += 1;
-        tracing::warn!("step {}: loss {} with gradient norm {norm}, update skipped", step + 1, numbers.loss);
+        tracing::warn!(
+            "step {}: loss {} with gradient norm {norm}, update skipped",
+            step + 1,
+            numbers.loss
+        );
         if state.counters.skipped_in_a_row >= PATIENCE {
-            return Err(TrainError::NotFinite { step: step + 1, updates: PATIENCE });
+            return Err(TrainError::NotFinite {
+                step: step + 1,
+                updates: PATIENCE,
+            });
         }
     }
     Ok(state)

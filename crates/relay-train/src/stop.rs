@@ -1,6 +1,9 @@
 //! Asking a run to stop.
 
-use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 /// A flag that asks a run to save a checkpoint and end; clones share it.
 #[derive(Debug, Clone, Default)]

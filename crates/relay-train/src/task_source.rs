@@ -36,19 +36,31 @@ impl TaskSource {
         curriculum.as_ref().map_or(Ok(()), Curriculum::validate)?;
         if tasks.is_empty() || tasks.len() != lengths.len() {
             let expected = format!("one for each of at least one task, {} here", tasks.len());
-            return Err(TrainError::setting("lengths", format!("{} ranges", lengths.len()), expected));
+            return Err(TrainError::setting(
+                "lengths",
+                format!("{} ranges", lengths.len()),
+                expected,
+            ));
         }
         for task in &tasks {
             codec.task_index(task.name())?;
         }
         let data = tasks.into_iter().zip(lengths);
         let data = data.map(|(task, lengths)| Dataset::new(task, lengths, seed, Split::Train));
-        Ok(Self { data: data.collect::<Result<_, _>>()?, codec, batching, curriculum, seed })
+        Ok(Self {
+            data: data.collect::<Result<_, _>>()?,
+            codec,
+            batching,
+            curriculum,
+            seed,
+        })
     }
 
     fn lengths(&self, step: u64, data: &Dataset) -> RangeInclusive<usize> {
         let all = data.lengths();
-        self.curriculum.as_ref().map_or(all.clone(), |curriculum| curriculum.lengths(step, &all))
+        self.curriculum
+            .as_ref()
+            .map_or(all.clone(), |curriculum| curriculum.lengths(step, &all))
     }
 
     fn example(&self, data: &Dataset, step: u64, index: u64, length: usize) -> Result<Example> {

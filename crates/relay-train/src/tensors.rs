@@ -26,7 +26,8 @@ pub(crate) fn encode(tensors: &Tensors) -> Result<Vec<u8>, String> {
     }
     let views = full.iter().map(|(name, dtype, data)| {
         let view = TensorView::new(*dtype, data.shape.to_vec(), data.as_bytes());
-        view.map(|view| (name.as_str(), view)).map_err(|error| format!("{name}: {error}"))
+        view.map(|view| (name.as_str(), view))
+            .map_err(|error| format!("{name}: {error}"))
     });
     let views: Vec<_> = views.collect::<Result<_, _>>()?;
     // One entry only: more would come in random order.
@@ -52,7 +53,12 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tensors, String> {
 }
 
 fn values<T, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|chunk| read(*chunk)).collect()
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|chunk| read(*chunk))
+        .collect()
 }
 
 /// The parameters of a model by path.
@@ -67,23 +73,35 @@ pub(crate) fn of_model<B: Backend, M: Module<B>>(model: &M) -> Tensors {
 }
 
 /// The model with the parameters of a file; on failure says which do not fit.
-pub(crate) fn into_model<B: Backend, M: Module<B>>(model: M, mut tensors: Tensors) -> Result<M, String> {
+pub(crate) fn into_model<B: Backend, M: Module<B>>(
+    model: M,
+    mut tensors: Tensors,
+) -> Result<M, String> {
     let mut wrong = Vec::new();
-    let model = map(model, |place, value: Tensor<B, 1>| match tensors.remove(&place.path) {
-        Some(mut data) if data.shape.to_vec() == place.shape => {
-            data.shape = [place.shape.iter().product::<usize>()].into();
-            Tensor::from_data(data, &value.device())
-        }
-        Some(data) => {
-            wrong.push(format!("`{}` has shape {:?}, the model {:?}", place.path, data.shape, place.shape));
-            value
-        }
-        None => {
-            wrong.push(format!("`{}` is missing", place.path));
-            value
+    let model = map(model, |place, value: Tensor<B, 1>| {
+        match tensors.remove(&place.path) {
+            Some(mut data) if data.shape.to_vec() == place.shape => {
+                data.shape = [place.shape.iter().product::<usize>()].into();
+                Tensor::from_data(data, &value.device())
+            }
+            Some(data) => {
+                wrong.push(format!(
+                    "`{}` has shape {:?}, the model {:?}",
+                    place.path, data.shape, place.shape
+                ));
+                value
+            }
+            None => {
+                wrong.push(format!("`{}` is missing", place.path));
+                value
+            }
         }
     });
-    wrong.extend(tensors.keys().map(|path| format!("`{path}` is not in the model")));
+    wrong.extend(
+        tensors
+            .keys()
+            .map(|path| format!("`{path}` is not in the model")),
+    );
     match wrong.into_iter().next() {
         Some(first) => Err(first),
         None => Ok(model),

@@ -1,9 +1,15 @@
 //! A whole training run.
 
-use std::{collections::BTreeMap, fs, path::{Path, PathBuf}, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Instant,
+};
 
-use burn::tensor::backend::AutodiffBackend;
 use burn::module::AutodiffModule;
+use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
 
@@ -17,7 +23,9 @@ use crate::progress::Progress;
 use crate::restore::Verified;
 use crate::step::{State, update};
 use crate::validation::{first_of_each_task, validate};
-use crate::{Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError, Window};
+use crate::{
+    Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError, Window,
+};
 
 /// Whether a run may go on with what its directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +84,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         dir: &Path,
     ) -> Result<Self> {
         config.validate()?;
-        if let Some(vocab) = model_settings.pointer("/transformer/vocab").and_then(Value::as_u64)
+        if let Some(vocab) = model_settings
+            .pointer("/transformer/vocab")
+            .and_then(Value::as_u64)
             && vocab < codec.vocab.len() as u64
         {
             let expected = format!("at least {}, the tokens of the codec", codec.vocab.len());
@@ -84,7 +94,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         }
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let dir = dir.to_owned();
-        Ok(Self { config, objective, codec, model_settings, device, dir, quiet: false, kill_after: None })
+        Ok(Self {
+            config,
+            objective,
+            codec,
+            model_settings,
+            device,
+            dir,
+            quiet: false,
+            kill_after: None,
+        })
     }
 
     /// Shows no progress.
@@ -116,15 +135,37 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<Trained<O::Model>> {
         let (state, saved) = self.restore(model, resume)?;
         let valid = first_of_each_task(valid, self.config.validate_samples);
-        let progress = Progress::new(self.objective.name(), state.counters.step, self.config.steps, self.quiet);
-        let log = Log { metrics: Metrics::open(&self.dir, state.counters.step)?, progress, saved };
+        let progress = Progress::new(
+            self.objective.name(),
+            state.counters.step,
+            self.config.steps,
+            self.quiet,
+        );
+        let log = Log {
+            metrics: Metrics::open(&self.dir, state.counters.step)?,
+            progress,
+            saved,
+        };
         let (state, saved) = self.go_on(state, source.as_ref(), &valid, stop, log)?;
-        let Counters { step, samples, skipped, seconds, .. } = state.counters;
+        let Counters {
+            step,
+            samples,
+            skipped,
+            seconds,
+            ..
+        } = state.counters;
         let model = match &state.average {
             Some(average) => average.model(&state.model),
             None => state.model,
         };
-        Ok(Trained { model, steps: step, samples, skipped, seconds, checkpoint: checkpoint::name_of(saved).into() })
+        Ok(Trained {
+            model,
+            steps: step,
+            samples,
+            skipped,
+            seconds,
+            checkpoint: checkpoint::name_of(saved).into(),
+        })
     }
 
     /// The loop over the updates; gives the last state and the step of its checkpoint.
@@ -138,20 +179,31 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<(State<B, O::Model>, u64)> {
         let (start, before, steps) = (Instant::now(), state.counters.seconds, self.config.steps);
         thread::scope(|scope| {
-            let mut loader = Loader::start::<B, O>(scope, source, &self.objective, state.counters.step..steps);
+            let mut loader =
+                Loader::start::<B, O>(scope, source, &self.objective, state.counters.step..steps);
             while state.counters.step < steps {
                 if stop.is_set() {
                     self.save(&state, &mut log)?;
-                    return Err(TrainError::Interrupted { step: state.counters.step });
+                    return Err(TrainError::Interrupted {
+                        step: state.counters.step,
+                    });
                 }
                 let (ready, rest) = loader.next(state.counters.step)?;
                 loader = rest;
                 state.counters.samples += ready.samples;
-                state = update(state, &self.objective, &ready.batches, &self.config, &self.device)?;
+                state = update(
+                    state,
+                    &self.objective,
+                    &ready.batches,
+                    &self.config,
+                    &self.device,
+                )?;
                 state.counters.seconds = before + start.elapsed().as_secs_f64();
                 self.tell(&mut state, valid, &mut log)?;
                 if self.kill_after == Some(state.counters.step) {
-                    return Err(TrainError::Interrupted { step: state.counters.step });
+                    return Err(TrainError::Interrupted {
+                        step: state.counters.step,
+                    });
                 }
             }
             self.save(&state, &mut log)?;
@@ -167,9 +219,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         if due(self.config.log_every) {
             let window = std::mem::take(&mut state.window);
             let rate = Schedule::new(&self.config).factor(step - 1);
-            log.metrics.train(step, state.counters.samples, rate, &window, &self.codec)?;
+            log.metrics
+                .train(step, state.counters.samples, rate, &window, &self.codec)?;
             log.metrics.time(step, state.counters.seconds)?;
-            log.progress.numbers(step, window.mean_loss(), window.accuracy());
+            log.progress
+                .numbers(step, window.mean_loss(), window.accuracy());
         }
         if due(self.config.validate_every) && !valid.is_empty() {
             self.validate(state, valid, log)?;
@@ -188,11 +242,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let tasks = validate(&self.objective, &model, valid, &self.codec, &self.device)?;
         log.metrics.valid(state.counters.step, &tasks)?;
         let told = tasks.iter().map(|(name, v)| {
-            let steps = v.bit_accuracy.map_or(String::new(), |bits| format!(", tokens of steps {:.1} %", 100.0 * bits));
+            let steps = v.bit_accuracy.map_or(String::new(), |bits| {
+                format!(", tokens of steps {:.1} %", 100.0 * bits)
+            });
             format!("{name} answers {:.1} %{steps}", 100.0 * v.answer_accuracy)
         });
         let told = told.collect::<Vec<_>>().join("; ");
-        log.progress.say(&format!("validation after {} steps: {told}", state.counters.step));
+        log.progress.say(&format!(
+            "validation after {} steps: {told}",
+            state.counters.step
+        ));
         Ok(())
     }
 
@@ -202,7 +261,12 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         }
         log.metrics.sync()?;
         let files = checkpoint::contents(state);
-        let name = checkpoint::save(&self.dir, self.manifest(state)?, &files, self.config.keep_last)?;
+        let name = checkpoint::save(
+            &self.dir,
+            self.manifest(state)?,
+            &files,
+            self.config.keep_last,
+        )?;
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
         Ok(())
@@ -224,24 +288,37 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     fn training(&self) -> Result<Value> {
-        serde_json::to_value(&self.config).map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
+        serde_json::to_value(&self.config)
+            .map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
     }
 
     /// The state to start from, and the step of its checkpoint.
     fn restore(&self, model: O::Model, resume: Resume) -> Result<(State<B, O::Model>, u64)> {
         if resume == Resume::Fresh && !checkpoint::list(&self.dir)?.is_empty() {
-            return Err(TrainError::NotEmpty { dir: self.dir.clone() });
+            return Err(TrainError::NotEmpty {
+                dir: self.dir.clone(),
+            });
         }
         let optimizer = Optimizer::new(&self.config);
         let found = Verified::newest(&self.dir)?;
         let Some(found) = found else {
             let average = self.config.average.map(|decay| Average::new(decay, &model));
-            let state = State { model, optimizer, average, counters: Counters::default(), window: Window::default() };
+            let state = State {
+                model,
+                optimizer,
+                average,
+                counters: Counters::default(),
+                window: Window::default(),
+            };
             return Ok((state, 0));
         };
         self.check(&found)?;
         let state = self.state(&found, model, optimizer)?;
-        tracing::info!("going on after step {} from {}", state.counters.step, found.path.display());
+        tracing::info!(
+            "going on after step {} from {}",
+            state.counters.step,
+            found.path.display()
+        );
         let step = state.counters.step;
         Ok((state, step))
     }
@@ -249,7 +326,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// That a checkpoint was made by a run with these settings.
     fn check(&self, found: &Verified) -> Result<()> {
         found.check(&self.codec, &self.model_settings)?;
-        found.check_settings("objective", &found.manifest.objective, &self.objective.settings())?;
+        found.check_settings(
+            "objective",
+            &found.manifest.objective,
+            &self.objective.settings(),
+        )?;
         found.check_settings("training", &found.manifest.training, &self.training()?)
     }
 
@@ -261,12 +342,25 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<State<B, O::Model>> {
         let weights = if found.has(WEIGHTS) { WEIGHTS } else { MODEL };
         let average = match self.config.average {
-            Some(decay) => Some(Average::new(decay, &found.model::<B, _>(MODEL, model.clone())?)),
+            Some(decay) => Some(Average::new(
+                decay,
+                &found.model::<B, _>(MODEL, model.clone())?,
+            )),
             None => None,
         };
-        optimizer.load(found.tensors(OPTIMIZER)?, &self.device).map_err(|reason| found.wrong(reason))?;
-        let Manifest { counters, window, .. } = found.manifest.clone();
-        Ok(State { model: found.model::<B, _>(weights, model)?, optimizer, average, counters, window })
+        optimizer
+            .load(found.tensors(OPTIMIZER)?, &self.device)
+            .map_err(|reason| found.wrong(reason))?;
+        let Manifest {
+            counters, window, ..
+        } = found.manifest.clone();
+        Ok(State {
+            model: found.model::<B, _>(weights, model)?,
+            optimizer,
+            average,
+            counters,
+            window,
+        })
     }
 }
 

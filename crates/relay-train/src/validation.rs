@@ -46,19 +46,27 @@ pub(crate) fn validate<B: AutodiffBackend, O: Objective<B>>(
     let mut sums: BTreeMap<usize, [usize; 5]> = BTreeMap::new();
     for (example, chain) in examples.iter().zip(&chains) {
         let score = score(example, chain);
-        let one = [1, usize::from(score.answer), usize::from(score.chain), score.right, score.total];
+        let one = [
+            1,
+            usize::from(score.answer),
+            usize::from(score.chain),
+            score.right,
+            score.total,
+        ];
         let sum = sums.entry(example.task).or_default();
         *sum = std::array::from_fn(|i| sum[i] + one[i]);
     }
     let share = |part: usize, all: usize| part as f64 / all.max(1) as f64;
-    let named = sums.into_iter().map(|(task, [samples, answers, chains, right, total])| {
-        let validated = Validated {
-            samples,
-            answer_accuracy: share(answers, samples),
-            bit_accuracy: writes_steps.then(|| share(right, total)),
-            chain_accuracy: writes_steps.then(|| share(chains, samples)),
-        };
-        (codec.tasks[task].name.clone(), validated)
-    });
+    let named = sums
+        .into_iter()
+        .map(|(task, [samples, answers, chains, right, total])| {
+            let validated = Validated {
+                samples,
+                answer_accuracy: share(answers, samples),
+                bit_accuracy: writes_steps.then(|| share(right, total)),
+                chain_accuracy: writes_steps.then(|| share(chains, samples)),
+            };
+            (codec.tasks[task].name.clone(), validated)
+        });
     Ok(named.collect())
 }

@@ -1,16 +1,17 @@
 //! Where examples come from.
 
-mod common;
-
 use std::collections::BTreeMap;
 
-use common::*;
+use crate::common::*;
 use relay_tasks::{Example, Split};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource, TaskSource};
 
 #[test]
 fn a_step_gives_the_same_examples_always() {
-    for batching in [Batching::Mixed { samples: 9 }, Batching::OneLength { tokens: 64 }] {
+    for batching in [
+        Batching::Mixed { samples: 9 },
+        Batching::OneLength { tokens: 64 },
+    ] {
         let (a, b) = (source(batching.clone()), source(batching));
         let later = a.examples(5).unwrap();
         assert_eq!(b.examples(5).unwrap(), later);
@@ -28,7 +29,10 @@ fn mixed_batches_have_lengths_in_proportion_and_no_test_problems() {
     for example in &examples {
         *counts.entry((example.task, example.length)).or_default() += 1;
         let text = codec().vocab.decode(&example.prompt[1..]);
-        assert_eq!(Split::of(&codec().tasks[example.task].name, &text), Split::Train);
+        assert_eq!(
+            Split::of(&codec().tasks[example.task].name, &text),
+            Split::Train
+        );
     }
     // 600 of each task; arithmetic 1 : 2 : 3.
     for (length, right) in [(1, 100), (2, 200), (3, 300)] {
@@ -46,24 +50,59 @@ fn batches_of_one_length_fill_their_columns() {
             let own: Vec<&Example> = examples.iter().filter(|e| e.task == task).collect();
             let width = own.iter().map(|e| e.width).max().unwrap();
             assert!(own.iter().all(|e| e.length == own[0].length));
-            assert!(own.len() * width <= 100 && (own.len() + 2) * (width + 8) > 100, "{} of {width}", own.len());
+            assert!(
+                own.len() * width <= 100 && (own.len() + 2) * (width + 8) > 100,
+                "{} of {width}",
+                own.len()
+            );
         }
     }
 }
 
 #[test]
 fn a_curriculum_opens_lengths_one_by_one() {
-    let curriculum = Curriculum { start: 0.0, steps: 100 };
+    let curriculum = Curriculum {
+        start: 0.0,
+        steps: 100,
+    };
     assert_eq!(curriculum.lengths(0, &(2..=6)), 2..=2);
     assert_eq!(curriculum.lengths(50, &(2..=6)), 2..=4);
     assert_eq!(curriculum.lengths(100, &(2..=6)), 2..=6);
     assert_eq!(curriculum.lengths(u64::MAX, &(2..=6)), 2..=6);
-    assert_eq!(Curriculum { start: 1.0, steps: 0 }.lengths(0, &(3..=3)), 3..=3);
-    assert!(Curriculum { start: 1.5, steps: 0 }.validate().is_err());
+    assert_eq!(
+        Curriculum {
+            start: 1.0,
+            steps: 0
+        }
+        .lengths(0, &(3..=3)),
+        3..=3
+    );
+    assert!(
+        Curriculum {
+            start: 1.5,
+            steps: 0
+        }
+        .validate()
+        .is_err()
+    );
 
     let batching = Batching::Mixed { samples: 20 };
-    let source = TaskSource::new(tasks(), vec![1..=3, 4..=7], codec(), batching, Some(curriculum), 1).unwrap();
-    assert!(source.examples(0).unwrap().iter().all(|e| e.length == [1, 4][e.task]));
+    let source = TaskSource::new(
+        tasks(),
+        vec![1..=3, 4..=7],
+        codec(),
+        batching,
+        Some(curriculum),
+        1,
+    )
+    .unwrap();
+    assert!(
+        source
+            .examples(0)
+            .unwrap()
+            .iter()
+            .all(|e| e.length == [1, 4][e.task])
+    );
     assert!(source.examples(200).unwrap().iter().any(|e| e.length == 7));
 }
 
@@ -71,8 +110,12 @@ fn a_curriculum_opens_lengths_one_by_one() {
 fn a_list_gives_every_example_once_an_epoch() {
     let examples = examples();
     let index = |example: &Example| examples.iter().position(|e| e == example).unwrap();
-    let source = ExampleListSource::new(examples.clone(), Batching::Mixed { samples: 3 }, 4).unwrap();
-    let seen: Vec<usize> = (0..8).flat_map(|step| source.examples(step).unwrap()).map(|e| index(&e)).collect();
+    let source =
+        ExampleListSource::new(examples.clone(), Batching::Mixed { samples: 3 }, 4).unwrap();
+    let seen: Vec<usize> = (0..8)
+        .flat_map(|step| source.examples(step).unwrap())
+        .map(|e| index(&e))
+        .collect();
     for epoch in seen.chunks(8) {
         let mut sorted = epoch.to_vec();
         sorted.sort();
@@ -80,17 +123,28 @@ fn a_list_gives_every_example_once_an_epoch() {
     }
     assert_ne!(seen[..8], seen[8..16]);
     // Asked for in any order, a step is the same.
-    let again = ExampleListSource::new(examples.clone(), Batching::Mixed { samples: 3 }, 4).unwrap();
-    let backwards: Vec<Vec<Example>> = (0..8).rev().map(|step| again.examples(step).unwrap()).collect();
+    let again =
+        ExampleListSource::new(examples.clone(), Batching::Mixed { samples: 3 }, 4).unwrap();
+    let backwards: Vec<Vec<Example>> = (0..8)
+        .rev()
+        .map(|step| again.examples(step).unwrap())
+        .collect();
     let forwards: Vec<usize> = backwards.iter().rev().flatten().map(index).collect();
     assert_eq!(forwards, seen);
 }
 
 #[test]
 fn a_list_in_batches_of_one_length() {
-    let examples: Vec<Example> = (0..40).map(|i| example(usize::from(i % 4 == 0), 4, i)).collect();
+    let examples: Vec<Example> = (0..40)
+        .map(|i| example(usize::from(i % 4 == 0), 4, i))
+        .collect();
     let widest = examples.iter().map(|e| e.width).max().unwrap();
-    let source = ExampleListSource::new(examples.clone(), Batching::OneLength { tokens: 3 * widest }, 4).unwrap();
+    let source = ExampleListSource::new(
+        examples.clone(),
+        Batching::OneLength { tokens: 3 * widest },
+        4,
+    )
+    .unwrap();
     let mut seen = vec![0; 40];
     // 30 examples of the first task in batches of at least 3, no batch smaller than the others by more than one.
     for step in 0..10 {
@@ -101,16 +155,33 @@ fn a_list_in_batches_of_one_length() {
             seen[examples.iter().position(|e| e == example).unwrap()] += 1;
         }
     }
-    assert!((0..40).filter(|i| i % 4 != 0).all(|i| seen[i] >= 1), "{seen:?}");
+    assert!(
+        (0..40).filter(|i| i % 4 != 0).all(|i| seen[i] >= 1),
+        "{seen:?}"
+    );
 }
 
 #[test]
 fn what_cannot_be_is_an_error() {
-    let made = |lengths, batching| TaskSource::new(tasks(), lengths, codec(), batching, None, 1).map(|_| ()).unwrap_err().to_string();
+    let made = |lengths, batching| {
+        TaskSource::new(tasks(), lengths, codec(), batching, None, 1)
+            .map(|_| ())
+            .unwrap_err()
+            .to_string()
+    };
     assert!(made(vec![1..=3], Batching::Mixed { samples: 1 }).contains("`lengths` is 1 ranges"));
-    assert!(made(vec![0..=3, 4..=7], Batching::Mixed { samples: 1 }).contains("no problems of length 0"));
-    assert!(made(vec![1..=3, 4..=7], Batching::Mixed { samples: 0 }).contains("`batching.mixed.samples` is 0"));
-    let unsolved = Example { answer: None, ..examples()[0].clone() };
+    assert!(
+        made(vec![0..=3, 4..=7], Batching::Mixed { samples: 1 })
+            .contains("no problems of length 0")
+    );
+    assert!(
+        made(vec![1..=3, 4..=7], Batching::Mixed { samples: 0 })
+            .contains("`batching.mixed.samples` is 0")
+    );
+    let unsolved = Example {
+        answer: None,
+        ..examples()[0].clone()
+    };
     for bad in [vec![], vec![unsolved]] {
         assert!(ExampleListSource::new(bad, Batching::Mixed { samples: 1 }, 1).is_err());
     }

@@ -1,24 +1,33 @@
 //! A run that is killed or stopped and gone on with ends like one that never was.
 
-mod common;
-
 use std::fs;
 
+use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
-use common::*;
 use relay_train::{OptimizerConfig, StopFlag};
 
-const FILES: [&str; 3] = ["model.safetensors", "weights.safetensors", "optimizer.safetensors"];
+const FILES: [&str; 3] = [
+    "model.safetensors",
+    "weights.safetensors",
+    "optimizer.safetensors",
+];
 
 /// Weights, averages and moments at the end, and the metrics.
 fn end(dir: &std::path::Path) -> (Vec<Vec<u8>>, String) {
     let files = FILES.map(|file| saved(dir, 12, file)).to_vec();
-    (files, fs::read_to_string(dir.join("metrics.jsonl")).unwrap())
+    (
+        files,
+        fs::read_to_string(dir.join("metrics.jsonl")).unwrap(),
+    )
 }
 
 fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(optimizer: OptimizerConfig, kills: &[u64]) {
     let whole = tempfile::tempdir().unwrap();
-    run::<B>(&trainer(config(optimizer.clone()), whole.path()), &StopFlag::new()).unwrap();
+    run::<B>(
+        &trainer(config(optimizer.clone()), whole.path()),
+        &StopFlag::new(),
+    )
+    .unwrap();
     let expected = end(whole.path());
     for &kill in kills {
         let dir = tempfile::tempdir().unwrap();
@@ -27,7 +36,11 @@ fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(optimizer: OptimizerConf
         // A later kill, after going on once.
         let again = trainer::<B>(config(optimizer.clone()), dir.path()).kill_after(kill + 3);
         let _interrupted = run(&again, &StopFlag::new());
-        run::<B>(&trainer(config(optimizer.clone()), dir.path()), &StopFlag::new()).unwrap();
+        run::<B>(
+            &trainer(config(optimizer.clone()), dir.path()),
+            &StopFlag::new(),
+        )
+        .unwrap();
         assert!(end(dir.path()) == expected, "killed after {kill}");
     }
 }
@@ -58,7 +71,10 @@ fn a_stop_saves_where_it_is() {
     let settings = config(OptimizerConfig::adamw());
     run::<Flex>(&trainer(settings.clone(), whole.path()), &StopFlag::new()).unwrap();
     // Without regular checkpoints, at a step in the middle of a line of metrics.
-    let settings = relay_train::TrainConfig { checkpoint_every: 0, ..settings };
+    let settings = relay_train::TrainConfig {
+        checkpoint_every: 0,
+        ..settings
+    };
     let killed = trainer::<Flex>(settings.clone(), dir.path()).kill_after(5);
     assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
     assert!(!dir.path().join("step-000000005").exists());
@@ -73,11 +89,25 @@ fn a_stop_saves_where_it_is() {
 #[test]
 fn a_finished_run_only_loads() {
     let dir = tempfile::tempdir().unwrap();
-    let first = run::<Flex>(&trainer(config(OptimizerConfig::adamw()), dir.path()), &StopFlag::new()).unwrap();
+    let first = run::<Flex>(
+        &trainer(config(OptimizerConfig::adamw()), dir.path()),
+        &StopFlag::new(),
+    )
+    .unwrap();
     let before = end(dir.path());
-    let second = run::<Flex>(&trainer(config(OptimizerConfig::adamw()), dir.path()), &StopFlag::new()).unwrap();
-    assert_eq!((first.steps, first.samples, first.checkpoint), (second.steps, second.samples, second.checkpoint));
+    let second = run::<Flex>(
+        &trainer(config(OptimizerConfig::adamw()), dir.path()),
+        &StopFlag::new(),
+    )
+    .unwrap();
+    assert_eq!(
+        (first.steps, first.samples, first.checkpoint),
+        (second.steps, second.samples, second.checkpoint)
+    );
     assert!(end(dir.path()) == before);
-    let (a, b) = (first.model.head_answer.weight.val().into_data(), second.model.head_answer.weight.val().into_data());
+    let (a, b) = (
+        first.model.head_answer.weight.val().into_data(),
+        second.model.head_answer.weight.val().into_data(),
+    );
     assert_eq!(a, b);
 }

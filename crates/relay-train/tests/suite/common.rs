@@ -1,14 +1,17 @@
 //! A tiny task, model and run that the tests share.
-#![allow(dead_code, missing_docs)]
 
 use std::{path::Path, sync::Arc};
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::{CausalConfig, LoopedConfig, LoopedTransformer, TransformerConfig};
-use relay_tasks::{ArithmeticConfig, Codec, Domain, Example, GroupLimits, LisConfig, LisValues, Split, Task, TaskConfig};
+use relay_tasks::{
+    ArithmeticConfig, Codec, Domain, Example, GroupLimits, LisConfig, LisValues, Split, Task,
+    TaskConfig,
+};
 use relay_train::{
-    Batching, CausalObjective, LoopedObjective, OptimizerConfig, Resume, Result, StopFlag, TaskSource, TrainConfig, Trained, Trainer,
+    Batching, CausalObjective, LoopedObjective, OptimizerConfig, Result, Resume, StopFlag,
+    TaskSource, TrainConfig, Trained, Trainer,
 };
 use serde_json::Value;
 
@@ -16,9 +19,18 @@ pub type Flex = Autodiff<burn::backend::Flex>;
 pub type NdArray = Autodiff<burn::backend::NdArray<f32>>;
 
 pub fn tasks() -> Vec<Arc<dyn Task>> {
-    let ari = ArithmeticConfig { domain: Domain::PrimeField { p: 5 }, ..ArithmeticConfig::default() };
-    let lis = LisConfig { group: 3, values: LisValues::Benchmark { max: 30 }, ..LisConfig::default() };
-    [TaskConfig::Ari(ari), TaskConfig::Lis(lis)].map(|config| config.build().unwrap()).to_vec()
+    let ari = ArithmeticConfig {
+        domain: Domain::PrimeField { p: 5 },
+        ..ArithmeticConfig::default()
+    };
+    let lis = LisConfig {
+        group: 3,
+        values: LisValues::Benchmark { max: 30 },
+        ..LisConfig::default()
+    };
+    [TaskConfig::Ari(ari), TaskConfig::Lis(lis)]
+        .map(|config| config.build().unwrap())
+        .to_vec()
 }
 
 pub fn codec() -> Codec {
@@ -30,30 +42,61 @@ pub fn source(batching: Batching) -> TaskSource {
 }
 
 pub fn example(task: usize, length: usize, index: u64) -> Example {
-    let problem = tasks()[task].generate(7, Split::Valid, index, length).unwrap();
+    let problem = tasks()[task]
+        .generate(7, Split::Valid, index, length)
+        .unwrap();
     codec().encode(&problem).unwrap()
 }
 
 pub fn examples() -> Vec<Example> {
-    let shapes = [(0, 1), (1, 4), (0, 3), (0, 2), (1, 7), (0, 3), (1, 5), (0, 1)];
-    (0..).zip(shapes).map(|(index, (task, length))| example(task, length, index)).collect()
+    let shapes = [
+        (0, 1),
+        (1, 4),
+        (0, 3),
+        (0, 2),
+        (1, 7),
+        (0, 3),
+        (1, 5),
+        (0, 1),
+    ];
+    (0..)
+        .zip(shapes)
+        .map(|(index, (task, length))| example(task, length, index))
+        .collect()
 }
 
 pub fn transformer(dropout: f32) -> TransformerConfig {
     let vocab = codec().vocab.len();
-    TransformerConfig { vocab, d_model: 16, heads: 2, layers: 1, mlp_ratio: 2, dropout, ..TransformerConfig::default() }
+    TransformerConfig {
+        vocab,
+        d_model: 16,
+        heads: 2,
+        layers: 1,
+        mlp_ratio: 2,
+        dropout,
+        ..TransformerConfig::default()
+    }
 }
 
 pub fn looped(dropout: f32) -> LoopedConfig {
-    LoopedConfig { transformer: transformer(dropout), ..LoopedConfig::default() }
+    LoopedConfig {
+        transformer: transformer(dropout),
+        ..LoopedConfig::default()
+    }
 }
 
 pub fn causal(dropout: f32) -> CausalConfig {
-    CausalConfig { transformer: transformer(dropout) }
+    CausalConfig {
+        transformer: transformer(dropout),
+    }
 }
 
 pub fn limits(max_samples: usize) -> GroupLimits {
-    GroupLimits { max_samples, max_tokens: 0, max_waste: 0.9 }
+    GroupLimits {
+        max_samples,
+        max_tokens: 0,
+        max_waste: 0.9,
+    }
 }
 
 pub fn aligned() -> LoopedObjective {
@@ -85,11 +128,16 @@ pub fn settings(config: &LoopedConfig) -> Value {
 
 pub fn trainer<B: AutodiffBackend>(config: TrainConfig, dir: &Path) -> Trainer<B, LoopedObjective> {
     let model = settings(&looped(0.1));
-    Trainer::new(config, aligned(), codec(), model, B::Device::default(), dir).unwrap().quiet(true)
+    Trainer::new(config, aligned(), codec(), model, B::Device::default(), dir)
+        .unwrap()
+        .quiet(true)
 }
 
 /// Runs the looped objective with dropout.
-pub fn run<B: AutodiffBackend>(trainer: &Trainer<B, LoopedObjective>, stop: &StopFlag) -> Result<Trained<LoopedTransformer<B>>> {
+pub fn run<B: AutodiffBackend>(
+    trainer: &Trainer<B, LoopedObjective>,
+    stop: &StopFlag,
+) -> Result<Trained<LoopedTransformer<B>>> {
     let model = looped(0.1).init::<B>(&B::Device::default(), 3);
     let source = source(Batching::Mixed { samples: 6 });
     trainer.run(model, Box::new(source), &examples(), Resume::Continue, stop)

@@ -1,0 +1,148 @@
+//! The whole pipeline on a model that learns nothing: stages, markers, going on, changed settings, files of one's own.
+
+use std::{fs, path::Path};
+
+use burn::backend::{Autodiff, Flex};
+use relay_pipeline::{
+    About, DataSettings, Existing, FileSettings, Pipeline, PipelineError, Results, Settings, own_data_preset, preset,
+};
+use relay_train::StopFlag;
+
+type Backend = Autodiff<Flex>;
+
+fn tiny() -> Settings {
+    let mut settings = preset("smoke", 3).unwrap();
+    shrink(&mut settings);
+    settings
+}
+
+fn shrink(settings: &mut Settings) {
+    for transformer in [&mut settings.looped.transformer, &mut settings.causal.transformer] {
+        transformer.d_model = 16;
+    }
+    let stages = [&mut settings.looped_aligned, &mut settings.ar_baseline, &mut settings.ar_relay];
+    for stage in stages.into_iter().chain(settings.looped_vanilla.as_mut()) {
+        stage.train.steps = 4;
+        stage.train.checkpoint_every = 2;
+        stage.train.validate_every = 2;
+    }
+    settings.evaluation.samples = 3;
+}
+
+fn open(settings: &Settings, dir: &Path, existing: Existing, stop: StopFlag) -> Result<Pipeline<Backend>, PipelineError> {
+    let about = About { device: "flex".into(), command: "test".into() };
+    Pipeline::open(settings.clone(), dir, existing, about, Default::default(), stop)
+}
+
+fn run(settings: &Settings, dir: &Path, existing: Existing) -> Result<Results, PipelineError> {
+    open(settings, dir, existing, StopFlag::default())?.run()
+}
+
+/// What a run measured, without clocks.
+fn measured(results: &Results) -> String {
+    let hits = serde_json::to_string(&results.hit_matrix).unwrap();
+    serde_json::to_string(&results.arms).unwrap() + &hits
+}
+
+fn made_at(dir: &Path, stage: &str) -> std::time::SystemTime {
+    fs::metadata(dir.join(stage).join("done.json")).unwrap().modified().unwrap()
+}
+
+#[test]
+fn runs_goes_on_and_redoes_what_a_setting_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let mut settings = tiny();
+    let first = run(&settings, &path, Existing::Refuse).unwrap();
+    for file in ["results.json", "report.html", "figures/answer_accuracy.svg", "figures/hit_matrix.png"] {
+        assert!(path.join(file).exists(), "{file} is missing");
+    }
+    assert_eq!(Results::load(&path.join("results.json")).unwrap().arms, first.arms);
+    assert_eq!(first.arms.keys().collect::<Vec<_>>(), ["looped_aligned", "looped_vanilla", "ar_baseline", "ar_relay"]);
+
+    // Going on with a finished run does nothing anew.
+    let (trained, judged) = (made_at(&path, "ar_relay"), made_at(&path, "evaluation/ar_relay"));
+    let again = run(&settings, &path, Existing::Resume).unwrap();
+    assert_eq!(measured(&again), measured(&first));
+    assert_eq!((made_at(&path, "ar_relay"), made_at(&path, "evaluation/ar_relay")), (trained, judged));
+
+    // Another number of test problems is an evaluation anew, and no training.
+    settings.evaluation.samples = 2;
+    let error = run(&settings, &path, Existing::Resume).unwrap_err().to_string();
+    assert!(error.contains("evaluation.samples is 3 there and 2 here"), "{error}");
+    run(&settings, &path, Existing::Update).unwrap();
+    assert_eq!(made_at(&path, "ar_relay"), trained);
+    assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);
+
+    let error = run(&settings, &path, Existing::Refuse).unwrap_err();
+    assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
+}
+
+#[test]
+fn a_run_that_is_stopped_ends_like_one_that_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = tiny();
+    let whole = run(&settings, &dir.path().join("whole"), Existing::Refuse).unwrap();
+    let path = dir.path().join("stopped");
+    let stop = StopFlag::default();
+    stop.set();
+    let error = open(&settings, &path, Existing::Refuse, stop).unwrap().run().unwrap_err();
+    assert!(error.is_interrupted(), "{error}");
+    assert!(!path.join("results.json").exists());
+    let resumed = run(&settings, &path, Existing::Resume).unwrap();
+    assert_eq!(measured(&resumed), measured(&whole));
+    let chains = |run: &str| fs::read(dir.path().join(run).join("merged/merged.jsonl")).unwrap();
+    assert_eq!(chains("stopped"), chains("whole"));
+}
+
+#[test]
+fn a_directory_is_for_one_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = open(&tiny(), dir.path(), Existing::Refuse, StopFlag::default()).unwrap();
+    let error = open(&tiny(), dir.path(), Existing::Resume, StopFlag::default()).unwrap_err();
+    assert!(matches!(error, PipelineError::Locked { .. }), "{error}");
+    drop(held);
+    open(&tiny(), dir.path(), Existing::Resume, StopFlag::default()).unwrap();
+}
+
+#[test]
+fn an_altered_checkpoint_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = tiny();
+    run(&settings, dir.path(), Existing::Refuse).unwrap();
+    for entry in fs::read_dir(dir.path().join("looped_aligned")).unwrap() {
+        let file = entry.unwrap().path().join("model.safetensors");
+        if let Ok(mut bytes) = fs::read(&file) {
+            let last = bytes.len() - 1;
+            bytes[last] ^= 1;
+            fs::write(&file, bytes).unwrap();
+        }
+    }
+    fs::remove_file(dir.path().join("chains/done.json")).unwrap();
+    let error = run(&settings, dir.path(), Existing::Resume).unwrap_err().to_string();
+    assert!(error.contains("looped_aligned"), "{error}");
+}
+
+#[test]
+fn learns_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let solved = |n: usize| {
+        let steps: Vec<String> = (1..=n).map(|t| format!("{} ;", vec!["a"; t].join(" "))).collect();
+        serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "steps": steps, "answer": "a" })
+    };
+    let write = |name: &str, lines: Vec<String>| {
+        let file = dir.path().join(name);
+        fs::write(&file, lines.join("\n")).unwrap();
+        file
+    };
+    let train = write("train.jsonl", (0..60).map(|i| solved(1 + i % 3).to_string()).collect());
+    let unsolved = |n: usize| serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "iterations": n });
+    let longer = write("longer.jsonl", (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect());
+    let test = write("test.jsonl", (1..=5).map(|n| solved(n).to_string()).collect());
+    let data = DataSettings::Files(FileSettings { train, longer, test });
+    let mut settings = own_data_preset("smoke", data, 1).unwrap();
+    shrink(&mut settings);
+    let results = run(&settings, &dir.path().join("run"), Existing::Refuse).unwrap();
+    assert_eq!(results.of("ar_relay", "data").iter().map(|r| r.length).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(results.train_lengths.get("data"), Some(&[1, 3]));
+}

@@ -1,0 +1,9 @@
+//! Behaviour of the whole crate, on both CPU backends; one program, because backends take long to compile.
+#![allow(clippy::unwrap_used)]
+
+mod checkpoints;
+mod common;
+mod losses;
+mod resume;
+mod sources;
+mod training;

@@ -1,0 +1,345 @@
+//! Whole small runs.
+
+use std::{fs, sync::Arc};
+
+use crate::common::*;
+use burn::tensor::backend::AutodiffBackend;
+use relay_models::DropoutKey;
+use relay_tasks::{Chain, Example};
+use relay_train::{
+    Batching, CausalObjective, ExampleSource, InnerModel, LossParts, Objective, OptimizerConfig,
+    Result, Resume, StopFlag, TrainConfig, TrainError, Trainer,
+};
+use serde_json::Value;
+
+fn losses(dir: &std::path::Path) -> Vec<f64> {
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines
+        .filter(|line| line["kind"] == "train")
+        .map(|line| line["loss"].as_f64().unwrap())
+        .collect()
+}
+
+fn golden<B: AutodiffBackend>(optimizer: OptimizerConfig) -> (f64, f64) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        steps: 20,
+        learning_rate: 1e-2,
+        log_every: 5,
+        checkpoint_every: 0,
+        average: None,
+        ..config(optimizer)
+    };
+    let model = looped(0.0);
+    let trainer = Trainer::new(
+        config,
+        aligned(),
+        codec(),
+        settings(&model),
+        B::Device::default(),
+        dir.path(),
+    )
+    .unwrap()
+    .quiet(true);
+    let source = Box::new(source(Batching::OneLength { tokens: 128 }));
+    let trained = trainer
+        .run(
+            model.init::<B>(&Default::default(), 3),
+            source,
+            &examples(),
+            Resume::Fresh,
+            &StopFlag::new(),
+        )
+        .unwrap();
+    assert_eq!((trained.steps, trained.skipped), (20, 0));
+    assert!(trained.samples > 100);
+    let losses = losses(dir.path());
+    (losses[0], losses[3])
+}
+
+/// Recorded once; a change beyond rounding means that numbers changed.
+#[test]
+fn twenty_steps_give_the_recorded_losses() {
+    let near = |found: (f64, f64), right: (f64, f64)| {
+        assert!(
+            (found.0 - right.0).abs() < 2e-2 && (found.1 - right.1).abs() < 5e-2,
+            "{found:?} {right:?}"
+        );
+        assert!(found.1 < 0.8 * found.0, "{found:?}");
+    };
+    near(golden::<Flex>(OptimizerConfig::adamw()), ADAMW);
+    near(golden::<NdArray>(OptimizerConfig::adamw()), ADAMW);
+    near(golden::<Flex>(OptimizerConfig::muon(0.02)), MUON);
+}
+
+const ADAMW: (f64, f64) = (18.341, 10.679);
+const MUON: (f64, f64) = (18.341, 0.0);
+
+#[test]
+fn the_auto_regressive_model_learns_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        steps: 20,
+        learning_rate: 1e-2,
+        log_every: 5,
+        ..config(OptimizerConfig::adamw())
+    };
+    let model = causal(0.0);
+    let settings = serde_json::to_value(&model).unwrap();
+    let trainer = Trainer::<Flex, _>::new(
+        config,
+        next_token(),
+        codec(),
+        settings,
+        Default::default(),
+        dir.path(),
+    )
+    .unwrap()
+    .quiet(true);
+    let source = Box::new(source(Batching::Mixed { samples: 8 }));
+    let examples = &examples()[..2];
+    trainer
+        .run(
+            model.init(&Default::default(), 3),
+            source,
+            examples,
+            Resume::Fresh,
+            &StopFlag::new(),
+        )
+        .unwrap();
+    let losses = losses(dir.path());
+    assert!(losses[3] < 0.8 * losses[0], "{losses:?}");
+    let metrics = fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+    assert!(
+        metrics.contains("\"kind\":\"valid\"") && metrics.contains("\"answer_accuracy\""),
+        "{metrics}"
+    );
+}
+
+/// Makes the losses of some steps not a number.
+#[derive(Debug)]
+struct Spoiled<O> {
+    objective: O,
+    from: u64,
+    to: u64,
+}
+
+impl<B: AutodiffBackend, O: Objective<B>> Objective<B> for Spoiled<O> {
+    type Model = O::Model;
+    type Batch = O::Batch;
+
+    fn name(&self) -> &str {
+        "spoiled"
+    }
+
+    fn settings(&self) -> Value {
+        Value::Null
+    }
+
+    fn collate(&self, examples: &[Example]) -> Result<Vec<Self::Batch>> {
+        self.objective.collate(examples)
+    }
+
+    fn loss(
+        &self,
+        model: &O::Model,
+        batch: &O::Batch,
+        key: DropoutKey,
+        device: &B::Device,
+    ) -> LossParts<B> {
+        let mut parts = self.objective.loss(model, batch, key, device);
+        if (self.from..self.to).contains(&key.step) {
+            parts.total = parts.total.mul_scalar(f32::NAN);
+        }
+        parts
+    }
+
+    fn write_chains(
+        &self,
+        model: &InnerModel<B, Self>,
+        examples: &[Example],
+        device: &B::Device,
+    ) -> Result<Vec<Chain>> {
+        self.objective.write_chains(model, examples, device)
+    }
+}
+
+fn spoiled(from: u64, to: u64, steps: u64) -> Result<u64> {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        steps,
+        ..config(OptimizerConfig::adamw())
+    };
+    let objective = Spoiled {
+        objective: aligned(),
+        from,
+        to,
+    };
+    let model = looped(0.0);
+    let trainer = Trainer::<Flex, _>::new(
+        config,
+        objective,
+        codec(),
+        settings(&model),
+        Default::default(),
+        dir.path(),
+    )?
+    .quiet(true);
+    let source = Box::new(source(Batching::Mixed { samples: 2 }));
+    let trained = trainer.run(
+        model.init(&Default::default(), 3),
+        source,
+        &[],
+        Resume::Fresh,
+        &StopFlag::new(),
+    )?;
+    let finite = trained
+        .model
+        .head_answer
+        .weight
+        .val()
+        .into_data()
+        .iter::<f32>()
+        .all(f32::is_finite);
+    assert!(finite);
+    Ok(trained.skipped)
+}
+
+#[test]
+fn updates_that_are_not_finite_are_skipped() {
+    assert_eq!(spoiled(3, 7, 10).unwrap(), 4);
+}
+
+#[test]
+fn too_many_of_them_end_the_run() {
+    let error = spoiled(2, 99, 40).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TrainError::NotFinite {
+                step: 22,
+                updates: 20
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[derive(Debug)]
+struct Broken(bool);
+
+impl ExampleSource for Broken {
+    fn examples(&self, step: u64) -> Result<Vec<Example>> {
+        match (step, self.0) {
+            (0 | 1, _) => Ok(examples()),
+            (_, true) => panic!("no more"),
+            (_, false) => Ok(vec![Example {
+                answer: None,
+                ..examples()[0].clone()
+            }]),
+        }
+    }
+}
+
+#[test]
+fn errors_of_the_loader_arrive() {
+    for panics in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let trainer = trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path());
+        let model = looped(0.1).init(&Default::default(), 3);
+        let error = trainer
+            .run(
+                model,
+                Box::new(Broken(panics)),
+                &[],
+                Resume::Fresh,
+                &StopFlag::new(),
+            )
+            .unwrap_err();
+        let expected = if panics {
+            "failed at step 2: no more"
+        } else {
+            "has no answer"
+        };
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let wrong = |change: fn(&mut TrainConfig)| {
+        let mut config = TrainConfig::default();
+        change(&mut config);
+        config.validate().unwrap_err().to_string()
+    };
+    assert_eq!(
+        wrong(|c| c.steps = 0),
+        "training setting `steps` is 0: it must be at least 1"
+    );
+    assert!(wrong(|c| c.learning_rate = f64::NAN).contains("`learning_rate` is NaN"));
+    assert!(wrong(|c| c.average = Some(1.0)).contains("`average` is 1"));
+    assert!(
+        wrong(|c| c.optimizer = OptimizerConfig::muon(-1.0))
+            .contains("`optimizer.muon.learning_rate`")
+    );
+    assert!(wrong(|c| c.keep_last = 0).contains("`keep_last`"));
+    let text = r#"{"steps": 3, "optimiser": "adamw"}"#;
+    assert!(
+        serde_json::from_str::<TrainConfig>(text)
+            .unwrap_err()
+            .to_string()
+            .contains("unknown field `optimiser`")
+    );
+    let text = serde_json::to_string(&config(OptimizerConfig::muon(0.02))).unwrap();
+    assert_eq!(
+        serde_json::from_str::<TrainConfig>(&text).unwrap(),
+        config(OptimizerConfig::muon(0.02))
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let mut small = looped(0.0);
+    small.transformer.vocab = 5;
+    let error = Trainer::<Flex, _>::new(
+        TrainConfig::default(),
+        aligned(),
+        codec(),
+        settings(&small),
+        Default::default(),
+        dir.path(),
+    );
+    assert!(
+        error
+            .unwrap_err()
+            .to_string()
+            .contains("`transformer.vocab` is 5")
+    );
+    let objective = CausalObjective {
+        task_weights: vec![1.0],
+        ..next_token()
+    };
+    let error = Objective::<Flex>::collate(&objective, &examples()).unwrap_err();
+    assert!(
+        error.to_string().contains("`task_weights` is [1.0]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_full_or_forbidden_directory_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let objective = Arc::new(aligned());
+    let made = Trainer::<Flex, _>::new(
+        TrainConfig::default(),
+        objective.as_ref().clone(),
+        codec(),
+        Value::Null,
+        Default::default(),
+        &file.join("run"),
+    );
+    assert!(matches!(made.unwrap_err(), TrainError::Io { .. }));
+}
