@@ -9,15 +9,17 @@
 
 use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
 
-use burn::{
-    module::AutodiffModule,
-    tensor::backend::AutodiffBackend,
-};
+use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, Program, finish, on_device, start_logging};
+use relay_examples::{CliError, DeviceName, Program, finish, on_device, parse_args, start_logging};
 use relay_models::{LoopedConfig, TransformerConfig};
-use relay_tasks::{ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError, score};
-use relay_train::{Batching, LoopedObjective, Objective, Resume, StopFlag, TaskSource, TrainConfig, Trainer};
+use relay_tasks::{
+    ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError,
+    score,
+};
+use relay_train::{
+    Batching, LoopedObjective, Objective, Resume, StopFlag, TaskSource, TrainConfig, Trainer,
+};
 use serde_json::json;
 
 #[global_allocator]
@@ -35,18 +37,31 @@ impl Assignments {
     /// The values of all variables.
     fn values(&self, prompt: &str) -> Result<Vec<u64>, TaskError> {
         let bad = |what: &str| TaskError::prompt(self.name(), prompt, what);
-        let statements = prompt.strip_suffix("; <sep>").ok_or_else(|| bad("must end in `; <sep>`"))?;
+        let statements = prompt
+            .strip_suffix("; <sep>")
+            .ok_or_else(|| bad("must end in `; <sep>`"))?;
         let mut values: Vec<u64> = Vec::new();
         for (index, statement) in statements.split(';').enumerate() {
             let words: Vec<&str> = statement.split_whitespace().collect();
             let value = |word: &str| match NAMES.iter().position(|name| *name == word) {
-                Some(variable) => values.get(variable).copied().ok_or_else(|| bad("uses a variable before it is set")),
-                None => word.parse().ok().filter(|v| *v < self.prime).ok_or_else(|| bad("holds a number out of range")),
+                Some(variable) => values
+                    .get(variable)
+                    .copied()
+                    .ok_or_else(|| bad("uses a variable before it is set")),
+                None => word
+                    .parse()
+                    .ok()
+                    .filter(|v| *v < self.prime)
+                    .ok_or_else(|| bad("holds a number out of range")),
             };
             let next = match words[..] {
                 [name, "=", x] if NAMES.get(index) == Some(&name) => value(x)?,
-                [name, "=", x, "+", y] if NAMES.get(index) == Some(&name) => (value(x)? + value(y)?) % self.prime,
-                [name, "=", x, "*", y] if NAMES.get(index) == Some(&name) => (value(x)? * value(y)?) % self.prime,
+                [name, "=", x, "+", y] if NAMES.get(index) == Some(&name) => {
+                    (value(x)? + value(y)?) % self.prime
+                }
+                [name, "=", x, "*", y] if NAMES.get(index) == Some(&name) => {
+                    (value(x)? * value(y)?) % self.prime
+                }
                 _ => return Err(bad("needs statements like `b = a + 2`, variables in order")),
             };
             values.push(next);
@@ -66,7 +81,12 @@ impl Task for Assignments {
 
     fn tokens(&self) -> Vec<String> {
         let numbers = (0..self.prime).map(|n| n.to_string());
-        ["+", "*", "=", ";"].into_iter().chain(NAMES).map(str::to_owned).chain(numbers).collect()
+        ["+", "*", "=", ";"]
+            .into_iter()
+            .chain(NAMES)
+            .map(str::to_owned)
+            .chain(numbers)
+            .collect()
     }
 
     fn lengths(&self) -> RangeInclusive<usize> {
@@ -74,7 +94,10 @@ impl Task for Assignments {
     }
 
     fn chain_format(&self) -> ChainFormat {
-        ChainFormat { step_end: Some(";".into()), answer_is_last_step: false }
+        ChainFormat {
+            step_end: Some(";".into()),
+            answer_is_last_step: false,
+        }
     }
 
     fn draw(&self, length: usize, stream: &mut Stream) -> Result<Problem, TaskError> {
@@ -84,13 +107,22 @@ impl Task for Assignments {
             let operator = ["+", "*"][stream.below(2) as usize];
             let right = match index {
                 0 => number.to_string(),
-                _ => format!("{} {operator} {number}", NAMES[stream.below(index as u64) as usize]),
+                _ => format!(
+                    "{} {operator} {number}",
+                    NAMES[stream.below(index as u64) as usize]
+                ),
             };
             prompt.push_str(&format!("{name} = {right} ; "));
         }
         prompt.push_str("<sep>");
         let Solution { steps, answer } = self.solve(&prompt)?;
-        Ok(Problem { task: self.name().into(), length, prompt, steps, answer })
+        Ok(Problem {
+            task: self.name().into(),
+            length,
+            prompt,
+            steps,
+            answer,
+        })
     }
 
     fn length(&self, prompt: &str) -> Result<usize, TaskError> {
@@ -107,8 +139,13 @@ impl Task for Assignments {
 
     fn solve(&self, prompt: &str) -> Result<Solution, TaskError> {
         let values: Vec<String> = self.values(prompt)?.iter().map(u64::to_string).collect();
-        let steps = (1..=values.len()).map(|t| format!("{} ;", values[..t].join(" "))).collect();
-        Ok(Solution { steps, answer: values.last().cloned().unwrap_or_default() })
+        let steps = (1..=values.len())
+            .map(|t| format!("{} ;", values[..t].join(" ")))
+            .collect();
+        Ok(Solution {
+            steps,
+            answer: values.last().cloned().unwrap_or_default(),
+        })
     }
 }
 
@@ -129,9 +166,11 @@ struct Args {
 
 fn main() -> ExitCode {
     start_logging();
-    let args = Args::parse();
-    finish(args.device.parse::<DeviceName>().map_err(CliError::usage).and_then(|device| {
-        on_device(device, Training(args)).map_err(CliError::usage)?.map_err(CliError::failure)
+    finish(parse_args().and_then(|args: Args| {
+        let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+        on_device(device, Training(args))
+            .map_err(CliError::usage)?
+            .map_err(CliError::failure)
     }))
 }
 
@@ -143,28 +182,75 @@ impl Program for Training {
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let task: Arc<dyn Task> = Arc::new(Assignments { prime: 7 });
         let codec = Codec::for_tasks(&[Arc::clone(&task)])?;
-        let transformer =
-            TransformerConfig { vocab: codec.vocab.len(), d_model: 64, dropout: 0.0, ..TransformerConfig::default() };
-        let config = LoopedConfig { transformer, ..LoopedConfig::default() };
+        let transformer = TransformerConfig {
+            vocab: codec.vocab.len(),
+            d_model: 64,
+            dropout: 0.0,
+            ..TransformerConfig::default()
+        };
+        let config = LoopedConfig {
+            transformer,
+            ..LoopedConfig::default()
+        };
 
-        let train = TrainConfig { steps: self.0.steps, ..TrainConfig::default() };
+        let train = TrainConfig {
+            steps: self.0.steps,
+            ..TrainConfig::default()
+        };
         let batching = Batching::OneLength { tokens: 1024 };
-        let source = TaskSource::new(vec![Arc::clone(&task)], vec![1..=5], codec.clone(), batching, None, train.seed)?;
-        let objective = LoopedObjective::new(true, 1.0, vec![1.0], GroupLimits::default(), codec.clone());
+        let source = TaskSource::new(
+            vec![Arc::clone(&task)],
+            vec![1..=5],
+            codec.clone(),
+            batching,
+            None,
+            train.seed,
+        )?;
+        let objective =
+            LoopedObjective::new(true, 1.0, vec![1.0], GroupLimits::default(), codec.clone());
         let mut problems = Vec::new();
         for index in 0..100 {
-            problems.push(codec.encode(&task.generate(1, Split::Test, index, 2 + index as usize % 6)?)?);
+            problems.push(codec.encode(&task.generate(
+                1,
+                Split::Test,
+                index,
+                2 + index as usize % 6,
+            )?)?);
         }
 
         let model = config.init::<B>(&device, train.seed);
         let settings = serde_json::to_value(&config)?;
-        let trainer = Trainer::new(train, objective.clone(), codec.clone(), settings, device.clone(), &self.0.run_dir)?;
-        let trained = trainer.run(model, Box::new(source), &problems[..20], Resume::Continue, &StopFlag::default())?;
+        let trainer = Trainer::new(
+            train,
+            objective.clone(),
+            codec.clone(),
+            settings,
+            device.clone(),
+            &self.0.run_dir,
+        )?;
+        let trained = trainer.run(
+            model,
+            Box::new(source),
+            &problems[..20],
+            Resume::Continue,
+            &StopFlag::default(),
+        )?;
 
-        let chains = Objective::<B>::write_chains(&objective, &trained.model.valid(), &problems, &device)?;
-        let right = problems.iter().zip(&chains).filter(|(problem, chain)| score(problem, chain).answer).count();
-        println!("{right} of {} answers right, lengths 2 to 7, trained on 1 to 5", problems.len());
-        println!("{}", serde_json::to_string_pretty(&codec.decode_chain(&problems[5], &chains[5]))?);
+        let chains =
+            Objective::<B>::write_chains(&objective, &trained.model.valid(), &problems, &device)?;
+        let right = problems
+            .iter()
+            .zip(&chains)
+            .filter(|(problem, chain)| score(problem, chain).answer)
+            .count();
+        println!(
+            "{right} of {} answers right, lengths 2 to 7, trained on 1 to 5",
+            problems.len()
+        );
+        println!(
+            "{}",
+            serde_json::to_string_pretty(&codec.decode_chain(&problems[5], &chains[5]))?
+        );
         Ok(())
     }
 }

@@ -11,7 +11,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, PipelineRun, finish, start_logging};
+use relay_examples::{CliError, DeviceName, PipelineRun, finish, parse_args, start_logging};
 use relay_pipeline::{Existing, Settings, preset};
 
 #[global_allocator]
@@ -46,7 +46,7 @@ struct Args {
 
 fn main() -> ExitCode {
     start_logging();
-    finish(run(Args::parse()))
+    finish(parse_args().and_then(run))
 }
 
 fn run(args: Args) -> Result<(), CliError> {
@@ -60,11 +60,21 @@ fn run(args: Args) -> Result<(), CliError> {
         (_, true) => Existing::Update,
         _ => Existing::Refuse,
     };
-    let dir = args.run_dir.unwrap_or_else(|| PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed)));
+    let dir = args.run_dir.unwrap_or_else(|| {
+        PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed))
+    });
     let source = match &args.settings {
         Some(file) => format!("--settings {}", file.display()),
         None => format!("--preset {} --seed {}", args.preset, args.seed),
     };
-    let command = format!("cargo run --release --example multitask_relay -- {source} --device {device}");
-    PipelineRun { settings, dir, existing, device, command }.run()
+    let command =
+        format!("cargo run --release --example multitask_relay -- {source} --device {device}");
+    PipelineRun {
+        settings,
+        dir,
+        existing,
+        device,
+        command,
+    }
+    .run()
 }

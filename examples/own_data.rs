@@ -15,7 +15,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, PipelineRun, finish, start_logging};
+use relay_examples::{CliError, DeviceName, PipelineRun, finish, parse_args, start_logging};
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
 use relay_tasks::Stream;
 use serde_json::json;
@@ -58,26 +58,49 @@ struct Args {
 
 fn main() -> ExitCode {
     start_logging();
-    let args = Args::parse();
-    finish(match &args.make_demo {
-        Some(dir) => make_demo(dir, args.seed).map_err(|e| CliError::failure(format!("{}: {e}", dir.display()))),
-        None => run(args),
-    })
+    finish(parse_args().and_then(|args: Args| {
+        match &args.make_demo {
+            Some(dir) => make_demo(dir, args.seed)
+                .map_err(|e| CliError::failure(format!("{}: {e}", dir.display()))),
+            None => run(args),
+        }
+    }))
 }
 
 fn run(args: Args) -> Result<(), CliError> {
     let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
     let (Some(train), Some(longer), Some(test)) = (args.train, args.longer, args.test) else {
-        return Err(CliError::usage("--train, --longer and --test belong together"));
+        return Err(CliError::usage(
+            "--train, --longer and --test belong together",
+        ));
     };
     let command = format!(
         "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
-        train.display(), longer.display(), test.display(), args.preset, args.seed
+        train.display(),
+        longer.display(),
+        test.display(),
+        args.preset,
+        args.seed
     );
-    let data = DataSettings::Files(FileSettings { train, longer, test });
+    let data = DataSettings::Files(FileSettings {
+        train,
+        longer,
+        test,
+    });
     let settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
-    let existing = if args.resume { Existing::Resume } else { Existing::Refuse };
-    PipelineRun { settings, dir: args.run_dir, existing, device, command }.run()
+    let existing = if args.resume {
+        Existing::Resume
+    } else {
+        Existing::Refuse
+    };
+    PipelineRun {
+        settings,
+        dir: args.run_dir,
+        existing,
+        device,
+        command,
+    }
+    .run()
 }
 
 /// Sums modulo 5, one addition a step: 2 to 5 numbers to learn from, 6 to 8 without solutions, all of them to test.
@@ -96,13 +119,22 @@ fn make_demo(dir: &Path, seed: u64) -> std::io::Result<()> {
         let steps: Vec<String> = (1..numbers.len()).map(|done| text(numbers, done)).collect();
         json!({ "problem": text(numbers, 0), "answer": steps.last(), "steps": steps }).to_string()
     };
-    let test: Vec<String> = (2..=8).flat_map(|n| (0..40).map(move |_| n)).map(|n| solved(&fresh(n))).collect();
+    let test: Vec<String> = (2..=8)
+        .flat_map(|n| (0..40).map(move |_| n))
+        .map(|n| solved(&fresh(n)))
+        .collect();
     let train: Vec<String> = (0..3000).map(|i| solved(&fresh(2 + i % 4))).collect();
     let longer: Vec<String> = (0..600)
         .map(|i| fresh(6 + i % 3))
-        .map(|numbers| json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string())
+        .map(|numbers| {
+            json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string()
+        })
         .collect();
-    for (name, lines) in [("chains.jsonl", train), ("problems.jsonl", longer), ("test.jsonl", test)] {
+    for (name, lines) in [
+        ("chains.jsonl", train),
+        ("problems.jsonl", longer),
+        ("test.jsonl", test),
+    ] {
         let mut file = fs::File::create(dir.join(name))?;
         writeln!(file, "{}", lines.join("\n"))?;
         println!("{}: {} lines", dir.join(name).display(), lines.len());
@@ -115,5 +147,9 @@ fn text(numbers: &[u64], done: usize) -> String {
     let first = numbers[..=done].iter().sum::<u64>() % 5;
     let rest = numbers[done + 1..].iter().map(u64::to_string);
     let terms: Vec<String> = std::iter::once(first.to_string()).chain(rest).collect();
-    if terms.len() == 1 { terms[0].clone() } else { format!("{} =", terms.join(" + ")) }
+    if terms.len() == 1 {
+        terms[0].clone()
+    } else {
+        format!("{} =", terms.join(" + "))
+    }
 }

@@ -68,7 +68,9 @@ pub fn on_device<P: Program>(name: DeviceName, program: P) -> Result<P::Output, 
         #[cfg(feature = "flex")]
         DeviceName::Flex => Ok(program.run::<Autodiff<burn::backend::Flex>>(Default::default())),
         #[cfg(feature = "ndarray")]
-        DeviceName::Ndarray => Ok(program.run::<Autodiff<burn::backend::NdArray>>(Default::default())),
+        DeviceName::Ndarray => {
+            Ok(program.run::<Autodiff<burn::backend::NdArray>>(Default::default()))
+        }
         #[cfg(feature = "cuda")]
         DeviceName::Cuda => Ok(program.run::<Autodiff<burn::backend::Cuda>>(Default::default())),
         #[allow(unreachable_patterns)]

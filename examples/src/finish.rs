@@ -1,6 +1,6 @@
 //! Logging, and how a program ends.
 
-use std::{fmt::Display, process::ExitCode};
+use std::{fmt::Display, io::IsTerminal, process::ExitCode};
 
 use tracing_subscriber::EnvFilter;
 
@@ -42,13 +42,16 @@ pub fn start_logging() {
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .try_init();
 }
 
 /// Prints one line for an error and gives the exit code: 0 done, 1 failure, 2 usage, 128 + n for signal n.
 pub fn finish(outcome: Result<(), CliError>) -> ExitCode {
-    let Err(error) = outcome else { return ExitCode::SUCCESS };
+    let Err(error) = outcome else {
+        return ExitCode::SUCCESS;
+    };
     eprintln!("error: {error}");
     match error {
         CliError::Usage(_) => ExitCode::from(2),

@@ -11,7 +11,9 @@ mod signals;
 pub use args::parse_args;
 pub use data_files::{InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput};
 pub use device::{DeviceError, DeviceName, Program, on_device};
-pub use dialect_args::{CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair};
+pub use dialect_args::{
+    CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
+};
 pub use finish::{CliError, finish, start_logging};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;

@@ -36,7 +36,8 @@ impl PipelineRun {
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
         let dir = self.dir.clone();
-        let outcome = on_device(self.device, Running { run: self, stop }).map_err(CliError::usage)?;
+        let outcome =
+            on_device(self.device, Running { run: self, stop }).map_err(CliError::usage)?;
         match outcome {
             Ok(results) => {
                 println!("{}", table(&results));
@@ -68,9 +69,17 @@ impl Program for Running {
     type Output = Result<Results, PipelineError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let PipelineRun { settings, dir, existing, device: name, command } = self.run;
-        let about = About { device: name.to_string(), command };
+        let PipelineRun {
+            settings,
+            dir,
+            existing,
+            device: name,
+            command,
+        } = self.run;
+        let about = About {
+            device: name.to_string(),
+            command,
+        };
         Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?.run()
     }
 }
-

@@ -27,7 +27,10 @@ fn run(name: &str, args: &[&str]) -> (i32, String) {
 fn refuses(name: &str, args: &[&str], code: i32, parts: &[&str]) {
     let (found, stderr) = run(name, args);
     assert_eq!(found, code, "{name} {args:?}: {stderr}");
-    let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("error:")).collect();
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("error:"))
+        .collect();
     assert_eq!(lines.len(), 1, "{name} {args:?}: {stderr}");
     for part in parts {
         assert!(lines[0].contains(part), "`{part}` is not in: {}", lines[0]);
@@ -43,11 +46,31 @@ fn usage_errors_name_what_there_is() {
     let dir = tempfile::tempdir().unwrap();
     let run_dir = dir.path().join("run");
     let base = ["--run-dir", text(&run_dir)];
-    refuses("multitask_relay", &[&base[..], &["--preset", "tiny"]].concat(), 2, &["tiny", "smoke", "mini", "paper"]);
-    refuses("multitask_relay", &[&base[..], &["--device", "tpu"]].concat(), 2, &["tpu", "flex", "ndarray", "cuda"]);
-    refuses("multitask_relay", &[&base[..], &["--seed", "-1"]].concat(), 2, &["-1"]);
+    refuses(
+        "multitask_relay",
+        &[&base[..], &["--preset", "tiny"]].concat(),
+        2,
+        &["tiny", "smoke", "mini", "paper"],
+    );
+    refuses(
+        "multitask_relay",
+        &[&base[..], &["--device", "tpu"]].concat(),
+        2,
+        &["tpu", "flex", "ndarray", "cuda"],
+    );
+    refuses(
+        "multitask_relay",
+        &[&base[..], &["--seed", "-1"]].concat(),
+        2,
+        &["-1"],
+    );
     if !cfg!(feature = "cuda") {
-        refuses("multitask_relay", &[&base[..], &["--device", "cuda"]].concat(), 2, &["cuda", "--features"]);
+        refuses(
+            "multitask_relay",
+            &[&base[..], &["--device", "cuda"]].concat(),
+            2,
+            &["cuda", "--features"],
+        );
     }
     assert!(!run_dir.exists(), "a usage error must not begin a run");
 }
@@ -56,20 +79,47 @@ fn usage_errors_name_what_there_is() {
 fn a_directory_of_something_else_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
-    refuses("multitask_relay", &["--preset", "smoke", "--run-dir", text(dir.path())], 2, &["no run", "thesis"][..1].as_ref());
-    assert_eq!(fs::read_to_string(dir.path().join("thesis.txt")).unwrap(), "years of work");
+    refuses(
+        "multitask_relay",
+        &["--preset", "smoke", "--run-dir", text(dir.path())],
+        2,
+        &["no run", "thesis"][..1].as_ref(),
+    );
+    assert_eq!(
+        fs::read_to_string(dir.path().join("thesis.txt")).unwrap(),
+        "years of work"
+    );
 }
 
 #[test]
 fn a_run_of_other_settings_is_not_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();
     let settings = relay_pipeline::preset("smoke", 1).unwrap();
-    fs::write(dir.path().join("settings.json"), serde_json::to_string_pretty(&settings).unwrap()).unwrap();
+    fs::write(
+        dir.path().join("settings.json"),
+        serde_json::to_string_pretty(&settings).unwrap(),
+    )
+    .unwrap();
     let args = ["--preset", "smoke", "--run-dir", text(dir.path())];
-    refuses("multitask_relay", &args, 2, &["holds a run already", "--resume"]);
-    refuses("multitask_relay", &[&args[..], &["--resume", "--seed", "2"]].concat(), 2, &["seed", "1", "2"]);
+    refuses(
+        "multitask_relay",
+        &args,
+        2,
+        &["holds a run already", "--resume"],
+    );
+    refuses(
+        "multitask_relay",
+        &[&args[..], &["--resume", "--seed", "2"]].concat(),
+        2,
+        &["seed", "1", "2"],
+    );
     fs::write(dir.path().join("settings.json"), "{").unwrap();
-    refuses("multitask_relay", &[&args[..], &["--resume"]].concat(), 1, &["settings.json"]);
+    refuses(
+        "multitask_relay",
+        &[&args[..], &["--resume"]].concat(),
+        1,
+        &["settings.json"],
+    );
 }
 
 fn own_data(dir: &Path) -> [PathBuf; 3] {
@@ -90,19 +140,46 @@ fn data_files_are_checked_line_by_line() {
         files[place] = text(&bad);
         let [train, longer, test] = files;
         let run_dir = text(&run_dir);
-        let args =
-            ["--preset", "smoke", "--train", train, "--longer", longer, "--test", test, "--run-dir", run_dir];
+        let args = [
+            "--preset",
+            "smoke",
+            "--train",
+            train,
+            "--longer",
+            longer,
+            "--test",
+            test,
+            "--run-dir",
+            run_dir,
+        ];
         refuses("own_data", &args, 1, &[&["bad.jsonl"], parts].concat());
     };
     check("", 0, &["empty"]);
     check("{\"problem\": \"1 + 1 =\"\n", 0, &["line 1"]);
     check("\u{0}\u{1}garbage\n", 2, &["line 1"]);
-    check("{\"problem\": \"1 + 1 =\", \"steps\": [\"2\"], \"answer\": \"2 2\"}\n", 0, &["line 1", "one token"]);
-    check("{\"problem\": \"1 + 1 =\", \"iterations\": 0}\n", 1, &["line 1", "iterations"]);
+    check(
+        "{\"problem\": \"1 + 1 =\", \"steps\": [\"2\"], \"answer\": \"2 2\"}\n",
+        0,
+        &["line 1", "one token"],
+    );
+    check(
+        "{\"problem\": \"1 + 1 =\", \"iterations\": 0}\n",
+        1,
+        &["line 1", "iterations"],
+    );
     let beyond = "{\"problem\": \"1 + seven =\", \"steps\": [\"2\"], \"answer\": \"2\"}\n";
     check(beyond, 2, &["line 1", "seven"]);
     let missing = dir.path().join("missing.jsonl");
-    let args = ["--train", text(&missing), "--longer", text(&longer), "--test", text(&test), "--run-dir", text(&run_dir)];
+    let args = [
+        "--train",
+        text(&missing),
+        "--longer",
+        text(&longer),
+        "--test",
+        text(&test),
+        "--run-dir",
+        text(&run_dir),
+    ];
     refuses("own_data", &args, 1, &["missing.jsonl"]);
 }
 
@@ -112,5 +189,10 @@ fn a_directory_that_cannot_be_made_is_said_so() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     let run_dir = file.join("run");
-    refuses("multitask_relay", &["--preset", "smoke", "--run-dir", text(&run_dir)], 1, &["file"]);
+    refuses(
+        "multitask_relay",
+        &["--preset", "smoke", "--run-dir", text(&run_dir)],
+        1,
+        &["file"],
+    );
 }

@@ -77,7 +77,10 @@ pub fn write_chains(
         }
         tracing::info!("writing chains for {} longer problems", wanted.len());
         for part in wanted.chunks(1024) {
-            let examples: Vec<_> = part.iter().map(|unsolved| unsolved.example.clone()).collect();
+            let examples: Vec<_> = part
+                .iter()
+                .map(|unsolved| unsolved.example.clone())
+                .collect();
             for (unsolved, chain) in part.iter().zip(write(&examples)?) {
                 let count = counts.entry(key(&unsolved.problem)).or_default();
                 if let Some(line) = judge(corpus, settings, unsolved, &chain, count) {
@@ -147,11 +150,15 @@ pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
     let mut problems = Vec::new();
     for (number, line) in reader.lines().enumerate() {
         let line = line.map_err(|e| PipelineError::io("read", file, e))?;
-        let wrong = |what: String| PipelineError::corrupt(file, format!("line {}: {what}", number + 1));
+        let wrong =
+            |what: String| PipelineError::corrupt(file, format!("line {}: {what}", number + 1));
         let chain: ChainLine = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
         let info = &codec.tasks[codec.task_index(&chain.task)?];
         if info.dialect != chain.dialect {
-            return Err(wrong(format!("dialect {} where this run has {}", chain.dialect, info.dialect)));
+            return Err(wrong(format!(
+                "dialect {} where this run has {}",
+                chain.dialect, info.dialect
+            )));
         }
         problems.push(Problem {
             task: chain.task,

@@ -6,7 +6,10 @@ use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task};
 use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
 use serde_json::Value;
 
-use crate::{DataSettings, PipelineError, Result, Settings, TaskSettings, files::FileCorpus, run_dir::to_value};
+use crate::{
+    DataSettings, PipelineError, Result, Settings, TaskSettings, files::FileCorpus,
+    run_dir::to_value,
+};
 
 /// A problem of which only the text and the number of steps are known.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,7 +32,12 @@ pub trait Corpus: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the data cannot be made or read.
-    fn source(&self, batching: &Batching, curriculum: Option<&Curriculum>, seed: u64) -> Result<Box<dyn ExampleSource>>;
+    fn source(
+        &self,
+        batching: &Batching,
+        curriculum: Option<&Curriculum>,
+        seed: u64,
+    ) -> Result<Box<dyn ExampleSource>>;
 
     /// Problems for the validation during training, of the training lengths.
     ///
@@ -91,13 +99,26 @@ impl GeneratedCorpus {
     /// # Errors
     /// When a task's dialect is not possible.
     pub fn new(tasks: &[TaskSettings], seed: u64) -> Result<Self> {
-        let built: Vec<_> = tasks.iter().map(|task| task.task.build()).collect::<Result<_, _>>()?;
+        let built: Vec<_> = tasks
+            .iter()
+            .map(|task| task.task.build())
+            .collect::<Result<_, _>>()?;
         let codec = Codec::for_tasks(&built)?;
-        Ok(Self { tasks: tasks.iter().cloned().zip(built).collect(), codec, seed })
+        Ok(Self {
+            tasks: tasks.iter().cloned().zip(built).collect(),
+            codec,
+            seed,
+        })
     }
 
     /// Up to `samples` different problems of each given length; stops early where a split has fewer.
-    fn distinct(&self, task: &dyn Task, split: Split, lengths: RangeInclusive<usize>, samples: usize) -> Result<Vec<Example>> {
+    fn distinct(
+        &self,
+        task: &dyn Task,
+        split: Split,
+        lengths: RangeInclusive<usize>,
+        samples: usize,
+    ) -> Result<Vec<Example>> {
         let mut examples = Vec::new();
         for length in lengths {
             let mut seen = std::collections::HashSet::new();
@@ -121,13 +142,36 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn train_lengths(&self) -> Vec<[usize; 2]> {
-        self.tasks.iter().map(|(settings, _)| settings.train).collect()
+        self.tasks
+            .iter()
+            .map(|(settings, _)| settings.train)
+            .collect()
     }
 
-    fn source(&self, batching: &Batching, curriculum: Option<&Curriculum>, seed: u64) -> Result<Box<dyn ExampleSource>> {
-        let tasks = self.tasks.iter().map(|(_, task)| Arc::clone(task)).collect();
-        let lengths = self.tasks.iter().map(|(settings, _)| settings.train[0]..=settings.train[1]).collect();
-        let source = TaskSource::new(tasks, lengths, self.codec.clone(), batching.clone(), curriculum.cloned(), seed)?;
+    fn source(
+        &self,
+        batching: &Batching,
+        curriculum: Option<&Curriculum>,
+        seed: u64,
+    ) -> Result<Box<dyn ExampleSource>> {
+        let tasks = self
+            .tasks
+            .iter()
+            .map(|(_, task)| Arc::clone(task))
+            .collect();
+        let lengths = self
+            .tasks
+            .iter()
+            .map(|(settings, _)| settings.train[0]..=settings.train[1])
+            .collect();
+        let source = TaskSource::new(
+            tasks,
+            lengths,
+            self.codec.clone(),
+            batching.clone(),
+            curriculum.cloned(),
+            seed,
+        )?;
         Ok(Box::new(source))
     }
 
@@ -176,7 +220,13 @@ impl Corpus for GeneratedCorpus {
                     problem.answer.clear();
                     let iterations = task.iterations(&problem.prompt)?;
                     let width = task.step_width(&problem.prompt)?;
-                    let example = self.codec.encode_prompt(task.name(), length, &problem.prompt, iterations, width)?;
+                    let example = self.codec.encode_prompt(
+                        task.name(),
+                        length,
+                        &problem.prompt,
+                        iterations,
+                        width,
+                    )?;
                     unsolved.push(Unsolved { problem, example });
                 }
             }
@@ -185,15 +235,26 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {
-        let (_, task) = self.tasks.iter().find(|(_, task)| task.name() == problem.task)?;
+        let (_, task) = self
+            .tasks
+            .iter()
+            .find(|(_, task)| task.name() == problem.task)?;
         let solution = task.solve(&problem.prompt).ok()?;
-        Some(Problem { steps: solution.steps, answer: solution.answer, ..problem.clone() })
+        Some(Problem {
+            steps: solution.steps,
+            answer: solution.answer,
+            ..problem.clone()
+        })
     }
 
     fn fingerprint(&self) -> Result<Value> {
         let tasks: Vec<&TaskSettings> = self.tasks.iter().map(|(settings, _)| settings).collect();
         if tasks.is_empty() {
-            return Err(PipelineError::settings("data", "no task", "at least one task"));
+            return Err(PipelineError::settings(
+                "data",
+                "no task",
+                "at least one task",
+            ));
         }
         to_value(&(tasks, self.seed))
     }

@@ -55,15 +55,26 @@ pub fn evaluate(
     writes_chains: bool,
     mut write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
 ) -> Result<Measured> {
-    let mut measured = Measured { writes_chains, ..Measured::default() };
+    let mut measured = Measured {
+        writes_chains,
+        ..Measured::default()
+    };
     let mut matrix = HitMatrix::default();
     // Neighbours have one task and length, so that little of a batch is padding.
     for part in examples.chunks(512) {
         for (example, chain) in part.iter().zip(write(part)?) {
             let name = &corpus.codec().tasks[example.task].name;
             let of_task = measured.by_length.entry(name.clone()).or_default();
-            of_task.entry(example.length).or_default().add(&score(example, &chain));
-            if writes_chains && settings.hit_matrix.as_ref().is_some_and(|(t, l)| t == name && *l == example.length) {
+            of_task
+                .entry(example.length)
+                .or_default()
+                .add(&score(example, &chain));
+            if writes_chains
+                && settings
+                    .hit_matrix
+                    .as_ref()
+                    .is_some_and(|(t, l)| t == name && *l == example.length)
+            {
                 matrix.add(example, &chain);
             }
         }
@@ -96,8 +107,13 @@ impl HitMatrix {
     }
 
     fn shares(self) -> Option<Vec<Vec<Option<f64>>>> {
-        let share = |(right, total): (usize, usize)| (total > 0).then(|| right as f64 / total as f64);
-        let rows: Vec<Vec<_>> = self.cells.into_iter().map(|row| row.into_iter().map(share).collect()).collect();
+        let share =
+            |(right, total): (usize, usize)| (total > 0).then(|| right as f64 / total as f64);
+        let rows: Vec<Vec<_>> = self
+            .cells
+            .into_iter()
+            .map(|row| row.into_iter().map(share).collect())
+            .collect();
         (!rows.is_empty()).then_some(rows)
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use relay_tasks::{Codec, Example, Problem};
+use relay_tasks::{Codec, Example, Problem, TaskError};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -79,40 +79,99 @@ impl FileCorpus {
 
         let original: Vec<Problem> = solved.into_iter().map(problem).collect();
         let longer: Vec<Problem> = unsolved.iter().map(bare).collect();
-        let codec = Codec::from_problems(&original, &longer)?;
+        let codec = Codec::from_problems(&original, &longer).map_err(|e| match e {
+            // A record is a line of one of the two files.
+            TaskError::Record {
+                solved,
+                number,
+                source,
+                ..
+            } => at(
+                if solved { &files.train } else { &files.longer },
+                number - 1,
+                &source,
+            ),
+            other => other.into(),
+        })?;
         let (mut train, mut valid) = (Vec::new(), Vec::new());
         for (line, problem) in original.iter().enumerate() {
-            let example = codec.encode(problem).map_err(|e| at(&files.train, line, &e))?;
-            if line % VALID_SHARE == VALID_SHARE - 1 { &mut valid } else { &mut train }.push(example);
+            let example = codec
+                .encode(problem)
+                .map_err(|e| at(&files.train, line, &e))?;
+            if line % VALID_SHARE == VALID_SHARE - 1 {
+                &mut valid
+            } else {
+                &mut train
+            }
+            .push(example);
         }
-        let beyond = train.iter().map(|e| e.width - e.prompt.len()).max().unwrap_or(0);
+        let beyond = train
+            .iter()
+            .map(|e| e.width - e.prompt.len())
+            .max()
+            .unwrap_or(0);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
         let mut test = Vec::new();
         let mut truth = BTreeMap::new();
         for (line, problem) in tests.into_iter().map(problem).enumerate() {
-            test.push(codec.encode(&problem).map_err(|e| at(&files.test, line, &e))?);
+            test.push(
+                codec
+                    .encode(&problem)
+                    .map_err(|e| at(&files.test, line, &e))?,
+            );
             truth.insert((problem.task.clone(), problem.prompt.clone()), problem);
         }
-        let known: HashSet<_> = original.iter().map(|p| (p.task.as_str(), p.prompt.as_str())).collect();
-        let shared = truth.keys().filter(|(task, prompt)| known.contains(&(task.as_str(), prompt.as_str()))).count();
+        let known: HashSet<_> = original
+            .iter()
+            .map(|p| (p.task.as_str(), p.prompt.as_str()))
+            .collect();
+        let shared = truth
+            .keys()
+            .filter(|(task, prompt)| known.contains(&(task.as_str(), prompt.as_str())))
+            .count();
         if shared > 0 {
-            tracing::warn!("{shared} problems stand in both {} and {}", files.train.display(), files.test.display());
+            tracing::warn!(
+                "{shared} problems stand in both {} and {}",
+                files.train.display(),
+                files.test.display()
+            );
         }
         test.sort_by_key(|example| (example.task, example.length));
         let hash = hasher.finalize().to_hex().to_string();
-        Ok(Self { codec, train, valid, test, original, longer, truth, hash })
+        Ok(Self {
+            codec,
+            train,
+            valid,
+            test,
+            original,
+            longer,
+            truth,
+            hash,
+        })
     }
 }
 
 fn problem(line: SolvedLine) -> Problem {
     let length = line.length.unwrap_or(line.steps.len());
-    Problem { task: line.task, length, prompt: line.problem, steps: line.steps, answer: line.answer }
+    Problem {
+        task: line.task,
+        length,
+        prompt: line.problem,
+        steps: line.steps,
+        answer: line.answer,
+    }
 }
 
 fn bare(line: &UnsolvedLine) -> Problem {
     let length = line.length.unwrap_or(line.iterations);
     let (steps, answer) = (Vec::new(), String::new());
-    Problem { task: line.task.clone(), length, prompt: line.problem.clone(), steps, answer }
+    Problem {
+        task: line.task.clone(),
+        length,
+        prompt: line.problem.clone(),
+        steps,
+        answer,
+    }
 }
 
 fn encode_longer(
@@ -124,12 +183,23 @@ fn encode_longer(
 ) -> Result<Vec<Unsolved>> {
     let encode = |(number, (line, problem)): (usize, (&UnsolvedLine, Problem))| {
         if line.iterations == 0 {
-            return Err(PipelineError::corrupt(file, format!("line {}: iterations is 0, must be at least 1", number + 1)));
+            return Err(PipelineError::corrupt(
+                file,
+                format!("line {}: iterations is 0, must be at least 1", number + 1),
+            ));
         }
         // The tag of the task stands before the problem.
-        let width = line.width.unwrap_or(problem.prompt.split_whitespace().count() + 1 + beyond);
+        let width = line
+            .width
+            .unwrap_or(problem.prompt.split_whitespace().count() + 1 + beyond);
         let example = codec
-            .encode_prompt(&problem.task, problem.length, &problem.prompt, line.iterations, width)
+            .encode_prompt(
+                &problem.task,
+                problem.length,
+                &problem.prompt,
+                line.iterations,
+                width,
+            )
             .map_err(|e| at(file, number, &e))?;
         Ok(Unsolved { problem, example })
     };
@@ -140,7 +210,10 @@ fn at(file: &Path, line: usize, error: &dyn std::fmt::Display) -> PipelineError 
     PipelineError::corrupt(file, format!("line {}: {error}", line + 1))
 }
 
-fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path, hasher: &mut blake3::Hasher) -> Result<Vec<T>> {
+fn read_lines<T: for<'a> Deserialize<'a>>(
+    file: &Path,
+    hasher: &mut blake3::Hasher,
+) -> Result<Vec<T>> {
     let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
     let mut lines = Vec::new();
     for (number, line) in reader.lines().enumerate() {
@@ -150,7 +223,10 @@ fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path, hasher: &mut blake3::Hash
         lines.push(serde_json::from_str(&line).map_err(|e| at(file, number, &e))?);
     }
     if lines.is_empty() {
-        return Err(PipelineError::corrupt(file, "is empty; one problem a line is needed"));
+        return Err(PipelineError::corrupt(
+            file,
+            "is empty; one problem a line is needed",
+        ));
     }
     Ok(lines)
 }
@@ -169,12 +245,26 @@ impl Corpus for FileCorpus {
         lengths
     }
 
-    fn source(&self, batching: &Batching, _: Option<&Curriculum>, seed: u64) -> Result<Box<dyn ExampleSource>> {
-        Ok(Box::new(ExampleListSource::new(self.train.clone(), batching.clone(), seed)?))
+    fn source(
+        &self,
+        batching: &Batching,
+        _: Option<&Curriculum>,
+        seed: u64,
+    ) -> Result<Box<dyn ExampleSource>> {
+        Ok(Box::new(ExampleListSource::new(
+            self.train.clone(),
+            batching.clone(),
+            seed,
+        )?))
     }
 
     fn valid(&self, samples: usize) -> Result<Vec<Example>> {
-        Ok(self.valid.iter().take(samples * self.codec.tasks.len()).cloned().collect())
+        Ok(self
+            .valid
+            .iter()
+            .take(samples * self.codec.tasks.len())
+            .cloned()
+            .collect())
     }
 
     fn test(&self, samples: usize) -> Result<Vec<Example>> {
@@ -192,11 +282,17 @@ impl Corpus for FileCorpus {
     }
 
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
-        Ok(if round == 0 { self.longer.clone() } else { Vec::new() })
+        Ok(if round == 0 {
+            self.longer.clone()
+        } else {
+            Vec::new()
+        })
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {
-        self.truth.get(&(problem.task.clone(), problem.prompt.clone())).cloned()
+        self.truth
+            .get(&(problem.task.clone(), problem.prompt.clone()))
+            .cloned()
     }
 
     fn fingerprint(&self) -> Result<Value> {

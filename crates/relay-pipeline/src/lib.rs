@@ -64,7 +64,8 @@ pub use report::write_report;
 pub use results::{HitMatrixOf, Machine, Results, SCHEMA};
 pub use run_dir::{Done, Existing, LineFile, Made, RunDir};
 pub use settings::{
-    ChainSettings, DataSettings, EvaluationSettings, FileSettings, Settings, StageSettings, TaskSettings,
+    ChainSettings, DataSettings, EvaluationSettings, FileSettings, Settings, StageSettings,
+    TaskSettings,
 };
 pub use stages::{Stages, Writer};
 pub use table::table;

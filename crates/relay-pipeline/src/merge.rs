@@ -49,8 +49,13 @@ pub fn merge(corpus: &dyn Corpus, chains: &Path, merged: &Path, seed: u64) -> Re
         steps: problem.steps,
         answer: problem.answer,
     };
-    let original = corpus.original()?.into_iter().map(|problem| line(Origin::Original, problem));
-    let longer = read_chains(chains, corpus.codec())?.into_iter().map(|problem| line(Origin::Looped, problem));
+    let original = corpus
+        .original()?
+        .into_iter()
+        .map(|problem| line(Origin::Original, problem));
+    let longer = read_chains(chains, corpus.codec())?
+        .into_iter()
+        .map(|problem| line(Origin::Looped, problem));
     let mut lines: Vec<MergedLine> = original.chain(longer).collect();
     Stream::named(seed, "merge", &[]).shuffle(&mut lines);
     let mut file = LineFile::create(merged)?;
@@ -68,8 +73,21 @@ pub fn read_merged(file: &Path) -> Result<Vec<Problem>> {
     let read = |(number, line): (usize, &str)| {
         let line: MergedLine = serde_json::from_str(line)
             .map_err(|e| PipelineError::corrupt(file, format!("line {}: {e}", number + 1)))?;
-        let MergedLine { task, length, problem: prompt, steps, answer, .. } = line;
-        Ok(Problem { task, length, prompt, steps, answer })
+        let MergedLine {
+            task,
+            length,
+            problem: prompt,
+            steps,
+            answer,
+            ..
+        } = line;
+        Ok(Problem {
+            task,
+            length,
+            prompt,
+            steps,
+            answer,
+        })
     };
     text.lines().enumerate().map(read).collect()
 }

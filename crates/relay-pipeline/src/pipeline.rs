@@ -11,8 +11,9 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCounts, Corpus, Counts, Done, Existing, HitMatrixOf, LengthResult, Made, Measured, Results, RunDir,
-    Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report, run_dir::to_value, stages::Stages,
+    ChainCounts, Corpus, Counts, Done, Existing, HitMatrixOf, LengthResult, Made, Measured,
+    Results, RunDir, Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report,
+    run_dir::to_value, stages::Stages,
 };
 use crate::{PipelineError, Result};
 
@@ -52,7 +53,13 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let corpus = corpus(&settings)?;
         let dir = RunDir::open(path, &settings, existing)?;
         let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop);
-        Ok(Self { settings, corpus, dir, about, stages })
+        Ok(Self {
+            settings,
+            corpus,
+            dir,
+            about,
+            stages,
+        })
     }
 
     /// Runs what is not done yet, writes `results.json`, the figures and `report.html`, and gives the results.
@@ -61,11 +68,26 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// What a stage returns; the run can be gone on with, from its last checkpoint.
     pub fn run(&self) -> Result<Results> {
         let mut done: BTreeMap<&'static str, Done> = BTreeMap::new();
-        done.insert("looped_aligned", self.train("looped_aligned", "Stage I: the looped model learns the steps")?);
+        done.insert(
+            "looped_aligned",
+            self.train(
+                "looped_aligned",
+                "Stage I: the looped model learns the steps",
+            )?,
+        );
         if self.settings.looped_vanilla.is_some() {
-            done.insert("looped_vanilla", self.train("looped_vanilla", "a looped model learns answers only")?);
+            done.insert(
+                "looped_vanilla",
+                self.train("looped_vanilla", "a looped model learns answers only")?,
+            );
         }
-        done.insert("ar_baseline", self.train("ar_baseline", "the auto-regressive model learns the original data")?);
+        done.insert(
+            "ar_baseline",
+            self.train(
+                "ar_baseline",
+                "the auto-regressive model learns the original data",
+            )?,
+        );
         done.insert("chains", self.chains(&done)?);
         done.insert("merged", self.merge(&done)?);
         done.insert("ar_relay", self.fine_tune(&done)?);
@@ -96,20 +118,40 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "model": done["looped_aligned"].result,
         });
         self.dir.stage("chains", &made_from, |dir| {
-            tracing::info!("chains: the looped model writes chains for problems longer than it was trained on");
+            tracing::info!(
+                "chains: the looped model writes chains for problems longer than it was trained on"
+            );
             let model = self.dir.path().join("looped_aligned");
-            let counts = self.stages.write_chains(&model, &dir.join("chains.jsonl"), &self.settings.chains)?;
-            Ok(Made { files: vec![PathBuf::from("chains.jsonl")], notes: to_value(&counts)?, seconds: None })
+            let counts = self.stages.write_chains(
+                &model,
+                &dir.join("chains.jsonl"),
+                &self.settings.chains,
+            )?;
+            Ok(Made {
+                files: vec![PathBuf::from("chains.jsonl")],
+                notes: to_value(&counts)?,
+                seconds: None,
+            })
         })
     }
 
     fn merge(&self, done: &BTreeMap<&str, Done>) -> Result<Done> {
-        let made_from = json!({ "data": self.corpus.fingerprint()?, "chains": done["chains"].result });
+        let made_from =
+            json!({ "data": self.corpus.fingerprint()?, "chains": done["chains"].result });
         self.dir.stage("merged", &made_from, |dir| {
             tracing::info!("merged: the chains join the original data");
             let chains = self.dir.path().join("chains/chains.jsonl");
-            let lines = merge::merge(self.corpus.as_ref(), &chains, &dir.join("merged.jsonl"), self.settings.seed)?;
-            Ok(Made { files: vec![PathBuf::from("merged.jsonl")], notes: json!({ "lines": lines }), seconds: None })
+            let lines = merge::merge(
+                self.corpus.as_ref(),
+                &chains,
+                &dir.join("merged.jsonl"),
+                self.settings.seed,
+            )?;
+            Ok(Made {
+                files: vec![PathBuf::from("merged.jsonl")],
+                notes: json!({ "lines": lines }),
+                seconds: None,
+            })
         })
     }
 
@@ -120,9 +162,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "stage": self.stages.describe("ar_relay")?, "seed": self.settings.seed,
         });
         self.dir.stage("ar_relay", &made_from, |dir| {
-            tracing::info!("ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data");
+            tracing::info!(
+                "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"
+            );
             let merged = self.dir.path().join("merged/merged.jsonl");
-            self.stages.fine_tune(&self.dir.path().join("ar_baseline"), &merged, dir)
+            self.stages
+                .fine_tune(&self.dir.path().join("ar_baseline"), &merged, dir)
         })
     }
 
@@ -136,27 +181,62 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.dir.path().join(arm))?;
             let chains = arm != "looped_vanilla";
-            let measured =
-                evaluate(self.corpus.as_ref(), &self.settings.evaluation, &examples, chains, |part| writer(part))?;
-            let text = serde_json::to_string_pretty(&measured).map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
+            let measured = evaluate(
+                self.corpus.as_ref(),
+                &self.settings.evaluation,
+                &examples,
+                chains,
+                |part| writer(part),
+            )?;
+            let text = serde_json::to_string_pretty(&measured)
+                .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;
-            Ok(Made { files: vec![PathBuf::from("measured.json")], notes: Value::Null, seconds: None })
+            Ok(Made {
+                files: vec![PathBuf::from("measured.json")],
+                notes: Value::Null,
+                seconds: None,
+            })
         })?;
         let file = self.dir.path().join(&name).join("measured.json");
-        let text = std::fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-        let measured = serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        let text =
+            std::fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
+        let measured = serde_json::from_str(&text)
+            .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
         Ok((record, measured))
     }
 
-    fn results(&self, done: &BTreeMap<&str, Done>, measured: &[(&str, Done, Measured)]) -> Result<Results> {
-        let mut results = Results::new(&self.settings.preset, self.settings.seed, &self.about.device);
+    fn results(
+        &self,
+        done: &BTreeMap<&str, Done>,
+        measured: &[(&str, Done, Measured)],
+    ) -> Result<Results> {
+        let mut results = Results::new(
+            &self.settings.preset,
+            self.settings.seed,
+            &self.about.device,
+        );
         results.command.clone_from(&self.about.command);
         results.settings = to_value(&self.settings)?;
-        for (info, lengths) in self.corpus.codec().tasks.iter().zip(self.corpus.train_lengths()) {
+        for (info, lengths) in self
+            .corpus
+            .codec()
+            .tasks
+            .iter()
+            .zip(self.corpus.train_lengths())
+        {
             results.train_lengths.insert(&info.name, lengths);
         }
-        for stage in ["looped_aligned", "looped_vanilla", "ar_baseline", "chains", "merged", "ar_relay"] {
-            let Some(record) = done.get(stage) else { continue };
+        for stage in [
+            "looped_aligned",
+            "looped_vanilla",
+            "ar_baseline",
+            "chains",
+            "merged",
+            "ar_relay",
+        ] {
+            let Some(record) = done.get(stage) else {
+                continue;
+            };
             results.seconds.insert(stage, record.seconds);
             if let Some(updates) = record.notes.get("updates").and_then(Value::as_u64) {
                 results.updates.insert(stage, updates);
@@ -165,7 +245,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 results.samples.insert(stage, samples);
             }
         }
-        results.seconds.insert("evaluation", measured.iter().map(|(_, record, _)| record.seconds).sum());
+        results.seconds.insert(
+            "evaluation",
+            measured.iter().map(|(_, record, _)| record.seconds).sum(),
+        );
         for (arm, _, measured) in measured {
             self.add_arm(&mut results, arm, measured);
         }
@@ -175,13 +258,27 @@ impl<B: AutodiffBackend> Pipeline<B> {
     fn add_arm(&self, results: &mut Results, arm: &str, measured: &Measured) {
         for (task, lengths) in &measured.by_length {
             for (&length, counts) in lengths {
-                results.add(arm, task, length_result(length, counts, measured.writes_chains));
+                results.add(
+                    arm,
+                    task,
+                    length_result(length, counts, measured.writes_chains),
+                );
             }
         }
-        if let (Some(matrix), Some((task, length))) = (&measured.hit_matrix, &self.settings.evaluation.hit_matrix) {
+        if let (Some(matrix), Some((task, length))) =
+            (&measured.hit_matrix, &self.settings.evaluation.hit_matrix)
+        {
             results.hit_matrix.insert(arm, matrix.clone());
-            let n = measured.by_length.get(task).and_then(|lengths| lengths.get(length)).map_or(0, |c| c.problems as u64);
-            results.hit_matrix_of = Some(HitMatrixOf { task: task.clone(), length: *length, n });
+            let n = measured
+                .by_length
+                .get(task)
+                .and_then(|lengths| lengths.get(length))
+                .map_or(0, |c| c.problems as u64);
+            results.hit_matrix_of = Some(HitMatrixOf {
+                task: task.clone(),
+                length: *length,
+                n,
+            });
         }
     }
 }
@@ -192,6 +289,10 @@ fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthR
         right_tokens: counts.right as u64,
         tokens: counts.total as u64,
     };
-    LengthResult::from_counts(length, counts.problems as u64, counts.answers as u64, writes_chains.then_some(chains))
+    LengthResult::from_counts(
+        length,
+        counts.problems as u64,
+        counts.answers as u64,
+        writes_chains.then_some(chains),
+    )
 }
-

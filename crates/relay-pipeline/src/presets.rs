@@ -1,10 +1,15 @@
 //! Complete configurations by name: `smoke`, `mini`, `paper`.
 
 use relay_models::{CausalConfig, Injection, LoopedConfig, Positions, TransformerConfig};
-use relay_tasks::{ArithmeticConfig, Domain, EditDistanceConfig, GroupLimits, LisConfig, LisValues, TaskConfig};
+use relay_tasks::{
+    ArithmeticConfig, Domain, EditDistanceConfig, GroupLimits, LisConfig, LisValues, TaskConfig,
+};
 use relay_train::{Batching, OptimizerConfig, TrainConfig};
 
-use crate::{ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, Settings, StageSettings, TaskSettings};
+use crate::{
+    ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, Settings,
+    StageSettings, TaskSettings,
+};
 
 /// The names that [`preset`] knows.
 pub const PRESETS: [&str; 3] = ["smoke", "mini", "paper"];
@@ -18,7 +23,10 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
         "smoke" => Ok(smoke(seed)),
         "mini" => Ok(mini(seed)),
         "paper" => Ok(paper(seed)),
-        other => Err(PipelineError::UnknownPreset { name: other.to_owned(), known: PRESETS.join(", ") }),
+        other => Err(PipelineError::UnknownPreset {
+            name: other.to_owned(),
+            known: PRESETS.join(", "),
+        }),
     }
 }
 
@@ -28,10 +36,16 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
 /// When there is no such preset.
 pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Settings> {
     let settings = preset(name, seed)?;
-    let evaluation = EvaluationSettings { hit_matrix: None, ..settings.evaluation };
+    let evaluation = EvaluationSettings {
+        hit_matrix: None,
+        ..settings.evaluation
+    };
     // Their number of updates is for three tasks; one learns its own in a third of them.
     let fewer = |stage: StageSettings| StageSettings {
-        train: TrainConfig { steps: stage.train.steps.div_ceil(3), ..stage.train },
+        train: TrainConfig {
+            steps: stage.train.steps.div_ceil(3),
+            ..stage.train
+        },
         task_weights: Vec::new(),
         ..stage
     };
@@ -52,12 +66,25 @@ fn smoke(seed: u64) -> Settings {
     let steps = 60;
     let mut settings = mini(seed);
     settings.preset = "smoke".into();
-    for transformer in [&mut settings.looped.transformer, &mut settings.causal.transformer] {
+    for transformer in [
+        &mut settings.looped.transformer,
+        &mut settings.causal.transformer,
+    ] {
         (transformer.d_model, transformer.layers) = (32, 1);
     }
-    let stages = [&mut settings.looped_aligned, &mut settings.ar_baseline, &mut settings.ar_relay];
+    let stages = [
+        &mut settings.looped_aligned,
+        &mut settings.ar_baseline,
+        &mut settings.ar_relay,
+    ];
     for stage in stages.into_iter().chain(settings.looped_vanilla.as_mut()) {
-        stage.train = TrainConfig { steps, validate_every: 30, checkpoint_every: 30, validate_samples: 10, ..stage.train.clone() };
+        stage.train = TrainConfig {
+            steps,
+            validate_every: 30,
+            checkpoint_every: 30,
+            validate_samples: 10,
+            ..stage.train.clone()
+        };
         stage.batching = Batching::OneLength { tokens: 128 };
         stage.curriculum = None;
     }
@@ -68,7 +95,10 @@ fn smoke(seed: u64) -> Settings {
         }
     }
     // A model that has learnt nothing is sure of nothing.
-    settings.chains = ChainSettings { min_confidence: 0.0, tries: 1 };
+    settings.chains = ChainSettings {
+        min_confidence: 0.0,
+        tries: 1,
+    };
     settings.evaluation.samples = 20;
     settings
 }
@@ -83,7 +113,11 @@ fn mini(seed: u64) -> Settings {
         positions: Positions::Rope,
         ..TransformerConfig::default()
     };
-    let looped = LoopedConfig { transformer: transformer.clone(), injection: Injection::Add, ..LoopedConfig::default() };
+    let looped = LoopedConfig {
+        transformer: transformer.clone(),
+        injection: Injection::Add,
+        ..LoopedConfig::default()
+    };
     let stage = |steps: u64, rate: f64| StageSettings {
         train: TrainConfig {
             steps,
@@ -101,11 +135,18 @@ fn mini(seed: u64) -> Settings {
         batching: Batching::OneLength { tokens: 512 },
         curriculum: None,
         task_weights: Vec::new(),
-        groups: GroupLimits { max_samples: 512, max_tokens: 0, max_waste: 0.3 },
+        groups: GroupLimits {
+            max_samples: 512,
+            max_tokens: 0,
+            max_waste: 0.3,
+        },
         lambda: 1.0,
     };
     // Edit distance and arithmetic are learnt first; the weight lets the third task catch up.
-    let looped_stage = |steps| StageSettings { task_weights: vec![1.0, 1.0, 2.0], ..stage(steps, 0.02) };
+    let looped_stage = |steps| StageSettings {
+        task_weights: vec![1.0, 1.0, 2.0],
+        ..stage(steps, 0.02)
+    };
     Settings {
         preset: "mini".into(),
         seed,
@@ -117,16 +158,37 @@ fn mini(seed: u64) -> Settings {
         ar_baseline: stage(2_000, 0.02),
         ar_relay: stage(1_500, 0.01),
         // Half an hour does not make every chain right; the unsure ones are left out.
-        chains: ChainSettings { min_confidence: 0.9, tries: 3 },
-        evaluation: EvaluationSettings { samples: 200, hit_matrix: Some(("lis".into(), 20)) },
+        chains: ChainSettings {
+            min_confidence: 0.9,
+            tries: 3,
+        },
+        evaluation: EvaluationSettings {
+            samples: 200,
+            hit_matrix: Some(("lis".into(), 20)),
+        },
     }
 }
 
 fn mini_tasks() -> Vec<TaskSettings> {
-    let ari = ArithmeticConfig { domain: Domain::PrimeField { p: 3 }, ..ArithmeticConfig::default() };
+    let ari = ArithmeticConfig {
+        domain: Domain::PrimeField { p: 3 },
+        ..ArithmeticConfig::default()
+    };
     // Costs in these tables stay below 30: the vocabulary needs no more numbers.
-    let ed = EditDistanceConfig { letters: 3, drawn: [2, 3], largest: 30, ..EditDistanceConfig::default() };
-    let lis = LisConfig { group: 5, values: LisValues::Fixed { lowest: 13, highest: 24 }, ..LisConfig::default() };
+    let ed = EditDistanceConfig {
+        letters: 3,
+        drawn: [2, 3],
+        largest: 30,
+        ..EditDistanceConfig::default()
+    };
+    let lis = LisConfig {
+        group: 5,
+        values: LisValues::Fixed {
+            lowest: 13,
+            highest: 24,
+        },
+        ..LisConfig::default()
+    };
     let task = |task, train, test, longer: &[usize], each| TaskSettings {
         task,
         train,
@@ -174,25 +236,56 @@ fn paper(seed: u64) -> Settings {
         looped_vanilla: Some(stage(epochs(500, 1_000_000), 1e-3, [1.0, 10.0, 5.0])),
         ar_baseline: stage(epochs(500, 1_000_000), 5e-4, [1.0, 10.0, 5.0]),
         ar_relay: stage(epochs(500, 100_000), 1e-4, [1.0, 10.0, 5.0]),
-        chains: ChainSettings { min_confidence: 0.0, tries: 1 },
-        evaluation: EvaluationSettings { samples: 10_000, hit_matrix: Some(("lis".into(), 105)) },
+        chains: ChainSettings {
+            min_confidence: 0.0,
+            tries: 1,
+        },
+        evaluation: EvaluationSettings {
+            samples: 10_000,
+            hit_matrix: Some(("lis".into(), 105)),
+        },
     }
 }
 
 /// Tasks and Table 3.
 fn paper_tasks() -> Vec<TaskSettings> {
-    let table = |first: usize, counts: &[usize]| (first..).zip(counts.iter().copied()).collect::<Vec<_>>();
+    let table =
+        |first: usize, counts: &[usize]| (first..).zip(counts.iter().copied()).collect::<Vec<_>>();
     let ari = [6477, 6882, 7287, 6477, 6072, 5668, 5263, 4858, 4453, 4048];
     let ed = [4195, 4195, 4055, 4055, 3916, 3916, 3776, 3776, 3636, 3636];
     let lis = [
-        1479, 1464, 1449, 1434, 1420, 1405, 1390, 1375, 1360, 1346, 1331, 1316, 1301, 1286, 1272, 1257, 1242, 1227, 1213,
-        1198,
+        1479, 1464, 1449, 1434, 1420, 1405, 1390, 1375, 1360, 1346, 1331, 1316, 1301, 1286, 1272,
+        1257, 1242, 1227, 1213, 1198,
     ];
-    let task = |task, train, test, original, longer| TaskSettings { task, train, test, original, longer };
+    let task = |task, train, test, original, longer| TaskSettings {
+        task,
+        train,
+        test,
+        original,
+        longer,
+    };
     vec![
-        task(TaskConfig::Ari(Default::default()), [1, 15], [1, 25], 42_515, table(16, &ari)),
-        task(TaskConfig::Ed(Default::default()), [1, 30], [1, 40], 60_844, table(31, &ed)),
-        task(TaskConfig::Lis(Default::default()), [1, 100], [1, 120], 73_235, table(101, &lis)),
+        task(
+            TaskConfig::Ari(Default::default()),
+            [1, 15],
+            [1, 25],
+            42_515,
+            table(16, &ari),
+        ),
+        task(
+            TaskConfig::Ed(Default::default()),
+            [1, 30],
+            [1, 40],
+            60_844,
+            table(31, &ed),
+        ),
+        task(
+            TaskConfig::Lis(Default::default()),
+            [1, 100],
+            [1, 120],
+            73_235,
+            table(101, &lis),
+        ),
     ]
 }
 
@@ -205,20 +298,33 @@ mod tests {
         for name in PRESETS {
             preset(name, 1).unwrap().validate().unwrap();
         }
-        assert!(preset("tiny", 1).unwrap_err().to_string().contains("smoke, mini, paper"));
+        assert!(
+            preset("tiny", 1)
+                .unwrap_err()
+                .to_string()
+                .contains("smoke, mini, paper")
+        );
     }
 
     #[test]
     fn the_paper_preset_carries_the_papers_numbers() {
         let settings = preset("paper", 1).unwrap();
-        let DataSettings::Generated(tasks) = &settings.data else { panic!("tasks expected") };
-        let merged: Vec<usize> = tasks.iter().map(|t| t.original + t.longer.iter().map(|(_, n)| n).sum::<usize>()).collect();
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let merged: Vec<usize> = tasks
+            .iter()
+            .map(|t| t.original + t.longer.iter().map(|(_, n)| n).sum::<usize>())
+            .collect();
         // Table 3 adds up to 100 k a task but for rounding.
         assert_eq!(merged, [100_000, 100_000, 100_000]);
         assert_eq!(tasks[0].longer.first(), Some(&(16, 6477)));
         assert_eq!(tasks[2].longer.last(), Some(&(120, 1198)));
         let looped = &settings.looped.transformer;
-        assert_eq!((looped.d_model, looped.heads, looped.layers, looped.dropout), (256, 4, 3, 0.1));
+        assert_eq!(
+            (looped.d_model, looped.heads, looped.layers, looped.dropout),
+            (256, 4, 3, 0.1)
+        );
         assert_eq!(settings.looped_aligned.train.steps, 2_929_688);
         assert_eq!(settings.ar_relay.train.learning_rate, 1e-4);
         assert_eq!(settings.ar_baseline.task_weights, [1.0, 10.0, 5.0]);

@@ -72,10 +72,15 @@ impl RunDir {
             .open(&lock_path)
             .map_err(|e| PipelineError::io("open", &lock_path, e))?;
         lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => PipelineError::Locked { path: path.to_owned() },
+            TryLockError::WouldBlock => PipelineError::Locked {
+                path: path.to_owned(),
+            },
             TryLockError::Error(e) => PipelineError::io("lock", &lock_path, e),
         })?;
-        let this = Self { path: path.to_owned(), _lock: lock };
+        let this = Self {
+            path: path.to_owned(),
+            _lock: lock,
+        };
         this.settle(settings, existing)?;
         Ok(this)
     }
@@ -89,13 +94,24 @@ impl RunDir {
         let file = self.path.join("settings.json");
         let wanted = to_value(settings)?;
         if file.exists() {
-            let text = fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-            let held: Value = serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+            let text =
+                fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
+            let held: Value = serde_json::from_str(&text)
+                .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
             let difference = first_difference("", &held, &wanted);
             match (existing, difference) {
-                (Existing::Refuse, _) => return Err(PipelineError::NotEmpty { path: self.path.clone() }),
+                (Existing::Refuse, _) => {
+                    return Err(PipelineError::NotEmpty {
+                        path: self.path.clone(),
+                    });
+                }
                 (Existing::Resume, Some((field, held, wanted))) => {
-                    return Err(PipelineError::OtherSettings { path: self.path.clone(), field, held, wanted });
+                    return Err(PipelineError::OtherSettings {
+                        path: self.path.clone(),
+                        field,
+                        held,
+                        wanted,
+                    });
                 }
                 (Existing::Resume, None) => return Ok(()),
                 (Existing::Update, _) => {}
@@ -106,10 +122,13 @@ impl RunDir {
                 .filter_map(|entry| entry.ok())
                 .any(|entry| entry.file_name() != "lock");
             if foreign {
-                return Err(PipelineError::Foreign { path: self.path.clone() });
+                return Err(PipelineError::Foreign {
+                    path: self.path.clone(),
+                });
             }
         }
-        let text = serde_json::to_string_pretty(&wanted).map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        let text = serde_json::to_string_pretty(&wanted)
+            .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
         write_atomically(&file, text.as_bytes())
     }
 
@@ -120,7 +139,12 @@ impl RunDir {
     ///
     /// # Errors
     /// What the stage returns, or why its directory could not be written.
-    pub fn stage(&self, name: &str, made_from: &Value, work: impl FnOnce(&Path) -> Result<Made>) -> Result<Done> {
+    pub fn stage(
+        &self,
+        name: &str,
+        made_from: &Value,
+        work: impl FnOnce(&Path) -> Result<Made>,
+    ) -> Result<Done> {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
@@ -140,10 +164,13 @@ impl RunDir {
         let done = Done {
             made_from: hash,
             result: hash_files(&dir, &made.files)?,
-            seconds: made.seconds.unwrap_or_else(|| clock.elapsed().as_secs_f64()),
+            seconds: made
+                .seconds
+                .unwrap_or_else(|| clock.elapsed().as_secs_f64()),
             notes: made.notes,
         };
-        let text = serde_json::to_string_pretty(&done).map_err(|e| PipelineError::corrupt(&dir, e.to_string()))?;
+        let text = serde_json::to_string_pretty(&done)
+            .map_err(|e| PipelineError::corrupt(&dir, e.to_string()))?;
         write_atomically(&dir.join("done.json"), text.as_bytes())?;
         Ok(done)
     }
@@ -151,7 +178,9 @@ impl RunDir {
     fn done(&self, name: &str) -> Result<Option<Done>> {
         let file = self.path.join(name).join("done.json");
         match fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text).map(Some).map_err(|e| PipelineError::corrupt(&file, e.to_string())),
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|e| PipelineError::corrupt(&file, e.to_string())),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }
@@ -163,11 +192,14 @@ impl RunDir {
 /// # Errors
 /// When the value cannot be written as JSON.
 pub fn to_value<T: Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value).map_err(|e| PipelineError::corrupt(Path::new("settings"), e.to_string()))
+    serde_json::to_value(value)
+        .map_err(|e| PipelineError::corrupt(Path::new("settings"), e.to_string()))
 }
 
 fn hash_value(value: &Value) -> String {
-    blake3::hash(value.to_string().as_bytes()).to_hex().to_string()
+    blake3::hash(value.to_string().as_bytes())
+        .to_hex()
+        .to_string()
 }
 
 fn hash_files(dir: &Path, files: &[PathBuf]) -> Result<String> {
@@ -176,7 +208,9 @@ fn hash_files(dir: &Path, files: &[PathBuf]) -> Result<String> {
         let path = dir.join(file);
         let reader = File::open(&path).map_err(|e| PipelineError::io("open", &path, e))?;
         hasher.update(file.to_string_lossy().as_bytes());
-        hasher.update_reader(reader).map_err(|e| PipelineError::io("read", &path, e))?;
+        hasher
+            .update_reader(reader)
+            .map_err(|e| PipelineError::io("read", &path, e))?;
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
@@ -186,12 +220,26 @@ fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String,
     match (held, wanted) {
         (Value::Object(a), Value::Object(b)) => {
             let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            keys.map(|key| (key, a.get(key).unwrap_or(&Value::Null), b.get(key).unwrap_or(&Value::Null)))
-                .find_map(|(key, x, y)| first_difference(&format!("{path}{}{key}", if path.is_empty() { "" } else { "." }), x, y))
+            keys.map(|key| {
+                (
+                    key,
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                )
+            })
+            .find_map(|(key, x, y)| {
+                first_difference(
+                    &format!("{path}{}{key}", if path.is_empty() { "" } else { "." }),
+                    x,
+                    y,
+                )
+            })
         }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().find_map(|(i, (x, y))| first_difference(&format!("{path}[{i}]"), x, y))
-        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
+            .iter()
+            .zip(b)
+            .enumerate()
+            .find_map(|(i, (x, y))| first_difference(&format!("{path}[{i}]"), x, y)),
         _ if held == wanted => None,
         _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
     }
@@ -213,7 +261,11 @@ impl LineFile {
     pub fn create(path: &Path) -> Result<Self> {
         let aside = path.with_extension("partial");
         let file = File::create(&aside).map_err(|e| PipelineError::io("create", &aside, e))?;
-        Ok(Self { path: path.to_owned(), aside, writer: std::io::BufWriter::new(file) })
+        Ok(Self {
+            path: path.to_owned(),
+            aside,
+            writer: std::io::BufWriter::new(file),
+        })
     }
 
     /// Adds one line.
@@ -221,8 +273,11 @@ impl LineFile {
     /// # Errors
     /// When the line cannot be written.
     pub fn line<T: Serialize>(&mut self, value: &T) -> Result<()> {
-        serde_json::to_writer(&mut self.writer, value).map_err(|e| PipelineError::io("write", &self.aside, e.into()))?;
-        self.writer.write_all(b"\n").map_err(|e| PipelineError::io("write", &self.aside, e))
+        serde_json::to_writer(&mut self.writer, value)
+            .map_err(|e| PipelineError::io("write", &self.aside, e.into()))?;
+        self.writer
+            .write_all(b"\n")
+            .map_err(|e| PipelineError::io("write", &self.aside, e))
     }
 
     /// Puts the file in its place.
@@ -230,7 +285,11 @@ impl LineFile {
     /// # Errors
     /// When the rest cannot be written or the file cannot be renamed.
     pub fn finish(self) -> Result<()> {
-        let Self { path, aside, writer } = self;
+        let Self {
+            path,
+            aside,
+            writer,
+        } = self;
         let failed = |e| PipelineError::io("write", &aside, e);
         let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
         file.sync_all().map_err(failed)?;

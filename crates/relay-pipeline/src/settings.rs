@@ -170,7 +170,11 @@ impl Settings {
     pub fn validate(&self) -> Result<()> {
         if let DataSettings::Generated(tasks) = &self.data {
             if tasks.is_empty() {
-                return Err(PipelineError::settings("data", "no task", "at least one task"));
+                return Err(PipelineError::settings(
+                    "data",
+                    "no task",
+                    "at least one task",
+                ));
             }
             tasks.iter().try_for_each(TaskSettings::validate)?;
         }
@@ -187,7 +191,11 @@ impl Settings {
             }
         }
         if self.evaluation.samples == 0 {
-            return Err(PipelineError::settings("evaluation.samples", "0", "at least 1"));
+            return Err(PipelineError::settings(
+                "evaluation.samples",
+                "0",
+                "at least 1",
+            ));
         }
         if !(0.0..=1.0).contains(&self.chains.min_confidence) {
             return Err(PipelineError::settings(
@@ -205,7 +213,10 @@ impl Settings {
         if let Some(vanilla) = &self.looped_vanilla {
             stages.push(("looped_vanilla", vanilla));
         }
-        stages.extend([("ar_baseline", &self.ar_baseline), ("ar_relay", &self.ar_relay)]);
+        stages.extend([
+            ("ar_baseline", &self.ar_baseline),
+            ("ar_relay", &self.ar_relay),
+        ]);
         stages
     }
 }
@@ -225,15 +236,25 @@ mod tests {
         }
         let text = std::fs::read_to_string(&file).unwrap();
         std::fs::write(&file, text.replace("\"lambda\"", "\"lamda\"")).unwrap();
-        assert!(Settings::load(&file).unwrap_err().to_string().contains("lamda"));
+        assert!(
+            Settings::load(&file)
+                .unwrap_err()
+                .to_string()
+                .contains("lamda")
+        );
     }
 
     #[test]
     fn lengths_beyond_the_task_are_named() {
         let mut settings = crate::preset("mini", 1).unwrap();
-        let DataSettings::Generated(tasks) = &mut settings.data else { panic!("tasks expected") };
+        let DataSettings::Generated(tasks) = &mut settings.data else {
+            panic!("tasks expected")
+        };
         tasks[1].test = [0, 7];
         let error = settings.validate().unwrap_err().to_string();
-        assert!(error.contains("data.ed.test") && error.contains("0..7"), "{error}");
+        assert!(
+            error.contains("data.ed.test") && error.contains("0..7"),
+            "{error}"
+        );
     }
 }

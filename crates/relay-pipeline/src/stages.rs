@@ -6,14 +6,14 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_models::LoopedConfig;
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
-    CausalObjective, ExampleListSource, ExampleSource, LoopedObjective, Objective, Resume, StopFlag, TrainConfig,
-    Trained, Trainer, load_model,
+    CausalObjective, ExampleListSource, ExampleSource, LoopedObjective, Objective, Resume,
+    StopFlag, TrainConfig, Trained, Trainer, load_model,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, ChainSettings, Corpus, Made, Result, Settings, StageSettings, chains, merge::read_merged,
-    run_dir::to_value,
+    ChainCount, ChainSettings, Corpus, Made, Result, Settings, StageSettings, chains,
+    merge::read_merged, run_dir::to_value,
 };
 
 /// Writes chains for examples, in their order.
@@ -30,11 +30,21 @@ pub struct Stages<B: AutodiffBackend> {
 
 impl<B: AutodiffBackend> Stages<B> {
     /// The stages of a run with these settings on `device`; they end early once `stop` is set.
-    pub fn new(mut settings: Settings, corpus: Arc<dyn Corpus>, device: B::Device, stop: StopFlag) -> Self {
+    pub fn new(
+        mut settings: Settings,
+        corpus: Arc<dyn Corpus>,
+        device: B::Device,
+        stop: StopFlag,
+    ) -> Self {
         // The data, not the preset, say how many tokens there are.
         settings.looped.transformer.vocab = corpus.codec().vocab.len();
         settings.causal.transformer.vocab = corpus.codec().vocab.len();
-        Self { settings, corpus, device, stop }
+        Self {
+            settings,
+            corpus,
+            device,
+            stop,
+        }
     }
 
     /// All that an arm's training depends on, besides the data.
@@ -56,15 +66,31 @@ impl<B: AutodiffBackend> Stages<B> {
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
         let stage = self.stage(arm);
         let train = self.train_config(arm);
-        let source = self.corpus.source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
+        let source = self
+            .corpus
+            .source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
         if arm.starts_with("looped") {
             let config = self.looped(arm);
             let model = config.init::<B>(&self.device, train.seed);
-            self.fit(self.looped_objective(arm), to_value(&config)?, model, source, train, dir)
+            self.fit(
+                self.looped_objective(arm),
+                to_value(&config)?,
+                model,
+                source,
+                train,
+                dir,
+            )
         } else {
             let config = self.settings.causal.clone();
             let model = config.init::<B>(&self.device, train.seed);
-            self.fit(self.causal_objective(arm), to_value(&config)?, model, source, train, dir)
+            self.fit(
+                self.causal_objective(arm),
+                to_value(&config)?,
+                model,
+                source,
+                train,
+                dir,
+            )
         }
     }
 
@@ -74,14 +100,32 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the checkpoint or the data cannot be read, and what the trainer returns.
     pub fn fine_tune(&self, baseline: &Path, merged: &Path, dir: &Path) -> Result<Made> {
         let codec = self.corpus.codec();
-        let examples: Vec<Example> =
-            read_merged(merged)?.iter().map(|problem| codec.encode(problem)).collect::<Result<_, _>>()?;
+        let examples: Vec<Example> = read_merged(merged)?
+            .iter()
+            .map(|problem| codec.encode(problem))
+            .collect::<Result<_, _>>()?;
         let stage = self.stage("ar_relay");
         let train = self.train_config("ar_relay");
-        let source = Box::new(ExampleListSource::new(examples, stage.batching.clone(), train.seed)?);
+        let source = Box::new(ExampleListSource::new(
+            examples,
+            stage.batching.clone(),
+            train.seed,
+        )?);
         let config = self.settings.causal.clone();
-        let model = load_model(baseline, config.init::<B>(&self.device, train.seed), codec, &to_value(&config)?)?;
-        self.fit(self.causal_objective("ar_relay"), to_value(&config)?, model, source, train, dir)
+        let model = load_model(
+            baseline,
+            config.init::<B>(&self.device, train.seed),
+            codec,
+            &to_value(&config)?,
+        )?;
+        self.fit(
+            self.causal_objective("ar_relay"),
+            to_value(&config)?,
+            model,
+            source,
+            train,
+            dir,
+        )
     }
 
     /// Writes chains for the corpus's longer problems with the looped model in `model`.
@@ -95,7 +139,9 @@ impl<B: AutodiffBackend> Stages<B> {
         settings: &ChainSettings,
     ) -> Result<BTreeMap<String, ChainCount>> {
         let writer = self.writer("looped_aligned", model)?;
-        chains::write_chains(self.corpus.as_ref(), settings, file, |examples| writer(examples))
+        chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
+            writer(examples)
+        })
     }
 
     /// What writes the chains of an arm whose checkpoint lies in `dir`.
@@ -110,7 +156,12 @@ impl<B: AutodiffBackend> Stages<B> {
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
             let objective = self.looped_objective(arm);
             let write = move |examples: &[Example]| {
-                Ok(Objective::<B>::write_chains(&objective, &model, examples, &self.device)?)
+                Ok(Objective::<B>::write_chains(
+                    &objective,
+                    &model,
+                    examples,
+                    &self.device,
+                )?)
             };
             Ok(Box::new(write))
         } else {
@@ -119,7 +170,12 @@ impl<B: AutodiffBackend> Stages<B> {
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
             let objective = self.causal_objective(arm);
             let write = move |examples: &[Example]| {
-                Ok(Objective::<B>::write_chains(&objective, &model, examples, &self.device)?)
+                Ok(Objective::<B>::write_chains(
+                    &objective,
+                    &model,
+                    examples,
+                    &self.device,
+                )?)
             };
             Ok(Box::new(write))
         }
@@ -136,8 +192,16 @@ impl<B: AutodiffBackend> Stages<B> {
     ) -> Result<Made> {
         let valid = self.corpus.valid(train.validate_samples)?;
         let codec = self.corpus.codec().clone();
-        let trainer = Trainer::new(train, objective, codec, model_config, self.device.clone(), dir)?;
-        let trained: Trained<O::Model> = trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;
+        let trainer = Trainer::new(
+            train,
+            objective,
+            codec,
+            model_config,
+            self.device.clone(),
+            dir,
+        )?;
+        let trained: Trained<O::Model> =
+            trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;
         Ok(Made {
             files: vec![trained.checkpoint.join("model.safetensors")],
             seconds: Some(trained.seconds),
@@ -146,23 +210,40 @@ impl<B: AutodiffBackend> Stages<B> {
     }
 
     fn looped(&self, arm: &str) -> LoopedConfig {
-        LoopedConfig { step_head: arm == "looped_aligned", ..self.settings.looped.clone() }
+        LoopedConfig {
+            step_head: arm == "looped_aligned",
+            ..self.settings.looped.clone()
+        }
     }
 
     fn looped_objective(&self, arm: &str) -> LoopedObjective {
         let stage = self.stage(arm);
         let codec = self.corpus.codec().clone();
-        LoopedObjective::new(arm == "looped_aligned", stage.lambda, stage.task_weights.clone(), stage.groups, codec)
+        LoopedObjective::new(
+            arm == "looped_aligned",
+            stage.lambda,
+            stage.task_weights.clone(),
+            stage.groups,
+            codec,
+        )
     }
 
     fn causal_objective(&self, arm: &str) -> CausalObjective {
         let stage = self.stage(arm);
-        CausalObjective::new(stage.task_weights.clone(), stage.groups, self.corpus.codec().clone())
+        CausalObjective::new(
+            stage.task_weights.clone(),
+            stage.groups,
+            self.corpus.codec().clone(),
+        )
     }
 
     fn stage(&self, arm: &str) -> &StageSettings {
         match arm {
-            "looped_vanilla" => self.settings.looped_vanilla.as_ref().unwrap_or(&self.settings.looped_aligned),
+            "looped_vanilla" => self
+                .settings
+                .looped_vanilla
+                .as_ref()
+                .unwrap_or(&self.settings.looped_aligned),
             "ar_baseline" => &self.settings.ar_baseline,
             "ar_relay" => &self.settings.ar_relay,
             _ => &self.settings.looped_aligned,
@@ -172,6 +253,9 @@ impl<B: AutodiffBackend> Stages<B> {
     /// The stage's own settings with a seed of its own, so that no two arms see the same draws.
     fn train_config(&self, arm: &str) -> TrainConfig {
         let seed = Stream::named(self.settings.seed, arm, &[]).next_u64() >> 32;
-        TrainConfig { seed, ..self.stage(arm).train.clone() }
+        TrainConfig {
+            seed,
+            ..self.stage(arm).train.clone()
+        }
     }
 }

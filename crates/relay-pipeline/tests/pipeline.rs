@@ -4,7 +4,8 @@ use std::{fs, path::Path};
 
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
-    About, DataSettings, Existing, FileSettings, Pipeline, PipelineError, Results, Settings, own_data_preset, preset,
+    About, DataSettings, Existing, FileSettings, Pipeline, PipelineError, Results, Settings,
+    own_data_preset, preset,
 };
 use relay_train::StopFlag;
 
@@ -17,10 +18,17 @@ fn tiny() -> Settings {
 }
 
 fn shrink(settings: &mut Settings) {
-    for transformer in [&mut settings.looped.transformer, &mut settings.causal.transformer] {
+    for transformer in [
+        &mut settings.looped.transformer,
+        &mut settings.causal.transformer,
+    ] {
         transformer.d_model = 16;
     }
-    let stages = [&mut settings.looped_aligned, &mut settings.ar_baseline, &mut settings.ar_relay];
+    let stages = [
+        &mut settings.looped_aligned,
+        &mut settings.ar_baseline,
+        &mut settings.ar_relay,
+    ];
     for stage in stages.into_iter().chain(settings.looped_vanilla.as_mut()) {
         stage.train.steps = 4;
         stage.train.checkpoint_every = 2;
@@ -29,9 +37,24 @@ fn shrink(settings: &mut Settings) {
     settings.evaluation.samples = 3;
 }
 
-fn open(settings: &Settings, dir: &Path, existing: Existing, stop: StopFlag) -> Result<Pipeline<Backend>, PipelineError> {
-    let about = About { device: "flex".into(), command: "test".into() };
-    Pipeline::open(settings.clone(), dir, existing, about, Default::default(), stop)
+fn open(
+    settings: &Settings,
+    dir: &Path,
+    existing: Existing,
+    stop: StopFlag,
+) -> Result<Pipeline<Backend>, PipelineError> {
+    let about = About {
+        device: "flex".into(),
+        command: "test".into(),
+    };
+    Pipeline::open(
+        settings.clone(),
+        dir,
+        existing,
+        about,
+        Default::default(),
+        stop,
+    )
 }
 
 fn run(settings: &Settings, dir: &Path, existing: Existing) -> Result<Results, PipelineError> {
@@ -45,7 +68,10 @@ fn measured(results: &Results) -> String {
 }
 
 fn made_at(dir: &Path, stage: &str) -> std::time::SystemTime {
-    fs::metadata(dir.join(stage).join("done.json")).unwrap().modified().unwrap()
+    fs::metadata(dir.join(stage).join("done.json"))
+        .unwrap()
+        .modified()
+        .unwrap()
 }
 
 #[test]
@@ -54,22 +80,52 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     let path = dir.path().join("run");
     let mut settings = tiny();
     let first = run(&settings, &path, Existing::Refuse).unwrap();
-    for file in ["results.json", "report.html", "figures/answer_accuracy.svg", "figures/hit_matrix.png"] {
+    for file in [
+        "results.json",
+        "report.html",
+        "figures/answer_accuracy.svg",
+        "figures/hit_matrix.png",
+    ] {
         assert!(path.join(file).exists(), "{file} is missing");
     }
-    assert_eq!(Results::load(&path.join("results.json")).unwrap().arms, first.arms);
-    assert_eq!(first.arms.keys().collect::<Vec<_>>(), ["looped_aligned", "looped_vanilla", "ar_baseline", "ar_relay"]);
+    assert_eq!(
+        Results::load(&path.join("results.json")).unwrap().arms,
+        first.arms
+    );
+    assert_eq!(
+        first.arms.keys().collect::<Vec<_>>(),
+        [
+            "looped_aligned",
+            "looped_vanilla",
+            "ar_baseline",
+            "ar_relay"
+        ]
+    );
 
     // Going on with a finished run does nothing anew.
-    let (trained, judged) = (made_at(&path, "ar_relay"), made_at(&path, "evaluation/ar_relay"));
+    let (trained, judged) = (
+        made_at(&path, "ar_relay"),
+        made_at(&path, "evaluation/ar_relay"),
+    );
     let again = run(&settings, &path, Existing::Resume).unwrap();
     assert_eq!(measured(&again), measured(&first));
-    assert_eq!((made_at(&path, "ar_relay"), made_at(&path, "evaluation/ar_relay")), (trained, judged));
+    assert_eq!(
+        (
+            made_at(&path, "ar_relay"),
+            made_at(&path, "evaluation/ar_relay")
+        ),
+        (trained, judged)
+    );
 
     // Another number of test problems is an evaluation anew, and no training.
     settings.evaluation.samples = 2;
-    let error = run(&settings, &path, Existing::Resume).unwrap_err().to_string();
-    assert!(error.contains("evaluation.samples is 3 there and 2 here"), "{error}");
+    let error = run(&settings, &path, Existing::Resume)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("evaluation.samples is 3 there and 2 here"),
+        "{error}"
+    );
     run(&settings, &path, Existing::Update).unwrap();
     assert_eq!(made_at(&path, "ar_relay"), trained);
     assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);
@@ -86,7 +142,10 @@ fn a_run_that_is_stopped_ends_like_one_that_is_not() {
     let path = dir.path().join("stopped");
     let stop = StopFlag::default();
     stop.set();
-    let error = open(&settings, &path, Existing::Refuse, stop).unwrap().run().unwrap_err();
+    let error = open(&settings, &path, Existing::Refuse, stop)
+        .unwrap()
+        .run()
+        .unwrap_err();
     assert!(error.is_interrupted(), "{error}");
     assert!(!path.join("results.json").exists());
     let resumed = run(&settings, &path, Existing::Resume).unwrap();
@@ -119,7 +178,9 @@ fn an_altered_checkpoint_is_found() {
         }
     }
     fs::remove_file(dir.path().join("chains/done.json")).unwrap();
-    let error = run(&settings, dir.path(), Existing::Resume).unwrap_err().to_string();
+    let error = run(&settings, dir.path(), Existing::Resume)
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("looped_aligned"), "{error}");
 }
 
@@ -127,7 +188,9 @@ fn an_altered_checkpoint_is_found() {
 fn learns_from_files() {
     let dir = tempfile::tempdir().unwrap();
     let solved = |n: usize| {
-        let steps: Vec<String> = (1..=n).map(|t| format!("{} ;", vec!["a"; t].join(" "))).collect();
+        let steps: Vec<String> = (1..=n)
+            .map(|t| format!("{} ;", vec!["a"; t].join(" ")))
+            .collect();
         serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "steps": steps, "answer": "a" })
     };
     let write = |name: &str, lines: Vec<String>| {
@@ -135,14 +198,34 @@ fn learns_from_files() {
         fs::write(&file, lines.join("\n")).unwrap();
         file
     };
-    let train = write("train.jsonl", (0..60).map(|i| solved(1 + i % 3).to_string()).collect());
+    let train = write(
+        "train.jsonl",
+        (0..60).map(|i| solved(1 + i % 3).to_string()).collect(),
+    );
     let unsolved = |n: usize| serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "iterations": n });
-    let longer = write("longer.jsonl", (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect());
-    let test = write("test.jsonl", (1..=5).map(|n| solved(n).to_string()).collect());
-    let data = DataSettings::Files(FileSettings { train, longer, test });
+    let longer = write(
+        "longer.jsonl",
+        (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect(),
+    );
+    let test = write(
+        "test.jsonl",
+        (1..=5).map(|n| solved(n).to_string()).collect(),
+    );
+    let data = DataSettings::Files(FileSettings {
+        train,
+        longer,
+        test,
+    });
     let mut settings = own_data_preset("smoke", data, 1).unwrap();
     shrink(&mut settings);
     let results = run(&settings, &dir.path().join("run"), Existing::Refuse).unwrap();
-    assert_eq!(results.of("ar_relay", "data").iter().map(|r| r.length).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+    assert_eq!(
+        results
+            .of("ar_relay", "data")
+            .iter()
+            .map(|r| r.length)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5]
+    );
     assert_eq!(results.train_lengths.get("data"), Some(&[1, 3]));
 }

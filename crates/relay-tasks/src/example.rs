@@ -5,7 +5,7 @@ use crate::TokenId;
 /// A problem as tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Index of the task in [`Codec::tasks`].
+    /// Index of the task in [`Codec::tasks`](crate::Codec::tasks).
     pub task: usize,
     /// Problem length.
     pub length: usize,

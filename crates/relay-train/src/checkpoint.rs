@@ -86,6 +86,22 @@ pub(crate) fn save(
     Ok(name)
 }
 
+/// Removes what a run that was killed while it saved has left behind.
+pub(crate) fn clean(dir: &Path) -> Result<()> {
+    for entry in fs::read_dir(dir).map_err(TrainError::io("read", dir))? {
+        let entry = entry.map_err(TrainError::io("read", dir))?;
+        let name = entry.file_name();
+        let rest = name.to_str().and_then(|name| {
+            name.strip_prefix(".partial-")
+                .or_else(|| name.strip_prefix(".old-"))
+        });
+        if rest.and_then(step_of).is_some() {
+            fs::remove_dir_all(entry.path()).map_err(TrainError::io("remove", &entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
 fn prune(dir: &Path, step: u64, keep: usize) -> Result<()> {
     let mut steps = list(dir)?;
     steps.retain(|(found, _)| *found <= step);

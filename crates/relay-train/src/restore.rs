@@ -66,8 +66,8 @@ impl Verified {
             return Self::read(dir).map(Some);
         }
         let mut reasons = Vec::new();
-        for (_, name) in list(dir)? {
-            match Self::read(&dir.join(&name)) {
+        for (step, name) in list(dir)? {
+            match Self::read(&dir.join(&name)).and_then(|found| found.of_step(step)) {
                 Ok(found) => {
                     if !reasons.is_empty() {
                         tracing::warn!(
@@ -93,6 +93,14 @@ impl Verified {
             dir: dir.to_owned(),
             reason: reasons.join("; "),
         })
+    }
+
+    /// That it is what its name says: a renamed copy of an older one must not pass for the newest.
+    fn of_step(self, step: u64) -> Result<Self> {
+        match self.manifest.counters.step {
+            held if held == step => Ok(self),
+            held => Err(self.wrong(format!("it was made after step {held}"))),
+        }
     }
 
     /// As [`newest`](Self::newest), but there has to be one.

@@ -133,6 +133,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         resume: Resume,
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
+        checkpoint::clean(&self.dir)?;
         let (state, saved) = self.restore(model, resume)?;
         let valid = first_of_each_task(valid, self.config.validate_samples);
         let progress = Progress::new(

@@ -86,6 +86,24 @@ fn the_newest_good_one_is_taken() {
 }
 
 #[test]
+fn a_renamed_copy_and_left_overs_do_not_count() {
+    let dir = tempfile::tempdir().unwrap();
+    trained(dir.path());
+    fs::rename(
+        dir.path().join("step-000000009"),
+        dir.path().join("step-000000099"),
+    )
+    .unwrap();
+    assert_eq!(read_manifest(dir.path()).unwrap().counters.step, 12);
+    let one = dir.path().join("step-000000012");
+    assert_eq!(read_manifest(&one).unwrap().counters.step, 12);
+    assert!(load(&one).is_ok());
+    fs::create_dir(dir.path().join(".partial-step-000000013")).unwrap();
+    trained(dir.path());
+    assert!(!dir.path().join(".partial-step-000000013").exists());
+}
+
+#[test]
 fn without_a_good_one_nothing_starts_anew() {
     let dir = tempfile::tempdir().unwrap();
     trained(dir.path());

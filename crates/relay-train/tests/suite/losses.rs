@@ -282,3 +282,33 @@ fn chains_come_in_the_order_of_the_examples() {
         false,
     );
 }
+
+#[test]
+fn both_backends_give_the_same_gradients() {
+    let examples = examples();
+    let flex = total::<Flex, _>(
+        &aligned(),
+        &looped(0.1).init(&Default::default(), 3),
+        &examples,
+    );
+    let ndarray = total::<NdArray, _>(
+        &aligned(),
+        &looped(0.1).init(&Default::default(), 3),
+        &examples,
+    );
+    close(ndarray.0, flex.0, 1e-5);
+    for path in [
+        "block.embedding",
+        "block.layers.0.key",
+        "block.layers.0.down",
+        "head_answer.bias",
+    ] {
+        let (a, b) = (
+            flex.1.get(path).unwrap().to_data(),
+            ndarray.1.get(path).unwrap().to_data(),
+        );
+        for (a, b) in a.iter::<f32>().zip(b.iter::<f32>()) {
+            assert!((a - b).abs() < 1e-4, "{path}: {a} {b}");
+        }
+    }
+}
