@@ -11,7 +11,7 @@ use crate::{PipelineError, Result};
 
 /// The settings of a whole run: data, models, every stage.
 ///
-/// A preset ([`crate::presets`]) returns a complete value; a run directory keeps its own in `settings.json`.
+/// A preset ([`preset`](crate::preset())) returns a complete value; a run directory keeps its own in `settings.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {

@@ -1,5 +1,8 @@
 //! The whole pipeline on a model that learns nothing: stages, markers, going on, changed settings, files of one's own.
 
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
 use std::{fs, path::Path};
 
 use burn::backend::{Autodiff, Flex};

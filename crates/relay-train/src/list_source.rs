@@ -131,6 +131,9 @@ impl Bucket {
     }
 }
 
+/// The batches of one epoch, as indices of examples.
+type Epoch = Arc<Vec<Vec<usize>>>;
+
 /// Batches that are gone through in epochs.
 #[derive(Debug)]
 struct Deck {
@@ -138,7 +141,7 @@ struct Deck {
     buckets: Vec<Bucket>,
     batches: u64,
     /// The epoch used last: asking for one step after the other shuffles once an epoch.
-    last: Mutex<Option<(u64, Arc<Vec<Vec<usize>>>)>>,
+    last: Mutex<Option<(u64, Epoch)>>,
 }
 
 impl Deck {
@@ -158,7 +161,7 @@ impl Deck {
     }
 
     /// All batches in the order of an epoch.
-    fn epoch(&self, seed: u64, epoch: u64) -> Arc<Vec<Vec<usize>>> {
+    fn epoch(&self, seed: u64, epoch: u64) -> Epoch {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, batches)) = &*last
             && *known == epoch

@@ -13,7 +13,9 @@ const FILES: [&str; 3] = [
 ];
 
 /// Weights, averages and moments at the end, and the metrics.
-fn end(dir: &std::path::Path) -> (Vec<Vec<u8>>, String) {
+type End = (Vec<Vec<u8>>, String);
+
+fn end(dir: &std::path::Path) -> End {
     let files = FILES.map(|file| saved(dir, 12, file)).to_vec();
     (
         files,
@@ -22,13 +24,13 @@ fn end(dir: &std::path::Path) -> (Vec<Vec<u8>>, String) {
 }
 
 /// Bit by bit the same.
-fn same(a: &(Vec<Vec<u8>>, String), b: &(Vec<Vec<u8>>, String)) -> bool {
+fn same(a: &End, b: &End) -> bool {
     a == b
 }
 
 /// The same but for rounding: on the `ndarray` backend two runs that nobody disturbs differ in their last bits too, so
 /// nothing more can be asked of one that was killed.
-fn near(a: &(Vec<Vec<u8>>, String), b: &(Vec<Vec<u8>>, String)) -> bool {
+fn near(a: &End, b: &End) -> bool {
     let floats = |bytes: &[u8]| -> Vec<f32> {
         let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
         let mut tensors = file.tensors();
@@ -51,7 +53,7 @@ fn near(a: &(Vec<Vec<u8>>, String), b: &(Vec<Vec<u8>>, String)) -> bool {
 fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(
     optimizer: OptimizerConfig,
     kills: &[u64],
-    agree: fn(&(Vec<Vec<u8>>, String), &(Vec<Vec<u8>>, String)) -> bool,
+    agree: fn(&End, &End) -> bool,
 ) {
     let whole = tempfile::tempdir().unwrap();
     run::<B>(
