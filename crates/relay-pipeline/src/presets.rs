@@ -142,6 +142,10 @@ fn mini(seed: u64) -> Settings {
         },
         lambda: 1.0,
     };
+    let causal_stage = |steps, rate| StageSettings {
+        batching: Batching::OneLength { tokens: 1024 },
+        ..stage(steps, rate)
+    };
     // Edit distance and arithmetic are learnt first; the weight lets the third task catch up.
     let looped_stage = |steps| StageSettings {
         task_weights: vec![1.0, 1.0, 2.0],
@@ -155,8 +159,8 @@ fn mini(seed: u64) -> Settings {
         causal: CausalConfig { transformer },
         looped_aligned: looped_stage(7_500),
         looped_vanilla: Some(looped_stage(3_000)),
-        ar_baseline: stage(2_000, 0.02),
-        ar_relay: stage(1_500, 0.01),
+        ar_baseline: causal_stage(2_000, 0.02),
+        ar_relay: causal_stage(1_500, 0.01),
         // Half an hour does not make every chain right; the unsure ones are left out.
         chains: ChainSettings {
             min_confidence: 0.9,

@@ -22,7 +22,7 @@
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer` | settings; one update; the whole run |
 //! | `statistics`, `validation`, `metrics`, `progress` | what a run tells |
-//! | `tensors`, `manifest`, `checkpoint`, `restore` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
 mod average;
@@ -34,6 +34,7 @@ mod config;
 mod curriculum;
 mod error;
 mod files;
+mod going_on;
 mod gradients;
 mod list_source;
 mod loader;

@@ -1,7 +1,6 @@
 //! A whole training run.
 
 use std::{
-    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     thread,
@@ -13,18 +12,14 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
 
-use crate::average::Average;
-use crate::checkpoint::{self, MODEL, OPTIMIZER, WEIGHTS};
+use crate::checkpoint;
 use crate::loader::Loader;
-use crate::manifest::{FORMAT, Manifest};
 use crate::metrics::Metrics;
-use crate::optimizer::Optimizer;
 use crate::progress::Progress;
-use crate::restore::Verified;
 use crate::step::{State, update};
 use crate::validation::{first_of_each_task, validate};
 use crate::{
-    Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError, Window,
+    Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError,
 };
 
 /// Whether a run may go on with what its directory holds.
@@ -59,12 +54,12 @@ pub struct Trained<M> {
 /// ends in the same weights, bit by bit on a CPU backend, as one that is never stopped.
 #[derive(Debug)]
 pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
-    config: TrainConfig,
-    objective: O,
-    codec: Codec,
-    model_settings: Value,
-    device: B::Device,
-    dir: PathBuf,
+    pub(crate) config: TrainConfig,
+    pub(crate) objective: O,
+    pub(crate) codec: Codec,
+    pub(crate) model_settings: Value,
+    pub(crate) device: B::Device,
+    pub(crate) dir: PathBuf,
     quiet: bool,
     kill_after: Option<u64>,
 }
@@ -271,97 +266,6 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
         Ok(())
-    }
-
-    fn manifest(&self, state: &State<B, O::Model>) -> Result<Manifest> {
-        Ok(Manifest {
-            format: FORMAT,
-            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-            counters: state.counters,
-            window: state.window.clone(),
-            training: self.training()?,
-            objective: self.objective.settings(),
-            model: self.model_settings.clone(),
-            codec: self.codec.clone(),
-            files: BTreeMap::new(),
-            digest: String::new(),
-        })
-    }
-
-    fn training(&self) -> Result<Value> {
-        serde_json::to_value(&self.config)
-            .map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
-    }
-
-    /// The state to start from, and the step of its checkpoint.
-    fn restore(&self, model: O::Model, resume: Resume) -> Result<(State<B, O::Model>, u64)> {
-        if resume == Resume::Fresh && !checkpoint::list(&self.dir)?.is_empty() {
-            return Err(TrainError::NotEmpty {
-                dir: self.dir.clone(),
-            });
-        }
-        let optimizer = Optimizer::new(&self.config);
-        let found = Verified::newest(&self.dir)?;
-        let Some(found) = found else {
-            let average = self.config.average.map(|decay| Average::new(decay, &model));
-            let state = State {
-                model,
-                optimizer,
-                average,
-                counters: Counters::default(),
-                window: Window::default(),
-            };
-            return Ok((state, 0));
-        };
-        self.check(&found)?;
-        let state = self.state(&found, model, optimizer)?;
-        tracing::info!(
-            "going on after step {} from {}",
-            state.counters.step,
-            found.path.display()
-        );
-        let step = state.counters.step;
-        Ok((state, step))
-    }
-
-    /// That a checkpoint was made by a run with these settings.
-    fn check(&self, found: &Verified) -> Result<()> {
-        found.check(&self.codec, &self.model_settings)?;
-        found.check_settings(
-            "objective",
-            &found.manifest.objective,
-            &self.objective.settings(),
-        )?;
-        found.check_settings("training", &found.manifest.training, &self.training()?)
-    }
-
-    fn state(
-        &self,
-        found: &Verified,
-        model: O::Model,
-        mut optimizer: Optimizer<B::InnerBackend>,
-    ) -> Result<State<B, O::Model>> {
-        let weights = if found.has(WEIGHTS) { WEIGHTS } else { MODEL };
-        let average = match self.config.average {
-            Some(decay) => Some(Average::new(
-                decay,
-                &found.model::<B, _>(MODEL, model.clone())?,
-            )),
-            None => None,
-        };
-        optimizer
-            .load(found.tensors(OPTIMIZER)?, &self.device)
-            .map_err(|reason| found.wrong(reason))?;
-        let Manifest {
-            counters, window, ..
-        } = found.manifest.clone();
-        Ok(State {
-            model: found.model::<B, _>(weights, model)?,
-            optimizer,
-            average,
-            counters,
-            window,
-        })
     }
 }
 

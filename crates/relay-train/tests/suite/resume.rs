@@ -23,38 +23,7 @@ fn end(dir: &std::path::Path) -> End {
     )
 }
 
-/// Bit by bit the same.
-fn same(a: &End, b: &End) -> bool {
-    a == b
-}
-
-/// The same but for rounding: on the `ndarray` backend two runs that nobody disturbs differ in their last bits too, so
-/// nothing more can be asked of one that was killed.
-fn near(a: &End, b: &End) -> bool {
-    let floats = |bytes: &[u8]| -> Vec<f32> {
-        let file = safetensors::SafeTensors::deserialize(bytes).unwrap();
-        let mut tensors = file.tensors();
-        tensors.sort_by(|x, y| x.0.cmp(&y.0));
-        let bytes = tensors.iter().flat_map(|(_, view)| view.data()).copied();
-        let bytes: Vec<u8> = bytes.collect();
-        bytes
-            .chunks_exact(4)
-            .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
-            .collect()
-    };
-    let close = |(x, y): (&f32, &f32)| (x - y).abs() <= 1e-3 + 1e-2 * x.abs();
-    a.1.lines().count() == b.1.lines().count()
-        && a.0.iter().zip(&b.0).all(|(x, y)| {
-            let (x, y) = (floats(x), floats(y));
-            x.len() == y.len() && x.iter().zip(&y).all(close)
-        })
-}
-
-fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(
-    optimizer: OptimizerConfig,
-    kills: &[u64],
-    agree: fn(&End, &End) -> bool,
-) {
+fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(optimizer: OptimizerConfig, kills: &[u64]) {
     let whole = tempfile::tempdir().unwrap();
     run::<B>(
         &trainer(config(optimizer.clone()), whole.path()),
@@ -74,28 +43,28 @@ fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(
             &StopFlag::new(),
         )
         .unwrap();
-        assert!(agree(&end(dir.path()), &expected), "killed after {kill}");
+        assert!(end(dir.path()) == expected, "killed after {kill}");
     }
 }
 
 #[test]
 fn adamw_on_flex() {
-    killed_run_ends_like_a_whole_one::<Flex>(OptimizerConfig::adamw(), &[1, 3, 4, 8, 11], same);
+    killed_run_ends_like_a_whole_one::<Flex>(OptimizerConfig::adamw(), &[1, 3, 4, 8, 11]);
 }
 
 #[test]
 fn muon_on_flex() {
-    killed_run_ends_like_a_whole_one::<Flex>(OptimizerConfig::muon(0.02), &[2, 5, 10], same);
+    killed_run_ends_like_a_whole_one::<Flex>(OptimizerConfig::muon(0.02), &[2, 5, 10]);
 }
 
 #[test]
 fn adamw_on_ndarray() {
-    killed_run_ends_like_a_whole_one::<NdArray>(OptimizerConfig::adamw(), &[4], near);
+    killed_run_ends_like_a_whole_one::<NdArray>(OptimizerConfig::adamw(), &[4]);
 }
 
 #[test]
 fn muon_on_ndarray() {
-    killed_run_ends_like_a_whole_one::<NdArray>(OptimizerConfig::muon(0.02), &[7], near);
+    killed_run_ends_like_a_whole_one::<NdArray>(OptimizerConfig::muon(0.02), &[7]);
 }
 
 #[test]

@@ -1,0 +1,111 @@
+//! What a trainer puts into a checkpoint, and how it goes on from one.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::backend::AutodiffBackend;
+use serde_json::Value;
+
+use crate::average::Average;
+use crate::checkpoint::{self, MODEL, OPTIMIZER, WEIGHTS};
+use crate::manifest::{FORMAT, Manifest};
+use crate::optimizer::Optimizer;
+use crate::restore::Verified;
+use crate::step::State;
+use crate::{Counters, Objective, Result, Resume, TrainError, Trainer, Window};
+
+impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
+    pub(crate) fn manifest(&self, state: &State<B, O::Model>) -> Result<Manifest> {
+        Ok(Manifest {
+            format: FORMAT,
+            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            counters: state.counters,
+            window: state.window.clone(),
+            training: self.training()?,
+            objective: self.objective.settings(),
+            model: self.model_settings.clone(),
+            codec: self.codec.clone(),
+            files: BTreeMap::new(),
+            digest: String::new(),
+        })
+    }
+
+    fn training(&self) -> Result<Value> {
+        serde_json::to_value(&self.config)
+            .map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
+    }
+
+    /// The state to start from, and the step of its checkpoint.
+    pub(crate) fn restore(
+        &self,
+        model: O::Model,
+        resume: Resume,
+    ) -> Result<(State<B, O::Model>, u64)> {
+        if resume == Resume::Fresh && !checkpoint::list(&self.dir)?.is_empty() {
+            return Err(TrainError::NotEmpty {
+                dir: self.dir.clone(),
+            });
+        }
+        let optimizer = Optimizer::new(&self.config);
+        let found = Verified::newest(&self.dir)?;
+        let Some(found) = found else {
+            let average = self.config.average.map(|decay| Average::new(decay, &model));
+            let state = State {
+                model,
+                optimizer,
+                average,
+                counters: Counters::default(),
+                window: Window::default(),
+            };
+            return Ok((state, 0));
+        };
+        self.check(&found)?;
+        let state = self.state(&found, model, optimizer)?;
+        tracing::info!(
+            "going on after step {} from {}",
+            state.counters.step,
+            found.path.display()
+        );
+        let step = state.counters.step;
+        Ok((state, step))
+    }
+
+    /// That a checkpoint was made by a run with these settings.
+    fn check(&self, found: &Verified) -> Result<()> {
+        found.check(&self.codec, &self.model_settings)?;
+        found.check_settings(
+            "objective",
+            &found.manifest.objective,
+            &self.objective.settings(),
+        )?;
+        found.check_settings("training", &found.manifest.training, &self.training()?)
+    }
+
+    fn state(
+        &self,
+        found: &Verified,
+        model: O::Model,
+        mut optimizer: Optimizer<B::InnerBackend>,
+    ) -> Result<State<B, O::Model>> {
+        let weights = if found.has(WEIGHTS) { WEIGHTS } else { MODEL };
+        let average = match self.config.average {
+            Some(decay) => Some(Average::new(
+                decay,
+                &found.model::<B, _>(MODEL, model.clone())?,
+            )),
+            None => None,
+        };
+        optimizer
+            .load(found.tensors(OPTIMIZER)?, &self.device)
+            .map_err(|reason| found.wrong(reason))?;
+        let Manifest {
+            counters, window, ..
+        } = found.manifest.clone();
+        Ok(State {
+            model: found.model::<B, _>(weights, model)?,
+            optimizer,
+            average,
+            counters,
+            window,
+        })
+    }
+}
