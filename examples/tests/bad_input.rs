@@ -163,7 +163,7 @@ fn data_files_are_checked_line_by_line() {
     check(
         "{\"problem\": \"1 + 1 =\", \"steps\": [\"2\"], \"answer\": \"2 2\"}\n",
         0,
-        &["line 1", "one token"],
+        &["line 1", "exactly one"],
     );
     check(
         "{\"problem\": \"1 + 1 =\", \"iterations\": 0}\n",
