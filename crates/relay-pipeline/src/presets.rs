@@ -61,7 +61,7 @@ pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Sett
     })
 }
 
-/// A minute on two cores, to see every stage run; nothing is learnt well.
+/// Seconds on two cores, to see every stage run; nothing is learnt well.
 fn smoke(seed: u64) -> Settings {
     let steps = 60;
     let mut settings = mini(seed);
@@ -103,7 +103,7 @@ fn smoke(seed: u64) -> Settings {
     settings
 }
 
-/// The paper's claims on a laptop: small tasks, a small model, half an hour on two cores.
+/// The paper's claims on a laptop: small tasks, a small model; meant for half an hour on two cores.
 fn mini(seed: u64) -> Settings {
     let transformer = TransformerConfig {
         d_model: 64,
