@@ -81,7 +81,7 @@ pub trait Corpus: Debug + Send + Sync {
 pub fn corpus(settings: &Settings) -> Result<Arc<dyn Corpus>> {
     Ok(match &settings.data {
         DataSettings::Generated(tasks) => Arc::new(GeneratedCorpus::new(tasks, settings.seed)?),
-        DataSettings::Files(files) => Arc::new(FileCorpus::read(files, settings.seed)?),
+        DataSettings::Files(files) => Arc::new(FileCorpus::read(files)?),
     })
 }
 

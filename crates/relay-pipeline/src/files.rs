@@ -71,7 +71,7 @@ impl FileCorpus {
     /// # Errors
     /// When a file cannot be read or is empty, or a line is not of the form or holds a token beyond the vocabulary; file
     /// and line are named.
-    pub fn read(files: &FileSettings, _seed: u64) -> Result<Self> {
+    pub fn read(files: &FileSettings) -> Result<Self> {
         let mut hasher = blake3::Hasher::new();
         let solved: Vec<SolvedLine> = read_lines(&files.train, &mut hasher)?;
         let unsolved: Vec<UnsolvedLine> = read_lines(&files.longer, &mut hasher)?;

@@ -6,8 +6,8 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_models::LoopedConfig;
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
-    CausalObjective, ExampleListSource, ExampleSource, LoopedObjective, Objective, Resume,
-    StopFlag, TrainConfig, Trained, Trainer, load_model,
+    CausalObjective, ExampleListSource, ExampleSource, InnerModel, LoopedObjective, Objective,
+    Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
 };
 use serde_json::{Value, json};
 
@@ -154,31 +154,21 @@ impl<B: AutodiffBackend> Stages<B> {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            let objective = self.looped_objective(arm);
-            let write = move |examples: &[Example]| {
-                Ok(Objective::<B>::write_chains(
-                    &objective,
-                    &model,
-                    examples,
-                    &self.device,
-                )?)
-            };
-            Ok(Box::new(write))
+            Ok(self.writing(self.looped_objective(arm), model))
         } else {
             let config = self.settings.causal.clone();
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            let objective = self.causal_objective(arm);
-            let write = move |examples: &[Example]| {
-                Ok(Objective::<B>::write_chains(
-                    &objective,
-                    &model,
-                    examples,
-                    &self.device,
-                )?)
-            };
-            Ok(Box::new(write))
+            Ok(self.writing(self.causal_objective(arm), model))
         }
+    }
+
+    fn writing<'a, O: Objective<B> + 'a>(
+        &'a self,
+        objective: O,
+        model: InnerModel<B, O>,
+    ) -> Writer<'a> {
+        Box::new(move |examples| Ok(objective.write_chains(&model, examples, &self.device)?))
     }
 
     fn fit<O: Objective<B>>(
