@@ -147,6 +147,9 @@ pub struct LoopedConfig {
     pub injection: Injection,
     /// Whether a sinusoidal encoding of the iteration is added to the state. Default false.
     pub timestep: bool,
+    /// Whether the final norm is part of what is looped, so that every iteration starts from a state of the same
+    /// size. Default false: the norm then stands before the heads only, and the state grows with every iteration.
+    pub norm_state: bool,
     /// Whether there is a head that spells the step of each iteration. Default true; the vanilla
     /// looped model has only the answer head.
     pub step_head: bool,
@@ -158,6 +161,7 @@ impl Default for LoopedConfig {
             transformer: TransformerConfig::default(),
             injection: Injection::None,
             timestep: false,
+            norm_state: false,
             step_head: true,
         }
     }

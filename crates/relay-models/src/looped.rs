@@ -121,7 +121,22 @@ impl<B: Backend> LoopedTransformer<B> {
         } else {
             state
         };
-        self.block.forward(state, context, iteration)
+        let state = self.block.forward(state, context, iteration);
+        if self.config.norm_state {
+            let shape = state.dims();
+            self.block.norm_final.forward(rows(state)).reshape(shape)
+        } else {
+            state
+        }
+    }
+
+    /// What the heads read: normalised, whether or not the loop has done so already.
+    fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
+        if self.config.norm_state {
+            states
+        } else {
+            self.block.norm_final.forward(states)
+        }
     }
 
     fn inject(&self, state: Tensor<B, 3>, embedded: &Tensor<B, 3>) -> Tensor<B, 3> {
@@ -143,7 +158,7 @@ impl<B: Backend> LoopedTransformer<B> {
     pub fn step_logits(&self, state: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
         let head = self.head_step.as_ref()?;
         let [size, columns, _] = state.dims();
-        let logits = head.forward(self.block.norm_final.forward(rows(state)));
+        let logits = head.forward(self.readable(rows(state)));
         Some(logits.reshape([size, columns, self.config.transformer.vocab]))
     }
 
@@ -152,8 +167,7 @@ impl<B: Backend> LoopedTransformer<B> {
     /// # Shapes
     /// `[size, d_model]` to `[size, vocab]`.
     pub fn answer_logits(&self, last_column: Tensor<B, 2>) -> Tensor<B, 2> {
-        self.head_answer
-            .forward(self.block.norm_final.forward(last_column))
+        self.head_answer.forward(self.readable(last_column))
     }
 
     /// Runs the loop and hands out the state of each iteration, counted from 1.

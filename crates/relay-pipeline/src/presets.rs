@@ -115,7 +115,8 @@ fn mini(seed: u64) -> Settings {
     };
     let looped = LoopedConfig {
         transformer: transformer.clone(),
-        injection: Injection::Add,
+        injection: Injection::Linear,
+        norm_state: true,
         ..LoopedConfig::default()
     };
     let stage = |steps: u64, rate: f64| StageSettings {
@@ -157,10 +158,10 @@ fn mini(seed: u64) -> Settings {
         data: DataSettings::Generated(mini_tasks()),
         looped,
         causal: CausalConfig { transformer },
-        looped_aligned: looped_stage(7_500),
-        looped_vanilla: Some(looped_stage(3_000)),
-        ar_baseline: causal_stage(2_000, 0.02),
-        ar_relay: causal_stage(1_500, 0.01),
+        looped_aligned: looped_stage(12_000),
+        looped_vanilla: Some(looped_stage(2_000)),
+        ar_baseline: causal_stage(3_000, 0.02),
+        ar_relay: causal_stage(2_500, 0.01),
         // Half an hour does not make every chain right; the unsure ones are left out.
         chains: ChainSettings {
             min_confidence: 0.9,

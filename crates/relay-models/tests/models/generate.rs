@@ -62,6 +62,7 @@ fn looped_chains_are_the_same_alone<B: Backend>() {
     for positions in POSITIONS {
         let model = LoopedConfig {
             timestep: true,
+            norm_state: true,
             ..looped(positions)
         }
         .init::<B>(&device, 2);

@@ -130,11 +130,12 @@ fn check_causal<B: AutodiffBackend>(positions: Positions) {
     check::<B, _>(&model, causal_loss, causal_loss);
 }
 
-/// Every option at once: linear injection, timesteps and dropout.
+/// Every option at once: linear injection, timesteps, normalised states and dropout.
 fn options() -> LoopedConfig {
     let mut config = LoopedConfig {
         injection: Injection::Linear,
         timestep: true,
+        norm_state: true,
         ..looped(Positions::Alibi)
     };
     config.transformer.dropout = 0.2;

@@ -46,6 +46,7 @@ fn every_option() -> LoopedConfig {
     LoopedConfig {
         injection: Injection::Linear,
         timestep: true,
+        norm_state: true,
         ..looped(Default::default())
     }
 }

@@ -16,6 +16,7 @@ on_both!(
     dropout_is_a_function_of_its_key,
     options_change_the_states,
     linear_injection_starts_as_addition,
+    normalised_states_keep_their_size,
 );
 
 fn states<B: Backend>(
@@ -32,9 +33,11 @@ fn states<B: Backend>(
 }
 
 fn iterations_compose<B: Backend>() {
-    for injection in [Injection::None, Injection::Add, Injection::Linear] {
+    let injections = [Injection::None, Injection::Add, Injection::Linear];
+    for (injection, norm_state) in injections.into_iter().flat_map(|i| [(i, false), (i, true)]) {
         let config = LoopedConfig {
             injection,
+            norm_state,
             ..looped(Default::default())
         };
         let model = config.init::<B>(&Default::default(), 1);
@@ -159,13 +162,35 @@ fn options_change_the_states<B: Backend>() {
             })
         );
     }
-    assert_ne!(
-        plain,
-        run(LoopedConfig {
-            timestep: true,
-            ..looped(Default::default())
-        })
-    );
+    for (timestep, norm_state) in [(true, false), (false, true)] {
+        assert_ne!(
+            plain,
+            run(LoopedConfig {
+                timestep,
+                norm_state,
+                ..looped(Default::default())
+            })
+        );
+    }
+}
+
+/// However many iterations: a state that is normalised neither grows nor is normalised again by the heads.
+fn normalised_states_keep_their_size<B: Backend>() {
+    let config = LoopedConfig {
+        norm_state: true,
+        ..looped(Default::default())
+    };
+    let model = config.init::<B>(&Default::default(), 9);
+    model.forward(input(&tokens(1, 4), [1, 4], &[0]), 12, |_, state| {
+        for row in values(state.clone()).chunks(16) {
+            let mean = row.iter().sum::<f32>() / 16.0;
+            let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f32>() / 16.0;
+            assert!(mean.abs() < 1e-4 && (variance - 1.0).abs() < 1e-2);
+        }
+        let doubled = model.step_logits(state.clone().mul_scalar(2.0)).unwrap();
+        let logits = model.step_logits(state.clone()).unwrap();
+        assert_close(&values(doubled), &values(logits.mul_scalar(2.0)), 1e-4);
+    });
 }
 
 fn linear_injection_starts_as_addition<B: Backend>() {
