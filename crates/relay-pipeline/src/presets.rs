@@ -103,7 +103,7 @@ fn smoke(seed: u64) -> Settings {
     settings
 }
 
-/// The paper's claims on a laptop: small tasks, a small model; meant for half an hour on two cores.
+/// The paper's claims on a laptop: small tasks, a small model; about a quarter of an hour on two cores.
 fn mini(seed: u64) -> Settings {
     let transformer = TransformerConfig {
         d_model: 64,
@@ -162,7 +162,7 @@ fn mini(seed: u64) -> Settings {
         looped_vanilla: Some(looped_stage(2_000)),
         ar_baseline: causal_stage(3_000, 0.02),
         ar_relay: causal_stage(2_500, 0.01),
-        // Half an hour does not make every chain right; the unsure ones are left out.
+        // So short a training does not make every chain right; the unsure ones are left out.
         chains: ChainSettings {
             min_confidence: 0.9,
             tries: 3,
