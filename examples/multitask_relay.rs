@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
-//!     --run-dir DIR --seed N [--resume | --update]
+//!     --run-dir DIR --seed N [--checkpoint-iterations N] [--resume | --update]
 //! ```
 
 use std::{path::PathBuf, process::ExitCode};
@@ -39,6 +39,10 @@ struct Args {
     /// Go on with the run in the directory under changed settings: redo just what they change.
     #[arg(long, conflicts_with = "resume")]
     update: bool,
+    /// Keep the activations of so many iterations at a time when a looped model is trained, and compute the others again:
+    /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
+    #[arg(long, value_name = "N")]
+    checkpoint_iterations: Option<usize>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -51,10 +55,16 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), CliError> {
     let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
-    let settings = match &args.settings {
+    let mut settings = match &args.settings {
         Some(file) => Settings::load(file).map_err(CliError::usage)?,
         None => preset(&args.preset, args.seed).map_err(CliError::usage)?,
     };
+    if let Some(iterations) = args.checkpoint_iterations {
+        settings.looped_aligned.checkpoint_iterations = iterations;
+        if let Some(vanilla) = &mut settings.looped_vanilla {
+            vanilla.checkpoint_iterations = iterations;
+        }
+    }
     let existing = match (args.resume, args.update) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Update,
@@ -63,10 +73,13 @@ fn run(args: Args) -> Result<(), CliError> {
     let dir = args.run_dir.unwrap_or_else(|| {
         PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed))
     });
-    let source = match &args.settings {
+    let mut source = match &args.settings {
         Some(file) => format!("--settings {}", file.display()),
         None => format!("--preset {} --seed {}", args.preset, args.seed),
     };
+    if let Some(iterations) = args.checkpoint_iterations {
+        source += &format!(" --checkpoint-iterations {iterations}");
+    }
     let command =
         format!("cargo run --release --example multitask_relay -- {source} --device {device}");
     PipelineRun {

@@ -136,6 +136,7 @@ fn mini(seed: u64) -> Settings {
         batching: Batching::OneLength { tokens: 512 },
         curriculum: None,
         task_weights: Vec::new(),
+        checkpoint_iterations: 0,
         groups: GroupLimits {
             max_samples: 512,
             max_tokens: 0,
@@ -241,6 +242,7 @@ fn paper(seed: u64) -> Settings {
         batching: Batching::Mixed { samples: 512 },
         curriculum: None,
         task_weights: weights.to_vec(),
+        checkpoint_iterations: 0,
         groups: GroupLimits::default(),
         lambda: 1.0,
     };

@@ -91,6 +91,10 @@ pub struct StageSettings {
     pub task_weights: Vec<f32>,
     /// How large a micro-batch may become; 10 % waste at most by default.
     pub groups: GroupLimits,
+    /// Iterations of the loop whose activations are kept at a time in training; 0, the default, keeps all. The others are
+    /// computed again in the backward pass, so that memory does not grow with T.
+    #[serde(default)]
+    pub checkpoint_iterations: usize,
     /// Weight lambda of the step loss in equation 10; only the aligned looped model has it.
     pub lambda: f32,
 }

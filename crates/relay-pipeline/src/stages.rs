@@ -209,13 +209,16 @@ impl<B: AutodiffBackend> Stages<B> {
     fn looped_objective(&self, arm: &str) -> LoopedObjective {
         let stage = self.stage(arm);
         let codec = self.corpus.codec().clone();
-        LoopedObjective::new(
-            arm == "looped_aligned",
-            stage.lambda,
-            stage.task_weights.clone(),
-            stage.groups,
-            codec,
-        )
+        LoopedObjective {
+            checkpoint_iterations: stage.checkpoint_iterations,
+            ..LoopedObjective::new(
+                arm == "looped_aligned",
+                stage.lambda,
+                stage.task_weights.clone(),
+                stage.groups,
+                codec,
+            )
+        }
     }
 
     fn causal_objective(&self, arm: &str) -> CausalObjective {

@@ -18,6 +18,7 @@
 //! | `loader` | makes them ahead on a thread of its own |
 //! | `batch`, `loss` | host batches to tensors; masked cross-entropy as weighted sums |
 //! | `objective`, `looped_objective`, `causal_objective` | what is learnt: equations 8 to 10, or the next token |
+//! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer` | settings; one update; the whole run |
@@ -47,6 +48,7 @@ mod objective;
 mod optimizer;
 mod parameters;
 mod progress;
+mod recompute;
 mod restore;
 mod schedule;
 mod source;
@@ -68,7 +70,7 @@ pub use list_source::ExampleListSource;
 pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::cross_entropy;
 pub use manifest::{Counters, FileRecord, Manifest};
-pub use objective::{Guesses, InnerModel, LossParts, Objective};
+pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;
 pub use source::ExampleSource;

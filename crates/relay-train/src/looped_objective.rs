@@ -1,6 +1,9 @@
 //! The looped model: answers, and with loop alignment the steps of the chain (section 3.3).
 
-use burn::tensor::{Tensor, backend::AutodiffBackend};
+use burn::tensor::{
+    Tensor,
+    backend::{AutodiffBackend, Backend},
+};
 use relay_models::{
     DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, generate_looped,
 };
@@ -10,9 +13,10 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::cross_entropy;
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, task_weight,
 };
-use crate::{Result, TrainError};
+use crate::recompute;
+use crate::{GradientSet, LossReport, Result, TrainError};
 
 /// Groups for writing chains: samples leave at their own T, so idle iterations cost nothing there.
 const GENERATION: GroupLimits = GroupLimits {
@@ -32,6 +36,9 @@ pub struct LoopedObjective {
     pub task_weights: Vec<f32>,
     /// How large a micro-batch may be.
     pub limits: GroupLimits,
+    /// Iterations whose activations are kept at a time, the others being computed again in the backward pass: memory
+    /// then grows with this number instead of T, for a third more time. 0 keeps all.
+    pub checkpoint_iterations: usize,
     /// Tasks and vocabulary.
     pub codec: Codec,
 }
@@ -59,7 +66,66 @@ impl LoopedObjective {
             lambda,
             task_weights,
             limits,
+            checkpoint_iterations: 0,
             codec,
+        }
+    }
+
+    /// Adds the losses of an iteration, counted from 1, to those before it.
+    ///
+    /// # Panics
+    /// When it is the aligned objective and the model has no step head.
+    pub(crate) fn add_iteration<B: AutodiffBackend>(
+        &self,
+        model: &LoopedTransformer<B>,
+        host: &LoopedBatch,
+        iteration: usize,
+        state: &Tensor<B, 3>,
+        losses: &mut LoopedLosses<B>,
+    ) {
+        let t = iteration - 1;
+        if self.aligned {
+            add(&mut losses.steps, step_loss(model, host, t, state));
+        }
+        if host.sample_iterations.contains(&iteration) {
+            let weights = &host.answer_weights[t * host.size..(t + 1) * host.size];
+            let logits = model.answer_logits(last_states(state, 1).squeeze_dim(1));
+            let guesses = Guesses::new(logits.clone().inner(), &host.answers, weights);
+            losses.guesses.push(guesses);
+            let loss = cross_entropy(logits, &host.answers, weights);
+            add(&mut losses.answer, loss);
+        }
+    }
+
+    /// Equation 10 over the iterations that were added; None when none of them has a loss.
+    pub(crate) fn total<B: AutodiffBackend>(
+        &self,
+        losses: &LoopedLosses<B>,
+    ) -> Option<Tensor<B, 1>> {
+        let mut total = losses.answer.clone();
+        if let Some(steps) = &losses.steps {
+            add(&mut total, steps.clone().mul_scalar(self.lambda));
+        }
+        total
+    }
+}
+
+/// The losses of some iterations of a micro-batch.
+#[derive(Debug)]
+pub(crate) struct LoopedLosses<B: AutodiffBackend> {
+    /// Equation 9.
+    pub answer: Option<Tensor<B, 1>>,
+    /// Equation 8.
+    pub steps: Option<Tensor<B, 1>>,
+    pub guesses: Vec<Guesses<B::InnerBackend>>,
+}
+
+impl<B: AutodiffBackend> Default for LoopedLosses<B> {
+    fn default() -> Self {
+        Self {
+            answer: None,
+            steps: None,
+            guesses: Vec::new(),
         }
     }
 }
@@ -77,7 +143,7 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     }
 
     fn settings(&self) -> Value {
-        json!({ "aligned": self.aligned, "lambda": self.lambda, "task_weights": self.task_weights, "limits": self.limits })
+        json!({ "aligned": self.aligned, "lambda": self.lambda, "task_weights": self.task_weights, "limits": self.limits, "checkpoint_iterations": self.checkpoint_iterations })
     }
 
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
@@ -113,39 +179,34 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         device: &B::Device,
     ) -> LossParts<B> {
         let LoopedMicroBatch { host, weight } = batch;
-        let (mut answer, mut steps, mut guesses) = (None, None, Vec::new());
-        let input = LoopedInput {
-            tokens: tokens(&host.tokens, host.size, host.width, device),
-            pads: host.pads.clone(),
-            dropout: Some(key),
-        };
+        let mut losses = LoopedLosses::default();
+        let input = input(host, key, device);
         model.forward(input, host.iterations, |iteration, state| {
-            let t = iteration - 1;
-            if self.aligned {
-                add(&mut steps, step_loss(model, host, t, state));
-            }
-            let weights = &host.answer_weights[t * host.size..(t + 1) * host.size];
-            if host.sample_iterations.contains(&iteration) {
-                let last = last_states(state, 1).squeeze_dim(1);
-                let logits = model.answer_logits(last);
-                guesses.push(Guesses::new(logits.clone().inner(), &host.answers, weights));
-                add(&mut answer, cross_entropy(logits, &host.answers, weights));
-            }
+            self.add_iteration(model, host, iteration, state, &mut losses);
         });
-        let answer = answer.unwrap_or_else(|| Tensor::zeros([1], device));
-        let total = match &steps {
-            Some(steps) => answer.clone() + steps.clone().mul_scalar(self.lambda),
-            None => answer.clone(),
-        };
-        let steps = steps.map(Tensor::inner);
+        let zero = || Tensor::zeros([1], device);
         LossParts {
-            total,
-            answer: answer.inner(),
-            steps,
-            guesses,
+            total: self.total(&losses).unwrap_or_else(zero),
+            answer: losses.answer.unwrap_or_else(zero).inner(),
+            steps: losses.steps.map(Tensor::inner),
+            guesses: losses.guesses,
             task: host.task,
             weight: *weight,
         }
+    }
+
+    fn backward(
+        &self,
+        model: &LoopedTransformer<B>,
+        batch: &LoopedMicroBatch,
+        key: DropoutKey,
+        device: &B::Device,
+        gradients: &mut GradientSet<B::InnerBackend>,
+    ) -> LossReport<B::InnerBackend> {
+        if (1..batch.host.iterations).contains(&self.checkpoint_iterations) {
+            return recompute::backward(self, model, batch, key, device, gradients);
+        }
+        keep_all(self.loss(model, batch, key, device), model, gradients)
     }
 
     fn write_chains(
@@ -183,6 +244,19 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     }
 }
 
+/// What the model reads of a micro-batch.
+pub(crate) fn input<B: Backend>(
+    host: &LoopedBatch,
+    key: DropoutKey,
+    device: &B::Device,
+) -> LoopedInput<B> {
+    LoopedInput {
+        tokens: tokens(&host.tokens, host.size, host.width, device),
+        pads: host.pads.clone(),
+        dropout: Some(key),
+    }
+}
+
 /// Equation 8 at iteration `t`, counted from 0, on the columns that any mask holds.
 fn step_loss<B: AutodiffBackend>(
     model: &LoopedTransformer<B>,
@@ -204,7 +278,7 @@ fn step_loss<B: AutodiffBackend>(
     cross_entropy(logits.reshape([size * columns, vocab]), &targets, &weights)
 }
 
-fn add<B: AutodiffBackend>(sum: &mut Option<Tensor<B, 1>>, part: Tensor<B, 1>) {
+pub(crate) fn add<B: Backend, const D: usize>(sum: &mut Option<Tensor<B, D>>, part: Tensor<B, D>) {
     *sum = Some(match sum.take() {
         Some(sum) => sum + part,
         None => part,

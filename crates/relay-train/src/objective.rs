@@ -9,7 +9,7 @@ use relay_models::DropoutKey;
 use relay_tasks::{Chain, Codec, Example};
 use serde_json::Value;
 
-use crate::{Result, TrainError};
+use crate::{GradientSet, Result, TrainError};
 
 /// The model of an objective without autodiff.
 pub type InnerModel<B, O> = <<O as Objective<B>>::Model as AutodiffModule<B>>::InnerModule;
@@ -45,6 +45,21 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
         device: &B::Device,
     ) -> LossParts<B>;
 
+    /// Adds the gradients of a micro-batch's [`loss`](Self::loss) to `gradients`.
+    ///
+    /// The default keeps all activations between the forward and the backward pass. An objective that can do with less
+    /// memory says how here; the gradients have to be the same up to rounding.
+    fn backward(
+        &self,
+        model: &Self::Model,
+        batch: &Self::Batch,
+        key: DropoutKey,
+        device: &B::Device,
+        gradients: &mut GradientSet<B::InnerBackend>,
+    ) -> LossReport<B::InnerBackend> {
+        keep_all(self.loss(model, batch, key, device), model, gradients)
+    }
+
     /// Greedy chains for any number of examples, solved or not, in their order.
     ///
     /// # Errors
@@ -74,6 +89,49 @@ pub struct LossParts<B: AutodiffBackend> {
     pub task: usize,
     /// Weight of that task, part of the scale of all losses here.
     pub weight: f32,
+}
+
+/// What is left of [`LossParts`] for the log once the backward pass has taken the graph.
+#[derive(Debug)]
+pub struct LossReport<I: Backend> {
+    /// What was minimised, `[1]`.
+    pub total: Tensor<I, 1>,
+    /// As in [`LossParts`].
+    pub answer: Tensor<I, 1>,
+    /// As in [`LossParts`].
+    pub steps: Option<Tensor<I, 1>>,
+    /// As in [`LossParts`].
+    pub guesses: Vec<Guesses<I>>,
+    /// Task of the micro-batch.
+    pub task: usize,
+    /// Weight of that task.
+    pub weight: f32,
+}
+
+/// The backward pass through a whole graph.
+pub(crate) fn keep_all<B: AutodiffBackend, M: AutodiffModule<B>>(
+    parts: LossParts<B>,
+    model: &M,
+    gradients: &mut GradientSet<B::InnerBackend>,
+) -> LossReport<B::InnerBackend> {
+    let LossParts {
+        total,
+        answer,
+        steps,
+        guesses,
+        task,
+        weight,
+    } = parts;
+    let report = LossReport {
+        total: total.clone().inner(),
+        answer,
+        steps,
+        guesses,
+        task,
+        weight,
+    };
+    gradients.add(model, total.backward());
+    report
 }
 
 /// Most probable tokens, left on their device until after the backward pass.

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::{
-    Tensor,
-    backend::{AutodiffBackend, Backend},
-};
+use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::LossParts;
+use crate::LossReport;
 
 /// Sums over the updates since the last line of metrics; part of a checkpoint, so that the lines of a resumed run are
 /// those of one that was never stopped.
@@ -83,7 +80,7 @@ pub(crate) struct UpdateNumbers {
 
 impl UpdateNumbers {
     /// Adds a micro-batch, after its backward pass.
-    pub fn add<B: AutodiffBackend>(&mut self, parts: Reported<B::InnerBackend>) {
+    pub fn add<I: Backend>(&mut self, parts: LossReport<I>) {
         self.loss += scalar(parts.total);
         let sums = self.tasks.entry(parts.task).or_default();
         // Without a weight there is no loss to tell.
@@ -100,40 +97,6 @@ impl UpdateNumbers {
             sums.guesses += all;
         }
     }
-}
-
-/// What is left of the [`LossParts`] once the backward pass has taken the graph.
-#[derive(Debug)]
-pub(crate) struct Reported<I: Backend> {
-    total: Tensor<I, 1>,
-    answer: Tensor<I, 1>,
-    steps: Option<Tensor<I, 1>>,
-    guesses: Vec<crate::Guesses<I>>,
-    task: usize,
-    weight: f32,
-}
-
-/// Parts the loss with its graph from the numbers for the log.
-pub(crate) fn report<B: AutodiffBackend>(
-    parts: LossParts<B>,
-) -> (Tensor<B, 1>, Reported<B::InnerBackend>) {
-    let LossParts {
-        total,
-        answer,
-        steps,
-        guesses,
-        task,
-        weight,
-    } = parts;
-    let reported = Reported {
-        total: total.clone().inner(),
-        answer,
-        steps,
-        guesses,
-        task,
-        weight,
-    };
-    (total, reported)
 }
 
 fn scalar<B: Backend>(value: Tensor<B, 1>) -> f64 {

@@ -7,7 +7,7 @@ use crate::average::Average;
 use crate::gradients::GradientSet;
 use crate::manifest::Counters;
 use crate::optimizer::Optimizer;
-use crate::statistics::{UpdateNumbers, Window, report};
+use crate::statistics::{UpdateNumbers, Window};
 use crate::{Objective, Result, Schedule, TrainConfig, TrainError};
 
 /// Skipped updates in a row after which a run gives up.
@@ -42,9 +42,7 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
             step,
             batch,
         };
-        let (total, reported) = report(objective.loss(&state.model, host, key, device));
-        gradients.add(&state.model, total.backward());
-        numbers.add::<B>(reported);
+        numbers.add(objective.backward(&state.model, host, key, device, &mut gradients));
     }
     let norm = gradients.norm();
     state.counters.step += 1;
