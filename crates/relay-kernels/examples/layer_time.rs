@@ -69,7 +69,7 @@ fn measure(d: usize, batch: usize, width: usize, iterations: usize, repeats: usi
         pads: &pads,
         rope: true,
         rope_base: 1e4,
-        dropout: 0.0,
+        dropout: None,
         epsilon: 1e-5,
     };
     let (mut forward, mut total) = (f64::INFINITY, f64::INFINITY);

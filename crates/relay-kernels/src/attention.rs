@@ -1,5 +1,6 @@
 //! Attention of one sample, head by head.
 
+use crate::dropout::{DropProbabilities, DropoutMask};
 use crate::isa::Isa;
 use crate::product::{Left, times_rows};
 use crate::rope::Rope;
@@ -18,6 +19,15 @@ pub(crate) struct Attention {
     pub head_dim: usize,
     pub causal: bool,
     pub rope: Option<Rope>,
+    /// What is dropped of the probabilities.
+    pub dropout: Option<DropoutMask>,
+}
+
+/// One sample: its place in the batch, and its columns at the left that are not attended to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample {
+    pub index: usize,
+    pub pads: usize,
 }
 
 impl Attention {
@@ -33,7 +43,10 @@ impl Attention {
 
     /// Floats of scratch memory that both directions need.
     pub fn scratch(&self) -> usize {
-        self.width * self.stride() + self.head_dim * self.stride() + 3 * self.width * self.padded()
+        let squares = if self.dropout.is_some() { 2 } else { 1 };
+        squares * self.width * self.stride()
+            + self.head_dim * self.stride()
+            + 3 * self.width * self.padded()
     }
 
     fn padded(&self) -> usize {
@@ -46,16 +59,17 @@ impl Attention {
 
     /// Queries, keys and values `[width, 3 d]` to `out [width, d]` and `probabilities [heads, width, stride]`.
     ///
-    /// The first `pads` columns are not attended to. In `probabilities` column 0 stands for the first other one.
+    /// In `probabilities`, which come before dropout, column 0 stands for the first that is attended to.
     pub fn forward(
         &self,
-        pads: usize,
+        sample: Sample,
         qkv: &[f32],
         out: &mut [f32],
         probabilities: &mut [f32],
         scratch: &mut [f32],
     ) {
         let (n, d, hd, stride, padded) = self.dims();
+        let pads = sample.pads;
         let keys = n - pads;
         if keys == 0 {
             out.fill(0.0);
@@ -65,7 +79,8 @@ impl Attention {
         let across = keys.next_multiple_of(self.isa.lanes());
         let (q, rest) = scratch.split_at_mut(n * padded);
         let (v, rest) = rest.split_at_mut(n * padded);
-        let (row, keys_across) = rest.split_at_mut(padded);
+        let (row, rest) = rest.split_at_mut(padded);
+        let (keys_across, dropped) = rest.split_at_mut(hd * stride);
         for (head, p) in probabilities.chunks_exact_mut(n * stride).enumerate() {
             let at = head * hd;
             self.isa.run(Gather {
@@ -122,8 +137,19 @@ impl Attention {
                 width: across,
                 valid,
             });
+            if let Some(mask) = self.dropout {
+                self.isa.run(DropProbabilities {
+                    mask,
+                    index: self.mask_index(sample, head),
+                    keys,
+                    stride,
+                    p,
+                    dropped,
+                    grad: None,
+                });
+            }
             let left = Left {
-                data: p,
+                data: if self.dropout.is_some() { dropped } else { p },
                 row: stride,
                 col: 1,
             };
@@ -143,7 +169,7 @@ impl Attention {
     /// Gradient of the queries, keys and values from that of the output.
     pub fn backward(
         &self,
-        pads: usize,
+        sample: Sample,
         qkv: &[f32],
         probabilities: &[f32],
         grad: &[f32],
@@ -151,6 +177,7 @@ impl Attention {
         scratch: &mut [f32],
     ) {
         let (n, d, hd, stride, padded) = self.dims();
+        let pads = sample.pads;
         let keys = n - pads;
         if keys == 0 {
             grad_qkv.fill(0.0);
@@ -163,7 +190,8 @@ impl Attention {
         let (q, rest) = scratch.split_at_mut(n * padded);
         let (k, rest) = rest.split_at_mut(n * padded);
         let (dout, rest) = rest.split_at_mut(n * padded);
-        let (values_across, ds) = rest.split_at_mut(hd * stride);
+        let (values_across, rest) = rest.split_at_mut(hd * stride);
+        let (ds, dropped) = rest.split_at_mut(n * stride);
         for (head, p) in probabilities.chunks_exact(n * stride).enumerate() {
             let at = head * hd;
             self.isa.run(Gather {
@@ -213,16 +241,27 @@ impl Attention {
                 stride,
                 false,
             );
+            if let Some(mask) = self.dropout {
+                self.isa.run(DropProbabilities {
+                    mask,
+                    index: self.mask_index(sample, head),
+                    keys,
+                    stride,
+                    p,
+                    dropped,
+                    grad: Some(ds),
+                });
+            }
             self.isa.run(SoftmaxBackward {
                 p,
-                grad: &mut ds[..n * stride],
+                grad: ds,
                 stride,
                 width: across,
             });
 
             let first = pads * 3 * d + at;
             let left = Left {
-                data: p,
+                data: if self.dropout.is_some() { dropped } else { p },
                 row: 1,
                 col: stride,
             };
@@ -272,6 +311,12 @@ impl Attention {
             grad_qkv,
             at: self,
         });
+    }
+
+    /// The mask's index of a head's first probability, and how much further that of the next row is.
+    fn mask_index(&self, sample: Sample, head: usize) -> (usize, usize) {
+        let row = (sample.index * self.heads + head) * self.width;
+        (row * self.width + sample.pads, self.width)
     }
 
     fn dims(&self) -> (usize, usize, usize, usize, usize) {

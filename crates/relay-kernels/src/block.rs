@@ -5,7 +5,8 @@
 
 use rayon::prelude::*;
 
-use crate::attention::Attention;
+use crate::attention::{Attention, Sample};
+use crate::dropout::{AddDropped, LayerDropout};
 use crate::isa::Isa;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::product::{Left, times_packed};
@@ -27,6 +28,7 @@ pub(crate) struct Block {
     /// Width of the MLP.
     pub m: usize,
     pub epsilon: f32,
+    pub dropout: Option<LayerDropout>,
     /// Columns at the left of each sample that are not attended to, at most the width.
     pub pads: Vec<usize>,
 }
@@ -65,6 +67,12 @@ impl Block {
         (rows / self.attention.width)
             .min(self.batch.div_ceil(CHUNKS))
             .max(1)
+    }
+
+    /// The batch in chunks: the index of each chunk's first sample, and its part of `pads`.
+    pub fn samples(&self, chunk: usize) -> impl IndexedParallelIterator<Item = (usize, &[usize])> {
+        let chunks = self.pads.par_chunks(chunk).enumerate();
+        chunks.map(move |(index, pads)| (index * chunk, pads))
     }
 
     /// Floats of the stream of one sample.
@@ -121,16 +129,16 @@ impl Block {
         let inputs = x
             .par_chunks(chunk * self.sample())
             .zip(out.par_chunks_mut(chunk * self.sample()));
-        let inputs = inputs.zip(self.pads.par_chunks(chunk));
+        let inputs = inputs.zip(self.samples(chunk));
         match saved {
             Some(saved) => inputs
                 .zip(saved.par_chunks_mut(chunk * self.saved()))
-                .for_each(|(((x, out), pads), saved)| {
-                    self.forward_chunk(pads, x, vectors, weights, saved, out)
+                .for_each(|(((x, out), samples), saved)| {
+                    self.forward_chunk(samples, x, vectors, weights, saved, out)
                 }),
-            None => inputs.for_each(|((x, out), pads)| {
+            None => inputs.for_each(|((x, out), samples)| {
                 let mut saved = Buffer::take(chunk * self.saved());
-                self.forward_chunk(pads, x, vectors, weights, &mut saved, out);
+                self.forward_chunk(samples, x, vectors, weights, &mut saved, out);
             }),
         }
         out
@@ -138,7 +146,7 @@ impl Block {
 
     fn forward_chunk(
         &self,
-        pads: &[usize],
+        (start, pads): (usize, &[usize]),
         x: &[f32],
         vectors: Vectors<'_>,
         weights: &Four,
@@ -173,11 +181,18 @@ impl Block {
             let samples = samples.zip(attended.chunks_exact_mut(self.sample()));
             let samples =
                 samples.zip(probabilities.chunks_exact_mut(self.attention.probabilities()));
-            for (((pads, qkv), attended), probabilities) in samples {
+            for (index, (((pads, qkv), attended), probabilities)) in samples.enumerate() {
+                let sample = Sample {
+                    index: start + index,
+                    pads: *pads,
+                };
                 self.attention
-                    .forward(*pads, qkv, attended, probabilities, rest);
+                    .forward(sample, qkv, attended, probabilities, rest);
             }
-            middle.copy_from_slice(x);
+            let plain = self.dropout.is_none();
+            if plain {
+                middle.copy_from_slice(x);
+            }
             times_packed(
                 isa,
                 rows,
@@ -185,8 +200,18 @@ impl Block {
                 &weights.output,
                 middle,
                 d,
-                true,
+                plain,
             );
+            if let Some(dropout) = self.dropout {
+                isa.run(AddDropped {
+                    mask: dropout.attention,
+                    first: start * self.sample(),
+                    x,
+                    bias: None,
+                    width: d,
+                    out: middle,
+                });
+            }
 
             let [gamma, beta] = vectors.norm_mlp;
             isa.run(Norm {
@@ -204,12 +229,24 @@ impl Block {
                 bias: vectors.up_bias,
                 out: active,
             });
-            isa.run(AddBias {
-                x: middle,
-                bias: vectors.down_bias,
-                out,
-            });
-            times_packed(isa, rows, left(active, m), &weights.down, out, d, true);
+            if plain {
+                isa.run(AddBias {
+                    x: middle,
+                    bias: vectors.down_bias,
+                    out,
+                });
+            }
+            times_packed(isa, rows, left(active, m), &weights.down, out, d, plain);
+            if let Some(dropout) = self.dropout {
+                isa.run(AddDropped {
+                    mask: dropout.mlp,
+                    first: start * self.sample(),
+                    x: middle,
+                    bias: Some(vectors.down_bias),
+                    width: d,
+                    out,
+                });
+            }
         });
     }
 }

@@ -5,7 +5,9 @@
 
 use rayon::prelude::*;
 
+use crate::attention::Sample;
 use crate::block::{Block, Saved, Vectors, left};
+use crate::dropout::Dropped;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::product::times_packed;
 use crate::product::{Left, times_panel};
@@ -39,6 +41,8 @@ struct Sides<T> {
     grad_hidden: T,
     /// The MLP after GELU.
     active: T,
+    /// With dropout the gradients of what attention and MLP added to the stream; else they are the stream's own.
+    dropped: [T; 2],
     /// Gradients of the vectors: both norms' scales and shifts, both biases.
     vectors: T,
 }
@@ -47,8 +51,14 @@ struct Sides<T> {
 type Chunk<'a> = (Saved<&'a [f32]>, Sides<&'a [f32]>, &'a [f32]);
 
 impl Block {
+    /// Floats of each of [`Sides::dropped`].
+    fn dropped(&self, samples: usize) -> usize {
+        self.dropout.map_or(0, |_| samples * self.sample())
+    }
+
     fn sides(&self, samples: usize) -> usize {
-        samples * self.attention.width * (6 * self.d + 2 * self.m) + 5 * self.d + self.m
+        let rows = samples * self.attention.width;
+        rows * (6 * self.d + 2 * self.m) + 2 * self.dropped(samples) + 5 * self.d + self.m
     }
 
     fn split_sides<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Sides<&'a [f32]> {
@@ -61,6 +71,7 @@ impl Block {
             normal_mlp: next(rows * self.d),
             grad_hidden: next(rows * self.m),
             active: next(rows * self.m),
+            dropped: [next(self.dropped(samples)), next(self.dropped(samples))],
             vectors: next(5 * self.d + self.m),
         }
     }
@@ -79,6 +90,7 @@ impl Block {
             normal_mlp: next(rows * self.d),
             grad_hidden: next(rows * self.m),
             active: next(rows * self.m),
+            dropped: [next(self.dropped(samples)), next(self.dropped(samples))],
             vectors: next(5 * self.d + self.m),
         }
     }
@@ -99,17 +111,17 @@ impl Block {
         let inputs = x
             .par_chunks(chunk * sample)
             .zip(grad.par_chunks(chunk * sample))
-            .zip(self.pads.par_chunks(chunk));
+            .zip(self.samples(chunk));
         let inputs = inputs.zip(saved.par_chunks(chunk * self.saved()));
         let outputs = grad_x
             .par_chunks_mut(chunk * sample)
             .zip(sides.par_chunks_exact_mut(self.sides(chunk)));
         inputs
             .zip(outputs)
-            .for_each(|((((x, grad), pads), saved), (grad_x, sides))| {
-                let saved = self.split_saved(pads.len(), saved);
-                let sides = self.split_sides_mut(pads.len(), sides);
-                self.backward_chunk(pads, x, grad, vectors, weights, saved, sides, grad_x);
+            .for_each(|((((x, grad), samples), saved), (grad_x, sides))| {
+                let saved = self.split_saved(samples.1.len(), saved);
+                let sides = self.split_sides_mut(samples.1.len(), sides);
+                self.backward_chunk(samples, x, grad, vectors, weights, saved, sides, grad_x);
             });
 
         let chunks: Vec<_> = (0..self.batch.div_ceil(chunk))
@@ -143,7 +155,7 @@ impl Block {
     #[allow(clippy::too_many_arguments)]
     fn backward_chunk(
         &self,
-        pads: &[usize],
+        (start, pads): (usize, &[usize]),
         x: &[f32],
         grad: &[f32],
         vectors: Vectors<'_>,
@@ -162,14 +174,28 @@ impl Block {
         let (up_bias, down_bias) = (next(m), next(d));
         with_scratch(rows * d + self.attention.scratch(), |scratch| {
             let (grad_normal, scratch) = scratch.split_at_mut(rows * d);
+            let [dropped_attention, dropped_mlp] = sides.dropped;
+            let first = start * self.sample();
+            let grad_mlp = match self.dropout {
+                Some(dropout) => {
+                    isa.run(Dropped {
+                        mask: dropout.mlp,
+                        first,
+                        x: grad,
+                        out: dropped_mlp,
+                    });
+                    &*dropped_mlp
+                }
+                None => grad,
+            };
             isa.run(ColumnSums {
-                x: grad,
+                x: grad_mlp,
                 sums: down_bias,
             });
             times_packed(
                 isa,
                 rows,
-                left(grad, d),
+                left(grad_mlp, d),
                 &weights.down,
                 sides.grad_hidden,
                 m,
@@ -203,10 +229,22 @@ impl Block {
                 out: sides.normal_mlp,
             });
 
+            let grad_attention = match self.dropout {
+                Some(dropout) => {
+                    isa.run(Dropped {
+                        mask: dropout.attention,
+                        first,
+                        x: sides.grad_middle,
+                        out: dropped_attention,
+                    });
+                    &*dropped_attention
+                }
+                None => &*sides.grad_middle,
+            };
             times_packed(
                 isa,
                 rows,
-                left(sides.grad_middle, d),
+                left(grad_attention, d),
                 &weights.output,
                 grad_normal,
                 d,
@@ -220,9 +258,13 @@ impl Block {
             );
             let samples = samples.zip(grad_normal.chunks_exact(self.sample()));
             let samples = samples.zip(sides.grad_qkv.chunks_exact_mut(3 * self.sample()));
-            for ((((pads, qkv), probabilities), grad), grad_qkv) in samples {
+            for (index, ((((pads, qkv), probabilities), grad), grad_qkv)) in samples.enumerate() {
+                let sample = Sample {
+                    index: start + index,
+                    pads: *pads,
+                };
                 self.attention
-                    .backward(*pads, qkv, probabilities, grad, grad_qkv, scratch);
+                    .backward(sample, qkv, probabilities, grad, grad_qkv, scratch);
             }
             times_packed(
                 isa,
@@ -249,7 +291,7 @@ impl Block {
     }
 
     fn weight_gradients(&self, chunks: &[Chunk<'_>]) -> [Vec<f32>; 6] {
-        let (d, m) = (self.d, self.m);
+        let (d, m, dropout) = (self.d, self.m, self.dropout.is_some());
         // Left side with its columns, right side with its floats a row and first column, columns of the result.
         let pairs: [Pair<'_>; 6] = [
             self.pair(chunks, d, (3 * d, 0), d, |(_, sides, _)| {
@@ -262,13 +304,18 @@ impl Block {
                 (sides.normal_attention, sides.grad_qkv)
             }),
             self.pair(chunks, d, (d, 0), d, |(saved, sides, _)| {
-                (saved.attended, sides.grad_middle)
+                let grad = if dropout {
+                    sides.dropped[0]
+                } else {
+                    sides.grad_middle
+                };
+                (saved.attended, grad)
             }),
             self.pair(chunks, d, (m, 0), m, |(_, sides, _)| {
                 (sides.normal_mlp, sides.grad_hidden)
             }),
             self.pair(chunks, m, (d, 0), d, |(_, sides, grad)| {
-                (sides.active, grad)
+                (sides.active, if dropout { sides.dropped[1] } else { grad })
             }),
         ];
         let mut gradients = pairs

@@ -7,6 +7,7 @@ use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, NoChe
 use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::{Flex, FlexTensor};
 
+use crate::dropout::LayerDropout;
 use crate::floats::{primitive, wrap};
 use crate::layer_op::{Call, record};
 use crate::switch::enabled;
@@ -55,8 +56,8 @@ pub struct LayerSpec<'a> {
     pub rope: bool,
     /// Base of the wavelengths of RoPE; usually 10000.
     pub rope_base: f32,
-    /// Rate of dropout; there is no kernel for rates above 0.
-    pub dropout: f32,
+    /// What is dropped, if anything.
+    pub dropout: Option<LayerDropout>,
     /// Added to the variance in both norms; usually 1e-5.
     pub epsilon: f32,
 }
@@ -65,6 +66,8 @@ pub struct LayerSpec<'a> {
 ///
 /// `x1 = x + attention(norm(x)) · output`, then `x1 + gelu(norm(x1) · up + up_bias) · down + down_bias`, with the exact
 /// (erf) GELU and scores scaled by `1 / sqrt(head width)`. Rows that may attend to no column get zero from attention.
+///
+/// With dropout three places drop elements: the probabilities, and what attention and MLP add to the stream.
 ///
 /// # Shapes
 /// - `x` and the result: `[batch, width, d_model]`.
@@ -77,7 +80,7 @@ pub fn layer<B: Backend>(
     params: LayerParams<'_, B>,
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
-    if !enabled() || spec.dropout > 0.0 {
+    if !enabled() {
         return None;
     }
     let kind = TypeId::of::<B>();

@@ -86,6 +86,7 @@ impl Call {
             head_dim,
             causal: spec.causal,
             rope,
+            dropout: spec.dropout.map(|dropout| dropout.probabilities),
         };
         let pads = spec.pads.iter().map(|pads| (*pads).min(width)).collect();
         let block = Block {
@@ -94,6 +95,7 @@ impl Call {
             d,
             m,
             epsilon: spec.epsilon,
+            dropout: spec.dropout,
             pads,
         };
         Some(Self {

@@ -18,6 +18,7 @@ mod attention;
 mod block;
 mod block_backward;
 mod cross_entropy;
+mod dropout;
 mod floats;
 mod isa;
 mod layer;
@@ -32,6 +33,7 @@ mod switch;
 mod weights;
 
 pub use cross_entropy::cross_entropy;
+pub use dropout::{DropoutMask, LayerDropout};
 pub use layer::{LayerParams, LayerSpec, layer};
 pub use switch::{enabled, set_enabled};
 

@@ -4,6 +4,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use relay_kernels::{DropoutMask, LayerDropout};
 
 /// Names the masks of one forward pass of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +50,28 @@ impl Dropout {
 
     pub fn apply<B: Backend, const D: usize>(&self, x: Tensor<B, D>, site: Site) -> Tensor<B, D> {
         let shape = x.dims();
-        let mask = self.mask(site, shape.iter().product());
-        let mask = Tensor::from_data(TensorData::new(mask, shape), &x.device());
-        x * mask
+        let factors = self.mask(site).factors(shape.iter().product());
+        let factors = Tensor::from_data(TensorData::new(factors, shape), &x.device());
+        x * factors
     }
 
-    /// Zero where an element is dropped, 1 / (1 - rate) elsewhere.
-    fn mask(&self, site: Site, length: usize) -> Vec<f32> {
+    /// The masks of a layer in an iteration.
+    pub fn layer(&self, iteration: usize, layer: usize) -> LayerDropout {
+        let mask = |place| {
+            self.mask(Site {
+                iteration,
+                layer,
+                place,
+            })
+        };
+        LayerDropout {
+            probabilities: mask(Place::AttentionProbabilities),
+            attention: mask(Place::AttentionOutput),
+            mlp: mask(Place::MlpOutput),
+        }
+    }
+
+    fn mask(&self, site: Site) -> DropoutMask {
         let words = [
             self.key.seed,
             self.key.step,
@@ -63,33 +79,8 @@ impl Dropout {
             site.iteration as u64,
             ((site.layer as u64) << 8) | site.place as u64,
         ];
-        let stream = words
-            .iter()
-            .fold(0, |state, word| mix64(state ^ mix64(*word)));
-        let (first, second) = (stream as u32, (stream >> 32) as u32);
-        let threshold = (f64::from(self.rate) * 4_294_967_296.0) as u32;
-        let keep = 1.0 / (1.0 - self.rate);
-        // Two rounds: with one, two sites would see shifted copies of the same sequence.
-        let draw = |i: usize| mix32(mix32(i as u32 ^ first).wrapping_add(second));
-        (0..length)
-            .map(|i| if draw(i) < threshold { 0.0 } else { keep })
-            .collect()
+        DropoutMask::new(&words, self.rate)
     }
-}
-
-/// The finaliser of splitmix64.
-fn mix64(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-/// A bijection of 32 bits with little bias ("lowbias32").
-fn mix32(x: u32) -> u32 {
-    let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
-    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
-    x ^ (x >> 16)
 }
 
 #[cfg(test)]
@@ -108,7 +99,8 @@ mod tests {
             step,
             batch: 0,
         };
-        Dropout::new(Some(key), 0.25).unwrap().mask(site, 40_000)
+        let dropout = Dropout::new(Some(key), 0.25).unwrap();
+        dropout.mask(site).factors(40_000)
     }
 
     #[test]
@@ -147,6 +139,13 @@ mod tests {
             let share = agree(&first, &other);
             assert!((share - 0.625).abs() < 0.02, "{share}");
         }
+    }
+
+    /// Masks must not change: an interrupted run goes on with those that it began with.
+    #[test]
+    fn is_what_it_was() {
+        let dropped: Vec<usize> = (0..40).filter(|i| mask(3, SITE)[*i] == 0.0).collect();
+        assert_eq!(dropped, [1, 3, 6, 7, 24, 32, 33, 35]);
     }
 
     #[test]

@@ -11,12 +11,16 @@ use crate::norm::EPSILON;
 use crate::positions::ROPE_BASE;
 
 /// The layer's output by a hand-written kernel, if there is one for this backend and these settings.
+///
+/// Iteration and index name the layer's masks of dropout.
 pub(crate) fn layer<B: Backend>(
     layer: &Layer<B>,
     x: &Tensor<B, 3>,
     context: &Context<B>,
+    iteration: usize,
+    index: usize,
 ) -> Option<Tensor<B, 3>> {
-    if context.positions == Positions::Alibi || context.dropout.is_some() {
+    if context.positions == Positions::Alibi {
         return None;
     }
     let spec = LayerSpec {
@@ -25,7 +29,9 @@ pub(crate) fn layer<B: Backend>(
         pads: &context.pads,
         rope: context.positions == Positions::Rope,
         rope_base: ROPE_BASE,
-        dropout: 0.0,
+        dropout: context
+            .dropout
+            .map(|dropout| dropout.layer(iteration, index)),
         epsilon: EPSILON,
     };
     let params = LayerParams {

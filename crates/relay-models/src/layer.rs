@@ -79,7 +79,7 @@ impl<B: Backend> Layer<B> {
         iteration: usize,
         index: usize,
     ) -> Tensor<B, 3> {
-        if let Some(out) = fused::layer(self, &x, context) {
+        if let Some(out) = fused::layer(self, &x, context, iteration, index) {
             return out;
         }
         let shape = x.dims();

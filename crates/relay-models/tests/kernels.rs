@@ -7,7 +7,13 @@ mod common;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use common::*;
-use relay_models::Positions;
+use relay_models::{DropoutKey, LoopedInput, Positions};
+
+const KEY: DropoutKey = DropoutKey {
+    seed: 5,
+    step: 9,
+    batch: 1,
+};
 
 fn looped_states<B: Backend>(positions: Positions) -> Vec<f32> {
     let model = looped(positions).init::<B>(&Default::default(), 1);
@@ -23,9 +29,11 @@ fn causal_logits<B: Backend>(positions: Positions) -> Vec<f32> {
     values(model.forward(int(&tokens(3, 6), [3, 6]), &[0, 2, 5], None))
 }
 
-fn gradient(positions: Positions) -> Vec<f32> {
-    let model = causal(positions).init::<FlexTrain>(&Default::default(), 1);
-    let logits = model.forward(int(&tokens(2, 6), [2, 6]), &[0, 2], None);
+fn gradient(positions: Positions, dropout: Option<DropoutKey>) -> Vec<f32> {
+    let mut config = causal(positions);
+    config.transformer.dropout = 0.2;
+    let model = config.init::<FlexTrain>(&Default::default(), 1);
+    let logits = model.forward(int(&tokens(2, 6), [2, 6]), &[0, 2], dropout);
     let gradients = (logits.clone() * logits).sum().backward();
     let layer = &model.block.layers[0];
     let of = |parameter: Tensor<FlexTrain, 2>| values(parameter.grad(&gradients).unwrap());
@@ -38,6 +46,23 @@ fn gradient(positions: Positions) -> Vec<f32> {
     .concat()
 }
 
+/// The last state and the gradient of the embedding, with other masks in each iteration and layer.
+fn looped_with_dropout(positions: Positions) -> Vec<f32> {
+    let mut config = looped(positions);
+    config.transformer.dropout = 0.3;
+    let model = config.init::<FlexTrain>(&Default::default(), 1);
+    let mut last = None;
+    let input = LoopedInput {
+        dropout: Some(KEY),
+        ..input(&tokens(3, 6), [3, 6], &[0, 2, 6])
+    };
+    model.forward(input, 3, |_, state| last = Some(state.clone()));
+    let last = last.unwrap();
+    let gradients = (last.clone() * last.clone()).sum().backward();
+    let embedding = model.block.embedding.val().grad(&gradients).unwrap();
+    [values(last), values(embedding)].concat()
+}
+
 #[test]
 fn kernels_agree_with_ordinary_operations() {
     for positions in POSITIONS {
@@ -45,7 +70,9 @@ fn kernels_agree_with_ordinary_operations() {
             [
                 looped_states::<Flex>(positions),
                 causal_logits::<Flex>(positions),
-                gradient(positions),
+                gradient(positions, None),
+                gradient(positions, Some(KEY)),
+                looped_with_dropout(positions),
             ]
         };
         relay_kernels::set_enabled(true);

@@ -21,6 +21,7 @@ fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Ve
         head_dim: d / case.heads,
         causal: case.causal,
         rope,
+        dropout: case.dropout.map(|dropout| dropout.probabilities),
     };
     let block = Block {
         attention,
@@ -28,6 +29,7 @@ fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Ve
         d,
         m,
         epsilon: 1e-5,
+        dropout: case.dropout,
         pads: case.pads.clone(),
     };
     let matrices = [3, 4, 5, 6, 9, 11]

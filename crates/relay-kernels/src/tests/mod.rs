@@ -4,6 +4,8 @@ mod layer;
 mod ops;
 mod reference;
 
+use crate::{DropoutMask, LayerDropout};
+
 /// Numbers between -1 and 1 that look random.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
@@ -28,6 +30,7 @@ pub(crate) struct Case {
     pub causal: bool,
     pub rope: bool,
     pub pads: Vec<usize>,
+    pub dropout: Option<LayerDropout>,
 }
 
 impl Case {
@@ -42,6 +45,7 @@ impl Case {
             causal,
             rope,
             pads: pads.to_vec(),
+            dropout: None,
         };
         vec![
             case(2, 5, 8, 2, false, true, &[0, 2]),
@@ -52,6 +56,9 @@ impl Case {
             case(2, 4, 5, 1, false, false, &[0, 3]),
             case(2, 3, 7, 7, true, false, &[2, 0]),
             case(2, 3, 4, 1, false, true, &[3, 0]),
+            case(2, 5, 8, 2, false, true, &[0, 2]).dropping(0.3),
+            case(3, 6, 10, 5, true, true, &[0, 3, 6]).dropping(0.2),
+            case(2, 4, 5, 1, false, false, &[0, 3]).dropping(0.5),
         ]
     }
 
@@ -66,13 +73,27 @@ impl Case {
             causal,
             rope,
             pads: (0..batch).map(|b| b * 5 % width).collect(),
+            dropout: None,
         };
         vec![
             case(5, 33, 64, 4, false, true),
             case(9, 17, 96, 3, true, true),
             case(3, 48, 100, 5, false, true),
             case(2, 70, 128, 2, true, false),
+            case(5, 33, 64, 4, false, true).dropping(0.1),
+            case(9, 17, 96, 3, true, true).dropping(0.3),
         ]
+    }
+
+    /// The case with masks.
+    fn dropping(self, rate: f32) -> Self {
+        let mask = |place| DropoutMask::new(&[self.width as u64, place], rate);
+        let dropout = Some(LayerDropout {
+            probabilities: mask(0),
+            attention: mask(1),
+            mlp: mask(2),
+        });
+        Self { dropout, ..self }
     }
 
     /// Input and parameters in the order of the op, and a gradient of the output.

@@ -1,6 +1,7 @@
 //! The layer written plainly in f64.
 
 use super::Case;
+use crate::DropoutMask;
 
 const EPSILON: f64 = 1e-5;
 
@@ -87,7 +88,11 @@ fn attention(case: &Case, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
                     .collect();
                 let total: f64 = scores.iter().map(|(_, e)| e).sum();
                 let out = &mut out[(b * case.width + i) * case.d + h * hd..][..hd];
+                let row = ((b * case.heads + h) * case.width + i) * case.width;
                 for (j, e) in scores {
+                    let e = e * case
+                        .dropout
+                        .map_or(1.0, |d| f64::from(d.probabilities.factor(row + j)));
                     for (out, v) in out.iter_mut().zip(at(v, j)) {
                         *out += e / total * v;
                     }
@@ -96,6 +101,14 @@ fn attention(case: &Case, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
         }
     }
     out
+}
+
+fn dropped(mask: Option<DropoutMask>, x: Vec<f64>) -> Vec<f64> {
+    let factor = |index| mask.map_or(1.0, |mask| f64::from(mask.factor(index)));
+    x.iter()
+        .enumerate()
+        .map(|(index, x)| x * factor(index))
+        .collect()
 }
 
 /// The layer's output for the input and parameters in the order of the op.
@@ -109,7 +122,11 @@ pub(super) fn forward(case: &Case, t: &[Vec<f64>]) -> Vec<f64> {
         &matmul(&h, &t[4], d),
         &matmul(&h, &t[5], d),
     );
-    let middle = add(&t[0], &matmul(&attended, &t[6], d));
+    let attended = dropped(
+        case.dropout.map(|d| d.attention),
+        matmul(&attended, &t[6], d),
+    );
+    let middle = add(&t[0], &attended);
     let h = matmul(&norm(&middle, &t[7], &t[8]), &t[9], d);
     let h: Vec<f64> = h
         .iter()
@@ -122,7 +139,7 @@ pub(super) fn forward(case: &Case, t: &[Vec<f64>]) -> Vec<f64> {
         .zip(t[12].iter().cycle())
         .map(|(h, bias)| h + bias)
         .collect();
-    add(&middle, &h)
+    add(&middle, &dropped(case.dropout.map(|d| d.mlp), h))
 }
 
 /// Gradients of `sum(output * grad)` by central differences.

@@ -1,0 +1,114 @@
+//! Dropout whose masks are pure functions of a name and an element's index.
+//!
+//! Nothing is stored: forward and backward pass, kernels and ordinary ops each compute the same mask for themselves,
+//! whole or in pieces.
+
+use pulp::{Simd, WithSimd};
+
+use crate::isa::Isa;
+
+mod rows;
+
+pub(crate) use rows::{AddDropped, DropProbabilities, Dropped};
+
+/// The mask of one place in one forward pass: which elements are dropped, and by what the others are multiplied.
+///
+/// ```
+/// use relay_kernels::DropoutMask;
+///
+/// let mask = DropoutMask::new(&[7, 3], 0.5);
+/// let factors = mask.factors(1000);
+/// assert!(factors.iter().all(|factor| [0.0, 2.0].contains(factor)));
+/// assert_eq!(factors[10], mask.factor(10));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DropoutMask {
+    first: u32,
+    second: u32,
+    /// Draws below it are dropped.
+    threshold: u32,
+    /// What is kept is multiplied by this.
+    keep: f32,
+}
+
+/// The masks of a layer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerDropout {
+    /// On attention's probabilities `[batch, heads, width, width]`, columns of padding included.
+    pub probabilities: DropoutMask,
+    /// On attention's output after the output projection, `[batch, width, d_model]`.
+    pub attention: DropoutMask,
+    /// On the MLP's output with its bias, `[batch, width, d_model]`.
+    pub mlp: DropoutMask,
+}
+
+impl DropoutMask {
+    /// The mask named by `words`: other words give an independent mask. `rate` is the share that is dropped, below 1.
+    pub fn new(words: &[u64], rate: f32) -> Self {
+        let stream = words
+            .iter()
+            .fold(0, |state, word| mix64(state ^ mix64(*word)));
+        Self {
+            first: stream as u32,
+            second: (stream >> 32) as u32,
+            threshold: (f64::from(rate) * 4_294_967_296.0) as u32,
+            keep: 1.0 / (1.0 - rate),
+        }
+    }
+
+    /// Zero where the element with this row-major index is dropped, `1 / (1 - rate)` elsewhere.
+    ///
+    /// The index counts modulo 2^32.
+    #[inline(always)]
+    pub fn factor(&self, index: usize) -> f32 {
+        // Two rounds: with one, two masks would see shifted copies of the same sequence.
+        let draw = mix32(mix32(index as u32 ^ self.first).wrapping_add(self.second));
+        if draw < self.threshold {
+            0.0
+        } else {
+            self.keep
+        }
+    }
+
+    /// The factors of the first `len` elements.
+    pub fn factors(&self, len: usize) -> Vec<f32> {
+        let mut out = vec![0.0; len];
+        Isa::best().run(Factors {
+            mask: *self,
+            out: &mut out,
+        });
+        out
+    }
+}
+
+struct Factors<'a> {
+    mask: DropoutMask,
+    out: &'a mut [f32],
+}
+
+impl WithSimd for Factors<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for (index, out) in self.out.iter_mut().enumerate() {
+            *out = self.mask.factor(index);
+        }
+    }
+}
+
+/// The finaliser of splitmix64.
+fn mix64(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A bijection of 32 bits with little bias ("lowbias32").
+#[inline(always)]
+fn mix32(x: u32) -> u32 {
+    let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
+    let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
+    x ^ (x >> 16)
+}
