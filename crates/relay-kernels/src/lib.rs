@@ -18,6 +18,7 @@ mod attention;
 mod block;
 mod block_backward;
 mod cross_entropy;
+mod decode;
 mod floats;
 mod isa;
 mod layer;
@@ -26,13 +27,16 @@ mod math;
 mod pack;
 mod pool;
 mod product;
+mod readout;
 mod rope;
 mod rows;
 mod switch;
 mod weights;
 
 pub use cross_entropy::cross_entropy;
+pub use decode::{Decoder, DecoderSpec, Written};
 pub use layer::{LayerParams, LayerSpec, layer};
+pub use readout::{ReadoutParams, greedy};
 pub use switch::{enabled, set_enabled};
 
 #[cfg(test)]
