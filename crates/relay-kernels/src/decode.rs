@@ -21,8 +21,6 @@ mod cache;
 mod model;
 mod pass;
 mod queue;
-#[cfg(test)]
-mod tests;
 mod worker;
 
 /// What a decoder has to know besides its parameters.
@@ -72,7 +70,20 @@ impl Decoder {
         readout: ReadoutParams<'_, B>,
         spec: &DecoderSpec,
     ) -> Option<Self> {
-        if !enabled() || TypeId::of::<B>() != TypeId::of::<Flex>() {
+        if !enabled() {
+            return None;
+        }
+        Self::on(Isa::best(), embedding, readout, spec)
+    }
+
+    /// As [`new`](Self::new) while kernels are on, for an instruction set.
+    pub(crate) fn on<B: Backend>(
+        isa: Isa,
+        embedding: &Tensor<B, 2>,
+        readout: ReadoutParams<'_, B>,
+        spec: &DecoderSpec,
+    ) -> Option<Self> {
+        if TypeId::of::<B>() != TypeId::of::<Flex>() {
             return None;
         }
         let [_, d] = embedding.dims();
@@ -85,7 +96,6 @@ impl Decoder {
         if spec.rope && head_dim % 2 == 1 || d == 0 {
             return None;
         }
-        let isa = Isa::best();
         Some(Self {
             model: Model {
                 isa,

@@ -1,7 +1,8 @@
 //! Hand-written CPU kernels for the hot path of looped transformers on burn.
 //!
-//! Two operations, each one node of the autodiff graph: a whole transformer layer ([`layer`]) and the masked
-//! cross-entropy ([`cross_entropy`]). Both are generic over `B: Backend` and answer `None` wherever they have nothing
+//! Two operations are each one node of the autodiff graph: a whole transformer layer ([`layer`]) and the masked
+//! cross-entropy ([`cross_entropy`]). Two more serve generation: the most probable token of a state ([`greedy`]), and the
+//! whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over `B: Backend` and answer `None` wherever they have nothing
 //! better to offer than ordinary burn ops, so that a model asks first and falls back:
 //!
 //! ```
