@@ -1,7 +1,8 @@
 //! Hand-written CPU kernels for the hot path of looped transformers on burn.
 //!
-//! Two operations, each one node of the autodiff graph: a whole transformer layer ([`layer`]) and the masked
-//! cross-entropy ([`cross_entropy`]). Both are generic over `B: Backend` and answer `None` wherever they have nothing
+//! Two operations are each one node of the autodiff graph: a whole transformer layer ([`layer`]) and the masked
+//! cross-entropy ([`cross_entropy`]). Two more serve generation: the most probable token of a state ([`greedy`]), and the
+//! whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over `B: Backend` and answer `None` wherever they have nothing
 //! better to offer than ordinary burn ops, so that a model asks first and falls back:
 //!
 //! ```
@@ -18,6 +19,7 @@ mod attention;
 mod block;
 mod block_backward;
 mod cross_entropy;
+mod decode;
 mod dropout;
 mod floats;
 mod isa;
@@ -27,14 +29,17 @@ mod math;
 mod pack;
 mod pool;
 mod product;
+mod readout;
 mod rope;
 mod rows;
 mod switch;
 mod weights;
 
 pub use cross_entropy::cross_entropy;
+pub use decode::{Decoder, DecoderSpec, Written};
 pub use dropout::{DropoutMask, LayerDropout};
 pub use layer::{LayerParams, LayerSpec, layer};
+pub use readout::{ReadoutParams, greedy};
 pub use switch::{enabled, set_enabled};
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ static ENABLED: AtomicBool = AtomicBool::new(true);
 
 /// Turns the kernels of this crate on or off for the whole process; they start on.
 ///
-/// While off, [`layer`](crate::layer) and [`cross_entropy`](crate::cross_entropy) return `None`, so that models take
-/// their path of ordinary ops. Graphs recorded before keep their kernels.
+/// While off, [`layer`](crate::layer), [`cross_entropy`](crate::cross_entropy), [`greedy`](crate::greedy) and
+/// [`Decoder::new`](crate::Decoder::new) return `None`, so that models take their path of ordinary ops. Graphs recorded
+/// before keep their kernels, and so do decoders.
 pub fn set_enabled(on: bool) {
     ENABLED.store(on, Ordering::Relaxed);
 }

@@ -1,13 +1,15 @@
-//! The one place where a layer asks for a hand-written kernel.
+//! The one place where models ask for hand-written kernels.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use relay_kernels::{LayerParams, LayerSpec};
+use relay_kernels::{Decoder, DecoderSpec, LayerParams, LayerSpec, ReadoutParams};
 
+use crate::block::Head;
+use crate::causal::CausalTransformer;
 use crate::config::Positions;
 use crate::context::Context;
 use crate::layer::Layer;
-use crate::norm::EPSILON;
+use crate::norm::{EPSILON, LayerNorm};
 use crate::positions::ROPE_BASE;
 
 /// The layer's output by a hand-written kernel, if there is one for this backend and these settings.
@@ -34,7 +36,59 @@ pub(crate) fn layer<B: Backend>(
             .map(|dropout| dropout.layer(iteration, index)),
         epsilon: EPSILON,
     };
-    let params = LayerParams {
+    with_params(layer, |params| relay_kernels::layer(x, params, &spec))
+}
+
+/// A decoder for the whole model by hand-written kernels, if there is one for this backend and these settings.
+pub(crate) fn decoder<B: Backend>(model: &CausalTransformer<B>) -> Option<Decoder> {
+    let config = &model.config().transformer;
+    if config.positions == Positions::Alibi {
+        return None;
+    }
+    let spec = DecoderSpec {
+        heads: config.heads,
+        rope: config.positions == Positions::Rope,
+        rope_base: ROPE_BASE,
+        epsilon: EPSILON,
+    };
+    let block = &model.block;
+    let decoder = with_readout(&model.head, Some(&block.norm_final), |readout| {
+        Decoder::new(&block.embedding.val(), readout, &spec)
+    });
+    let mut layers = block.layers.iter();
+    layers.try_fold(decoder?, |decoder, layer| {
+        with_params(layer, |params| decoder.layer(params))
+    })
+}
+
+/// The most probable token of each state and its probability by a hand-written kernel, if there is one.
+///
+/// # Shapes
+/// `[rows, d_model]` to `rows`.
+pub(crate) fn greedy<B: Backend>(
+    states: &Tensor<B, 2>,
+    norm: Option<&LayerNorm<B>>,
+    head: &Head<B>,
+) -> Option<Vec<(u32, f32)>> {
+    with_readout(head, norm, |readout| relay_kernels::greedy(states, readout))
+}
+
+fn with_readout<B: Backend, R>(
+    head: &Head<B>,
+    norm: Option<&LayerNorm<B>>,
+    take: impl FnOnce(ReadoutParams<'_, B>) -> R,
+) -> R {
+    let norm = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
+    take(ReadoutParams {
+        norm: norm.as_ref().map(|norm| norm.each_ref()),
+        weight: &head.weight.val(),
+        bias: &head.bias.val(),
+        epsilon: EPSILON,
+    })
+}
+
+fn with_params<B: Backend, R>(layer: &Layer<B>, take: impl FnOnce(LayerParams<'_, B>) -> R) -> R {
+    take(LayerParams {
         norm_attention_gamma: &layer.norm_attention.gamma.val(),
         norm_attention_beta: &layer.norm_attention.beta.val(),
         query: &layer.query.val(),
@@ -47,6 +101,5 @@ pub(crate) fn layer<B: Backend>(
         up_bias: &layer.up_bias.val(),
         down: &layer.down.val(),
         down_bias: &layer.down_bias.val(),
-    };
-    relay_kernels::layer(x, params, &spec)
+    })
 }

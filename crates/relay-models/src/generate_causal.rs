@@ -6,6 +6,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::causal::CausalTransformer;
 use crate::decode::Decoder;
 use crate::error::{ModelError, Result};
+use crate::fused;
 use crate::greedy::Logits;
 
 /// What the causal model wrote after one prompt.
@@ -17,6 +18,16 @@ pub struct CausalChain {
     pub probabilities: Vec<f32>,
     /// Whether the end token was written before the limit.
     pub ended: bool,
+}
+
+impl From<relay_kernels::Written> for CausalChain {
+    fn from(written: relay_kernels::Written) -> Self {
+        Self {
+            tokens: written.tokens,
+            probabilities: written.probabilities,
+            ended: written.ended,
+        }
+    }
 }
 
 /// What [`decode_causal`] needs of a model that holds a batch of texts.
@@ -47,6 +58,10 @@ pub fn generate_causal<B: Backend>(
     validate(prompts, max_new_tokens, model.config().transformer.vocab)?;
     if prompts.is_empty() {
         return Ok(Vec::new());
+    }
+    if let Some(decoder) = fused::decoder(model) {
+        let written = decoder.generate(prompts, eos, max_new_tokens);
+        return Ok(written.into_iter().map(CausalChain::from).collect());
     }
     let width = prompts.iter().map(Vec::len).max().unwrap_or(0);
     let pads: Vec<usize> = prompts.iter().map(|prompt| width - prompt.len()).collect();

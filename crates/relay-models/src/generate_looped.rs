@@ -44,6 +44,14 @@ pub trait LoopedDecoder {
     fn steps(&mut self) -> Option<Logits>;
     /// Logits of the answers of the states in `rows`.
     fn answers(&mut self, rows: &[usize]) -> Logits;
+    /// The most probable tokens of [`steps`](Self::steps) and their probabilities, for models that need no logits for it.
+    fn best_steps(&mut self) -> Option<Vec<(u32, f32)>> {
+        self.steps().map(|logits| logits.greedy().collect())
+    }
+    /// The most probable tokens of [`answers`](Self::answers) and their probabilities.
+    fn best_answers(&mut self, rows: &[usize]) -> Vec<(u32, f32)> {
+        self.answers(rows).greedy().collect()
+    }
     /// Drops all states but those in `rows`.
     fn keep(&mut self, rows: &[usize]);
 }
@@ -98,10 +106,9 @@ pub fn decode_looped(
     while !live.is_empty() {
         iteration += 1;
         model.iterate(iteration);
-        if let Some(logits) = model.steps() {
-            let mut greedy = logits.greedy();
-            for sample in &live {
-                let (tokens, probabilities) = greedy.by_ref().take(width).unzip();
+        if let Some(best) = model.best_steps() {
+            for (sample, best) in live.iter().zip(best.chunks(width.max(1))) {
+                let (tokens, probabilities) = best.iter().copied().unzip();
                 chains[*sample].columns.push(tokens);
                 chains[*sample].probabilities.push(probabilities);
             }
@@ -111,8 +118,8 @@ pub fn decode_looped(
         if done.is_empty() {
             continue;
         }
-        let answers = model.answers(&done);
-        for (row, (answer, probability)) in done.iter().zip(answers.greedy()) {
+        let answers = model.best_answers(&done);
+        for (row, (answer, probability)) in done.iter().zip(answers) {
             chains[live[*row]].answer = answer;
             chains[live[*row]].answer_probability = probability;
         }
@@ -184,6 +191,16 @@ impl<B: Backend> States<'_, B> {
     fn indices(&self, rows: &[usize]) -> Tensor<B, 1, Int> {
         indices(rows, &self.state.device())
     }
+
+    /// `[rows, d_model]`.
+    fn last_columns(&self, rows: &[usize]) -> Tensor<B, 2> {
+        let [size, width, d_model] = self.state.dims();
+        self.state
+            .clone()
+            .slice([0..size, width - 1..width, 0..d_model])
+            .reshape([size, d_model])
+            .select(0, self.indices(rows))
+    }
 }
 
 impl<B: Backend> LoopedDecoder for States<'_, B> {
@@ -200,15 +217,17 @@ impl<B: Backend> LoopedDecoder for States<'_, B> {
     }
 
     fn answers(&mut self, rows: &[usize]) -> Logits {
-        let [_, width, d_model] = self.state.dims();
-        let last = self
-            .state
-            .clone()
-            .slice([0..self.context.size, width - 1..width, 0..d_model]);
-        let last = last
-            .reshape([self.context.size, d_model])
-            .select(0, self.indices(rows));
-        Logits::read(self.model.answer_logits(last))
+        Logits::read(self.model.answer_logits(self.last_columns(rows)))
+    }
+
+    fn best_steps(&mut self) -> Option<Vec<(u32, f32)>> {
+        let fused = self.model.best_step(&self.state);
+        fused.or_else(|| self.steps().map(|logits| logits.greedy().collect()))
+    }
+
+    fn best_answers(&mut self, rows: &[usize]) -> Vec<(u32, f32)> {
+        let fused = self.model.best_answer(&self.last_columns(rows));
+        fused.unwrap_or_else(|| self.answers(rows).greedy().collect())
     }
 
     fn keep(&mut self, rows: &[usize]) {

@@ -8,7 +8,9 @@ use crate::block::{Block, Head};
 use crate::config::{Injection, LoopedConfig};
 use crate::context::Context;
 use crate::dropout::DropoutKey;
+use crate::fused;
 use crate::init::Init;
+use crate::norm::LayerNorm;
 
 /// A batch for a [`LoopedTransformer`].
 #[derive(Debug, Clone)]
@@ -132,10 +134,9 @@ impl<B: Backend> LoopedTransformer<B> {
 
     /// What the heads read: normalised, whether or not the loop has done so already.
     fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
-        if self.config.norm_state {
-            states
-        } else {
-            self.block.norm_final.forward(states)
+        match self.norm_of_heads() {
+            Some(norm) => norm.forward(states),
+            None => states,
         }
     }
 
@@ -168,6 +169,21 @@ impl<B: Backend> LoopedTransformer<B> {
     /// `[size, d_model]` to `[size, vocab]`.
     pub fn answer_logits(&self, last_column: Tensor<B, 2>) -> Tensor<B, 2> {
         self.head_answer.forward(self.readable(last_column))
+    }
+
+    /// The most probable token of each column's step by a hand-written kernel, if there is a head and a kernel.
+    pub(crate) fn best_step(&self, state: &Tensor<B, 3>) -> Option<Vec<(u32, f32)>> {
+        let head = self.head_step.as_ref()?;
+        fused::greedy(&rows(state.clone()), self.norm_of_heads(), head)
+    }
+
+    /// The most probable answer of each last column by a hand-written kernel, if there is one.
+    pub(crate) fn best_answer(&self, last_column: &Tensor<B, 2>) -> Option<Vec<(u32, f32)>> {
+        fused::greedy(last_column, self.norm_of_heads(), &self.head_answer)
+    }
+
+    fn norm_of_heads(&self) -> Option<&LayerNorm<B>> {
+        (!self.config.norm_state).then_some(&self.block.norm_final)
     }
 
     /// Runs the loop and hands out the state of each iteration, counted from 1.

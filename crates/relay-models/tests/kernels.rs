@@ -7,13 +7,28 @@ mod common;
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 use common::*;
-use relay_models::{DropoutKey, LoopedInput, Positions};
+use relay_models::{
+    CausalConfig, DropoutKey, LoopedConfig, LoopedInput, LoopedPrompts, Positions,
+    TransformerConfig, generate_causal, generate_looped,
+};
 
 const KEY: DropoutKey = DropoutKey {
     seed: 5,
     step: 9,
     batch: 1,
 };
+
+/// The switch is process-wide: the tests take turns.
+static SWITCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// What `run` gives with kernels and without.
+fn both<R>(run: impl Fn() -> R) -> [R; 2] {
+    let _alone = SWITCH.lock();
+    [true, false].map(|on| {
+        relay_kernels::set_enabled(on);
+        run()
+    })
+}
 
 fn looped_states<B: Backend>(positions: Positions) -> Vec<f32> {
     let model = looped(positions).init::<B>(&Default::default(), 1);
@@ -66,7 +81,7 @@ fn looped_with_dropout(positions: Positions) -> Vec<f32> {
 #[test]
 fn kernels_agree_with_ordinary_operations() {
     for positions in POSITIONS {
-        let run = || {
+        let [with, without] = both(|| {
             [
                 looped_states::<Flex>(positions),
                 causal_logits::<Flex>(positions),
@@ -74,13 +89,92 @@ fn kernels_agree_with_ordinary_operations() {
                 gradient(positions, Some(KEY)),
                 looped_with_dropout(positions),
             ]
-        };
-        relay_kernels::set_enabled(true);
-        let with = run();
-        relay_kernels::set_enabled(false);
-        let without = run();
+        });
         for (with, without) in with.iter().zip(&without) {
             assert_close(with, without, 1e-3);
+        }
+    }
+}
+
+/// Settings with whole and broken vectors, one head and many, and a width that RoPE cannot rotate.
+fn transformers() -> Vec<TransformerConfig> {
+    let shapes = [
+        (16, 2, 2, Positions::Rope),
+        (15, 3, 1, Positions::None),
+        (6, 1, 3, Positions::Rope),
+        (40, 5, 2, Positions::Rope),
+        (64, 4, 3, Positions::None),
+        (16, 2, 2, Positions::Alibi),
+    ];
+    let config = |(d_model, heads, layers, positions)| TransformerConfig {
+        d_model,
+        heads,
+        layers,
+        ..transformer(positions)
+    };
+    shapes.map(config).to_vec()
+}
+
+#[test]
+fn causal_generation_is_the_same_with_kernels() {
+    let device = Default::default();
+    for (seed, transformer) in transformers().into_iter().enumerate() {
+        let mut model = CausalConfig { transformer }.init::<Flex>(&device, seed as u64);
+        // Far apart, so that no rounding decides between two tokens.
+        model.head.weight = model.head.weight.map(|weight| weight.mul_scalar(30.0));
+        let lengths = [5, 1, 70, 3, 9, 1];
+        let prompts: Vec<Vec<u32>> = lengths
+            .iter()
+            .map(|length| {
+                tokens(1, *length)
+                    .iter()
+                    .map(|token| *token as u32)
+                    .collect()
+            })
+            .collect();
+        for eos in [VOCAB as u32, 4] {
+            let limits = [40, 70, 12, 0, 1, 33];
+            let [with, without] =
+                both(|| generate_causal(&model, &prompts, eos, &limits, &device).unwrap());
+            for (with, without) in with.iter().zip(&without) {
+                assert_eq!(with.tokens, without.tokens);
+                assert_eq!(with.ended, without.ended);
+                for (a, b) in with.probabilities.iter().zip(&without.probabilities) {
+                    assert!((a - b).abs() < 1e-4, "{a} and {b}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn looped_generation_is_the_same_with_kernels() {
+    let device = Default::default();
+    for (seed, transformer) in transformers().into_iter().enumerate() {
+        let config = LoopedConfig {
+            transformer,
+            norm_state: seed % 2 == 0,
+            step_head: seed != 3,
+            ..LoopedConfig::default()
+        };
+        let model = config.init::<Flex>(&device, seed as u64);
+        let prompts = LoopedPrompts {
+            tokens: tokens(4, 7),
+            size: 4,
+            width: 7,
+            pads: vec![0, 6, 2, 0],
+            iterations: vec![2, 5, 1, 5],
+        };
+        let [with, without] = both(|| generate_looped(&model, &prompts, &device).unwrap());
+        for (with, without) in with.iter().zip(&without) {
+            assert_eq!(with.columns, without.columns);
+            assert_eq!(with.answer, without.answer);
+            let all = |chain: &relay_models::LoopedChain| {
+                let mut all = chain.probabilities.concat();
+                all.push(chain.answer_probability);
+                all
+            };
+            assert_close(&all(with), &all(without), 1e-4);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Tests of the layer against a plain implementation in f64 and against ordinary ops.
 
+mod decode;
 mod layer;
 mod ops;
 mod reference;

@@ -5,7 +5,7 @@ use crate::DropoutMask;
 
 const EPSILON: f64 = 1e-5;
 
-fn matmul(x: &[f64], w: &[f64], inner: usize) -> Vec<f64> {
+pub(super) fn matmul(x: &[f64], w: &[f64], inner: usize) -> Vec<f64> {
     let cols = w.len() / inner;
     let mut out = vec![0.0; x.len() / inner * cols];
     for (x, out) in x.chunks_exact(inner).zip(out.chunks_exact_mut(cols)) {
@@ -18,7 +18,7 @@ fn matmul(x: &[f64], w: &[f64], inner: usize) -> Vec<f64> {
     out
 }
 
-fn norm(x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
+pub(super) fn norm(x: &[f64], gamma: &[f64], beta: &[f64]) -> Vec<f64> {
     let d = gamma.len();
     x.chunks_exact(d)
         .flat_map(|x| {

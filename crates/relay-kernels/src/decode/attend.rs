@@ -1,0 +1,173 @@
+//! Attention of one column to those before it and itself, out of the pages of its text.
+//!
+//! What a row gives depends on its own text alone, and on nothing of how rows are grouped.
+
+use pulp::{Simd, WithSimd};
+
+use super::cache::{Layout, PAGE};
+use crate::pool::Buffer;
+use crate::rope::{Rope, rotate};
+use crate::rows::Softmax;
+
+/// Writes the keys and values of a column to its page.
+pub(super) struct Append<'a> {
+    pub layout: Layout,
+    pub layer: usize,
+    pub column: usize,
+    pub rope: Option<&'a Rope>,
+    /// Queries, keys and values, `[3, d]`.
+    pub qkv: &'a [f32],
+    pub page: &'a mut [f32],
+    /// Scratch, `[padded]`.
+    pub row: &'a mut [f32],
+}
+
+impl WithSimd for Append<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (d, head_dim) = (self.layout.d(), self.layout.head_dim);
+        let row = &mut self.row[..head_dim];
+        let keys = self.qkv[d..2 * d].chunks_exact(head_dim);
+        let values = self.qkv[2 * d..].chunks_exact(head_dim);
+        for (head, (key, value)) in keys.zip(values).enumerate() {
+            rotate(self.rope, self.column, 1.0, key, row);
+            let place = [self.layer, head, self.column];
+            self.layout.write(self.page, place, row, value);
+        }
+    }
+}
+
+/// Attention of a column; its own keys and values are in the pages already.
+pub(super) struct Attend<'a> {
+    pub layout: Layout,
+    pub layer: usize,
+    pub column: usize,
+    pub rope: Option<&'a Rope>,
+    /// Queries, `[d]`.
+    pub queries: &'a [f32],
+    pub pages: &'a [Buffer],
+    /// Scratch, `[padded]`.
+    pub row: &'a mut [f32],
+    /// Scratch, as long as all pages.
+    pub scores: &'a mut [f32],
+    /// `[d]`.
+    pub out: &'a mut [f32],
+}
+
+impl WithSimd for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, s: S) {
+        let head_dim = self.layout.head_dim;
+        let scale = 1.0 / (head_dim as f32).sqrt();
+        let seen = self.column + 1;
+        let width = seen.next_multiple_of(S::F32_LANES);
+        let query = &mut self.row[..head_dim];
+        let heads = self.queries.chunks_exact(head_dim);
+        let heads = heads.zip(self.out.chunks_exact_mut(head_dim));
+        for (head, (q, out)) in heads.enumerate() {
+            rotate(self.rope, self.column, scale, q, query);
+            let keys = self.layout.keys(self.layer, head);
+            for (index, scores) in self.scores[..width].chunks_mut(PAGE).enumerate() {
+                dots(s, query, &self.pages[index][keys.clone()], scores);
+            }
+            Softmax {
+                rows: &mut self.scores[..width],
+                stride: width,
+                width,
+                valid: |_| seen,
+            }
+            .with_simd(s);
+            let values = self.layout.values(self.layer, head);
+            let padded = self.layout.padded;
+            for (start, out) in out.chunks_mut(4 * S::F32_LANES).enumerate() {
+                let parts = self.scores[..seen].chunks(PAGE).zip(self.pages);
+                let parts = parts.map(|(p, page)| (p, &page[values.clone()]));
+                let start = start * 4 * S::F32_LANES;
+                // Eight sums at a time, as many as it takes to keep both multipliers busy.
+                match out.len().div_ceil(S::F32_LANES) {
+                    4 => weigh::<S, 4, 2>(s, parts, padded, start, out),
+                    3 => weigh::<S, 3, 2>(s, parts, padded, start, out),
+                    2 => weigh::<S, 2, 4>(s, parts, padded, start, out),
+                    _ => weigh::<S, 1, 8>(s, parts, padded, start, out),
+                }
+            }
+        }
+    }
+}
+
+/// Products of the query with the keys of one page, as many as `scores` has room for: a whole number of vectors.
+#[inline(always)]
+fn dots<S: Simd>(s: S, query: &[f32], keys: &[f32], scores: &mut [f32]) {
+    for (group, scores) in scores.chunks_mut(4 * S::F32_LANES).enumerate() {
+        let keys = &keys[group * 4 * S::F32_LANES..];
+        match scores.len() / S::F32_LANES {
+            4 => dot::<S, 4>(s, query, keys, scores),
+            3 => dot::<S, 3>(s, query, keys, scores),
+            2 => dot::<S, 2>(s, query, keys, scores),
+            _ => dot::<S, 1>(s, query, keys, scores),
+        }
+    }
+}
+
+/// `NV` vectors of [`dots`].
+#[inline(always)]
+fn dot<S: Simd, const NV: usize>(s: S, query: &[f32], keys: &[f32], scores: &mut [f32]) {
+    let mut sums = [s.splat_f32s(0.0); NV];
+    for (q, keys) in query.iter().zip(keys.chunks(PAGE)) {
+        let q = s.splat_f32s(*q);
+        let keys = &S::as_simd_f32s(keys).0[..NV];
+        for (sum, key) in sums.iter_mut().zip(keys) {
+            *sum = s.mul_add_e_f32s(q, *key, *sum);
+        }
+    }
+    S::as_mut_simd_f32s(scores).0[..NV].copy_from_slice(&sums);
+}
+
+/// Values weighted by probabilities and summed, from `start` on as many as `out` has room for: `NV` vectors.
+///
+/// Each part is some probabilities and the values of a page. Every `U`-th column goes to the same sum.
+#[inline(always)]
+fn weigh<'a, S: Simd, const NV: usize, const U: usize>(
+    s: S,
+    parts: impl Iterator<Item = (&'a [f32], &'a [f32])>,
+    padded: usize,
+    start: usize,
+    out: &mut [f32],
+) {
+    let mut sums = [[s.splat_f32s(0.0); NV]; U];
+    let add = |sums: &mut [S::f32s; NV], p: f32, values: &[f32]| {
+        let p = s.splat_f32s(p);
+        let values = &S::as_simd_f32s(&values[start..]).0[..NV];
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum = s.mul_add_e_f32s(p, *value, *sum);
+        }
+    };
+    for (p, values) in parts {
+        let groups = p.chunks(U).zip(values.chunks(U * padded));
+        for (p, values) in groups {
+            if p.len() == U {
+                for (u, sums) in sums.iter_mut().enumerate() {
+                    add(sums, p[u], &values[u * padded..]);
+                }
+            } else {
+                for ((sums, p), values) in sums.iter_mut().zip(p).zip(values.chunks(padded)) {
+                    add(sums, *p, values);
+                }
+            }
+        }
+    }
+    let (first, rest) = sums.split_at_mut(1);
+    let total = &mut first[0];
+    for sums in rest {
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total = s.add_f32s(*total, *sum);
+        }
+    }
+    for (out, total) in out.chunks_mut(S::F32_LANES).zip(total) {
+        s.partial_store_f32s(out, *total);
+    }
+}
