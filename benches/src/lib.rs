@@ -1,1 +1,21 @@
-//! Helpers that the benches share.
+//! What the benches and the comparison with other libraries share.
+//!
+//! | module | what is in it |
+//! |---|---|
+//! | `shape` | sizes of a model and of its batches, and models of them |
+//! | `stepwise` | a training run of the real trainer that makes one update when asked |
+//! | `memory` | peak memory of the process |
+
+mod memory;
+mod shape;
+mod stepwise;
+
+pub use memory::PeakMemory;
+pub use shape::Shape;
+pub use stepwise::StepwiseRun;
+
+/// The backend that everything here is measured on: burn's CPU backend, with the hand-written kernels.
+pub type Cpu = burn_flex::Flex;
+
+/// What fails in a bench says so and ends it.
+pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

@@ -1,0 +1,205 @@
+"""Compares the speed of RELAY and PyTorch on the same work, in turns, on this machine.
+
+Both sides are started once and then asked alternately, so that whatever slows the machine down slows down both. Every
+round gives a ratio, the time of PyTorch's best variant divided by RELAY's. At the end stands a line for each comparison:
+
+    ratio NAME MIN MEDIAN MAX
+
+See docs/performance.md for what the names mean. `run.sh` installs and builds all that this needs, and calls it.
+"""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import machine
+import plan
+import report
+from workers import Worker
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+# A variant slower than the best one by this in the first round is not run again: it would only take time.
+HOPELESS = 1.25
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison, 5 unless told")
+    parser.add_argument("--only", help=f"comparisons, separated by commas, of {', '.join(plan.NAMES)}")
+    parser.add_argument("--quick", action="store_true", help="two rounds of shorter work: to try it out only")
+    parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
+    parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/speed", help="where results are written")
+    parser.add_argument("--worker", default=ROOT / "target/release/peer_worker", help="RELAY's side")
+    chosen = parser.parse_args()
+    chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
+    chosen.only = chosen.only.split(",") if chosen.only else plan.NAMES
+    unknown = [name for name in chosen.only if name not in plan.NAMES]
+    if unknown or chosen.rounds < 1:
+        parser.error(f"no comparison {unknown}" if unknown else f"{chosen.rounds} rounds")
+    return chosen
+
+
+class Sides:
+    """The two workers."""
+
+    def __init__(self, worker):
+        self.relay = Worker("RELAY's side", [str(worker)])
+        cache = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "target/peers-inductor")}
+        self.torch = Worker("PyTorch's side", [sys.executable, str(HERE / "torch_side/worker.py")], cache)
+        self.idle_share = 0.0
+
+    def ask(self, group, variant, repeats):
+        """Asks the side that `variant` is of; watches that the other one sleeps meanwhile."""
+        asked, other = (self.relay, self.torch) if variant in ("relay", "gemm") else (self.torch, self.relay)
+        kind = "gemm_rate" if variant == "gemm" else group.kind
+        request = {"kind": kind, "shape": group.shape, "repeats": repeats}
+        if asked is self.torch:
+            request["variant"] = variant
+        before, start = other.cpu_seconds(), time.monotonic()
+        answer = asked.ask(request)
+        passed = time.monotonic() - start
+        if passed > 1:
+            self.idle_share = max(self.idle_share, (other.cpu_seconds() - before) / passed)
+        return answer
+
+    def close(self):
+        self.relay.close()
+        self.torch.close()
+
+
+def prepare(sides, group, wanted):
+    """Makes every variant ready; gives those that work, with what went wrong with the others."""
+    variants, failed = ["relay"] + (["gemm"] if plan.SHARE in wanted else []), {}
+    for name in wanted:
+        variants += [variant for variant in group.comparisons[name] if variant not in variants]
+    for variant in list(variants):
+        answer = sides.ask(group, variant, 0)
+        if "error" in answer:
+            variants.remove(variant)
+            failed[variant] = answer["error"]
+            print(f"  {variant} does not work and is left out:\n{answer['error']}", file=sys.stderr)
+        elif answer.get("preparation", 0) > 5:
+            print(f"  {variant} compiled in {answer['preparation']:.0f} s", flush=True)
+    if "relay" in failed:
+        raise SystemExit("RELAY's side does not work")
+    return variants, failed
+
+
+def measure(sides, group, variants, chosen, wanted):
+    """The seconds of every variant in every round, None where it was left out."""
+    rounds, running = [], list(variants)
+    for number in range(chosen.rounds):
+        # Who comes first changes from round to round.
+        order = running if number % 2 == 0 else running[::-1]
+        seconds = {}
+        for variant in order:
+            answer = sides.ask(group, variant, group.repeats)
+            if "error" in answer:
+                raise SystemExit(f"{variant}: {answer['error']}")
+            if variant == "gemm":
+                seconds[variant] = plan.training_flops(group.shape) / answer["checked"]["flops_per_second"]
+            else:
+                seconds[variant] = median(answer["seconds"])
+        rounds.append(seconds)
+        told = ", ".join(f"{variant} {seconds[variant]:.4f}" for variant in running)
+        print(f"  round {number + 1}, seconds: {told}", flush=True)
+        if number == 0 and not chosen.all_variants:
+            keep = {"relay", "gemm"} | promising(group, wanted, seconds)
+            running = [variant for variant in running if variant in keep]
+    return rounds
+
+
+def promising(group, wanted, seconds):
+    """The variants that may be the best of a comparison."""
+    keep = set()
+    for name in wanted:
+        there = [variant for variant in group.comparisons[name] if variant in seconds]
+        best = min((seconds[variant] for variant in there), default=0)
+        keep |= {variant for variant in there if seconds[variant] <= HOPELESS * best}
+    return keep
+
+
+def conclude(group, name, rounds, failed):
+    """The result of one comparison."""
+    peers = ["gemm"] if name == plan.SHARE else group.comparisons[name]
+    peers = [peer for peer in peers if peer in rounds[0]]
+    if not peers:
+        return None
+    ratios = [min(seconds[peer] for peer in peers if peer in seconds) / seconds["relay"] for seconds in rounds]
+    times = {
+        variant: {
+            **report.spread([seconds[variant] for seconds in rounds if variant in seconds]),
+            "rounds": [seconds.get(variant) for seconds in rounds],
+        }
+        for variant in ["relay", *peers]
+    }
+    return {
+        "unit": group.unit,
+        "shape": group.shape,
+        "ratio": {**report.spread(ratios), "rounds": ratios},
+        "peer": min(peers, key=lambda peer: times[peer]["median"]),
+        "seconds": times,
+        "failed": {variant: error for variant, error in failed.items() if variant in group.comparisons[name]},
+    }
+
+
+def earlier(path, results):
+    """Comparisons of an earlier run in the same circumstances: what is not run now is kept."""
+    try:
+        old = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "commit", "quick"))
+    return old.get("comparisons", {}) if same else {}
+
+
+def main():
+    chosen = arguments()
+    sides = Sides(chosen.worker)
+    results = {
+        "machine": machine.about(),
+        "torch": sides.torch.ask({"kind": "about"}),
+        "relay": sides.relay.ask({"about": True}),
+        "commit": machine.commit(ROOT),
+        "quick": chosen.quick,
+        "flops_of_training_step_d256": plan.training_flops(plan.groups(False)[0].shape),
+    }
+    print(json.dumps({key: results[key] for key in ("machine", "torch", "relay")}), flush=True)
+    path = chosen.out / "peers.json"
+    results["comparisons"] = earlier(path, results)
+    measured = []
+    for group in plan.groups(chosen.quick):
+        wanted = [name for name in group.comparisons if name in chosen.only]
+        if not wanted:
+            continue
+        print(f"{group.kind}, {group.shape}", flush=True)
+        variants, failed = prepare(sides, group, wanted)
+        if chosen.prepare:
+            continue
+        rounds = measure(sides, group, variants, chosen, wanted)
+        for name in wanted:
+            result = conclude(group, name, rounds, failed)
+            if result:
+                results["comparisons"][name] = result
+                measured.append(name)
+    sides.close()
+    if not measured:
+        return
+    results["idle_cpu_share"] = round(sides.idle_share, 4)
+    order = [name for name in plan.NAMES if name in results["comparisons"]]
+    results["comparisons"] = {name: results["comparisons"][name] for name in order}
+    report.write_json(path, results)
+    report.draw(path.with_suffix(""), results)
+    print(f"a side that waits uses {results['idle_cpu_share']:.1%} of a core at most")
+    for name in measured:
+        print(report.line(name, results["comparisons"][name]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What a result depends on besides the programs."""
+
+import os
+import platform
+import subprocess
+
+INTERESTING = ("sse4_2", "avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile")
+
+
+def _cpuinfo():
+    try:
+        with open("/proc/cpuinfo") as info:
+            pairs = (line.split(":", 1) for line in info if ":" in line)
+            return {key.strip(): value.strip() for key, value in pairs}
+    except OSError:
+        return {}
+
+
+def about():
+    """Processor, cores that may be used, memory."""
+    info = _cpuinfo()
+    flags = set(info.get("flags", "").split())
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": info.get("model name", platform.processor() or platform.machine()),
+        "cpu_family": f"{info.get('vendor_id', '?')} family {info.get('cpu family', '?')} model {info.get('model', '?')}",
+        "flags": [flag for flag in INTERESTING if flag in flags],
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(pages / 2**30),
+        "system": platform.system(),
+    }
+
+
+def commit(root):
+    """The commit that was measured, with `-dirty` if files have been changed since; None outside of git."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or None

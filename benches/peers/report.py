@@ -1,0 +1,76 @@
+"""Results as lines, as JSON and as a figure."""
+
+import json
+from statistics import median
+
+TITLES = {
+    "train_step_d256_fp32": "training step, d 256\nagainst fp32",
+    "train_step_d256_bf16": "training step, d 256\nagainst bf16 autocast",
+    "train_step_d64_fp32": "training step, d 64\nagainst fp32",
+    "looped_generation": "looped generation",
+    "ar_generation": "AR generation",
+    "share_of_gemm_d256": "training step, d 256\nshare of gemm's speed",
+}
+OURS, BELOW, SHARE = "#0072b2", "#d55e00", "#999999"
+
+
+def spread(values):
+    """Smallest, median and largest."""
+    return {"min": min(values), "median": median(values), "max": max(values)}
+
+
+def line(name, result):
+    """The line that a comparison ends in."""
+    ratio = result["ratio"]
+    return f"ratio {name} {ratio['min']:.3f} {ratio['median']:.3f} {ratio['max']:.3f}"
+
+
+def write_json(path, results):
+    """Writes everything that was measured."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def _duration(seconds):
+    return f"{seconds * 1e3:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def _note(result):
+    """The two times behind a bar."""
+    ours = _duration(result["seconds"]["relay"]["median"])
+    peer = result["peer"]
+    return f"{ours} against {_duration(result['seconds'][peer]['median'])} ({peer})"
+
+
+def draw(stem, results):
+    """Draws the ratios as bars with whiskers from the least to the largest, as SVG and PNG."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "relay", "font.size": 10})
+    from matplotlib import pyplot
+
+    comparisons = {name: results["comparisons"][name] for name in TITLES if name in results["comparisons"]}
+    figure, axes = pyplot.subplots(figsize=(8.5, 1.2 + 0.75 * len(comparisons)), layout="constrained")
+    for place, (name, result) in enumerate(comparisons.items()):
+        ratio = result["ratio"]
+        share = name.startswith("share")
+        colour = SHARE if share else OURS if ratio["median"] >= 1 else BELOW
+        whiskers = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
+        axes.barh(place, ratio["median"], 0.6, color=colour, xerr=whiskers, capsize=4, hatch="//" if share else None)
+        note = f"  {ratio['median']:.2f}:  {_note(result)}"
+        axes.text(ratio["max"], place, note, va="center", fontsize=9)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(range(len(comparisons)), [TITLES[name] for name in comparisons])
+    axes.invert_yaxis()
+    largest = max(result["ratio"]["max"] for result in comparisons.values())
+    axes.set_xlim(0, max(largest, 1) * 1.75)
+    axes.set_xlabel("speed of RELAY in relation to PyTorch's best variant, rounds' median and range; above 1: faster")
+    machine, torch = results["machine"], results["torch"]
+    cores = f"{machine['cores']} cores with {', '.join(machine['flags'][-3:]) or 'no vector flags known'}"
+    axes.set_title(f"RELAY {results['relay']['relay']} and PyTorch {torch['torch']}, {machine['cpu']}, {cores}", fontsize=10)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(stem.with_suffix(".png"), dpi=150, metadata={"Software": None})
+    pyplot.close(figure)

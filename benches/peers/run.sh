@@ -1,0 +1,18 @@
+#!/bin/sh
+# Compares the speed of RELAY and PyTorch on this machine; needs Rust, python3 with venv, and a C++ compiler for
+# torch.compile. Arguments go to compare.py: try --help.
+set -eu
+cd "$(dirname "$0")/../.."
+venv=target/peers-venv
+wanted=benches/peers/requirements.txt
+
+# The plain wheel of PyTorch does not load without the CUDA libraries it depends on, so they are installed, too.
+if ! cmp -s "$wanted" "$venv/installed.txt"; then
+    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --requirement "$wanted"
+    cp "$wanted" "$venv/installed.txt"
+fi
+command -v "${CXX:-g++}" >/dev/null || echo "no C++ compiler: PyTorch's compiled variants will be left out" >&2
+
+cargo build --release --package relay-benches --bin peer_worker
+exec "$venv/bin/python" benches/peers/compare.py "$@"

@@ -1,0 +1,170 @@
+//! The work that is measured.
+
+use std::time::Instant;
+
+use burn::tensor::{Distribution, Tensor};
+use relay_benches::{Cpu, Result, Shape, StepwiseRun};
+use relay_models::{
+    CausalTransformer, LoopedPrompts, LoopedTransformer, generate_causal, generate_looped,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// No token: texts go on to their limit.
+const NEVER: u32 = u32::MAX;
+
+/// Kinds of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// One update of the looped model by the trainer.
+    TrainStep,
+    /// Chains of the looped model, every iteration read out.
+    LoopedGeneration,
+    /// Texts of the AR model, token by token.
+    ArGeneration,
+    /// The products of a training step, by the `gemm` crate alone.
+    GemmRate,
+}
+
+/// Work that is ready to run.
+#[derive(Debug)]
+pub enum Work {
+    TrainStep(StepwiseRun),
+    LoopedGeneration(Box<LoopedTransformer<Cpu>>, Shape),
+    ArGeneration(Box<CausalTransformer<Cpu>>, Shape),
+    GemmRate(Vec<[Tensor<Cpu, 2>; 2]>),
+}
+
+impl Work {
+    /// Makes models and data.
+    pub fn prepare(kind: Kind, shape: Shape) -> Result<Self> {
+        let device = Default::default();
+        Ok(match kind {
+            Kind::TrainStep => Self::TrainStep(StepwiseRun::start(&shape)?),
+            Kind::LoopedGeneration => {
+                let config = shape.looped_config();
+                config.validate()?;
+                Self::LoopedGeneration(Box::new(config.init(&device, 1)), shape)
+            }
+            Kind::ArGeneration => {
+                let config = shape.causal_config();
+                config.validate()?;
+                Self::ArGeneration(Box::new(config.init(&device, 1)), shape)
+            }
+            Kind::GemmRate => Self::GemmRate(products(&shape)),
+        })
+    }
+
+    /// A short run; what [`run`](Self::run) gives.
+    pub fn warm_up(&mut self) -> Result<Value> {
+        match self {
+            Self::LoopedGeneration(model, shape) => {
+                let iterations = shape.iterations.min(2);
+                write_looped(model, &Shape {
+                    iterations,
+                    ..*shape
+                })
+            }
+            Self::ArGeneration(model, shape) => {
+                let new_tokens = shape.new_tokens.min(8);
+                write_texts(model, &Shape {
+                    new_tokens,
+                    ..*shape
+                })
+            }
+            _ => self.run(),
+        }
+    }
+
+    /// Runs it once; gives what shows that it did what it should.
+    pub fn run(&mut self) -> Result<Value> {
+        match self {
+            Self::TrainStep(run) => {
+                let loss = run.step()?;
+                if loss > 0.0 && loss < 40.0 {
+                    Ok(json!({ "loss": loss }))
+                } else {
+                    Err(format!("a loss of {loss}").into())
+                }
+            }
+            Self::LoopedGeneration(model, shape) => write_looped(model, shape),
+            Self::ArGeneration(model, shape) => write_texts(model, shape),
+            Self::GemmRate(products) => Ok(json!({ "flops_per_second": best_rate(products) })),
+        }
+    }
+}
+
+fn write_looped(model: &LoopedTransformer<Cpu>, shape: &Shape) -> Result<Value> {
+    let rows = shape.random_rows(shape.batch, "problems");
+    let prompts = LoopedPrompts {
+        tokens: rows.into_iter().flatten().map(u32::cast_signed).collect(),
+        size: shape.batch,
+        width: shape.width,
+        pads: vec![0; shape.batch],
+        iterations: vec![shape.iterations; shape.batch],
+    };
+    let chains = generate_looped(model, &prompts, &Default::default())?;
+    let whole = chains.iter().all(|chain| {
+        chain.columns.len() == shape.iterations
+            && chain.columns.iter().all(|row| row.len() == shape.width)
+    });
+    if whole && chains.len() == shape.batch {
+        Ok(json!({ "columns": [shape.iterations, shape.batch, shape.width] }))
+    } else {
+        Err("chains of other sizes than asked for".into())
+    }
+}
+
+fn write_texts(model: &CausalTransformer<Cpu>, shape: &Shape) -> Result<Value> {
+    let prompts = shape.random_rows(shape.batch, "problems");
+    let limits = vec![shape.new_tokens; shape.batch];
+    let texts = generate_causal(model, &prompts, NEVER, &limits, &Default::default())?;
+    let whole = texts
+        .iter()
+        .all(|text| text.tokens.len() == shape.new_tokens);
+    if whole && texts.len() == shape.batch {
+        Ok(json!({ "tokens": [shape.batch, shape.new_tokens] }))
+    } else {
+        Err("texts of other lengths than asked for".into())
+    }
+}
+
+/// The operands of one layer's products, forward and backward, over the whole batch.
+fn products(shape: &Shape) -> Vec<[Tensor<Cpu, 2>; 2]> {
+    let (rows, d, hidden) = (shape.batch * shape.width, shape.d_model, 4 * shape.d_model);
+    let matrix = |dims: [usize; 2]| {
+        Tensor::<Cpu, 2>::random(dims, Distribution::Default, &Default::default())
+    };
+    let mut products = Vec::new();
+    for [inputs, outputs] in [[d, d], [d, hidden], [hidden, d]] {
+        let (x, weight, gradient) = (
+            matrix([rows, inputs]),
+            matrix([inputs, outputs]),
+            matrix([rows, outputs]),
+        );
+        products.push([x.clone(), weight.clone()]);
+        products.push([gradient.clone(), weight.transpose()]);
+        products.push([x.transpose(), gradient]);
+    }
+    products
+}
+
+/// Operations a second of the product that goes best, on all cores.
+///
+/// burn's `matmul` is `gemm` and the allocation of the result, which is small beside it where the inner dimension is
+/// large; so the best product shows what `gemm` reaches.
+fn best_rate(products: &[[Tensor<Cpu, 2>; 2]]) -> f64 {
+    let rate = |[left, right]: &[Tensor<Cpu, 2>; 2]| {
+        let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
+        let mut fastest = f64::INFINITY;
+        for _ in 0..5 {
+            let start = Instant::now();
+            let result = left.clone().matmul(right.clone());
+            fastest = fastest.min(start.elapsed().as_secs_f64());
+            assert_eq!(result.dims(), [rows, columns]);
+        }
+        2.0 * (rows * inner * columns) as f64 / fastest
+    };
+    products.iter().map(rate).fold(0.0, f64::max)
+}

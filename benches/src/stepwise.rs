@@ -1,0 +1,200 @@
+//! A training run, one update at a time.
+//!
+//! What is measured has to be what a user's run does: batches made on a thread of their own, loss, backward pass, norm
+//! of the gradients, optimizer, statistics. So the real [`Trainer`] runs, on its own thread, with an objective that waits
+//! at the start of every update until it is asked to go on.
+
+use std::fmt;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::AutodiffBackend;
+use relay_models::{DropoutKey, LoopedTransformer};
+use relay_tasks::{Chain, Example, GroupLimits};
+use relay_train::{
+    ExampleSource, InnerModel, LoopedMicroBatch, LoopedObjective, LossParts, Objective, Resume,
+    StopFlag, TrainConfig, TrainError, Trainer,
+};
+use serde_json::{Value, to_value};
+use tempfile::TempDir;
+
+use crate::shape::{Shape, codec};
+use crate::{Cpu, Result};
+
+/// A run of the trainer with AdamW on a batch of one shape that makes an update when it is asked to.
+#[derive(Debug)]
+pub struct StepwiseRun {
+    /// Dropped to end the run.
+    go_on: Option<SyncSender<()>>,
+    waiting: Receiver<Option<f64>>,
+    thread: Option<JoinHandle<()>>,
+    stop: StopFlag,
+    /// Metrics and the last checkpoint, removed in the end.
+    _dir: TempDir,
+}
+
+impl StepwiseRun {
+    /// Starts the run and waits until its first update is due.
+    ///
+    /// # Errors
+    /// When the shape is not valid or the run cannot be started.
+    pub fn start(shape: &Shape) -> Result<Self> {
+        let (dir, stop) = (tempfile::tempdir()?, StopFlag::new());
+        let (go_on, going) = sync_channel(1);
+        let (tell, waiting) = sync_channel(1);
+        let looped = shape.looped_config();
+        looped.validate()?;
+        let codec = codec()?;
+        let objective = Waiting {
+            inner: LoopedObjective::new(
+                true,
+                1.0,
+                Vec::new(),
+                GroupLimits::default(),
+                codec.clone(),
+            ),
+            gate: Mutex::new(Gate {
+                going,
+                tell,
+                last_loss: None,
+            }),
+        };
+        let config = TrainConfig {
+            steps: 1 << 40,
+            warmup_ratio: 0.0,
+            checkpoint_every: 0,
+            validate_every: 0,
+            ..TrainConfig::default()
+        };
+        let device = Default::default();
+        let trainer = Trainer::<Autodiff<Cpu>, Waiting>::new(
+            config,
+            objective,
+            codec,
+            to_value(&looped)?,
+            device,
+            dir.path(),
+        )?
+        .quiet(true);
+        let source = Box::new(Same(shape.examples()));
+        let asked = stop.clone();
+        let thread = thread::spawn(move || {
+            let model = looped.init::<Autodiff<Cpu>>(&device, 1);
+            match trainer.run(model, source, &[], Resume::Fresh, &asked) {
+                Ok(_) | Err(TrainError::Interrupted { .. }) => {}
+                Err(error) => eprintln!("the training run failed: {error}"),
+            }
+        });
+        waiting.recv()?;
+        Ok(Self {
+            go_on: Some(go_on),
+            waiting,
+            thread: Some(thread),
+            stop,
+            _dir: dir,
+        })
+    }
+
+    /// Makes one update, to the point where the next one is due; gives its loss, summed over answers and steps.
+    ///
+    /// # Errors
+    /// When the run has ended.
+    pub fn step(&self) -> Result<f64> {
+        let go_on = self.go_on.as_ref().ok_or("the run has ended")?;
+        go_on.send(())?;
+        Ok(self.waiting.recv()?.ok_or("the update has no loss")?)
+    }
+}
+
+impl Drop for StepwiseRun {
+    fn drop(&mut self) {
+        self.stop.set();
+        self.go_on = None;
+        if let Some(thread) = self.thread.take() {
+            // It has said itself what was wrong.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The same examples for every update.
+#[derive(Debug)]
+struct Same(Vec<Example>);
+
+impl ExampleSource for Same {
+    fn examples(&self, _step: u64) -> relay_train::Result<Vec<Example>> {
+        Ok(self.0.clone())
+    }
+}
+
+/// The aligned objective, with a gate before every loss.
+#[derive(Debug)]
+struct Waiting {
+    inner: LoopedObjective,
+    gate: Mutex<Gate>,
+}
+
+struct Gate {
+    going: Receiver<()>,
+    tell: SyncSender<Option<f64>>,
+    last_loss: Option<f64>,
+}
+
+impl fmt::Debug for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+impl Gate {
+    /// Says that an update is due and waits until it may start, or until nobody asks any more.
+    fn wait(&self) {
+        if self.tell.send(self.last_loss).is_ok() {
+            let _ = self.going.recv();
+        }
+    }
+}
+
+impl<B: AutodiffBackend> Objective<B> for Waiting {
+    type Model = LoopedTransformer<B>;
+    type Batch = LoopedMicroBatch;
+
+    fn name(&self) -> &str {
+        "looped, aligned, one update at a time"
+    }
+
+    fn settings(&self) -> Value {
+        Objective::<B>::settings(&self.inner)
+    }
+
+    fn collate(&self, examples: &[Example]) -> relay_train::Result<Vec<LoopedMicroBatch>> {
+        let batches = Objective::<B>::collate(&self.inner, examples)?;
+        assert_eq!(batches.len(), 1, "a step is one batch of the given shape");
+        Ok(batches)
+    }
+
+    fn loss(
+        &self,
+        model: &LoopedTransformer<B>,
+        batch: &LoopedMicroBatch,
+        key: DropoutKey,
+        device: &B::Device,
+    ) -> LossParts<B> {
+        let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
+        gate.wait();
+        let parts = self.inner.loss(model, batch, key, device);
+        gate.last_loss = parts.total.clone().inner().into_data().iter::<f64>().next();
+        parts
+    }
+
+    fn write_chains(
+        &self,
+        model: &InnerModel<B, Self>,
+        examples: &[Example],
+        device: &B::Device,
+    ) -> relay_train::Result<Vec<Chain>> {
+        Objective::<B>::write_chains(&self.inner, model, examples, device)
+    }
+}
