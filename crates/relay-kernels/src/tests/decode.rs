@@ -37,6 +37,7 @@ impl Model {
             causal: true,
             rope,
             pads: vec![0],
+            dropout: None,
         };
         let seed = (d * 100 + vocab) as u64;
         Self {
