@@ -28,6 +28,7 @@ mod layer_op;
 mod math;
 mod pack;
 mod pool;
+mod prefetch;
 mod product;
 mod readout;
 mod rope;

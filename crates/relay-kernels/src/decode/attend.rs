@@ -6,8 +6,12 @@ use pulp::{Simd, WithSimd};
 
 use super::cache::{Layout, PAGE};
 use crate::pool::Buffer;
+use crate::prefetch::prefetch;
 use crate::rope::{Rope, rotate};
 use crate::rows::Softmax;
+
+/// Floats by which reading is prepared: caches of many texts do not fit the second-level cache.
+const AHEAD: usize = 512;
 
 /// Writes the keys and values of a column to its page.
 pub(super) struct Append<'a> {
@@ -119,6 +123,7 @@ fn dot<S: Simd, const NV: usize>(s: S, query: &[f32], keys: &[f32], scores: &mut
     let mut sums = [s.splat_f32s(0.0); NV];
     for (q, keys) in query.iter().zip(keys.chunks(PAGE)) {
         let q = s.splat_f32s(*q);
+        prefetch(keys, AHEAD, NV * S::F32_LANES);
         let keys = &S::as_simd_f32s(keys).0[..NV];
         for (sum, key) in sums.iter_mut().zip(keys) {
             *sum = s.mul_add_e_f32s(q, *key, *sum);
@@ -141,7 +146,9 @@ fn weigh<'a, S: Simd, const NV: usize, const U: usize>(
     let mut sums = [[s.splat_f32s(0.0); NV]; U];
     let add = |sums: &mut [S::f32s; NV], p: f32, values: &[f32]| {
         let p = s.splat_f32s(p);
-        let values = &S::as_simd_f32s(&values[start..]).0[..NV];
+        let values = &values[start..];
+        prefetch(values, AHEAD, NV * S::F32_LANES);
+        let values = &S::as_simd_f32s(values).0[..NV];
         for (sum, value) in sums.iter_mut().zip(values) {
             *sum = s.mul_add_e_f32s(p, *value, *sum);
         }
