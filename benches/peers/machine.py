@@ -5,6 +5,7 @@ import platform
 import subprocess
 
 INTERESTING = ("sse4_2", "avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_tile")
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "sse4_2": "SSE4"}
 
 
 def _cpuinfo():
@@ -20,11 +21,13 @@ def about():
     """Processor, cores that may be used, memory."""
     info = _cpuinfo()
     flags = set(info.get("flags", "").split())
+    vectors = [name for flag, name in VECTORS.items() if flag in flags]
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return {
         "cpu": info.get("model name", platform.processor() or platform.machine()),
         "cpu_family": f"{info.get('vendor_id', '?')} family {info.get('cpu family', '?')} model {info.get('model', '?')}",
         "flags": [flag for flag in INTERESTING if flag in flags],
+        "vectors": vectors[0] if vectors else "unknown vector units",
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(pages / 2**30),
         "system": platform.system(),

@@ -51,6 +51,7 @@ def draw(stem, results):
     from matplotlib import pyplot
 
     comparisons = {name: results["comparisons"][name] for name in TITLES if name in results["comparisons"]}
+    scale = max(1, *(result["ratio"]["max"] for result in comparisons.values()))
     figure, axes = pyplot.subplots(figsize=(8.5, 1.2 + 0.75 * len(comparisons)), layout="constrained")
     for place, (name, result) in enumerate(comparisons.items()):
         ratio = result["ratio"]
@@ -58,17 +59,18 @@ def draw(stem, results):
         colour = SHARE if share else OURS if ratio["median"] >= 1 else BELOW
         whiskers = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
         axes.barh(place, ratio["median"], 0.6, color=colour, xerr=whiskers, capsize=4, hatch="//" if share else None)
-        note = f"  {ratio['median']:.2f}:  {_note(result)}"
-        axes.text(ratio["max"], place, note, va="center", fontsize=9)
+        note = f"{ratio['median']:.2f}:  {_note(result)}"
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        axes.text(ratio["max"] + 0.04 * scale, place, note, va="center", fontsize=9, bbox=box)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(comparisons)), [TITLES[name] for name in comparisons])
     axes.invert_yaxis()
-    largest = max(result["ratio"]["max"] for result in comparisons.values())
-    axes.set_xlim(0, max(largest, 1) * 1.75)
-    axes.set_xlabel("speed of RELAY in relation to PyTorch's best variant, rounds' median and range; above 1: faster")
+    axes.set_xlim(0, scale * 1.6)
+    axes.set_xlabel("speed of RELAY / speed of PyTorch's best variant, median and range of the rounds")
     machine, torch = results["machine"], results["torch"]
-    cores = f"{machine['cores']} cores with {', '.join(machine['flags'][-3:]) or 'no vector flags known'}"
-    axes.set_title(f"RELAY {results['relay']['relay']} and PyTorch {torch['torch']}, {machine['cpu']}, {cores}", fontsize=10)
+    programs = f"RELAY {results['relay']['relay']}, PyTorch {torch['torch']}"
+    cores = f"{machine['cpu']}, {machine['cores']} cores, {machine['vectors']}"
+    figure.suptitle(f"{programs}; {cores}", fontsize=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})

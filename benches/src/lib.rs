@@ -3,13 +3,16 @@
 //! | module | what is in it |
 //! |---|---|
 //! | `shape` | sizes of a model and of its batches, and models of them |
+//! | `looped` | losses and gradients of a looped model without a trainer |
 //! | `stepwise` | a training run of the real trainer that makes one update when asked |
 //! | `memory` | peak memory of the process |
 
+mod looped;
 mod memory;
 mod shape;
 mod stepwise;
 
+pub use looped::LoopedWork;
 pub use memory::PeakMemory;
 pub use shape::Shape;
 pub use stepwise::StepwiseRun;

@@ -16,7 +16,9 @@ impl PeakMemory {
     /// MiB in use at the peak, everything counted.
     pub fn mebibytes(&self) -> Option<f64> {
         let status = fs::read_to_string("/proc/self/status").ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
         let kibibytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
         Some(kibibytes / 1024.0)
     }

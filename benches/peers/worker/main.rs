@@ -6,6 +6,7 @@
 mod work;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::{self, BufRead, Write};
 use std::thread::available_parallelism;
 use std::time::Instant;
@@ -58,10 +59,10 @@ fn answer(line: &str, ready: &mut HashMap<(Kind, Shape), Work>) -> Result<Value>
             shape,
             repeats,
         } => {
-            if !ready.contains_key(&(kind, shape)) {
-                ready.insert((kind, shape), Work::prepare(kind, shape)?);
-            }
-            let work = ready.get_mut(&(kind, shape)).ok_or("the work is lost")?;
+            let work = match ready.entry((kind, shape)) {
+                Entry::Occupied(ready) => ready.into_mut(),
+                Entry::Vacant(new) => new.insert(Work::prepare(kind, shape)?),
+            };
             measure(work, repeats)
         }
     }

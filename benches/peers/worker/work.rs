@@ -61,17 +61,23 @@ impl Work {
         match self {
             Self::LoopedGeneration(model, shape) => {
                 let iterations = shape.iterations.min(2);
-                write_looped(model, &Shape {
-                    iterations,
-                    ..*shape
-                })
+                write_looped(
+                    model,
+                    &Shape {
+                        iterations,
+                        ..*shape
+                    },
+                )
             }
             Self::ArGeneration(model, shape) => {
                 let new_tokens = shape.new_tokens.min(8);
-                write_texts(model, &Shape {
-                    new_tokens,
-                    ..*shape
-                })
+                write_texts(
+                    model,
+                    &Shape {
+                        new_tokens,
+                        ..*shape
+                    },
+                )
             }
             _ => self.run(),
         }
