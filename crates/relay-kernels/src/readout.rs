@@ -1,0 +1,184 @@
+//! Readout and masked cross-entropy as one op that does nothing for rows without a weight.
+
+use burn::tensor::{Tensor, backend::Backend};
+use burn_flex::FlexTensor;
+use rayon::prelude::*;
+
+use crate::blend::{by_rows, gradient_of_weight};
+use crate::cross_entropy::{Labels, ROWS};
+use crate::floats::{Floats, tensor};
+use crate::isa::Isa;
+use crate::node::{Operation, apply};
+use crate::pack::{Matrix, Packed};
+use crate::pool::{Buffer, with_scratch};
+use crate::product::times_packed;
+use crate::rows::{ColumnSums, CrossEntropy};
+
+/// [`cross_entropy`](crate::cross_entropy) of the logits `states * weight + bias`, or `None` where there is no kernel.
+///
+/// Rows of weight 0 are skipped, whatever their target: nothing is read out of them.
+///
+/// # Shapes
+/// - `states`: `[rows, d]`; `weight`: `[d, vocab]`; `bias`: `[vocab]`; `targets` and `weights`: `rows` entries; the
+///   result: `[1]`.
+///
+/// # Panics
+/// If the shapes do not fit, if there is not one target and one weight for each row, or if the target of a row with a
+/// weight is not in the vocabulary.
+pub fn readout_cross_entropy<B: Backend>(
+    states: &Tensor<B, 2>,
+    weight: &Tensor<B, 2>,
+    bias: &Tensor<B, 1>,
+    targets: &[i32],
+    weights: &[f32],
+) -> Option<Tensor<B, 1>> {
+    let ([rows, d], [vocab]) = (states.dims(), bias.dims());
+    assert_eq!(
+        weight.dims(),
+        [d, vocab],
+        "weight of a readout from {d} to {vocab}"
+    );
+    let primitives = [
+        states.clone().into_primitive().tensor(),
+        weight.clone().into_primitive().tensor(),
+        bias.clone().into_primitive().tensor(),
+    ];
+    apply(primitives, |[states, weight, bias]| {
+        if d == 0 || vocab == 0 {
+            return None;
+        }
+        let (chosen, labels) = Labels::new(targets, weights, rows, vocab).chosen();
+        Some(Call {
+            states: Floats::new(states)?,
+            weight: Floats::new(weight)?,
+            bias: Floats::new(bias)?,
+            chosen,
+            labels,
+            rows,
+            d,
+        })
+    })
+}
+
+#[derive(Debug)]
+struct Call {
+    states: Floats,
+    weight: Floats,
+    bias: Floats,
+    /// Rows with a weight, and their labels.
+    chosen: Vec<usize>,
+    labels: Labels,
+    rows: usize,
+    d: usize,
+}
+
+/// What the chosen rows leave.
+#[derive(Debug)]
+struct Saved {
+    /// `[chosen, d]`.
+    states: Buffer,
+    /// Gradient of the logits, `[chosen, vocab]`.
+    logits: Buffer,
+}
+
+impl Call {
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix {
+            data: self.weight.get(),
+            rows: self.d,
+            cols: self.labels.vocab,
+        }
+    }
+
+    /// A row of `all` for each of the chosen rows.
+    fn states(&self) -> Buffer {
+        let mut states = Buffer::take(self.chosen.len() * self.d);
+        let all = self.states.get();
+        for (row, out) in self.chosen.iter().zip(states.chunks_exact_mut(self.d)) {
+            out.copy_from_slice(&all[row * self.d..][..self.d]);
+        }
+        states
+    }
+}
+
+impl Operation<3> for Call {
+    type Saved = Saved;
+
+    fn infer(&self) -> FlexTensor {
+        self.forward().0
+    }
+
+    fn forward(&self) -> (FlexTensor, Saved) {
+        let (isa, vocab) = (Isa::best(), self.labels.vocab);
+        let packed = Packed::beside(isa, &[self.matrix()]);
+        let states = self.states();
+        let mut gradient = Buffer::take(self.chosen.len() * vocab);
+        let labels = self
+            .labels
+            .targets
+            .par_chunks(ROWS)
+            .zip(self.labels.weights.par_chunks(ROWS));
+        let pieces = states
+            .par_chunks(ROWS * self.d)
+            .zip(gradient.par_chunks_mut(ROWS * vocab));
+        let sums = pieces
+            .zip(labels)
+            .map(|((states, gradient), (targets, weights))| {
+                with_scratch(gradient.len(), |logits| {
+                    for row in logits.chunks_exact_mut(vocab) {
+                        row.copy_from_slice(self.bias.get());
+                    }
+                    let left = by_rows(states, self.d);
+                    times_packed(isa, targets.len(), left, &packed, logits, vocab, true);
+                    isa.run(CrossEntropy {
+                        logits,
+                        targets,
+                        weights,
+                        gradient: Some(gradient),
+                    })
+                })
+            });
+        let sums: Vec<f64> = sums.collect();
+        let saved = Saved {
+            states,
+            logits: gradient,
+        };
+        (tensor(vec![sums.iter().sum::<f64>() as f32], [1]), saved)
+    }
+
+    fn backward(&self, saved: &Saved, grad: &[f32]) -> [FlexTensor; 3] {
+        let (isa, d, vocab) = (Isa::best(), self.d, self.labels.vocab);
+        let scale = grad.first().copied().unwrap_or_default();
+        let logits: Vec<f32> = saved.logits.iter().map(|x| x * scale).collect();
+        let packed = Packed::transposes_below(isa, &[self.matrix()]);
+        let mut chosen = Buffer::take(self.chosen.len() * d);
+        let pieces = logits
+            .par_chunks(ROWS * vocab)
+            .zip(chosen.par_chunks_mut(ROWS * d));
+        pieces.for_each(|(logits, out)| {
+            let left = by_rows(logits, vocab);
+            times_packed(isa, out.len() / d, left, &packed, out, d, false);
+        });
+        let mut states = vec![0.0; self.rows * d];
+        for (row, chosen) in self.chosen.iter().zip(chosen.chunks_exact(d)) {
+            states[row * d..][..d].copy_from_slice(chosen);
+        }
+        let (mut weight, mut bias) = (vec![0.0; d * vocab], vec![0.0; vocab]);
+        let matrix = Matrix {
+            data: &logits,
+            rows: self.chosen.len(),
+            cols: vocab,
+        };
+        let grad = Packed::beside(isa, &[matrix]);
+        gradient_of_weight(isa, &saved.states, d, &grad, &mut weight);
+        isa.run(ColumnSums {
+            x: &logits,
+            sums: &mut bias,
+        });
+        [
+            tensor(states, [self.rows, d]),
+            tensor(weight, [d, vocab]),
+            tensor(bias, [vocab]),
+        ]
+    }
+}
