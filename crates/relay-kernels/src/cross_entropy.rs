@@ -22,7 +22,7 @@ use crate::rows::CrossEntropy;
 use crate::switch::enabled;
 
 /// Rows that one task computes.
-const ROWS: usize = 64;
+pub(crate) const ROWS: usize = 64;
 
 /// Sum over the rows of `weights[row] * -log softmax(logits[row])[targets[row]]`, or `None` where there is no kernel.
 ///
@@ -61,14 +61,15 @@ pub fn cross_entropy<B: Backend>(
 
 /// What is wanted of each row.
 #[derive(Debug)]
-struct Labels {
-    targets: Vec<i32>,
-    weights: Vec<f32>,
-    vocab: usize,
+pub(crate) struct Labels {
+    pub targets: Vec<i32>,
+    pub weights: Vec<f32>,
+    pub vocab: usize,
 }
 
 impl Labels {
-    fn new(targets: &[i32], weights: &[f32], rows: usize, vocab: usize) -> Self {
+    /// Asserts that there is one target and one weight for each row, and that targets with a weight exist.
+    pub fn new(targets: &[i32], weights: &[f32], rows: usize, vocab: usize) -> Self {
         assert_eq!(
             (targets.len(), weights.len()),
             (rows, rows),
@@ -86,6 +87,19 @@ impl Labels {
             weights: weights.to_vec(),
             vocab,
         }
+    }
+
+    /// The rows with a weight, and their labels.
+    pub fn chosen(self) -> (Vec<usize>, Self) {
+        let rows: Vec<usize> = (0..self.weights.len())
+            .filter(|row| self.weights[*row] != 0.0)
+            .collect();
+        let labels = Self {
+            targets: rows.iter().map(|row| self.targets[*row]).collect(),
+            weights: rows.iter().map(|row| self.weights[*row]).collect(),
+            vocab: self.vocab,
+        };
+        (rows, labels)
     }
 
     /// The sum; fills `gradient` with its gradient if it is wanted.

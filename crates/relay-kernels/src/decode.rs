@@ -11,9 +11,9 @@ use crate::decode::model::{Layer, Model};
 use crate::decode::queue::Queue;
 use crate::decode::worker::Worker;
 use crate::floats::{Floats, primitive};
+use crate::greedy::{Readout, ReadoutParams};
 use crate::isa::Isa;
 use crate::layer::LayerParams;
-use crate::readout::{Readout, ReadoutParams};
 use crate::switch::enabled;
 
 mod attend;

@@ -1,9 +1,11 @@
 //! Hand-written CPU kernels for the hot path of looped transformers on burn.
 //!
-//! Two operations are each one node of the autodiff graph: a whole transformer layer ([`layer`]) and the masked
-//! cross-entropy ([`cross_entropy`]). Two more serve generation: the most probable token of a state ([`greedy`]), and the
-//! whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over `B: Backend` and answer `None` wherever they have nothing
-//! better to offer than ordinary burn ops, so that a model asks first and falls back:
+//! Operations that are one node of the autodiff graph each: a whole transformer layer ([`layer`]), layer norm
+//! ([`norm`]), the linear input injection ([`blend`]), the masked cross-entropy ([`cross_entropy`]), also together with
+//! the readout before it ([`readout_cross_entropy`]). What an optimizer does: the step of AdamW and Muon ([`update`]) and
+//! the norm of gradients ([`sum_of_squares`]). And generation: the most probable token of a state ([`greedy`]), and the
+//! whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over `B: Backend` and answer `None`
+//! wherever they have nothing better to offer than ordinary burn ops, so that a model asks first and falls back:
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -15,17 +17,23 @@
 //! assert!((loss.map_or(0.127, |loss| loss.into_scalar()) - 0.1269).abs() < 1e-3);
 //! ```
 
+mod adamw;
 mod attention;
+mod blend;
 mod block;
 mod block_backward;
 mod cross_entropy;
 mod decode;
 mod dropout;
 mod floats;
+mod greedy;
 mod isa;
 mod layer;
 mod layer_op;
 mod math;
+mod muon;
+mod node;
+mod norm;
 mod pack;
 mod pool;
 mod prefetch;
@@ -33,15 +41,23 @@ mod product;
 mod readout;
 mod rope;
 mod rows;
+mod squares;
 mod switch;
+mod update;
 mod weights;
 
+pub use blend::blend;
 pub use cross_entropy::cross_entropy;
 pub use decode::{Decoder, DecoderSpec, Written};
 pub use dropout::{DropoutMask, LayerDropout};
+pub use greedy::{ReadoutParams, greedy};
 pub use layer::{LayerParams, LayerSpec, layer};
-pub use readout::{ReadoutParams, greedy};
+pub use node::available;
+pub use norm::norm;
+pub use readout::readout_cross_entropy;
+pub use squares::sum_of_squares;
 pub use switch::{enabled, set_enabled};
+pub use update::{Rule, Update, update};
 
 #[cfg(test)]
 mod tests;

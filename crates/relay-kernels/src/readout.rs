@@ -1,273 +1,184 @@
-//! The most probable token of each state: final norm, product with a head, argmax, probability.
-
-use core::any::TypeId;
+//! Readout and masked cross-entropy as one op that does nothing for rows without a weight.
 
 use burn::tensor::{Tensor, backend::Backend};
-use burn_flex::{Flex, FlexTensor};
-use pulp::{Simd, WithSimd};
+use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::block::left;
-use crate::floats::{Floats, primitive};
+use crate::blend::{by_rows, gradient_of_weight};
+use crate::cross_entropy::{Labels, ROWS};
+use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
-use crate::math::exp;
+use crate::node::{Operation, apply};
 use crate::pack::{Matrix, Packed};
-use crate::pool::{cut_mut, with_scratch};
+use crate::pool::{Buffer, with_scratch};
 use crate::product::times_packed;
-use crate::rows::Norm;
-use crate::switch::enabled;
+use crate::rows::{ColumnSums, CrossEntropy};
 
-/// Rows that one task reads out.
-const ROWS: usize = 64;
-
-/// A head that gives logits, and the norm before it; `d` is the model width.
-#[derive(Debug, Clone, Copy)]
-pub struct ReadoutParams<'a, B: Backend> {
-    /// Scale and shift of the norm before the head, `[d]` each; None where states are normalised already.
-    pub norm: Option<[&'a Tensor<B, 1>; 2]>,
-    /// The head's matrix, `[d, vocab]`.
-    pub weight: &'a Tensor<B, 2>,
-    /// The head's bias, `[vocab]`.
-    pub bias: &'a Tensor<B, 1>,
-    /// Added to the variance in the norm; usually 1e-5.
-    pub epsilon: f32,
-}
-
-/// The most probable token of each row, the first among equals, and its probability; `None` where there is no kernel.
+/// [`cross_entropy`](crate::cross_entropy) of the logits `states * weight + bias`, or `None` where there is no kernel.
 ///
-/// Logits that are no number never win; a row of nothing else gives token 0. Where a probability cannot be told, because
-/// of such logits or infinite ones, it is 0.
+/// Rows of weight 0 are skipped, whatever their target: nothing is read out of them.
 ///
 /// # Shapes
-/// - `states`: `[rows, d]`; the result: `rows` entries.
+/// - `states`: `[rows, d]`; `weight`: `[d, vocab]`; `bias`: `[vocab]`; `targets` and `weights`: `rows` entries; the
+///   result: `[1]`.
 ///
 /// # Panics
-/// If the shapes of the parameters do not fit `states`.
-pub fn greedy<B: Backend>(
+/// If the shapes do not fit, if there is not one target and one weight for each row, or if the target of a row with a
+/// weight is not in the vocabulary.
+pub fn readout_cross_entropy<B: Backend>(
     states: &Tensor<B, 2>,
-    params: ReadoutParams<'_, B>,
-) -> Option<Vec<(u32, f32)>> {
-    if !enabled() || TypeId::of::<B>() != TypeId::of::<Flex>() {
-        return None;
-    }
-    let [rows, d] = states.dims();
-    let states = Floats::new(&primitive::<B, FlexTensor, 2>(states)?)?;
-    let readout = Readout::new(Isa::best(), d, params)?;
-    let mut chosen = vec![(0, 0.0); rows];
-    states
-        .get()
-        .par_chunks(ROWS * d)
-        .zip(chosen.par_chunks_mut(ROWS))
-        .for_each(|(states, chosen)| {
-            with_scratch(readout.scratch(chosen.len()), |scratch| {
-                readout.choose(states, scratch, chosen);
-            });
-        });
-    Some(chosen)
-}
-
-/// A head ready for use.
-#[derive(Debug)]
-pub(crate) struct Readout {
-    isa: Isa,
-    norm: Option<[Floats; 2]>,
-    weight: Packed,
-    bias: Floats,
-    epsilon: f32,
-}
-
-impl Readout {
-    /// None if a tensor is not one of `f32` on Flex, or if there is nothing to choose from.
-    pub fn new<B: Backend>(isa: Isa, d: usize, params: ReadoutParams<'_, B>) -> Option<Self> {
-        let [rows, vocab] = params.weight.dims();
-        assert_eq!(rows, d, "rows of a head for states of width {d}");
-        assert_eq!(params.bias.dims(), [vocab], "bias of a head of {vocab}");
+    weight: &Tensor<B, 2>,
+    bias: &Tensor<B, 1>,
+    targets: &[i32],
+    weights: &[f32],
+) -> Option<Tensor<B, 1>> {
+    let ([rows, d], [vocab]) = (states.dims(), bias.dims());
+    assert_eq!(
+        weight.dims(),
+        [d, vocab],
+        "weight of a readout from {d} to {vocab}"
+    );
+    let primitives = [
+        states.clone().into_primitive().tensor(),
+        weight.clone().into_primitive().tensor(),
+        bias.clone().into_primitive().tensor(),
+    ];
+    apply(primitives, |[states, weight, bias]| {
         if d == 0 || vocab == 0 {
             return None;
         }
-        let norm = match params.norm {
-            Some([gamma, beta]) => {
-                assert_eq!([gamma.dims(), beta.dims()], [[d], [d]], "norm of width {d}");
-                let floats = |x| Floats::new(&primitive::<B, FlexTensor, 1>(x)?);
-                Some([floats(gamma)?, floats(beta)?])
-            }
-            None => None,
+        let (chosen, labels) = Labels::new(targets, weights, rows, vocab).chosen();
+        Some(Call {
+            states: Floats::new(states)?,
+            weight: Floats::new(weight)?,
+            bias: Floats::new(bias)?,
+            chosen,
+            labels,
+            rows,
+            d,
+        })
+    })
+}
+
+#[derive(Debug)]
+struct Call {
+    states: Floats,
+    weight: Floats,
+    bias: Floats,
+    /// Rows with a weight, and their labels.
+    chosen: Vec<usize>,
+    labels: Labels,
+    rows: usize,
+    d: usize,
+}
+
+/// What the chosen rows leave.
+#[derive(Debug)]
+struct Saved {
+    /// `[chosen, d]`.
+    states: Buffer,
+    /// Gradient of the logits, `[chosen, vocab]`.
+    logits: Buffer,
+}
+
+impl Call {
+    fn matrix(&self) -> Matrix<'_> {
+        Matrix {
+            data: self.weight.get(),
+            rows: self.d,
+            cols: self.labels.vocab,
+        }
+    }
+
+    /// A row of `all` for each of the chosen rows.
+    fn states(&self) -> Buffer {
+        let mut states = Buffer::take(self.chosen.len() * self.d);
+        let all = self.states.get();
+        for (row, out) in self.chosen.iter().zip(states.chunks_exact_mut(self.d)) {
+            out.copy_from_slice(&all[row * self.d..][..self.d]);
+        }
+        states
+    }
+}
+
+impl Operation<3> for Call {
+    type Saved = Saved;
+
+    fn infer(&self) -> FlexTensor {
+        self.forward().0
+    }
+
+    fn forward(&self) -> (FlexTensor, Saved) {
+        let (isa, vocab) = (Isa::best(), self.labels.vocab);
+        let packed = Packed::beside(isa, &[self.matrix()]);
+        let states = self.states();
+        let mut gradient = Buffer::take(self.chosen.len() * vocab);
+        let labels = self
+            .labels
+            .targets
+            .par_chunks(ROWS)
+            .zip(self.labels.weights.par_chunks(ROWS));
+        let pieces = states
+            .par_chunks(ROWS * self.d)
+            .zip(gradient.par_chunks_mut(ROWS * vocab));
+        let sums = pieces
+            .zip(labels)
+            .map(|((states, gradient), (targets, weights))| {
+                with_scratch(gradient.len(), |logits| {
+                    for row in logits.chunks_exact_mut(vocab) {
+                        row.copy_from_slice(self.bias.get());
+                    }
+                    let left = by_rows(states, self.d);
+                    times_packed(isa, targets.len(), left, &packed, logits, vocab, true);
+                    isa.run(CrossEntropy {
+                        logits,
+                        targets,
+                        weights,
+                        gradient: Some(gradient),
+                    })
+                })
+            });
+        let sums: Vec<f64> = sums.collect();
+        let saved = Saved {
+            states,
+            logits: gradient,
         };
-        let weight = Floats::new(&primitive::<B, FlexTensor, 2>(params.weight)?)?;
+        (tensor(vec![sums.iter().sum::<f64>() as f32], [1]), saved)
+    }
+
+    fn backward(&self, saved: &Saved, grad: &[f32]) -> [FlexTensor; 3] {
+        let (isa, d, vocab) = (Isa::best(), self.d, self.labels.vocab);
+        let scale = grad.first().copied().unwrap_or_default();
+        let logits: Vec<f32> = saved.logits.iter().map(|x| x * scale).collect();
+        let packed = Packed::transposes_below(isa, &[self.matrix()]);
+        let mut chosen = Buffer::take(self.chosen.len() * d);
+        let pieces = logits
+            .par_chunks(ROWS * vocab)
+            .zip(chosen.par_chunks_mut(ROWS * d));
+        pieces.for_each(|(logits, out)| {
+            let left = by_rows(logits, vocab);
+            times_packed(isa, out.len() / d, left, &packed, out, d, false);
+        });
+        let mut states = vec![0.0; self.rows * d];
+        for (row, chosen) in self.chosen.iter().zip(chosen.chunks_exact(d)) {
+            states[row * d..][..d].copy_from_slice(chosen);
+        }
+        let (mut weight, mut bias) = (vec![0.0; d * vocab], vec![0.0; vocab]);
         let matrix = Matrix {
-            data: weight.get(),
-            rows: d,
+            data: &logits,
+            rows: self.chosen.len(),
             cols: vocab,
         };
-        Some(Self {
-            isa,
-            norm,
-            weight: Packed::beside(isa, &[matrix]),
-            bias: Floats::new(&primitive::<B, FlexTensor, 1>(params.bias)?)?,
-            epsilon: params.epsilon,
-        })
-    }
-
-    /// Floats of scratch memory for so many rows.
-    pub fn scratch(&self, rows: usize) -> usize {
-        rows * (self.weight.depth + 2 + self.weight.cols)
-    }
-
-    /// The choice of each row of `states`.
-    pub fn choose(&self, states: &[f32], mut scratch: &mut [f32], chosen: &mut [(u32, f32)]) {
-        let (rows, d, vocab) = (chosen.len(), self.weight.depth, self.weight.cols);
-        let logits = cut_mut(&mut scratch, rows * vocab);
-        let moments = cut_mut(&mut scratch, rows * 2);
-        let normal = cut_mut(&mut scratch, rows * d);
-        let states = match &self.norm {
-            Some([gamma, beta]) => {
-                self.isa.run(Norm {
-                    x: states,
-                    gamma: gamma.get(),
-                    beta: beta.get(),
-                    epsilon: self.epsilon,
-                    out: normal,
-                    moments,
-                });
-                &*normal
-            }
-            None => states,
-        };
-        times_packed(
-            self.isa,
-            rows,
-            left(states, d),
-            &self.weight,
-            logits,
-            vocab,
-            false,
-        );
-        self.isa.run(Choose {
-            logits,
-            bias: self.bias.get(),
-            chosen,
+        let grad = Packed::beside(isa, &[matrix]);
+        gradient_of_weight(isa, &saved.states, d, &grad, &mut weight);
+        isa.run(ColumnSums {
+            x: &logits,
+            sums: &mut bias,
         });
-    }
-}
-
-/// Adds the bias to rows of logits and takes the largest of each.
-struct Choose<'a> {
-    logits: &'a mut [f32],
-    bias: &'a [f32],
-    chosen: &'a mut [(u32, f32)],
-}
-
-impl WithSimd for Choose<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        let rows = self.logits.chunks_exact_mut(self.bias.len());
-        for (row, chosen) in rows.zip(self.chosen) {
-            for (x, bias) in row.iter_mut().zip(self.bias) {
-                *x += bias;
-            }
-            *chosen = choose(s, row);
-        }
-    }
-}
-
-/// The first of the largest numbers of a row, and its share in the softmax.
-#[inline(always)]
-fn choose<S: Simd>(s: S, row: &[f32]) -> (u32, f32) {
-    let (vectors, rest) = S::as_simd_f32s(row);
-    let mut most = s.splat_f32s(f32::NEG_INFINITY);
-    for x in vectors {
-        // Not a maximum, whose answer to what is no number depends on the order.
-        most = s.select_f32s(s.less_than_f32s(most, *x), *x, most);
-    }
-    let most = s.reduce_max_f32s(most);
-    let most = rest
-        .iter()
-        .fold(most, |most, x| if *x > most { *x } else { most });
-    if most == f32::NEG_INFINITY {
-        return (0, 0.0);
-    }
-
-    let (shift, unknown) = (s.splat_f32s(most), s.splat_f32s(f32::NAN));
-    let mut sum = s.splat_f32s(0.0);
-    for x in vectors {
-        let x = s.sub_f32s(*x, shift);
-        // `exp` makes a number of everything.
-        let e = s.select_f32s(s.equal_f32s(x, x), exp(s, x), unknown);
-        sum = s.add_f32s(sum, e);
-    }
-    let rest: f32 = rest.iter().map(|x| (x - most).exp()).sum();
-    let probability = (s.reduce_sum_f32s(sum) + rest).recip();
-    let probability = if probability.is_finite() {
-        probability
-    } else {
-        0.0
-    };
-    (first(row, most) as u32, probability)
-}
-
-/// Where `value` first stands, looked for by blocks: a search that may stop anywhere is not vectorised.
-#[inline(always)]
-fn first(row: &[f32], value: f32) -> usize {
-    const BLOCK: usize = 32;
-    let holds = |block: &[f32]| block.iter().fold(false, |any, x| any | (*x == value));
-    let start = BLOCK * row.chunks(BLOCK).position(holds).unwrap_or(0);
-    let within = row[start..].iter().position(|x| *x == value);
-    start + within.unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Choose;
-    use crate::isa::Isa;
-    use crate::tests::noise;
-
-    fn choose(isa: Isa, row: &[f32]) -> (u32, f32) {
-        let mut chosen = [(9, 9.0)];
-        isa.run(Choose {
-            logits: &mut row.to_vec(),
-            bias: &vec![0.0; row.len()],
-            chosen: &mut chosen,
-        });
-        chosen[0]
-    }
-
-    #[test]
-    fn takes_the_first_of_the_largest() {
-        for isa in Isa::available() {
-            for vocab in [1, 2, 16, 33, 64, 300] {
-                for first in 0..vocab {
-                    let mut row: Vec<f32> = noise(first as u64, vocab);
-                    row[first] = 2.0;
-                    row[first + (vocab - 1 - first) / 2] = 2.0;
-                    let (token, probability) = choose(isa, &row);
-                    let sum: f64 = row.iter().map(|x| f64::from(x - 2.0).exp()).sum();
-                    assert_eq!(token as usize, first, "{isa:?} of {vocab}");
-                    assert!((f64::from(probability) * sum - 1.0).abs() < 1e-5);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn survives_what_is_no_number() {
-        for isa in Isa::available() {
-            for vocab in [2, 40] {
-                let mut row = vec![f32::NAN; vocab];
-                assert_eq!(choose(isa, &row), (0, 0.0));
-                row[1] = f32::NEG_INFINITY;
-                assert_eq!(choose(isa, &row), (0, 0.0));
-                row[1] = 1.0;
-                assert_eq!(choose(isa, &row), (1, 0.0));
-                row.fill(1.0);
-                row[1] = f32::INFINITY;
-                assert_eq!(choose(isa, &row), (1, 0.0));
-                row[1] = f32::NEG_INFINITY;
-                let (token, probability) = choose(isa, &row);
-                assert_eq!(token, 0);
-                assert!((probability * (vocab - 1) as f32 - 1.0).abs() < 1e-5);
-            }
-        }
+        [
+            tensor(states, [self.rows, d]),
+            tensor(weight, [d, vocab]),
+            tensor(bias, [vocab]),
+        ]
     }
 }

@@ -6,9 +6,8 @@ static ENABLED: AtomicBool = AtomicBool::new(true);
 
 /// Turns the kernels of this crate on or off for the whole process; they start on.
 ///
-/// While off, [`layer`](crate::layer), [`cross_entropy`](crate::cross_entropy), [`greedy`](crate::greedy) and
-/// [`Decoder::new`](crate::Decoder::new) return `None`, so that models take their path of ordinary ops. Graphs recorded
-/// before keep their kernels, and so do decoders.
+/// While off, all operations of this crate answer that they have no kernel, so that models and optimizers take their path
+/// of ordinary ops. Graphs recorded before keep their kernels, and so do decoders.
 pub fn set_enabled(on: bool) {
     ENABLED.store(on, Ordering::Relaxed);
 }

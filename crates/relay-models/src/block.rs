@@ -105,8 +105,11 @@ impl<B: Backend> Head<B> {
         }
     }
 
+    /// Logits of states that are normalised.
+    ///
+    /// # Shapes
     /// `[rows, d_model]` to `[rows, vocab]`.
-    pub(crate) fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
     }
 }

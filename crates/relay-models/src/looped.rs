@@ -133,7 +133,10 @@ impl<B: Backend> LoopedTransformer<B> {
     }
 
     /// What the heads read: normalised, whether or not the loop has done so already.
-    fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
+    ///
+    /// # Shapes
+    /// `[rows, d_model]` to the same.
+    pub fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
         match self.norm_of_heads() {
             Some(norm) => norm.forward(states),
             None => states,
@@ -145,8 +148,11 @@ impl<B: Backend> LoopedTransformer<B> {
         match (self.config.injection, &self.injection) {
             (Injection::Add, _) => state + embedded.clone(),
             (Injection::Linear, Some(linear)) => {
-                let state = rows(state).matmul(linear.state.val());
-                (state + rows(embedded.clone()).matmul(linear.embedded.val())).reshape(shape)
+                let (state, embedded) = (rows(state), rows(embedded.clone()));
+                let (a, b) = (linear.state.val(), linear.embedded.val());
+                relay_kernels::blend([&state, &embedded], [&a, &b])
+                    .unwrap_or_else(|| state.matmul(a) + embedded.matmul(b))
+                    .reshape(shape)
             }
             (Injection::None, _) | (Injection::Linear, None) => state,
         }

@@ -42,8 +42,10 @@ impl<B: Backend> Average<B> {
         let decay = self.decay.min((1 + step) as f64 / (10 + step) as f64);
         visit(model, |place, value: Tensor<A, 1>| {
             if let Some(average) = self.values.get_mut(&place.path) {
-                *average =
-                    average.clone().mul_scalar(decay) + value.inner().mul_scalar(1.0 - decay);
+                // Taken out, so that nobody else holds its memory and it is changed in place.
+                let value = value.inner();
+                let old = core::mem::replace(average, value.clone());
+                *average = old.mul_scalar(decay) + value.mul_scalar(1.0 - decay);
             }
         });
     }

@@ -41,8 +41,10 @@ impl<B: Backend> GradientSet<B> {
     fn add_one(&mut self, path: String, gradient: Tensor<B, 1>) {
         match self.places.get(&path) {
             Some(&place) => {
+                // Taken out, so that nobody else holds its memory and it is added to in place.
                 let sum = &mut self.entries[place].1;
-                *sum = sum.clone() + gradient;
+                let old = core::mem::replace(sum, gradient);
+                *sum = old + sum.clone();
             }
             None => {
                 self.places.insert(path.clone(), self.entries.len());
@@ -58,6 +60,10 @@ impl<B: Backend> GradientSet<B> {
 
     /// The root of the sum of all squares; not finite as soon as one gradient is not.
     pub fn norm(&self) -> f64 {
+        let gradients = self.entries.iter().map(|(_, gradient)| gradient);
+        if let Some(sum) = relay_kernels::sum_of_squares(gradients) {
+            return sum.sqrt();
+        }
         let squares = self
             .entries
             .iter()

@@ -68,7 +68,7 @@ pub use error::{Result, TrainError};
 pub use gradients::GradientSet;
 pub use list_source::ExampleListSource;
 pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
-pub use loss::cross_entropy;
+pub use loss::{cross_entropy, readout_cross_entropy};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
 pub use restore::{load_model, read_manifest};

@@ -11,7 +11,7 @@ use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped,
 use serde_json::{Value, json};
 
 use crate::batch::{last_columns, last_states, tokens};
-use crate::loss::cross_entropy;
+use crate::loss::{cross_entropy, readout_cross_entropy};
 use crate::objective::{
     Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, task_weight,
 };
@@ -264,18 +264,22 @@ fn step_loss<B: AutodiffBackend>(
     t: usize,
     state: &Tensor<B, 3>,
 ) -> Tensor<B, 1> {
-    let (columns, rows) = (
-        host.columns[t],
-        t * host.size * host.width..(t + 1) * host.size * host.width,
-    );
-    let logits = model.step_logits(last_states(state, columns));
-    let Some(logits) = logits else {
+    let rows = t * host.size * host.width..(t + 1) * host.size * host.width;
+    // Kernels leave out what has no weight by themselves, and better.
+    let columns = if relay_kernels::available::<B>() {
+        host.width
+    } else {
+        host.columns[t]
+    };
+    let Some(head) = &model.head_step else {
         panic!("the aligned objective needs a model with a step head (`step_head: true`)");
     };
-    let [size, columns, vocab] = logits.dims();
+    let states = last_states(state, columns);
+    let [size, columns, d_model] = states.dims();
+    let states = model.readable(states.reshape([size * columns, d_model]));
     let targets = last_columns(&host.targets[rows.clone()], host.width, columns);
     let weights = last_columns(&host.step_weights[rows], host.width, columns);
-    cross_entropy(logits.reshape([size * columns, vocab]), &targets, &weights)
+    readout_cross_entropy(head, states, &targets, &weights)
 }
 
 pub(crate) fn add<B: Backend, const D: usize>(sum: &mut Option<Tensor<B, D>>, part: Tensor<B, D>) {

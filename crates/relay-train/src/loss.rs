@@ -1,6 +1,7 @@
 //! Masked cross-entropy as a weighted sum.
 
 use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax, backend::Backend};
+use relay_models::Head;
 
 /// Sum over the rows of `weights[row] * -log softmax(logits[row])[targets[row]]`.
 ///
@@ -34,4 +35,24 @@ pub fn cross_entropy<B: Backend>(
     (log_softmax(logits, 1).gather(1, targets) * weights)
         .sum()
         .neg()
+}
+
+/// [`cross_entropy`] of what `head` reads out of normalised states.
+///
+/// The fused kernel reads out only rows that have a weight.
+///
+/// # Shapes
+/// - `states`: `[rows, d_model]`; `targets` and `weights`: `rows` entries; the result: `[1]`.
+///
+/// # Panics
+/// When there are not as many targets and weights as rows.
+pub fn readout_cross_entropy<B: Backend>(
+    head: &Head<B>,
+    states: Tensor<B, 2>,
+    targets: &[i32],
+    weights: &[f32],
+) -> Tensor<B, 1> {
+    let (weight, bias) = (head.weight.val(), head.bias.val());
+    relay_kernels::readout_cross_entropy(&states, &weight, &bias, targets, weights)
+        .unwrap_or_else(|| cross_entropy(head.forward(states), targets, weights))
 }

@@ -8,10 +8,12 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 
+use relay_kernels::{Rule, Update};
+
 use crate::adamw::{AdamW, AdamWState};
 use crate::gradients::GradientSet;
 use crate::muon::Muon;
-use crate::parameters::{Place, map};
+use crate::parameters::{Place, map, visit};
 use crate::tensors::Tensors;
 use crate::{OptimizerConfig, TrainConfig};
 
@@ -104,49 +106,75 @@ impl<B: Backend> Optimizer<B> {
         } else {
             1.0
         };
-        map(model, |place, value: Tensor<A, 1>| {
-            match gradients.get(&place.path) {
-                Some(gradient) => {
-                    let gradient = if clip < 1.0 {
-                        gradient.clone().mul_scalar(clip)
-                    } else {
-                        gradient.clone()
-                    };
-                    Tensor::from_inner(self.update_one(&place, value.inner(), gradient, factor))
-                }
-                None => value,
+        let (mut paths, mut updates) = (Vec::new(), Vec::new());
+        visit(&model, |place, value: Tensor<A, 1>| {
+            if let Some(gradient) = gradients.get(&place.path) {
+                updates.push(self.prepare(&place, value.inner(), gradient.clone(), clip, factor));
+                paths.push(place.path);
             }
+        });
+        let updates = relay_kernels::update(updates)
+            .unwrap_or_else(|updates| updates.into_iter().map(ordinary_step).collect());
+        let mut values = BTreeMap::new();
+        for (path, update) in paths.into_iter().zip(updates) {
+            self.state.insert(path.clone(), State::of(update.rule));
+            values.insert(path, update.value);
+        }
+        map(model, |place, value: Tensor<A, 1>| {
+            values.remove(&place.path).map_or(value, Tensor::from_inner)
         })
     }
 
-    fn update_one(
+    /// What is to be done with one parameter, by the rule of its group.
+    fn prepare(
         &mut self,
         place: &Place,
         value: Tensor<B, 1>,
         gradient: Tensor<B, 1>,
+        clip: f64,
         factor: f64,
-    ) -> Tensor<B, 1> {
+    ) -> Update<B> {
         let old = self.state.remove(&place.path);
-        let (direction, learning_rate, state) = match (self.muon, &place.shape[..]) {
+        let zeros = || gradient.zeros_like();
+        let (rule, learning_rate) = match (self.muon, &place.shape[..]) {
             (Some((muon, learning_rate)), &[inputs, outputs]) if place.is_hidden_matrix() => {
-                let velocity = old.and_then(State::velocity);
-                let (direction, velocity) = muon.direction([inputs, outputs], gradient, velocity);
-                (direction, learning_rate, State::Muon { velocity })
+                let velocity = old.and_then(State::velocity).unwrap_or_else(zeros);
+                let rule = Rule::Muon {
+                    velocity,
+                    shape: [inputs, outputs],
+                    momentum: muon.momentum,
+                    iterations: muon.newton_schulz_steps,
+                };
+                (rule, learning_rate)
             }
             _ => {
-                let (direction, state) =
-                    self.adamw.direction(gradient, old.and_then(State::moments));
-                (direction, self.learning_rate, State::AdamW(state))
+                let (time, moments) = match old.and_then(State::moments) {
+                    Some(state) => (state.time, [state.moment_1, state.moment_2]),
+                    None => (0, [zeros(), zeros()]),
+                };
+                let rule = Rule::AdamW {
+                    moments,
+                    time,
+                    betas: [self.adamw.beta1, self.adamw.beta2],
+                    epsilon: self.adamw.epsilon,
+                };
+                (rule, self.learning_rate)
             }
         };
-        self.state.insert(place.path.clone(), state);
         let learning_rate = learning_rate * factor;
         let decay = if place.is_matrix() {
             learning_rate * self.weight_decay
         } else {
             0.0
         };
-        value.mul_scalar(1.0 - decay) - direction.mul_scalar(learning_rate)
+        Update {
+            value,
+            gradient,
+            clip,
+            learning_rate,
+            keep: 1.0 - decay,
+            rule,
+        }
     }
 
     /// All that is remembered, for a checkpoint.
@@ -207,7 +235,94 @@ impl<B: Backend> Optimizer<B> {
     }
 }
 
+/// [`relay_kernels::update`] of one parameter in ordinary ops.
+fn ordinary_step<B: Backend>(update: Update<B>) -> Update<B> {
+    let Update {
+        value,
+        gradient,
+        clip,
+        learning_rate,
+        keep,
+        rule,
+    } = update;
+    let slope = if clip < 1.0 {
+        gradient.clone().mul_scalar(clip)
+    } else {
+        gradient.clone()
+    };
+    let (direction, rule) = match rule {
+        Rule::AdamW {
+            moments: [moment_1, moment_2],
+            time,
+            betas,
+            epsilon,
+        } => {
+            let [beta1, beta2] = betas;
+            let adamw = AdamW {
+                beta1,
+                beta2,
+                epsilon,
+            };
+            let state = AdamWState {
+                time,
+                moment_1,
+                moment_2,
+            };
+            let (direction, state) = adamw.direction(slope, Some(state));
+            let rule = Rule::AdamW {
+                moments: [state.moment_1, state.moment_2],
+                time: state.time,
+                betas,
+                epsilon,
+            };
+            (direction, rule)
+        }
+        Rule::Muon {
+            velocity,
+            shape,
+            momentum,
+            iterations,
+        } => {
+            let muon = Muon {
+                momentum,
+                newton_schulz_steps: iterations,
+            };
+            let (direction, velocity) = muon.direction(shape, slope, Some(velocity));
+            let rule = Rule::Muon {
+                velocity,
+                shape,
+                momentum,
+                iterations,
+            };
+            (direction, rule)
+        }
+    };
+    Update {
+        value: value.mul_scalar(keep) - direction.mul_scalar(learning_rate),
+        gradient,
+        clip,
+        learning_rate,
+        keep,
+        rule,
+    }
+}
+
 impl<B: Backend> State<B> {
+    fn of(rule: Rule<B>) -> Self {
+        match rule {
+            Rule::AdamW {
+                moments: [moment_1, moment_2],
+                time,
+                ..
+            } => Self::AdamW(AdamWState {
+                time,
+                moment_1,
+                moment_2,
+            }),
+            Rule::Muon { velocity, .. } => Self::Muon { velocity },
+        }
+    }
+
     fn velocity(self) -> Option<Tensor<B, 1>> {
         match self {
             Self::Muon { velocity } => Some(velocity),

@@ -8,9 +8,9 @@ use burn_flex::FlexTensor;
 use super::cache::Layout;
 use crate::block::Vectors;
 use crate::floats::{Floats, primitive};
+use crate::greedy::Readout;
 use crate::isa::Isa;
 use crate::layer::LayerParams;
-use crate::readout::Readout;
 use crate::weights::Weights;
 
 /// A whole causal transformer.

@@ -4,9 +4,9 @@ use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 
 use super::{Case, noise, reference};
+use crate::greedy::ReadoutParams;
 use crate::isa::Isa;
 use crate::pool::Buffer;
-use crate::readout::ReadoutParams;
 use crate::{Decoder, DecoderSpec, LayerParams, Written};
 
 /// A model in plain floats.

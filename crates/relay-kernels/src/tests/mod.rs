@@ -3,9 +3,13 @@
 mod decode;
 mod layer;
 mod ops;
+mod optimizer;
 mod reference;
 
 use crate::{DropoutMask, LayerDropout};
+
+/// The switch is process-wide: who turns it and who needs it on take turns.
+pub(crate) static SWITCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// Numbers between -1 and 1 that look random.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<f32> {

@@ -6,16 +6,13 @@ use burn::tensor::activation::{gelu, log_softmax, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Case, assert_close, noise};
+use super::{Case, SWITCH, assert_close, noise};
 use crate::{
     Decoder, DecoderSpec, DropoutMask, LayerParams, LayerSpec, ReadoutParams, cross_entropy,
     greedy, layer,
 };
 
 type Tracked = Autodiff<Flex>;
-
-/// The switch is process-wide: who turns it and who needs it on take turns.
-static SWITCH: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 struct Inputs<B: Backend> {
     x: Tensor<B, 3>,

@@ -1,0 +1,69 @@
+//! Sums of squares that depend neither on threads nor on the instruction set.
+
+use core::any::Any;
+
+use burn::tensor::{Tensor, backend::Backend};
+use burn_flex::Flex;
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use crate::floats::{Floats, primitive};
+use crate::isa::Isa;
+use crate::switch::enabled;
+
+/// Floats that are summed up by one task.
+const PIECE: usize = 1 << 16;
+
+/// Sums that are kept side by side, so that they fill whole vectors.
+const SUMS: usize = 16;
+
+/// The sum of the squares of all elements of all `tensors`, or `None` where there is no kernel.
+pub fn sum_of_squares<'a, B: Backend>(
+    tensors: impl IntoIterator<Item = &'a Tensor<B, 1>>,
+) -> Option<f64> {
+    if !enabled() {
+        return None;
+    }
+    let mut sum = 0.0;
+    for tensor in tensors {
+        let tensor = (tensor as &dyn Any).downcast_ref::<Tensor<Flex, 1>>()?;
+        let floats = Floats::new(&primitive(tensor)?)?;
+        sum += squares(Isa::best(), floats.get());
+    }
+    Some(sum)
+}
+
+/// The sum over the pieces, in their order.
+pub(crate) fn squares(isa: Isa, x: &[f32]) -> f64 {
+    if x.len() <= PIECE {
+        return isa.run(Squares(x));
+    }
+    let sums: Vec<f64> = x
+        .par_chunks(PIECE)
+        .map(|piece| isa.run(Squares(piece)))
+        .collect();
+    sums.iter().sum()
+}
+
+struct Squares<'a>(&'a [f32]);
+
+impl WithSimd for Squares<'_> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> f64 {
+        let mut sums = [0.0f64; SUMS];
+        let (chunks, rest) = self.0.as_chunks::<SUMS>();
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                let x = f64::from(*x);
+                *sum += x * x;
+            }
+        }
+        for (sum, x) in sums.iter_mut().zip(rest) {
+            let x = f64::from(*x);
+            *sum += x * x;
+        }
+        sums.iter().sum()
+    }
+}
