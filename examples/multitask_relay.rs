@@ -43,6 +43,9 @@ struct Args {
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,
+    /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.
+    #[arg(long)]
+    no_kernels: bool,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), CliError> {
     let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    relay_kernels::set_enabled(!args.no_kernels);
     let mut settings = match &args.settings {
         Some(file) => Settings::load(file).map_err(CliError::usage)?,
         None => preset(&args.preset, args.seed).map_err(CliError::usage)?,
@@ -79,6 +83,9 @@ fn run(args: Args) -> Result<(), CliError> {
     };
     if let Some(iterations) = args.checkpoint_iterations {
         source += &format!(" --checkpoint-iterations {iterations}");
+    }
+    if args.no_kernels {
+        source += " --no-kernels";
     }
     let command =
         format!("cargo run --release --example multitask_relay -- {source} --device {device}");

@@ -26,9 +26,9 @@
 //! | `looped` | [`LoopedTransformer`]: `embed`, `iterate`, read-out, and the loop over them (section 3) |
 //! | `causal` | [`CausalTransformer`]: the AR CoT models |
 //! | `generate_looped`, `generate_causal` | greedy generation and its bookkeeping, over any model |
-//! | `decode`, `cache` | the causal model one column at a time, with its keys and values |
+//! | `decode`, `cache` | the causal model one column at a time, with its keys and values, in ordinary operations |
 //! | `block`, `layer`, `norm` | the block that both models are made of |
-//! | `fused` | where a layer asks `relay-kernels` for a hand-written kernel |
+//! | `fused` | where layers and generation ask `relay-kernels` for hand-written kernels |
 //! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
 //! | `init`, `ids` | initial weights, and parameter ids that survive a restart |
 //!

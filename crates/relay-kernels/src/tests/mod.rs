@@ -1,6 +1,7 @@
 //! Tests of the layer against a plain implementation in f64 and against ordinary ops.
 
 mod decode;
+mod generation;
 mod layer;
 mod ops;
 mod optimizer;
