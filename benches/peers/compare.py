@@ -24,7 +24,7 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
 # A variant slower than the best one by this in the first round is not run again: it would only take time.
-HOPELESS = 1.25
+HOPELESS = 1.1
 
 
 def arguments():
@@ -151,12 +151,12 @@ def conclude(group, name, rounds, failed):
 
 
 def earlier(path, results):
-    """Comparisons of an earlier run in the same circumstances: what is not run now is kept."""
+    """Comparisons of an earlier run on the same machine, of the same versions: what is not run now is kept."""
     try:
         old = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "commit", "quick"))
+    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "quick"))
     return old.get("comparisons", {}) if same else {}
 
 
@@ -167,12 +167,11 @@ def main():
         "machine": machine.about(),
         "torch": sides.torch.ask({"kind": "about"}),
         "relay": sides.relay.ask({"about": True}),
-        "commit": machine.commit(ROOT),
         "quick": chosen.quick,
         "flops_of_training_step_d256": plan.training_flops(plan.groups(False)[0].shape),
     }
     print(json.dumps({key: results[key] for key in ("machine", "torch", "relay")}), flush=True)
-    path = chosen.out / "peers.json"
+    path, commit = chosen.out / "peers.json", machine.commit(ROOT)
     results["comparisons"] = earlier(path, results)
     measured = []
     for group in plan.groups(chosen.quick):
@@ -187,7 +186,7 @@ def main():
         for name in wanted:
             result = conclude(group, name, rounds, failed)
             if result:
-                results["comparisons"][name] = result
+                results["comparisons"][name] = {"commit": commit, **result}
                 measured.append(name)
     sides.close()
     if not measured:

@@ -35,7 +35,11 @@ def about():
 
 
 def commit(root):
-    """The commit that was measured, with `-dirty` if files have been changed since; None outside of git."""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or None
+    """The commit that was measured, with `-dirty` if code has been changed since; None outside of git."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
+
+    head = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    changed = git("diff", "--quiet", "HEAD", "--", "crates", "benches", "Cargo.toml", "Cargo.lock").returncode
+    return head + ("-dirty" if changed else "") if head else None

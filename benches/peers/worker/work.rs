@@ -164,7 +164,7 @@ fn best_rate(products: &[[Tensor<Cpu, 2>; 2]]) -> f64 {
     let rate = |[left, right]: &[Tensor<Cpu, 2>; 2]| {
         let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
         let mut fastest = f64::INFINITY;
-        for _ in 0..5 {
+        for _ in 0..15 {
             let start = Instant::now();
             let result = left.clone().matmul(right.clone());
             fastest = fastest.min(start.elapsed().as_secs_f64());
