@@ -44,7 +44,7 @@ pub struct TransformerConfig {
     pub layers: usize,
     /// Hidden width of the perceptron as a multiple of `d_model`. Default 4.
     pub mlp_ratio: usize,
-    /// Dropout rate in training. Default 0.1; 0 allows the fused kernels.
+    /// Dropout rate in training. Default 0.1.
     pub dropout: f32,
     /// Positional scheme. Default RoPE.
     pub positions: Positions,
