@@ -241,11 +241,14 @@ fn micro_batches_add_up() {
     );
 }
 
-/// The gradients of a batch by [`Objective::backward`], with the numbers for the log.
+/// Numbers for the log: losses, and right and all guesses.
+type Told = (Vec<f64>, Vec<(u64, u64)>);
+
+/// The gradients of a batch by [`Objective::backward`], with what is told of it.
 fn gradients<B: AutodiffBackend>(
     objective: &LoopedObjective,
     model: &LoopedTransformer<B>,
-) -> (GradientSet<B::InnerBackend>, Vec<f64>, Vec<(u64, u64)>) {
+) -> (GradientSet<B::InnerBackend>, Told) {
     let (mut gradients, mut numbers, mut guesses) = (GradientSet::new(), Vec::new(), Vec::new());
     for batch in Objective::<B>::collate(objective, &examples()).unwrap() {
         let device = Default::default();
@@ -255,7 +258,7 @@ fn gradients<B: AutodiffBackend>(
         numbers.extend(scalars.map(|x| x.into_data().iter::<f64>().next().unwrap()));
         guesses.extend(told.guesses.into_iter().map(|guess| guess.count()));
     }
-    (gradients, numbers, guesses)
+    (gradients, (numbers, guesses))
 }
 
 /// Segments of every length give the gradients and the numbers of the whole graph.
@@ -265,13 +268,13 @@ fn recomputing_changes_nothing<B: AutodiffBackend>(config: &LoopedConfig, aligne
         aligned: aligned_objective,
         ..aligned()
     };
-    let (one, numbers, guesses) = gradients(&whole, &model);
+    let (one, (numbers, guesses)) = gradients(&whole, &model);
     for checkpoint_iterations in [1, 2, 3, 5, 100] {
         let objective = LoopedObjective {
             checkpoint_iterations,
             ..whole.clone()
         };
-        let (other, others, same_guesses) = gradients(&objective, &model);
+        let (other, (others, same_guesses)) = gradients(&objective, &model);
         assert_eq!(guesses, same_guesses);
         for (a, b) in numbers.iter().zip(&others) {
             assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{a} {b}");
