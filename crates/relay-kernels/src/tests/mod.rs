@@ -3,6 +3,7 @@
 mod layer;
 mod ops;
 mod optimizer;
+mod outside;
 mod reference;
 
 /// The switch is process-wide: who turns it and who needs it on take turns.
