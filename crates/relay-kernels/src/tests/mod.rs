@@ -5,6 +5,7 @@ mod generation;
 mod layer;
 mod ops;
 mod optimizer;
+mod outside;
 mod reference;
 
 use crate::{DropoutMask, LayerDropout};
