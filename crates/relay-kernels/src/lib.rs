@@ -26,10 +26,12 @@ mod layer_op;
 mod math;
 mod pack;
 mod pool;
+mod prefetch;
 mod product;
 mod rope;
 mod rows;
 mod switch;
+mod weight_gradients;
 mod weights;
 
 pub use cross_entropy::cross_entropy;
