@@ -1,14 +1,21 @@
 //! Attention of one sample, head by head.
 
+use crate::block::left;
+use std::sync::Arc;
+
 use crate::dropout::{DropProbabilities, DropoutMask};
 use crate::isa::Isa;
+use crate::prefetch::{fetch, part};
 use crate::product::{Left, times_rows};
 use crate::rope::Rope;
 use crate::rows::{Softmax, SoftmaxBackward};
 
 mod layout;
 
-use layout::{Across, Gather, GatherRows, RotateBack};
+use layout::{Across, GatherRows, Rotate};
+
+/// Most floats of a head's rows that products read where they stand, among those of other heads.
+const DIRECT_FLOATS: usize = 2048;
 
 /// What attention has to know; the same for all samples.
 #[derive(Debug)]
@@ -18,7 +25,7 @@ pub(crate) struct Attention {
     pub heads: usize,
     pub head_dim: usize,
     pub causal: bool,
-    pub rope: Option<Rope>,
+    pub rope: Option<Arc<Rope>>,
     /// What is dropped of the probabilities.
     pub dropout: Option<DropoutMask>,
 }
@@ -28,6 +35,13 @@ pub(crate) struct Attention {
 pub(crate) struct Sample {
     pub index: usize,
     pub pads: usize,
+}
+
+/// What the forward pass has kept of a sample.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Kept<'a> {
+    pub qkv: &'a [f32],
+    pub probabilities: &'a [f32],
 }
 
 impl Attention {
@@ -46,7 +60,7 @@ impl Attention {
         let squares = if self.dropout.is_some() { 2 } else { 1 };
         squares * self.width * self.stride()
             + self.head_dim * self.stride()
-            + 3 * self.width * self.padded()
+            + self.width * self.padded()
     }
 
     fn padded(&self) -> usize {
@@ -59,11 +73,12 @@ impl Attention {
 
     /// Queries, keys and values `[width, 3 d]` to `out [width, d]` and `probabilities [heads, width, stride]`.
     ///
+    /// Turns queries and keys by their positions in place, and scales the queries: so the backward pass wants them.
     /// In `probabilities`, which come before dropout, column 0 stands for the first that is attended to.
     pub fn forward(
         &self,
         sample: Sample,
-        qkv: &[f32],
+        qkv: &mut [f32],
         out: &mut [f32],
         probabilities: &mut [f32],
         scratch: &mut [f32],
@@ -76,47 +91,33 @@ impl Attention {
             probabilities.fill(0.0);
             return;
         }
+        self.isa.run(Rotate {
+            rope: self.rope.as_deref(),
+            scale: self.scale(),
+            back: false,
+            rows: qkv,
+            d,
+            head_dim: hd,
+        });
+        let qkv = &*qkv;
+        let first = pads * 3 * d;
         let across = keys.next_multiple_of(self.isa.lanes());
-        let (q, rest) = scratch.split_at_mut(n * padded);
-        let (v, rest) = rest.split_at_mut(n * padded);
-        let (row, rest) = rest.split_at_mut(padded);
+        let (values, rest) = scratch.split_at_mut(n * padded);
         let (keys_across, dropped) = rest.split_at_mut(hd * stride);
+        let keys_across = &mut keys_across[..hd * across];
         for (head, p) in probabilities.chunks_exact_mut(n * stride).enumerate() {
             let at = head * hd;
-            self.isa.run(Gather {
-                from: &qkv[at..],
-                columns: (0, n),
-                scale: self.scale(),
-                rotated: true,
-                to: q,
-                at: self,
-            });
-            self.isa.run(Gather {
-                from: &qkv[2 * d + at..],
-                columns: (pads, n),
-                scale: 1.0,
-                rotated: false,
-                to: v,
-                at: self,
-            });
             self.isa.run(Across {
-                from: &qkv[d + at..],
-                pads,
-                rotated: true,
+                from: &qkv[first + d + at..],
+                stride: 3 * d,
+                columns: keys,
                 across,
-                row,
                 to: keys_across,
-                at: self,
             });
-            let left = Left {
-                data: q,
-                row: padded,
-                col: 1,
-            };
             times_rows(
                 self.isa,
                 [n, hd, across],
-                left,
+                left(&qkv[at..], 3 * d),
                 keys_across,
                 across,
                 p,
@@ -148,17 +149,18 @@ impl Attention {
                     grad: None,
                 });
             }
-            let left = Left {
-                data: if self.dropout.is_some() { dropped } else { p },
-                row: stride,
-                col: 1,
+            let p = if self.dropout.is_some() {
+                &*dropped
+            } else {
+                &*p
             };
+            let (values, row) = self.rows(&qkv[first + 2 * d + at..], 3 * d, values);
             times_rows(
                 self.isa,
                 [n, keys, hd],
-                left,
-                v,
-                padded,
+                left(p, stride),
+                values,
+                row,
                 &mut out[at..],
                 d,
                 false,
@@ -167,15 +169,18 @@ impl Attention {
     }
 
     /// Gradient of the queries, keys and values from that of the output.
+    ///
+    /// `next` is what is kept of the following sample; it is fetched meanwhile.
     pub fn backward(
         &self,
         sample: Sample,
-        qkv: &[f32],
-        probabilities: &[f32],
+        kept: Kept<'_>,
+        next: Kept<'_>,
         grad: &[f32],
         grad_qkv: &mut [f32],
         scratch: &mut [f32],
     ) {
+        let Kept { qkv, probabilities } = kept;
         let (n, d, hd, stride, padded) = self.dims();
         let pads = sample.pads;
         let keys = n - pads;
@@ -186,55 +191,27 @@ impl Attention {
         for row in grad_qkv.chunks_exact_mut(3 * d).take(pads) {
             row[d..].fill(0.0);
         }
+        let first = pads * 3 * d;
         let across = keys.next_multiple_of(self.isa.lanes());
-        let (q, rest) = scratch.split_at_mut(n * padded);
-        let (k, rest) = rest.split_at_mut(n * padded);
-        let (dout, rest) = rest.split_at_mut(n * padded);
+        let (rows, rest) = scratch.split_at_mut(n * padded);
         let (values_across, rest) = rest.split_at_mut(hd * stride);
+        let values_across = &mut values_across[..hd * across];
         let (ds, dropped) = rest.split_at_mut(n * stride);
         for (head, p) in probabilities.chunks_exact(n * stride).enumerate() {
             let at = head * hd;
-            self.isa.run(Gather {
-                from: &qkv[at..],
-                columns: (0, n),
-                scale: self.scale(),
-                rotated: true,
-                to: q,
-                at: self,
-            });
-            self.isa.run(Gather {
-                from: &qkv[d + at..],
-                columns: (pads, n),
-                scale: 1.0,
-                rotated: true,
-                to: k,
-                at: self,
-            });
+            fetch(part(next.qkv, head, self.heads));
+            fetch(part(next.probabilities, head, self.heads));
             self.isa.run(Across {
-                from: &qkv[2 * d + at..],
-                pads,
-                rotated: false,
+                from: &qkv[first + 2 * d + at..],
+                stride: 3 * d,
+                columns: keys,
                 across,
-                row: &mut [],
                 to: values_across,
-                at: self,
             });
-            self.isa.run(GatherRows {
-                from: &grad[at..],
-                stride: d,
-                count: hd,
-                to: dout,
-                to_stride: padded,
-            });
-            let left = Left {
-                data: dout,
-                row: padded,
-                col: 1,
-            };
             times_rows(
                 self.isa,
                 [n, hd, across],
-                left,
+                left(&grad[at..], d),
                 values_across,
                 across,
                 ds,
@@ -259,58 +236,72 @@ impl Attention {
                 width: across,
             });
 
-            let first = pads * 3 * d + at;
-            let left = Left {
-                data: if self.dropout.is_some() { dropped } else { p },
-                row: 1,
-                col: stride,
-            };
+            let p = if self.dropout.is_some() { &*dropped } else { p };
+            let (right, row) = self.rows(&grad[at..], d, rows);
+            let to = &mut grad_qkv[first + 2 * d + at..];
+            let sizes = [keys, n, hd];
             times_rows(
                 self.isa,
-                [keys, n, hd],
-                left,
-                dout,
-                padded,
-                &mut grad_qkv[first + 2 * d..],
+                sizes,
+                across_left(p, stride),
+                right,
+                row,
+                to,
                 3 * d,
                 false,
             );
-            let left = Left {
-                data: ds,
-                row: stride,
-                col: 1,
-            };
+            let (right, row) = self.rows(&qkv[first + d + at..], 3 * d, rows);
+            let to = &mut grad_qkv[at..];
             times_rows(
                 self.isa,
                 [n, keys, hd],
-                left,
-                k,
-                padded,
-                &mut grad_qkv[at..],
+                left(ds, stride),
+                right,
+                row,
+                to,
                 3 * d,
                 false,
             );
-            let left = Left {
-                data: ds,
-                row: 1,
-                col: stride,
-            };
+            let (right, row) = self.rows(&qkv[at..], 3 * d, rows);
+            let to = &mut grad_qkv[first + d + at..];
             times_rows(
                 self.isa,
-                [keys, n, hd],
-                left,
-                q,
-                padded,
-                &mut grad_qkv[first + d..],
+                sizes,
+                across_left(ds, stride),
+                right,
+                row,
+                to,
                 3 * d,
                 false,
             );
         }
-        self.isa.run(RotateBack {
-            pads,
-            grad_qkv,
-            at: self,
+        self.isa.run(Rotate {
+            rope: self.rope.as_deref(),
+            scale: self.scale(),
+            back: true,
+            rows: grad_qkv,
+            d,
+            head_dim: hd,
         });
+    }
+
+    /// One head's rows as the right side of a product, with the floats from one row to the next.
+    ///
+    /// They are copied to `to` unless they are whole vectors, and few: rows that lie far apart evict each other.
+    fn rows<'a>(&self, from: &'a [f32], stride: usize, to: &'a mut [f32]) -> (&'a [f32], usize) {
+        if self.head_dim.is_multiple_of(self.isa.lanes())
+            && self.width * self.head_dim <= DIRECT_FLOATS
+        {
+            return (from, stride);
+        }
+        self.isa.run(GatherRows {
+            from,
+            stride,
+            count: self.head_dim,
+            to,
+            to_stride: self.padded(),
+        });
+        (to, self.padded())
     }
 
     /// The mask's index of a head's first probability, and how much further that of the next row is.
@@ -327,5 +318,14 @@ impl Attention {
             self.stride(),
             self.padded(),
         )
+    }
+}
+
+/// The transpose of a matrix with `stride` floats from one row to the next.
+fn across_left(data: &[f32], stride: usize) -> Left<'_> {
+    Left {
+        data,
+        row: 1,
+        col: stride,
     }
 }

@@ -46,6 +46,7 @@ pub(crate) struct Vectors<'a> {
 pub(crate) struct Saved<T> {
     /// Mean and scale of each row in the first and in the second norm.
     pub moments: [T; 2],
+    /// Queries and keys as attention has turned them.
     pub qkv: T,
     pub probabilities: T,
     /// Attention before the output product.
@@ -177,7 +178,7 @@ impl Block {
                 moments: moments_attention,
             });
             times_packed(isa, rows, left(normal, d), &weights.qkv, qkv, 3 * d, false);
-            let samples = pads.iter().zip(qkv.chunks_exact(3 * self.sample()));
+            let samples = pads.iter().zip(qkv.chunks_exact_mut(3 * self.sample()));
             let samples = samples.zip(attended.chunks_exact_mut(self.sample()));
             let samples =
                 samples.zip(probabilities.chunks_exact_mut(self.attention.probabilities()));

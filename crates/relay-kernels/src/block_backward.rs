@@ -1,21 +1,25 @@
 //! A layer's backward pass on plain floats.
 //!
-//! First every chunk's gradients along the stream, keeping both sides of each weight gradient; then the weight
-//! gradients, cut by their own rows, each summed over all chunks in order: there are no partial sums to keep or add.
+//! First the chunks' gradients along the stream, keeping both sides of each weight gradient; then the weight gradients,
+//! cut by their own rows, each summed over these chunks in order: there are no partial sums to keep or add. A large
+//! batch goes in rounds, so that what is kept stays in cache.
+
+use core::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::attention::Sample;
+use crate::attention::{Kept, Sample};
 use crate::block::{Block, Saved, Vectors, left};
 use crate::dropout::Dropped;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
+use crate::prefetch::fetch;
 use crate::product::times_packed;
-use crate::product::{Left, times_panel};
 use crate::rows::{ColumnSums, GeluBackward, NormBackward};
 use crate::weights::Four;
 
-/// Rows of a weight gradient that one task computes.
-const GRADIENT_ROWS: usize = 128;
+/// Floats that chunks' backward passes leave before the weight gradients take them up: they stay in the last cache.
+/// Few in tests, so that batches go in several rounds.
+const ROUND_FLOATS: usize = if cfg!(test) { 1 << 17 } else { 1 << 22 };
 
 /// Gradients of everything that goes into a layer.
 #[derive(Debug)]
@@ -30,25 +34,25 @@ pub(crate) struct Gradients {
 }
 
 /// What the weight gradients of a chunk are made of, besides what the forward pass saved.
-struct Sides<T> {
+pub(crate) struct Sides<T> {
     /// Output of the first norm.
-    normal_attention: T,
-    grad_qkv: T,
+    pub normal_attention: T,
+    pub grad_qkv: T,
     /// Gradient of the stream between attention and MLP.
-    grad_middle: T,
+    pub grad_middle: T,
     /// Output of the second norm.
-    normal_mlp: T,
-    grad_hidden: T,
+    pub normal_mlp: T,
+    pub grad_hidden: T,
     /// The MLP after GELU.
-    active: T,
+    pub active: T,
     /// With dropout the gradients of what attention and MLP added to the stream; else they are the stream's own.
-    dropped: [T; 2],
+    pub dropped: [T; 2],
     /// Gradients of the vectors: both norms' scales and shifts, both biases.
-    vectors: T,
+    pub vectors: T,
 }
 
 /// What the forward pass of a chunk saved, what its backward pass left, and the gradient of its output.
-type Chunk<'a> = (Saved<&'a [f32]>, Sides<&'a [f32]>, &'a [f32]);
+pub(crate) type Chunk<'a> = (Saved<&'a [f32]>, Sides<&'a [f32]>, &'a [f32]);
 
 impl Block {
     /// Floats of each of [`Sides::dropped`].
@@ -104,16 +108,57 @@ impl Block {
         weights: &Four,
         saved: &[f32],
     ) -> Gradients {
+        let (d, m) = (self.d, self.m);
+        let mut gradients = Gradients {
+            x: vec![0.0; x.len()],
+            norm_attention: [vec![0.0; d], vec![0.0; d]],
+            matrices: [[d, d], [d, d], [d, d], [d, d], [d, m], [m, d]]
+                .map(|[rows, cols]| vec![0.0; rows * cols]),
+            norm_mlp: [vec![0.0; d], vec![0.0; d]],
+            up_bias: vec![0.0; m],
+            down_bias: vec![0.0; d],
+        };
         let chunk = self.chunk();
-        let (d, m, sample) = (self.d, self.m, self.sample());
-        let mut grad_x = vec![0.0; x.len()];
-        let mut sides = Buffer::take(self.batch.div_ceil(chunk) * self.sides(chunk));
+        let round = (ROUND_FLOATS / self.sides(chunk)).max(1) * chunk;
+        let mut sides = Buffer::take(round.min(self.batch).div_ceil(chunk) * self.sides(chunk));
+        for start in (0..self.batch).step_by(round) {
+            let samples = start..self.batch.min(start + round);
+            self.backward_round(
+                samples,
+                x,
+                grad,
+                vectors,
+                weights,
+                saved,
+                &mut sides,
+                &mut gradients,
+            );
+        }
+        gradients
+    }
+
+    /// Adds the gradients of some samples, whole chunks of them.
+    #[allow(clippy::too_many_arguments)]
+    fn backward_round(
+        &self,
+        samples: Range<usize>,
+        x: &[f32],
+        grad: &[f32],
+        vectors: Vectors<'_>,
+        weights: &Four,
+        saved: &[f32],
+        sides: &mut [f32],
+        gradients: &mut Gradients,
+    ) {
+        let (chunk, sample) = (self.chunk(), self.sample());
+        let of = |floats| samples.start * floats..samples.end * floats;
+        let (x, grad, saved) = (&x[of(sample)], &grad[of(sample)], &saved[of(self.saved())]);
         let inputs = x
             .par_chunks(chunk * sample)
             .zip(grad.par_chunks(chunk * sample))
-            .zip(self.samples(chunk));
+            .zip(self.samples(chunk).skip(samples.start / chunk));
         let inputs = inputs.zip(saved.par_chunks(chunk * self.saved()));
-        let outputs = grad_x
+        let outputs = gradients.x[of(sample)]
             .par_chunks_mut(chunk * sample)
             .zip(sides.par_chunks_exact_mut(self.sides(chunk)));
         inputs
@@ -124,32 +169,27 @@ impl Block {
                 self.backward_chunk(samples, x, grad, vectors, weights, saved, sides, grad_x);
             });
 
-        let chunks: Vec<_> = (0..self.batch.div_ceil(chunk))
-            .map(|index| {
-                let samples = chunk.min(self.batch - index * chunk);
-                let saved = self.split_saved(samples, &saved[index * chunk * self.saved()..]);
-                let sides = self.split_sides(samples, &sides[index * self.sides(chunk)..]);
-                let grad = &grad[index * chunk * sample..][..samples * sample];
-                (saved, sides, grad)
+        let chunks: Vec<_> = grad
+            .chunks(chunk * sample)
+            .zip(saved.chunks(chunk * self.saved()))
+            .zip(sides.chunks_exact(self.sides(chunk)))
+            .map(|((grad, saved), sides)| {
+                let samples = grad.len() / sample;
+                let saved = self.split_saved(samples, saved);
+                (saved, self.split_sides(samples, sides), grad)
             })
             .collect();
-        let mut sums = vec![0.0; 5 * d + m];
         for (_, sides, _) in &chunks {
-            self.isa().run(ColumnSums {
-                x: sides.vectors,
-                sums: &mut sums,
-            });
+            let mut rest = sides.vectors;
+            let [gamma, beta] = &mut gradients.norm_attention;
+            let [gamma_mlp, beta_mlp] = &mut gradients.norm_mlp;
+            let (up_bias, down_bias) = (&mut gradients.up_bias, &mut gradients.down_bias);
+            for sums in [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] {
+                let x = cut(&mut rest, sums.len());
+                self.isa().run(ColumnSums { x, sums });
+            }
         }
-        let mut rest = sums.as_slice();
-        let mut next = |len| cut(&mut rest, len).to_vec();
-        Gradients {
-            x: grad_x,
-            norm_attention: [next(d), next(d)],
-            norm_mlp: [next(d), next(d)],
-            up_bias: next(m),
-            down_bias: next(d),
-            matrices: self.weight_gradients(&chunks),
-        }
+        self.weight_gradients(&chunks, samples.start > 0, &mut gradients.matrices);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -229,6 +269,19 @@ impl Block {
                 out: sides.normal_mlp,
             });
 
+            // What attention has saved of a sample; the first is fetched while the product runs.
+            let kept = |sample: usize| {
+                let mut qkv = saved.qkv.chunks_exact(3 * self.sample());
+                let mut probabilities = saved
+                    .probabilities
+                    .chunks_exact(self.attention.probabilities());
+                Kept {
+                    qkv: qkv.nth(sample).unwrap_or_default(),
+                    probabilities: probabilities.nth(sample).unwrap_or_default(),
+                }
+            };
+            fetch(kept(0).qkv);
+            fetch(kept(0).probabilities);
             let grad_attention = match self.dropout {
                 Some(dropout) => {
                     isa.run(Dropped {
@@ -250,21 +303,16 @@ impl Block {
                 d,
                 false,
             );
-            let samples = pads.iter().zip(saved.qkv.chunks_exact(3 * self.sample()));
-            let samples = samples.zip(
-                saved
-                    .probabilities
-                    .chunks_exact(self.attention.probabilities()),
-            );
-            let samples = samples.zip(grad_normal.chunks_exact(self.sample()));
+            let samples = pads.iter().zip(grad_normal.chunks_exact(self.sample()));
             let samples = samples.zip(sides.grad_qkv.chunks_exact_mut(3 * self.sample()));
-            for (index, ((((pads, qkv), probabilities), grad), grad_qkv)) in samples.enumerate() {
+            for (index, ((pads, grad), grad_qkv)) in samples.enumerate() {
                 let sample = Sample {
                     index: start + index,
                     pads: *pads,
                 };
+                let (kept, next) = (kept(index), kept(index + 1));
                 self.attention
-                    .backward(sample, qkv, probabilities, grad, grad_qkv, scratch);
+                    .backward(sample, kept, next, grad, grad_qkv, scratch);
             }
             times_packed(
                 isa,
@@ -287,124 +335,6 @@ impl Block {
                 grad_beta: beta_attention,
                 out: sides.normal_attention,
             });
-        });
-    }
-
-    fn weight_gradients(&self, chunks: &[Chunk<'_>]) -> [Vec<f32>; 6] {
-        let (d, m, dropout) = (self.d, self.m, self.dropout.is_some());
-        // Left side with its columns, right side with its floats a row and first column, columns of the result.
-        let pairs: [Pair<'_>; 6] = [
-            self.pair(chunks, d, (3 * d, 0), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (3 * d, d), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (3 * d, 2 * d), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (d, 0), d, |(saved, sides, _)| {
-                let grad = if dropout {
-                    sides.dropped[0]
-                } else {
-                    sides.grad_middle
-                };
-                (saved.attended, grad)
-            }),
-            self.pair(chunks, d, (m, 0), m, |(_, sides, _)| {
-                (sides.normal_mlp, sides.grad_hidden)
-            }),
-            self.pair(chunks, m, (d, 0), d, |(_, sides, grad)| {
-                (sides.active, if dropout { sides.dropped[1] } else { grad })
-            }),
-        ];
-        let mut gradients = pairs
-            .each_ref()
-            .map(|pair| vec![0.0; pair.rows * pair.cols]);
-        let tasks: Vec<_> = pairs
-            .iter()
-            .zip(&mut gradients)
-            .flat_map(|(pair, out)| {
-                let blocks = out.chunks_mut(GRADIENT_ROWS * pair.cols).enumerate();
-                blocks.map(move |(index, out)| (pair, index * GRADIENT_ROWS, out))
-            })
-            .collect();
-        tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|(pair, first, out)| pair.compute(self, first, out));
-        gradients
-    }
-
-    fn pair<'a, C>(
-        &self,
-        chunks: &'a [C],
-        rows: usize,
-        (stride, first): (usize, usize),
-        cols: usize,
-        sides: impl Fn(&'a C) -> (&'a [f32], &'a [f32]),
-    ) -> Pair<'a> {
-        Pair {
-            rows,
-            cols,
-            stride,
-            first,
-            sides: chunks.iter().map(sides).collect(),
-        }
-    }
-}
-
-/// A weight gradient: the sum over chunks of the transposed left side times the right side.
-struct Pair<'a> {
-    rows: usize,
-    cols: usize,
-    /// Floats of a row of the right side.
-    stride: usize,
-    /// First column of the right side.
-    first: usize,
-    sides: Vec<(&'a [f32], &'a [f32])>,
-}
-
-impl Pair<'_> {
-    /// The rows from `row` on that `out` has room for.
-    fn compute(&self, block: &Block, row: usize, out: &mut [f32]) {
-        let isa = block.isa();
-        let panel = isa.panel();
-        let rows = out.len() / self.cols;
-        let most = block.chunk() * block.attention.width;
-        with_scratch(most * panel, |packed| {
-            for start in (0..self.cols).step_by(panel) {
-                let cols = panel.min(self.cols - start);
-                for (index, (lhs, rhs)) in self.sides.iter().enumerate() {
-                    let depth = lhs.len() / self.rows;
-                    // A right side of just one panel already stands as it would be packed.
-                    let right = if (self.stride, cols) == (panel, panel) {
-                        rhs
-                    } else {
-                        let from = rhs
-                            .chunks_exact(self.stride)
-                            .map(|row| &row[self.first + start..][..cols]);
-                        for (to, from) in packed.chunks_exact_mut(panel).zip(from) {
-                            to[..cols].copy_from_slice(from);
-                        }
-                        &*packed
-                    };
-                    let left = Left {
-                        data: &lhs[row..],
-                        row: 1,
-                        col: self.rows,
-                    };
-                    times_panel(
-                        isa,
-                        [rows, depth, cols],
-                        left,
-                        right,
-                        &mut out[start..],
-                        self.cols,
-                        index > 0,
-                    );
-                }
-            }
         });
     }
 }

@@ -76,9 +76,7 @@ impl Call {
             floats(11)?,
         ];
         let isa = Isa::best();
-        let rope = spec
-            .rope
-            .then(|| Rope::new(width, head_dim, spec.rope_base));
+        let rope = spec.rope.then(|| Rope::of(width, head_dim, spec.rope_base));
         let attention = Attention {
             isa,
             width,

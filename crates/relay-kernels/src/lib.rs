@@ -44,6 +44,7 @@ mod rows;
 mod squares;
 mod switch;
 mod update;
+mod weight_gradients;
 mod weights;
 
 pub use blend::blend;

@@ -18,3 +18,21 @@ pub(crate) fn prefetch(x: &[f32], ahead: usize, len: usize) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (x, ahead, len, LINE);
 }
+
+/// Asks for `x` in the second-level cache.
+#[inline(always)]
+pub(crate) fn fetch(x: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in x.chunks(LINE) {
+        use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: a hint; it reads nothing, and the address is one of the slice.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = x;
+}
+
+/// The part of `x` that comes `index`-th of `count`.
+pub(crate) fn part(x: &[f32], index: usize, count: usize) -> &[f32] {
+    &x[x.len() * index / count..x.len() * (index + 1) / count]
+}

@@ -6,7 +6,7 @@ use crate::math::{exp, normal};
 
 /// The vector at `at`, filled up with zeros at the end of the slice.
 #[inline(always)]
-fn get<S: Simd>(s: S, x: &[f32], at: usize) -> S::f32s {
+pub(crate) fn get<S: Simd>(s: S, x: &[f32], at: usize) -> S::f32s {
     let x = &x[at..];
     match S::as_simd_f32s(x).0.first() {
         Some(vector) => *vector,
@@ -16,7 +16,7 @@ fn get<S: Simd>(s: S, x: &[f32], at: usize) -> S::f32s {
 
 /// Writes a vector at `at`, or as much of it as the slice has room for.
 #[inline(always)]
-fn put<S: Simd>(s: S, x: &mut [f32], at: usize, value: S::f32s) {
+pub(crate) fn put<S: Simd>(s: S, x: &mut [f32], at: usize, value: S::f32s) {
     let x = &mut x[at..];
     if x.len() >= S::F32_LANES {
         S::as_mut_simd_f32s(x).0[0] = value;

@@ -1,35 +1,39 @@
-//! How queries, keys and values of one head are copied out of the rows of all heads, and their gradients rotated back.
+//! How queries, keys and values of one head are turned and copied.
 
 use pulp::{Simd, WithSimd};
 
-use super::Attention;
-use crate::rope::{rotate, rotate_back};
+use crate::rope::{Rope, turn};
 
-/// Copies one head's columns out of rows of `3 d`, rotated if wanted.
-pub(super) struct Gather<'a> {
-    pub from: &'a [f32],
-    pub columns: (usize, usize),
+/// Turns the queries and keys of all heads by their positions and scales the queries, in rows of `3 d`.
+///
+/// `back` gives the gradient of that instead.
+pub(super) struct Rotate<'a> {
+    pub rope: Option<&'a Rope>,
     pub scale: f32,
-    pub rotated: bool,
-    pub to: &'a mut [f32],
-    pub at: &'a Attention,
+    pub back: bool,
+    pub rows: &'a mut [f32],
+    pub d: usize,
+    pub head_dim: usize,
 }
 
-impl WithSimd for Gather<'_> {
+impl WithSimd for Rotate<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (_, d, hd, _, padded) = self.at.dims();
-        let rope = self.at.rope.as_ref().filter(|_| self.rotated);
-        for (column, to) in (self.columns.0..self.columns.1).zip(self.to.chunks_exact_mut(padded)) {
-            rotate(
-                rope,
-                column,
-                self.scale,
-                &self.from[column * 3 * d..][..hd],
-                &mut to[..hd],
-            );
+    fn with_simd<S: Simd>(self, s: S) {
+        let (d, hd, scale) = (self.d, self.head_dim, self.scale);
+        for (column, row) in self.rows.chunks_exact_mut(3 * d).enumerate() {
+            let (q, rest) = row.split_at_mut(d);
+            let Some(rope) = self.rope else {
+                q.iter_mut().for_each(|x| *x *= scale);
+                continue;
+            };
+            for q in q.chunks_exact_mut(hd) {
+                turn(s, rope, column, self.back, scale, q);
+            }
+            for k in rest[..d].chunks_exact_mut(hd) {
+                turn(s, rope, column, self.back, 1.0, k);
+            }
         }
     }
 }
@@ -58,15 +62,17 @@ impl WithSimd for GatherRows<'_> {
     }
 }
 
+/// Columns that are transposed at once.
+const BLOCK: usize = 8;
+
 /// Copies one head's columns transposed: `to [head_dim, across]`, zero beyond the last column.
 pub(super) struct Across<'a> {
     pub from: &'a [f32],
-    pub pads: usize,
-    pub rotated: bool,
+    /// Floats from one column to the next.
+    pub stride: usize,
+    pub columns: usize,
     pub across: usize,
-    pub row: &'a mut [f32],
     pub to: &'a mut [f32],
-    pub at: &'a Attention,
 }
 
 impl WithSimd for Across<'_> {
@@ -74,49 +80,24 @@ impl WithSimd for Across<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let (n, d, hd, _, _) = self.at.dims();
-        let rope = self.at.rope.as_ref().filter(|_| self.rotated);
-        let to = &mut self.to[..hd * self.across];
-        for column in self.pads..n {
-            let from = &self.from[column * 3 * d..][..hd];
-            let from = if rope.is_some() {
-                rotate(rope, column, 1.0, from, &mut self.row[..hd]);
-                &self.row[..hd]
-            } else {
-                from
-            };
-            for (x, to) in from.iter().zip(to.chunks_exact_mut(self.across)) {
-                to[column - self.pads] = *x;
+        let (hd, across) = (self.to.len() / self.across, self.across);
+        let row = |column: usize| &self.from[column * self.stride..][..hd];
+        let whole = self.columns / BLOCK * BLOCK;
+        for column in (0..whole).step_by(BLOCK) {
+            let rows: [&[f32]; BLOCK] = core::array::from_fn(|i| row(column + i));
+            for (i, to) in self.to.chunks_exact_mut(across).enumerate() {
+                let values: [f32; BLOCK] = core::array::from_fn(|j| rows[j][i]);
+                to[column..column + BLOCK].copy_from_slice(&values);
             }
         }
-        for to in to.chunks_exact_mut(self.across) {
-            to[n - self.pads..].fill(0.0);
+        for column in whole..self.columns {
+            for (x, to) in row(column).iter().zip(self.to.chunks_exact_mut(across)) {
+                to[column] = *x;
+            }
         }
-    }
-}
-
-/// Turns the gradients of rotated queries and keys into those of the unrotated.
-pub(super) struct RotateBack<'a> {
-    pub pads: usize,
-    pub grad_qkv: &'a mut [f32],
-    pub at: &'a Attention,
-}
-
-impl WithSimd for RotateBack<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (_, d, hd, _, _) = self.at.dims();
-        let rope = self.at.rope.as_ref();
-        for (column, row) in self.grad_qkv.chunks_exact_mut(3 * d).enumerate() {
-            let (q, rest) = row.split_at_mut(d);
-            q.chunks_exact_mut(hd)
-                .for_each(|q| rotate_back(rope, column, self.at.scale(), q));
-            if rope.is_some() && column >= self.pads {
-                rest[..d]
-                    .chunks_exact_mut(hd)
-                    .for_each(|k| rotate_back(rope, column, 1.0, k));
+        if self.columns < across {
+            for to in self.to.chunks_exact_mut(across) {
+                to[self.columns..].fill(0.0);
             }
         }
     }

@@ -11,9 +11,7 @@ use crate::weights::Weights;
 
 fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
     let (d, m, width) = (case.d, case.m, case.width);
-    let rope = case
-        .rope
-        .then(|| Rope::new(width, d / case.heads, 10_000.0));
+    let rope = case.rope.then(|| Rope::of(width, d / case.heads, 10_000.0));
     let attention = Attention {
         isa,
         width,

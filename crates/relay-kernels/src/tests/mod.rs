@@ -84,6 +84,7 @@ impl Case {
         };
         vec![
             case(5, 33, 64, 4, false, true),
+            case(3, 20, 32, 4, false, true),
             case(9, 17, 96, 3, true, true),
             case(3, 48, 100, 5, false, true),
             case(2, 70, 128, 2, true, false),
