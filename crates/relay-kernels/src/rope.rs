@@ -41,7 +41,8 @@ impl Rope {
         new
     }
 
-    fn new(width: usize, head_dim: usize, base: f32) -> Self {
+    /// The angles of `width` columns, for one use.
+    pub fn new(width: usize, head_dim: usize, base: f32) -> Self {
         let half = head_dim / 2;
         let step: Vec<f64> = (0..half)
             .map(|i| f64::from(base).powf(-2.0 * i as f64 / head_dim as f64))
@@ -112,5 +113,22 @@ pub(crate) fn turn<S: Simd>(
             at,
             s.add_f32s(s.mul_f32s(y1, cos), s.mul_f32s(y0, sin)),
         );
+    }
+}
+
+/// `out = x` turned by the angles of its column if there are any, times `scale`.
+#[inline(always)]
+pub(crate) fn rotate<S: Simd>(
+    s: S,
+    rope: Option<&Rope>,
+    column: usize,
+    scale: f32,
+    x: &[f32],
+    out: &mut [f32],
+) {
+    out.copy_from_slice(x);
+    match rope {
+        Some(rope) => turn(s, rope, column, false, scale, out),
+        None => out.iter_mut().for_each(|x| *x *= scale),
     }
 }

@@ -30,13 +30,13 @@ impl WithSimd for Append<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, s: S) {
         let (d, head_dim) = (self.layout.d(), self.layout.head_dim);
         let row = &mut self.row[..head_dim];
         let keys = self.qkv[d..2 * d].chunks_exact(head_dim);
         let values = self.qkv[2 * d..].chunks_exact(head_dim);
         for (head, (key, value)) in keys.zip(values).enumerate() {
-            rotate(self.rope, self.column, 1.0, key, row);
+            rotate(s, self.rope, self.column, 1.0, key, row);
             let place = [self.layer, head, self.column];
             self.layout.write(self.page, place, row, value);
         }
@@ -73,7 +73,7 @@ impl WithSimd for Attend<'_> {
         let heads = self.queries.chunks_exact(head_dim);
         let heads = heads.zip(self.out.chunks_exact_mut(head_dim));
         for (head, (q, out)) in heads.enumerate() {
-            rotate(self.rope, self.column, scale, q, query);
+            rotate(s, self.rope, self.column, scale, q, query);
             let keys = self.layout.keys(self.layer, head);
             for (index, scores) in self.scores[..width].chunks_mut(PAGE).enumerate() {
                 dots(s, query, &self.pages[index][keys.clone()], scores);
