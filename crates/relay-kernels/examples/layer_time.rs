@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor};
-use relay_kernels::{LayerParams, LayerSpec};
+use relay_kernels::{DropoutMask, LayerDropout, LayerParams, LayerSpec};
 
 type B = Autodiff<Flex>;
 
@@ -57,7 +57,13 @@ impl Layer {
     }
 }
 
-fn measure(d: usize, batch: usize, width: usize, iterations: usize, repeats: usize) {
+fn measure(
+    d: usize,
+    [batch, width]: [usize; 2],
+    iterations: usize,
+    repeats: usize,
+    dropout: Option<f32>,
+) {
     let device = Default::default();
     let mut layers: Vec<Layer> = (0..3).map(|_| Layer::new(d)).collect();
     let x =
@@ -69,7 +75,11 @@ fn measure(d: usize, batch: usize, width: usize, iterations: usize, repeats: usi
         pads: &pads,
         rope: true,
         rope_base: 1e4,
-        dropout: None,
+        dropout: dropout.map(|rate| LayerDropout {
+            probabilities: DropoutMask::new(&[0], rate),
+            attention: DropoutMask::new(&[1], rate),
+            mlp: DropoutMask::new(&[2], rate),
+        }),
         epsilon: 1e-5,
     };
     let (mut forward, mut total) = (f64::INFINITY, f64::INFINITY);
@@ -96,8 +106,9 @@ fn measure(d: usize, batch: usize, width: usize, iterations: usize, repeats: usi
     }
     let (rows, passes) = ((batch * width) as f64, (3 * iterations) as f64);
     let flops = passes * rows * (24.0 * (d * d) as f64 + 4.0 * (width * d) as f64);
+    let dropout = dropout.map_or(String::new(), |rate| format!(" dropout {rate}"));
     println!(
-        "d {d} batch {batch} width {width} T {iterations}: forward {:.1} ms ({:.0} GFLOP/s), both {:.1} ms ({:.0} GFLOP/s)",
+        "d {d} batch {batch} width {width} T {iterations}{dropout}: forward {:.1} ms ({:.0} GFLOP/s), both {:.1} ms ({:.0} GFLOP/s)",
         forward * 1e3,
         flops / forward * 1e-9,
         total * 1e3,
@@ -149,7 +160,9 @@ fn bound(d: usize, rows: usize) {
 fn main() {
     bound(64, 2048);
     bound(256, 2048);
-    measure(64, 64, 32, 4, 40);
-    measure(256, 32, 64, 4, 6);
-    measure(64, 8, 10, 4, 40);
+    measure(64, [64, 32], 4, 40, None);
+    measure(64, [64, 32], 4, 40, Some(0.1));
+    measure(256, [32, 64], 4, 6, None);
+    measure(256, [32, 64], 4, 6, Some(0.1));
+    measure(64, [8, 10], 4, 40, None);
 }
