@@ -93,10 +93,15 @@ pub struct StageSettings {
     pub groups: GroupLimits,
     /// Iterations of the loop whose activations are kept at a time in training; 0, the default, keeps all. The others are
     /// computed again in the backward pass, so that memory does not grow with T.
-    #[serde(default)]
+    // Left out where it is off, so that runs from before there was such a setting can be gone on with.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub checkpoint_iterations: usize,
     /// Weight lambda of the step loss in equation 10; only the aligned looped model has it.
     pub lambda: f32,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// How Stage II's chains are kept.

@@ -143,7 +143,13 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     }
 
     fn settings(&self) -> Value {
-        json!({ "aligned": self.aligned, "lambda": self.lambda, "task_weights": self.task_weights, "limits": self.limits, "checkpoint_iterations": self.checkpoint_iterations })
+        let mut settings = json!({
+            "aligned": self.aligned, "lambda": self.lambda, "task_weights": self.task_weights, "limits": self.limits,
+        });
+        if self.checkpoint_iterations > 0 {
+            settings["checkpoint_iterations"] = self.checkpoint_iterations.into();
+        }
+        settings
     }
 
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
