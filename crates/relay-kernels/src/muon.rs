@@ -138,6 +138,67 @@ impl Panels {
             }
         }
     }
+
+    /// Puts a matrix, or its transpose, into panels.
+    #[inline(always)]
+    fn place(self, from: &[f32], turned: bool, x: &mut [f32]) {
+        for (p, x) in x.chunks_exact_mut(self.rows * self.panel).enumerate() {
+            let (first, width) = (p * self.panel, self.width(p));
+            if turned {
+                let from = &from[first * self.rows..];
+                turn([width, self.rows], from, self.rows, x, self.panel);
+            } else {
+                let from = from.chunks_exact(self.cols);
+                for (x, from) in x.chunks_exact_mut(self.panel).zip(from) {
+                    x[..width].copy_from_slice(&from[first..][..width]);
+                }
+            }
+        }
+    }
+
+    /// `gram = a + b gram + c square`.
+    #[inline(always)]
+    fn polynomial(self, gram: &mut [f32], square: &[f32]) {
+        let [a, b, c] = QUINTIC;
+        for (gram, square) in gram.iter_mut().zip(square) {
+            *gram = *gram * b + *square * c;
+        }
+        for i in 0..self.cols {
+            let (p, j) = (i / self.panel, i % self.panel);
+            gram[(p * self.cols + i) * self.panel + j] += a;
+        }
+    }
+
+    /// `out = keep * value - rate * x`, with the transpose of `x` where the panels are `turned`.
+    #[inline(always)]
+    fn subtract(
+        self,
+        x: &[f32],
+        turned: bool,
+        [keep, rate]: [f32; 2],
+        value: &[f32],
+        out: &mut [f32],
+    ) {
+        let row = if turned { self.rows } else { self.cols };
+        for (p, x) in x.chunks_exact(self.rows * self.panel).enumerate() {
+            let (first, width) = (p * self.panel, self.width(p));
+            let all = out.chunks_exact_mut(row).zip(value.chunks_exact(row));
+            if turned {
+                for (j, (out, value)) in all.skip(first).take(width).enumerate() {
+                    for (i, (out, value)) in out.iter_mut().zip(value).enumerate() {
+                        *out = value * keep - x[i * self.panel + j] * rate;
+                    }
+                }
+            } else {
+                for ((out, value), x) in all.zip(x.chunks_exact(self.panel)) {
+                    let (out, value) = (&mut out[first..][..width], &value[first..][..width]);
+                    for ((out, value), x) in out.iter_mut().zip(value).zip(x) {
+                        *out = value * keep - x * rate;
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// `to = transpose(from)` for a `from` of `[rows, cols]`, with the floats from row to row in both.
@@ -183,61 +244,16 @@ impl WithSimd for Whole<'_> {
         x.fill(0.0);
         gram.fill(0.0);
         square.fill(0.0);
-        for p in 0..panels.count() {
-            let x = &mut x[p * rows * panels.panel..];
-            let width = panels.width(p);
-            if self.turned {
-                let from = &ahead[p * panels.panel * rows..];
-                turn([width, rows], from, rows, x, panels.panel);
-            } else {
-                let from = ahead.chunks_exact(cols);
-                for (x, from) in x.chunks_mut(panels.panel).zip(from) {
-                    x[..width].copy_from_slice(&from[p * panels.panel..][..width]);
-                }
-            }
-        }
-        let [a, b, c] = QUINTIC;
+        panels.place(ahead, self.turned, x);
         for _ in 0..step.iterations {
             panels.gram(rows, x, gram);
             panels.gram(cols, gram, square);
-            for (gram, square) in gram.iter_mut().zip(square.iter()) {
-                *gram = *gram * b + *square * c;
-            }
-            for i in 0..cols {
-                let (p, j) = (i / panels.panel, i % panels.panel);
-                gram[(p * cols + i) * panels.panel + j] += a;
-            }
+            panels.polynomial(gram, square);
             panels.times(x, gram, next);
             core::mem::swap(&mut x, &mut next);
         }
-        let (keep, rate) = (step.keep as f32, (step.learning_rate * self.scale) as f32);
-        for p in 0..panels.count() {
-            let x = &x[p * rows * panels.panel..];
-            let width = panels.width(p);
-            if self.turned {
-                let all = self
-                    .out
-                    .chunks_exact_mut(rows)
-                    .zip(self.value.chunks_exact(rows));
-                for (j, (out, value)) in all.skip(p * panels.panel).take(width).enumerate() {
-                    for (i, (out, value)) in out.iter_mut().zip(value).enumerate() {
-                        *out = value * keep - x[i * panels.panel + j] * rate;
-                    }
-                }
-            } else {
-                let all = self
-                    .out
-                    .chunks_exact_mut(cols)
-                    .zip(self.value.chunks_exact(cols));
-                for ((out, value), x) in all.zip(x.chunks_exact(panels.panel)) {
-                    let out = &mut out[p * panels.panel..][..width];
-                    let value = &value[p * panels.panel..][..width];
-                    for ((out, value), x) in out.iter_mut().zip(value).zip(x) {
-                        *out = value * keep - x * rate;
-                    }
-                }
-            }
-        }
+        let factors = [step.keep, step.learning_rate * self.scale].map(|x| x as f32);
+        panels.subtract(x, self.turned, factors, self.value, self.out);
     }
 }
 

@@ -46,6 +46,7 @@ mod metrics;
 mod muon;
 mod objective;
 mod optimizer;
+mod ordinary_step;
 mod parameters;
 mod progress;
 mod recompute;
