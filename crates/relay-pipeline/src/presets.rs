@@ -170,10 +170,10 @@ fn mini(seed: u64) -> Settings {
         looped_vanilla: Some(looped_stage(3_000)),
         ar_baseline: causal_stage(6_000, 0.02),
         ar_relay: causal_stage(3_500, 0.01),
-        // So short a training does not make every chain right; the surest are, more often than others.
+        // So short a training does not make every chain right; the unsure ones are left out.
         chains: ChainSettings {
             min_confidence: 0.9,
-            tries: 8,
+            tries: 3,
         },
         evaluation: EvaluationSettings {
             samples: 200,

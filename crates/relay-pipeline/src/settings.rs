@@ -108,11 +108,11 @@ fn is_zero(number: &usize) -> bool {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChainSettings {
-    /// A chain is left out if the mean probability of its least sure step is below this; 0, the paper's way, leaves out
-    /// only what cannot be read.
+    /// A chain is kept if the mean probability of its least sure step is at least this; 0, the paper's way, keeps all
+    /// that can be read.
     pub min_confidence: f32,
-    /// How many problems are drawn for each chain that is wanted; the chains whose least sure step is surest are kept.
-    /// 1, the paper's way, keeps them as they come.
+    /// How many problems may be drawn for each chain that is wanted before the stage gives up; only above 1 when
+    /// `min_confidence` drops some.
     pub tries: usize,
 }
 
