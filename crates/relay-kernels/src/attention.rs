@@ -1,12 +1,11 @@
 //! Attention of one sample, head by head.
 
-use crate::block::left;
 use std::sync::Arc;
 
 use crate::dropout::{DropProbabilities, DropoutMask};
 use crate::isa::Isa;
 use crate::prefetch::{fetch, part};
-use crate::product::{Left, times_rows};
+use crate::product::{Left, left, times_rows};
 use crate::rope::Rope;
 use crate::rows::{Softmax, SoftmaxBackward};
 
@@ -138,22 +137,7 @@ impl Attention {
                 width: across,
                 valid,
             });
-            if let Some(mask) = self.dropout {
-                self.isa.run(DropProbabilities {
-                    mask,
-                    index: self.mask_index(sample, head),
-                    keys,
-                    stride,
-                    p,
-                    dropped,
-                    grad: None,
-                });
-            }
-            let p = if self.dropout.is_some() {
-                &*dropped
-            } else {
-                &*p
-            };
+            let p = self.drop(sample, head, p, dropped, None);
             let (values, row) = self.rows(&qkv[first + 2 * d + at..], 3 * d, values);
             times_rows(
                 self.isa,
@@ -218,17 +202,7 @@ impl Attention {
                 stride,
                 false,
             );
-            if let Some(mask) = self.dropout {
-                self.isa.run(DropProbabilities {
-                    mask,
-                    index: self.mask_index(sample, head),
-                    keys,
-                    stride,
-                    p,
-                    dropped,
-                    grad: Some(ds),
-                });
-            }
+            let after = self.drop(sample, head, p, dropped, Some(ds));
             self.isa.run(SoftmaxBackward {
                 p,
                 grad: ds,
@@ -236,14 +210,13 @@ impl Attention {
                 width: across,
             });
 
-            let p = if self.dropout.is_some() { &*dropped } else { p };
             let (right, row) = self.rows(&grad[at..], d, rows);
             let to = &mut grad_qkv[first + 2 * d + at..];
             let sizes = [keys, n, hd];
             times_rows(
                 self.isa,
                 sizes,
-                across_left(p, stride),
+                across_left(after, stride),
                 right,
                 row,
                 to,
@@ -304,10 +277,29 @@ impl Attention {
         (to, self.padded())
     }
 
-    /// The mask's index of a head's first probability, and how much further that of the next row is.
-    fn mask_index(&self, sample: Sample, head: usize) -> (usize, usize) {
+    /// One head's probabilities after dropout, in `dropped` if there is any; drops from their gradient, too.
+    fn drop<'a>(
+        &self,
+        sample: Sample,
+        head: usize,
+        p: &'a [f32],
+        dropped: &'a mut [f32],
+        grad: Option<&mut [f32]>,
+    ) -> &'a [f32] {
+        let Some(mask) = self.dropout else {
+            return p;
+        };
         let row = (sample.index * self.heads + head) * self.width;
-        (row * self.width + sample.pads, self.width)
+        self.isa.run(DropProbabilities {
+            mask,
+            index: (row * self.width + sample.pads, self.width),
+            keys: self.width - sample.pads,
+            stride: self.stride(),
+            p,
+            dropped,
+            grad,
+        });
+        dropped
     }
 
     fn dims(&self) -> (usize, usize, usize, usize, usize) {

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
-use crate::node::{Operation, apply};
+use crate::node::{Operation, apply, float_tensor};
 use crate::pack::{Matrix, Packed};
-use crate::product::{Left, times_packed};
+use crate::product::{Left, left, times_packed};
 
 /// Floats of the result that one task computes.
 const PIECE: usize = 1 << 14;
@@ -33,8 +33,7 @@ pub fn blend<B: Backend>(
         [[rows, d], [d, d], [d, d]],
         "shapes beside a [{rows}, {d}]"
     );
-    let primitives = [x, y, a, b].map(|tensor| tensor.clone().into_primitive().tensor());
-    apply(primitives, |[x, y, a, b]| {
+    apply([x, y, a, b].map(float_tensor), |[x, y, a, b]| {
         (rows > 0 && d > 0).then_some(Call {
             inputs: [Floats::new(x)?, Floats::new(y)?],
             weights: [Floats::new(a)?, Floats::new(b)?],
@@ -79,7 +78,7 @@ impl Operation<4> for Call {
             .zip(out.par_chunks_mut(self.piece()))
             .for_each(|((x, y), out)| {
                 for ((data, packed), more) in [x, y].into_iter().zip(&packed).zip([false, true]) {
-                    times_packed(isa, data.len() / d, by_rows(data, d), packed, out, d, more);
+                    times_packed(isa, data.len() / d, left(data, d), packed, out, d, more);
                 }
             });
         tensor(out, self.shape)
@@ -104,7 +103,7 @@ impl Operation<4> for Call {
                 .zip(outputs)
                 .for_each(|(grad, (x, y))| {
                     for (out, packed) in [x, y].into_iter().zip(&packed) {
-                        times_packed(isa, grad.len() / d, by_rows(grad, d), packed, out, d, false);
+                        times_packed(isa, grad.len() / d, left(grad, d), packed, out, d, false);
                     }
                 });
         };
@@ -148,13 +147,4 @@ pub(crate) fn gradient_of_weight(
         };
         times_packed(isa, out.len() / cols, left, grad, out, cols, false);
     });
-}
-
-/// A left matrix of rows of `d`.
-pub(crate) fn by_rows(data: &[f32], d: usize) -> Left<'_> {
-    Left {
-        data,
-        row: d,
-        col: 1,
-    }
 }

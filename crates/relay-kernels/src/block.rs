@@ -7,9 +7,10 @@ use rayon::prelude::*;
 
 use crate::attention::{Attention, Sample};
 use crate::dropout::{AddDropped, LayerDropout};
+use crate::floats::Floats;
 use crate::isa::Isa;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
-use crate::product::{Left, times_packed};
+use crate::product::{left, times_packed};
 use crate::rows::{AddBias, Gelu, Norm};
 use crate::weights::Four;
 
@@ -40,6 +41,20 @@ pub(crate) struct Vectors<'a> {
     pub norm_mlp: [&'a [f32]; 2],
     pub up_bias: &'a [f32],
     pub down_bias: &'a [f32],
+}
+
+impl<'a> Vectors<'a> {
+    /// From scale and shift of the first norm, of the second, and both biases.
+    pub fn of(floats: &'a [Floats; 6]) -> Self {
+        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] =
+            floats.each_ref().map(Floats::get);
+        Self {
+            norm_attention: [gamma, beta],
+            norm_mlp: [gamma_mlp, beta_mlp],
+            up_bias,
+            down_bias,
+        }
+    }
 }
 
 /// What the backward pass needs of a chunk's forward pass.
@@ -249,14 +264,5 @@ impl Block {
                 });
             }
         });
-    }
-}
-
-/// A row-major left matrix.
-pub(crate) fn left(data: &[f32], cols: usize) -> Left<'_> {
-    Left {
-        data,
-        row: cols,
-        col: 1,
     }
 }

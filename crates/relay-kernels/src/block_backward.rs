@@ -9,11 +9,11 @@ use core::ops::Range;
 use rayon::prelude::*;
 
 use crate::attention::{Kept, Sample};
-use crate::block::{Block, Saved, Vectors, left};
+use crate::block::{Block, Saved, Vectors};
 use crate::dropout::Dropped;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::prefetch::fetch;
-use crate::product::times_packed;
+use crate::product::{left, times_packed};
 use crate::rows::{ColumnSums, GeluBackward, NormBackward};
 use crate::weights::Four;
 

@@ -1,25 +1,14 @@
 //! Masked cross-entropy as one op.
 
-use core::any::TypeId;
-use std::sync::Arc;
-
-use burn::backend::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::{
-    BalancedCheckpointing, CheckpointStrategy, NoCheckpointing,
-};
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::floats::{Floats, primitive, tensor, wrap};
+use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
+use crate::node::{Operation, apply, float_tensor};
 use crate::pool::Buffer;
 use crate::rows::CrossEntropy;
-use crate::switch::enabled;
 
 /// Rows that one task computes.
 pub(crate) const ROWS: usize = 64;
@@ -39,24 +28,13 @@ pub fn cross_entropy<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Option<Tensor<B, 1>> {
-    if !enabled() {
-        return None;
-    }
     let [rows, vocab] = logits.dims();
-    let labels = || Labels::new(targets, weights, rows, vocab);
-    let kind = TypeId::of::<B>();
-    if kind == TypeId::of::<Flex>() {
-        wrap(labels().sum(&Floats::new(&primitive(logits)?)?, None))
-    } else if kind == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
-        wrap(record::<NoCheckpointing>(primitive(logits)?, labels())?)
-    } else if kind == TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>() {
-        wrap(record::<BalancedCheckpointing>(
-            primitive(logits)?,
-            labels(),
-        )?)
-    } else {
-        None
-    }
+    apply([float_tensor(logits)], |[logits]| {
+        Some(Call {
+            labels: Labels::new(targets, weights, rows, vocab),
+            logits: Floats::new(logits)?,
+        })
+    })
 }
 
 /// What is wanted of each row.
@@ -137,45 +115,32 @@ impl Labels {
     }
 }
 
-/// The op's node in the graph. The forward pass has computed the gradient on the way.
 #[derive(Debug)]
-struct CrossEntropyBackward;
-
-impl Backward<Flex, 1> for CrossEntropyBackward {
-    type State = Arc<(Buffer, [usize; 2])>;
-
-    fn backward(self, ops: Ops<Self::State, 1>, graph: &mut Gradients, _: &mut Checkpointer) {
-        let grad = graph.consume::<Flex>(&ops.node);
-        let scale = Floats::new(&grad).and_then(|grad| grad.get().first().copied());
-        let ([Some(parent)], Some(scale)) = (ops.parents, scale) else {
-            return;
-        };
-        let (gradient, dims) = &*ops.state;
-        let scaled = gradient.iter().map(|g| g * scale).collect();
-        graph.register::<Flex>(parent.id, tensor(scaled, *dims));
-    }
+struct Call {
+    logits: Floats,
+    labels: Labels,
 }
 
-fn record<C: CheckpointStrategy>(
-    logits: FloatTensor<Autodiff<Flex, C>>,
-    labels: Labels,
-) -> Option<FloatTensor<Autodiff<Flex, C>>> {
-    let floats = Floats::new(&logits.primitive)?;
-    Some(
-        match CrossEntropyBackward
-            .prepare::<C>([logits.node.clone()])
-            .compute_bound()
-            .stateful()
-        {
-            OpsKind::Tracked(prep) => {
-                let mut gradient = Buffer::take(floats.get().len());
-                let sum = labels.sum(&floats, Some(&mut gradient));
-                prep.finish(
-                    Arc::new((gradient, [labels.targets.len(), labels.vocab])),
-                    sum,
-                )
-            }
-            OpsKind::UnTracked(prep) => prep.finish(labels.sum(&floats, None)),
-        },
-    )
+impl Operation<1> for Call {
+    /// The gradient of the logits, which the forward pass computes on the way.
+    type Saved = Buffer;
+
+    fn infer(&self) -> FlexTensor {
+        self.labels.sum(&self.logits, None)
+    }
+
+    fn forward(&self) -> (FlexTensor, Buffer) {
+        let mut gradient = Buffer::take(self.logits.get().len());
+        let sum = self.labels.sum(&self.logits, Some(&mut gradient));
+        (sum, gradient)
+    }
+
+    fn backward(&self, gradient: &Buffer, grad: &[f32]) -> [FlexTensor; 1] {
+        let scale = grad.first().copied().unwrap_or_default();
+        let scaled = gradient.iter().map(|g| g * scale).collect();
+        [tensor(
+            scaled,
+            [self.labels.targets.len(), self.labels.vocab],
+        )]
+    }
 }

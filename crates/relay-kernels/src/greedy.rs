@@ -7,13 +7,12 @@ use burn_flex::{Flex, FlexTensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::block::left;
 use crate::floats::{Floats, primitive};
 use crate::isa::Isa;
 use crate::math::exp;
 use crate::pack::{Matrix, Packed};
 use crate::pool::{cut_mut, with_scratch};
-use crate::product::times_packed;
+use crate::product::{left, times_packed};
 use crate::rows::Norm;
 use crate::switch::enabled;
 

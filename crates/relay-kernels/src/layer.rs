@@ -1,16 +1,11 @@
 //! A whole transformer layer as one op.
 
-use core::any::TypeId;
-
-use burn::backend::Autodiff;
-use burn::backend::autodiff::checkpoint::strategy::{BalancedCheckpointing, NoCheckpointing};
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, backend::Backend};
-use burn_flex::{Flex, FlexTensor};
 
 use crate::dropout::LayerDropout;
-use crate::floats::{primitive, wrap};
-use crate::layer_op::{Call, record};
-use crate::switch::enabled;
+use crate::layer_op::Call;
+use crate::node::{apply, float_tensor};
 
 /// The parameters of a layer, borrowed from the model that owns them.
 ///
@@ -80,48 +75,28 @@ pub fn layer<B: Backend>(
     params: LayerParams<'_, B>,
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
-    if !enabled() {
-        return None;
-    }
-    let kind = TypeId::of::<B>();
-    if kind == TypeId::of::<Flex>() {
-        let tensors = params.primitives::<FlexTensor>(x)?;
-        let call = Call::new(tensors.each_ref(), x.dims(), spec)?;
-        wrap(call.infer())
-    } else if kind == TypeId::of::<Autodiff<Flex, NoCheckpointing>>() {
-        wrap(record::<NoCheckpointing>(
-            params.primitives(x)?,
-            x.dims(),
-            spec,
-        )?)
-    } else if kind == TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>() {
-        wrap(record::<BalancedCheckpointing>(
-            params.primitives(x)?,
-            x.dims(),
-            spec,
-        )?)
-    } else {
-        None
-    }
+    apply(params.primitives(x), |tensors| {
+        Call::new(tensors, x.dims(), spec)
+    })
 }
 
 impl<B: Backend> LayerParams<'_, B> {
     /// The primitives of `x` and of the parameters in the order of their fields.
-    fn primitives<T: 'static>(&self, x: &Tensor<B, 3>) -> Option<[T; 13]> {
-        Some([
-            primitive(x)?,
-            primitive(self.norm_attention_gamma)?,
-            primitive(self.norm_attention_beta)?,
-            primitive(self.query)?,
-            primitive(self.key)?,
-            primitive(self.value)?,
-            primitive(self.output)?,
-            primitive(self.norm_mlp_gamma)?,
-            primitive(self.norm_mlp_beta)?,
-            primitive(self.up)?,
-            primitive(self.up_bias)?,
-            primitive(self.down)?,
-            primitive(self.down_bias)?,
-        ])
+    fn primitives(&self, x: &Tensor<B, 3>) -> [FloatTensor<B>; 13] {
+        [
+            float_tensor(x),
+            float_tensor(self.norm_attention_gamma),
+            float_tensor(self.norm_attention_beta),
+            float_tensor(self.query),
+            float_tensor(self.key),
+            float_tensor(self.value),
+            float_tensor(self.output),
+            float_tensor(self.norm_mlp_gamma),
+            float_tensor(self.norm_mlp_beta),
+            float_tensor(self.up),
+            float_tensor(self.up_bias),
+            float_tensor(self.down),
+            float_tensor(self.down_bias),
+        ]
     }
 }

@@ -1,21 +1,16 @@
-//! The layer as an operation of the Flex backend, and as one node of the autodiff graph.
+//! The layer as an operation on the tensors of the Flex backend.
 
 use std::sync::Arc;
 
-use burn::backend::Autodiff;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
-use burn::backend::autodiff::grads::Gradients as Graph;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::TensorMetadata;
-use burn::tensor::ops::FloatTensor;
-use burn_flex::{Flex, FlexTensor};
+use burn_flex::FlexTensor;
 
 use crate::attention::Attention;
 use crate::block::{Block, Vectors};
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::layer::LayerSpec;
+use crate::node::Operation;
 use crate::pool::Buffer;
 use crate::rope::Rope;
 use crate::weights::Weights;
@@ -104,12 +99,8 @@ impl Call {
         })
     }
 
-    /// The output, keeping nothing.
-    pub fn infer(&self) -> FlexTensor {
-        self.forward(None)
-    }
-
-    fn forward(&self, saved: Option<&mut Buffer>) -> FlexTensor {
+    /// The output; fills `saved` if the backward pass will be wanted.
+    fn output(&self, saved: Option<&mut Buffer>) -> FlexTensor {
         let out = self
             .block
             .forward(self.x.get(), self.vectors(), &self.weights.forward, saved);
@@ -120,21 +111,28 @@ impl Call {
     }
 
     fn vectors(&self) -> Vectors<'_> {
-        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] =
-            self.vectors.each_ref().map(Floats::get);
-        Vectors {
-            norm_attention: [gamma, beta],
-            norm_mlp: [gamma_mlp, beta_mlp],
-            up_bias,
-            down_bias,
-        }
+        Vectors::of(&self.vectors)
+    }
+}
+
+impl Operation<13> for Call {
+    type Saved = Buffer;
+
+    fn infer(&self) -> FlexTensor {
+        self.output(None)
     }
 
-    fn backward(&self, saved: &[f32], grad: &Floats) -> Thirteen<FlexTensor> {
+    fn forward(&self) -> (FlexTensor, Buffer) {
+        let mut saved = Buffer::take(self.block.batch * self.block.saved());
+        let out = self.output(Some(&mut saved));
+        (out, saved)
+    }
+
+    fn backward(&self, saved: &Buffer, grad: &[f32]) -> Thirteen<FlexTensor> {
         let (d, m) = (self.block.d, self.block.m);
         let gradients = self.block.backward(
             self.x.get(),
-            grad.get(),
+            grad,
             self.vectors(),
             self.weights.backward(),
             saved,
@@ -186,53 +184,4 @@ fn check_shapes(tensors: &Thirteen<&FlexTensor>, d: usize, m: usize) {
             "shape of parameter {index} of a layer of width {d}, {m}"
         );
     }
-}
-
-/// The layer's node in the graph.
-#[derive(Debug)]
-struct LayerBackward;
-
-/// What the node keeps: the call, and what its forward pass left.
-type State = Arc<(Call, Buffer)>;
-
-impl Backward<Flex, 13> for LayerBackward {
-    type State = State;
-
-    fn backward(self, ops: Ops<State, 13>, graph: &mut Graph, _: &mut Checkpointer) {
-        let grad = graph.consume::<Flex>(&ops.node);
-        let (call, saved) = &*ops.state;
-        // A gradient has the type of its tensor, which `Call::new` has found to be f32.
-        let Some(grad) = Floats::new(&grad) else {
-            return;
-        };
-        for (parent, gradient) in ops.parents.into_iter().zip(call.backward(saved, &grad)) {
-            if let Some(parent) = parent {
-                graph.register::<Flex>(parent.id, gradient);
-            }
-        }
-    }
-}
-
-/// The layer on tracked tensors.
-pub(crate) fn record<C: CheckpointStrategy>(
-    tensors: Thirteen<FloatTensor<Autodiff<Flex, C>>>,
-    dims: [usize; 3],
-    spec: &LayerSpec<'_>,
-) -> Option<FloatTensor<Autodiff<Flex, C>>> {
-    let call = Call::new(
-        tensors.each_ref().map(|tensor| &tensor.primitive),
-        dims,
-        spec,
-    )?;
-    let nodes = tensors.each_ref().map(|tensor| tensor.node.clone());
-    Some(
-        match LayerBackward.prepare::<C>(nodes).compute_bound().stateful() {
-            OpsKind::Tracked(prep) => {
-                let mut saved = Buffer::take(call.block.batch * call.block.saved());
-                let out = call.forward(Some(&mut saved));
-                prep.finish(Arc::new((call, saved)), out)
-            }
-            OpsKind::UnTracked(prep) => prep.finish(call.infer()),
-        },
-    )
 }

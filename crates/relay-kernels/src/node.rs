@@ -43,6 +43,11 @@ pub fn available<B: Backend>() -> bool {
     enabled() && kinds.contains(&TypeId::of::<B>())
 }
 
+/// The primitive of a tensor, as [`apply`] wants it.
+pub(crate) fn float_tensor<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> FloatTensor<B> {
+    tensor.clone().into_primitive().tensor()
+}
+
 /// The result of the operation that `build` makes of `inputs`; `None` where there is none for `B`.
 pub(crate) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>(
     inputs: [FloatTensor<B>; N],

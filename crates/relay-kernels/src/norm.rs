@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
-use crate::node::{Operation, apply};
+use crate::node::{Operation, apply, float_tensor};
 use crate::pool::{Buffer, with_scratch};
 use crate::rows::{Norm, NormBackward};
 
@@ -32,11 +32,7 @@ pub fn norm<B: Backend>(
         [[d]; 2],
         "scale and shift of rows of {d}"
     );
-    let primitives = [
-        x.clone().into_primitive().tensor(),
-        gamma.clone().into_primitive().tensor(),
-        beta.clone().into_primitive().tensor(),
-    ];
+    let primitives = [float_tensor(x), float_tensor(gamma), float_tensor(beta)];
     apply(primitives, |[x, gamma, beta]| {
         (rows > 0 && d > 0).then_some(Call {
             x: Floats::new(x)?,

@@ -22,6 +22,15 @@ pub(crate) struct Left<'a> {
     pub col: usize,
 }
 
+/// A row-major left matrix.
+pub(crate) fn left(data: &[f32], cols: usize) -> Left<'_> {
+    Left {
+        data,
+        row: cols,
+        col: 1,
+    }
+}
+
 /// A right matrix: row `k` of panel `p` stands at `p * panel + k * row`, with whole vectors readable.
 #[derive(Debug, Clone, Copy)]
 struct Right<'a> {

@@ -4,14 +4,14 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::blend::{by_rows, gradient_of_weight};
+use crate::blend::gradient_of_weight;
 use crate::cross_entropy::{Labels, ROWS};
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
-use crate::node::{Operation, apply};
+use crate::node::{Operation, apply, float_tensor};
 use crate::pack::{Matrix, Packed};
 use crate::pool::{Buffer, with_scratch};
-use crate::product::times_packed;
+use crate::product::{left, times_packed};
 use crate::rows::{ColumnSums, CrossEntropy};
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `states * weight + bias`, or `None` where there is no kernel.
@@ -39,9 +39,9 @@ pub fn readout_cross_entropy<B: Backend>(
         "weight of a readout from {d} to {vocab}"
     );
     let primitives = [
-        states.clone().into_primitive().tensor(),
-        weight.clone().into_primitive().tensor(),
-        bias.clone().into_primitive().tensor(),
+        float_tensor(states),
+        float_tensor(weight),
+        float_tensor(bias),
     ];
     apply(primitives, |[states, weight, bias]| {
         if d == 0 || vocab == 0 {
@@ -128,8 +128,8 @@ impl Operation<3> for Call {
                     for row in logits.chunks_exact_mut(vocab) {
                         row.copy_from_slice(self.bias.get());
                     }
-                    let left = by_rows(states, self.d);
-                    times_packed(isa, targets.len(), left, &packed, logits, vocab, true);
+                    let states = left(states, self.d);
+                    times_packed(isa, targets.len(), states, &packed, logits, vocab, true);
                     isa.run(CrossEntropy {
                         logits,
                         targets,
@@ -156,8 +156,8 @@ impl Operation<3> for Call {
             .par_chunks(ROWS * vocab)
             .zip(chosen.par_chunks_mut(ROWS * d));
         pieces.for_each(|(logits, out)| {
-            let left = by_rows(logits, vocab);
-            times_packed(isa, out.len() / d, left, &packed, out, d, false);
+            let logits = left(logits, vocab);
+            times_packed(isa, out.len() / d, logits, &packed, out, d, false);
         });
         let mut states = vec![0.0; self.rows * d];
         for (row, chosen) in self.chosen.iter().zip(chosen.chunks_exact(d)) {

@@ -21,30 +21,30 @@ pub(crate) struct AdamWState<B: Backend> {
     pub moment_2: Tensor<B, 1>,
 }
 
+impl<B: Backend> AdamWState<B> {
+    /// Before the first update of a parameter like `value`.
+    pub fn new(value: &Tensor<B, 1>) -> Self {
+        Self {
+            time: 0,
+            moment_1: value.zeros_like(),
+            moment_2: value.zeros_like(),
+        }
+    }
+}
+
 impl AdamW {
     /// What is subtracted from a parameter, times the learning rate.
     pub fn direction<B: Backend>(
         &self,
         gradient: Tensor<B, 1>,
-        state: Option<AdamWState<B>>,
+        state: AdamWState<B>,
     ) -> (Tensor<B, 1>, AdamWState<B>) {
         let fresh_1 = gradient.clone().mul_scalar(1.0 - self.beta1);
         let fresh_2 = (gradient.clone() * gradient).mul_scalar(1.0 - self.beta2);
-        let state = match state {
-            Some(AdamWState {
-                time,
-                moment_1,
-                moment_2,
-            }) => AdamWState {
-                time: time + 1,
-                moment_1: moment_1.mul_scalar(self.beta1) + fresh_1,
-                moment_2: moment_2.mul_scalar(self.beta2) + fresh_2,
-            },
-            None => AdamWState {
-                time: 1,
-                moment_1: fresh_1,
-                moment_2: fresh_2,
-            },
+        let state = AdamWState {
+            time: state.time + 1,
+            moment_1: state.moment_1.mul_scalar(self.beta1) + fresh_1,
+            moment_2: state.moment_2.mul_scalar(self.beta2) + fresh_2,
         };
         let unbiased = |beta: f64| 1.0 - beta.powf(state.time as f64);
         let mean = state.moment_1.clone().div_scalar(unbiased(self.beta1));
@@ -77,15 +77,13 @@ mod tests {
             .with_epsilon(1e-8)
             .with_weight_decay(0.0)
             .build();
-        let (mut a, mut b) = (
-            Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0], &device),
-            None,
-        );
+        let mut a = Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0], &device);
+        let mut b = AdamWState::new(&a);
         let (mut c, mut d) = (a.clone(), None);
         for gradient in [[0.3, -0.2, 4.0], [-1.0, 0.0, 0.1], [1e-3, 2.0, -0.7]] {
             let gradient = Tensor::from_floats(gradient, &device);
             let (direction, state) = own.direction(gradient.clone(), b);
-            (a, b) = (a - direction.mul_scalar(0.1), Some(state));
+            (a, b) = (a - direction.mul_scalar(0.1), state);
             (c, d) = other.step(0.1, c, gradient, d);
         }
         let (a, c): (Vec<f32>, Vec<f32>) = (

@@ -23,12 +23,9 @@ impl Muon {
         &self,
         [inputs, outputs]: [usize; 2],
         gradient: Tensor<B, 1>,
-        velocity: Option<Tensor<B, 1>>,
+        velocity: Tensor<B, 1>,
     ) -> (Tensor<B, 1>, Tensor<B, 1>) {
-        let velocity = match velocity {
-            Some(velocity) => velocity.mul_scalar(self.momentum) + gradient.clone(),
-            None => gradient.clone(),
-        };
+        let velocity = velocity.mul_scalar(self.momentum) + gradient.clone();
         // Nesterov's look ahead.
         let ahead = velocity.clone().mul_scalar(self.momentum) + gradient;
         let orthogonal = self.orthogonalise(ahead.reshape([inputs, outputs]));
@@ -72,10 +69,8 @@ mod tests {
     fn agrees_with_burns_own_on_a_square_matrix() {
         let device = Default::default();
         let other = MuonConfig::new().build::<Flex>();
-        let (mut a, mut b) = (
-            Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0, 0.2], &device),
-            None,
-        );
+        let mut a = Tensor::<Flex, 1>::from_floats([0.5, -2.0, 1.0, 0.2], &device);
+        let mut b = a.zeros_like();
         let (mut c, mut d) = (a.clone().reshape([2, 2]), None);
         for gradient in [
             [0.3, -0.2, 4.0, 1.0],
@@ -84,7 +79,7 @@ mod tests {
         ] {
             let gradient: Tensor<Flex, 1> = Tensor::from_floats(gradient, &device);
             let (direction, velocity) = MUON.direction([2, 2], gradient.clone(), b);
-            (a, b) = (a - direction.mul_scalar(0.1), Some(velocity));
+            (a, b) = (a - direction.mul_scalar(0.1), velocity);
             (c, d) = other.step::<2>(0.1, c, gradient.reshape([2, 2]), d);
         }
         let (a, c): (Vec<f32>, Vec<f32>) = (
@@ -103,7 +98,7 @@ mod tests {
         let gradient =
             Tensor::<Flex, 1>::from_floats([3.0, 0.0, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0], &device);
         let size = |shape| {
-            let (direction, _) = MUON.direction(shape, gradient.clone(), None);
+            let (direction, _) = MUON.direction(shape, gradient.clone(), gradient.zeros_like());
             (direction.clone() * direction).sum().into_scalar().sqrt()
         };
         assert!(

@@ -136,10 +136,10 @@ impl<B: Backend> Optimizer<B> {
         factor: f64,
     ) -> Update<B> {
         let old = self.state.remove(&place.path);
-        let zeros = || gradient.zeros_like();
         let (rule, learning_rate) = match (self.muon, &place.shape[..]) {
             (Some((muon, learning_rate)), &[inputs, outputs]) if place.is_hidden_matrix() => {
-                let velocity = old.and_then(State::velocity).unwrap_or_else(zeros);
+                let velocity = old.and_then(State::velocity);
+                let velocity = velocity.unwrap_or_else(|| gradient.zeros_like());
                 let rule = Rule::Muon {
                     velocity,
                     shape: [inputs, outputs],
@@ -149,13 +149,11 @@ impl<B: Backend> Optimizer<B> {
                 (rule, learning_rate)
             }
             _ => {
-                let (time, moments) = match old.and_then(State::moments) {
-                    Some(state) => (state.time, [state.moment_1, state.moment_2]),
-                    None => (0, [zeros(), zeros()]),
-                };
+                let state = old.and_then(State::moments);
+                let state = state.unwrap_or_else(|| AdamWState::new(&gradient));
                 let rule = Rule::AdamW {
-                    moments,
-                    time,
+                    moments: [state.moment_1, state.moment_2],
+                    time: state.time,
                     betas: [self.adamw.beta1, self.adamw.beta2],
                     epsilon: self.adamw.epsilon,
                 };

@@ -39,7 +39,7 @@ pub(crate) fn ordinary_step<B: Backend>(update: Update<B>) -> Update<B> {
                 moment_1,
                 moment_2,
             };
-            let (direction, state) = adamw.direction(slope, Some(state));
+            let (direction, state) = adamw.direction(slope, state);
             let rule = Rule::AdamW {
                 moments: [state.moment_1, state.moment_2],
                 time: state.time,
@@ -58,7 +58,7 @@ pub(crate) fn ordinary_step<B: Backend>(update: Update<B>) -> Update<B> {
                 momentum,
                 newton_schulz_steps: iterations,
             };
-            let (direction, velocity) = muon.direction(shape, slope, Some(velocity));
+            let (direction, velocity) = muon.direction(shape, slope, velocity);
             let rule = Rule::Muon {
                 velocity,
                 shape,

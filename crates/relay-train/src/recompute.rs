@@ -27,7 +27,7 @@ pub(crate) fn backward<B: AutodiffBackend>(
     let context = model.context(&input);
     let embedded = model.embed(input.tokens, &context);
     let start = embedded.clone().inner();
-    let states = states_between(model, host.iterations, length, key, batch, device, &start);
+    let states = states_between(model, batch, length, key, device, &start);
 
     let mut report = LossReport {
         total: Tensor::zeros([1], device),
@@ -75,13 +75,12 @@ pub(crate) fn backward<B: AutodiffBackend>(
     report
 }
 
-/// The states that the segments start from.
+/// The states that the segments of `length` iterations start from.
 fn states_between<B: AutodiffBackend>(
     model: &LoopedTransformer<B>,
-    iterations: usize,
+    batch: &LoopedMicroBatch,
     length: usize,
     key: DropoutKey,
-    batch: &LoopedMicroBatch,
     device: &B::Device,
     start: &Tensor<B::InnerBackend, 3>,
 ) -> Vec<Tensor<B::InnerBackend, 3>> {
@@ -89,7 +88,7 @@ fn states_between<B: AutodiffBackend>(
     let context = model.context(&input(&batch.host, key, device));
     let mut states = vec![start.clone()];
     let mut state = start.clone();
-    for iteration in 1..=(iterations - 1) / length * length {
+    for iteration in 1..=(batch.host.iterations - 1) / length * length {
         state = model.iterate(state, start, iteration, &context);
         if iteration.is_multiple_of(length) {
             states.push(state.clone());

@@ -81,14 +81,7 @@ impl Layer {
     }
 
     pub fn vectors(&self) -> Vectors<'_> {
-        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] =
-            self.vectors.each_ref().map(Floats::get);
-        Vectors {
-            norm_attention: [gamma, beta],
-            norm_mlp: [gamma_mlp, beta_mlp],
-            up_bias,
-            down_bias,
-        }
+        Vectors::of(&self.vectors)
     }
 }
 

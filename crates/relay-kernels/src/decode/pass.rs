@@ -8,9 +8,8 @@ use pulp::{Simd, WithSimd};
 use super::attend::{Append, Attend};
 use super::cache::PAGE;
 use super::model::{Layer, Model};
-use crate::block::left;
 use crate::pool::Buffer;
-use crate::product::times_packed;
+use crate::product::{left, times_packed};
 use crate::rope::Rope;
 use crate::rows::{Gelu, Norm};
 
