@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use relay_tasks::{Chain, Codec, Dialect, Problem, Score, score};
+use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, score};
 use serde::{Deserialize, Serialize};
 
 use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, run_dir::LineFile};
@@ -43,13 +43,14 @@ pub struct ChainCount {
     pub kept: usize,
     /// Chains dropped because a step or the answer was empty or could not be read.
     pub unreadable: usize,
-    /// Chains dropped because a step was less sure than the settings ask for.
+    /// Chains dropped because a step was less sure than the settings ask for, or, where a model wrote them for itself,
+    /// because nobody confirmed the answer.
     pub unsure: usize,
     /// Kept chains without any wrong token, where the truth is known; for the report only.
     pub right: Option<usize>,
 }
 
-/// Writes chains for the corpus's longer problems with `write` and keeps them in `file`.
+/// Writes chains for the corpus's longer problems with `write` and keeps those that are sure enough in `file`.
 ///
 /// # Errors
 /// When problems cannot be made, chains cannot be written, or the file cannot be.
@@ -57,33 +58,53 @@ pub fn write_chains(
     corpus: &dyn Corpus,
     settings: &ChainSettings,
     file: &Path,
-    mut write: impl FnMut(&[relay_tasks::Example]) -> Result<Vec<Chain>>,
+    write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
+) -> Result<BTreeMap<String, ChainCount>> {
+    let sure = |chain: &Chain| {
+        let least = chain.confidence.iter().copied().fold(1.0_f32, f32::min);
+        least >= settings.min_confidence
+    };
+    let drawn = Drawn {
+        tries: settings.tries,
+        longer: &|round| corpus.longer(round),
+    };
+    keep_chains(corpus, drawn, file, write, |_, chains| {
+        Ok(chains.iter().map(sure).collect())
+    })
+}
+
+/// Where the problems come from whose chains are written.
+pub(crate) struct Drawn<'a> {
+    /// How many rounds there are at most.
+    pub tries: usize,
+    /// The problems of a round; round 0 has as many as are wanted.
+    pub longer: &'a dyn Fn(usize) -> Result<Vec<Unsolved>>,
+}
+
+/// Writes chains with `write` and keeps in `file` those that can be read and that `accept` takes, up to the number wanted
+/// of each task and length.
+pub(crate) fn keep_chains(
+    corpus: &dyn Corpus,
+    drawn: Drawn<'_>,
+    file: &Path,
+    mut write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
+    mut accept: impl FnMut(&[Unsolved], &[Chain]) -> Result<Vec<bool>>,
 ) -> Result<BTreeMap<String, ChainCount>> {
     let mut lines = LineFile::create(file)?;
     let mut counts: BTreeMap<String, ChainCount> = BTreeMap::new();
-    for round in 0..settings.tries.max(1) {
-        let problems: Vec<Unsolved> = corpus.longer(round)?;
-        let mut wanted = Vec::new();
-        for problem in problems {
-            let count = counts.entry(key(&problem.problem)).or_default();
-            count.wanted += usize::from(round == 0);
-            // Later rounds only fill what earlier ones left open.
-            if round == 0 || count.kept < count.wanted {
-                wanted.push(problem);
-            }
-        }
-        if wanted.is_empty() {
+    for round in 0..drawn.tries.max(1) {
+        let problems = open_problems((drawn.longer)(round)?, round, &mut counts);
+        if problems.is_empty() {
             break;
         }
-        tracing::info!("writing chains for {} longer problems", wanted.len());
-        for part in wanted.chunks(1024) {
-            let examples: Vec<_> = part
-                .iter()
-                .map(|unsolved| unsolved.example.clone())
-                .collect();
-            for (unsolved, chain) in part.iter().zip(write(&examples)?) {
+        tracing::info!("writing chains for {} longer problems", problems.len());
+        for part in problems.chunks(1024) {
+            let examples: Vec<_> = part.iter().map(|p| p.example.clone()).collect();
+            let chains = write(&examples)?;
+            let accepted = accept(part, &chains)?;
+            for ((unsolved, chain), accepted) in part.iter().zip(&chains).zip(accepted) {
                 let count = counts.entry(key(&unsolved.problem)).or_default();
-                if let Some(line) = judge(corpus, settings, unsolved, &chain, count) {
+                if let Some(line) = judge(corpus, unsolved, chain, accepted, count) {
                     lines.line(&line)?;
                 }
             }
@@ -93,6 +114,24 @@ pub fn write_chains(
     Ok(counts)
 }
 
+/// The problems of a round for which chains are still wanted.
+fn open_problems(
+    problems: Vec<Unsolved>,
+    round: usize,
+    counts: &mut BTreeMap<String, ChainCount>,
+) -> Vec<Unsolved> {
+    let mut open = Vec::new();
+    for problem in problems {
+        let count = counts.entry(key(&problem.problem)).or_default();
+        count.wanted += usize::from(round == 0);
+        // Later rounds only fill what earlier ones left open.
+        if round == 0 || count.kept < count.wanted {
+            open.push(problem);
+        }
+    }
+    open
+}
+
 fn key(problem: &Problem) -> String {
     format!("{} {}", problem.task, problem.length)
 }
@@ -100,9 +139,9 @@ fn key(problem: &Problem) -> String {
 /// Keeps or drops one chain, and counts it.
 fn judge(
     corpus: &dyn Corpus,
-    settings: &ChainSettings,
     unsolved: &Unsolved,
     chain: &Chain,
+    accepted: bool,
     count: &mut ChainCount,
 ) -> Option<ChainLine> {
     if count.kept >= count.wanted {
@@ -114,8 +153,7 @@ fn judge(
         count.unreadable += 1;
         return None;
     }
-    let least = chain.confidence.iter().copied().fold(1.0_f32, f32::min);
-    if least < settings.min_confidence {
+    if !accepted {
         count.unsure += 1;
         return None;
     }

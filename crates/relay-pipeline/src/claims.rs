@@ -207,7 +207,7 @@ fn about_chains(results: &Results) -> Vec<Claim> {
         looped.claim(
             "hits_looped",
             "The looped model's chains are near 100 % right at every step and column.",
-            "Every cell of the hit matrix at least 95 %.",
+            "Every cell of every hit matrix at least 95 %.",
         ),
         ar.claim(
             "hits_ar_decay",

@@ -64,6 +64,19 @@ pub trait Corpus: Debug + Send + Sync {
     /// When the data cannot be made or read.
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>>;
 
+    /// `each` problems of every task with solutions, of the training lengths: what self-chains begin with (Appendix D).
+    ///
+    /// # Errors
+    /// When the data cannot be made.
+    fn originals(&self, each: usize) -> Result<Vec<Problem>>;
+
+    /// The problems of one phase of self-chains (Table 4), without solutions; rounds are as in [`longer`](Self::longer).
+    /// Empty where the data have no such phase.
+    ///
+    /// # Errors
+    /// When the data cannot be made.
+    fn phase(&self, phase: usize, round: usize) -> Result<Vec<Unsolved>>;
+
     /// The true solution of a problem, if anybody knows it; it serves reports only, never the method.
     fn truth(&self, problem: &Problem) -> Option<Problem>;
 
@@ -108,6 +121,42 @@ impl GeneratedCorpus {
             tasks: tasks.iter().cloned().zip(built).collect(),
             codec,
             seed,
+        })
+    }
+
+    /// The first problems of the training split, as many of each task as `number` says.
+    fn first_problems(&self, number: impl Fn(&TaskSettings) -> usize) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.train[0]..=settings.train[1];
+            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Train)?;
+            for index in 0..number(settings) as u64 {
+                problems.push(data.get(index)?);
+            }
+        }
+        Ok(problems)
+    }
+
+    /// `count` problems of one length without solutions, from index `first` on.
+    fn draw<'a>(
+        &'a self,
+        task: &'a dyn Task,
+        length: usize,
+        count: usize,
+        first: u64,
+    ) -> impl Iterator<Item = Result<Unsolved>> + 'a {
+        (first..first + count as u64).map(move |index| {
+            let mut problem = task.generate(self.seed, Split::Train, index, length)?;
+            // The generator happens to know the solution; the method must not.
+            problem.steps.clear();
+            problem.answer.clear();
+            let iterations = task.iterations(&problem.prompt)?;
+            let width = task.step_width(&problem.prompt)?;
+            let prompt = &problem.prompt;
+            let example =
+                self.codec
+                    .encode_prompt(task.name(), length, prompt, iterations, width)?;
+            Ok(Unsolved { problem, example })
         })
     }
 
@@ -197,38 +246,33 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn original(&self) -> Result<Vec<Problem>> {
-        let mut problems = Vec::new();
-        for (settings, task) in &self.tasks {
-            let lengths = settings.train[0]..=settings.train[1];
-            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Train)?;
-            for index in 0..settings.original as u64 {
-                problems.push(data.get(index)?);
-            }
-        }
-        Ok(problems)
+        self.first_problems(|settings| settings.original)
+    }
+
+    fn originals(&self, each: usize) -> Result<Vec<Problem>> {
+        self.first_problems(|_| each)
     }
 
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
         let mut unsolved = Vec::new();
         for (settings, task) in &self.tasks {
             for &(length, count) in &settings.longer {
-                let first = (round * count) as u64;
-                for index in first..first + count as u64 {
-                    let mut problem = task.generate(self.seed, Split::Train, index, length)?;
-                    // The generator happens to know the solution; the method must not.
-                    problem.steps.clear();
-                    problem.answer.clear();
-                    let iterations = task.iterations(&problem.prompt)?;
-                    let width = task.step_width(&problem.prompt)?;
-                    let example = self.codec.encode_prompt(
-                        task.name(),
-                        length,
-                        &problem.prompt,
-                        iterations,
-                        width,
-                    )?;
-                    unsolved.push(Unsolved { problem, example });
-                }
+                self.draw(task.as_ref(), length, count, (round * count) as u64)
+                    .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
+            }
+        }
+        Ok(unsolved)
+    }
+
+    fn phase(&self, phase: usize, round: usize) -> Result<Vec<Unsolved>> {
+        // Phases may have the same length: each draws where no other does.
+        let first = (phase as u64) << 32;
+        let mut unsolved = Vec::new();
+        for (settings, task) in &self.tasks {
+            if let Some(&(length, count)) = settings.self_phases.get(phase) {
+                let first = first + (round * count) as u64;
+                self.draw(task.as_ref(), length, count, first)
+                    .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
         }
         Ok(unsolved)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use relay_tasks::{Chain, Example, Score, hits, score};
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, EvaluationSettings, Result};
+use crate::{Corpus, EvaluationSettings, HitMatrix, Result};
 
 /// Counts of one arm on one task and length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,8 +40,8 @@ pub struct Measured {
     pub writes_chains: bool,
     /// Task, length, counts.
     pub by_length: BTreeMap<String, BTreeMap<usize, Counts>>,
-    /// Share of tokens right at each step and column of the chosen task and length; `None` where no token stands.
-    pub hit_matrix: Option<Vec<Vec<Option<f64>>>>,
+    /// Task, length and hit matrix wherever the settings ask for one.
+    pub hit_matrices: Vec<(String, usize, HitMatrix)>,
 }
 
 /// Measures an arm, whose chains `write` writes, on `examples`.
@@ -59,7 +59,8 @@ pub fn evaluate(
         writes_chains,
         ..Measured::default()
     };
-    let mut matrix = HitMatrix::default();
+    let places = settings.hit_matrices.iter();
+    let mut hits: Vec<_> = places.map(|place| (place, HitCounts::default())).collect();
     // Neighbours have one task and length, so that little of a batch is padding.
     for part in examples.chunks(512) {
         for (example, chain) in part.iter().zip(write(part)?) {
@@ -69,26 +70,26 @@ pub fn evaluate(
                 .entry(example.length)
                 .or_default()
                 .add(&score(example, &chain));
-            if writes_chains
-                && settings
-                    .hit_matrix
-                    .as_ref()
-                    .is_some_and(|(t, l)| t == name && *l == example.length)
-            {
-                matrix.add(example, &chain);
+            for ((task, length), hits) in &mut hits {
+                if writes_chains && task == name && *length == example.length {
+                    hits.add(example, &chain);
+                }
             }
         }
     }
-    measured.hit_matrix = matrix.shares();
+    let shares = |((task, length), hits): (&(String, usize), HitCounts)| {
+        Some((task.clone(), *length, hits.shares()?))
+    };
+    measured.hit_matrices = hits.into_iter().filter_map(shares).collect();
     Ok(measured)
 }
 
 #[derive(Debug, Default)]
-struct HitMatrix {
+struct HitCounts {
     cells: Vec<Vec<(usize, usize)>>,
 }
 
-impl HitMatrix {
+impl HitCounts {
     fn add(&mut self, truth: &Example, written: &Chain) {
         let columns = truth.steps.iter().map(Vec::len).max().unwrap_or(0);
         for (step, row) in hits(truth, written, columns).into_iter().enumerate() {
@@ -106,7 +107,7 @@ impl HitMatrix {
         }
     }
 
-    fn shares(self) -> Option<Vec<Vec<Option<f64>>>> {
+    fn shares(self) -> Option<HitMatrix> {
         let share =
             |(right, total): (usize, usize)| (total > 0).then(|| right as f64 / total as f64);
         let rows: Vec<Vec<_>> = self

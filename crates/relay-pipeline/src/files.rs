@@ -289,6 +289,14 @@ impl Corpus for FileCorpus {
         })
     }
 
+    fn originals(&self, _each: usize) -> Result<Vec<Problem>> {
+        Ok(self.original.clone())
+    }
+
+    fn phase(&self, _phase: usize, _round: usize) -> Result<Vec<Unsolved>> {
+        Ok(Vec::new())
+    }
+
     fn truth(&self, problem: &Problem) -> Option<Problem> {
         self.truth
             .get(&(problem.task.clone(), problem.prompt.clone()))

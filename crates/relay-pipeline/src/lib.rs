@@ -22,6 +22,7 @@
 //! | `run_dir`, `atomic` | the run directory, its lock, its markers; files that are whole or not there |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
+//! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
 //! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
 
@@ -42,6 +43,7 @@ mod presets;
 mod report;
 mod results;
 mod run_dir;
+mod self_chains;
 mod settings;
 mod stages;
 mod table;
@@ -61,11 +63,11 @@ pub use pipeline::{About, Pipeline};
 pub use plot::{Extent, Figure, figures};
 pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
-pub use results::{HitMatrixOf, Machine, Results, SCHEMA};
+pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};
 pub use run_dir::{Done, Existing, LineFile, Made, RunDir};
 pub use settings::{
-    ChainSettings, DataSettings, EvaluationSettings, FileSettings, Settings, StageSettings,
-    TaskSettings,
+    ChainSettings, DataSettings, EvaluationSettings, FileSettings, SelfChainSettings, Settings,
+    StageSettings, TaskSettings,
 };
 pub use stages::{Stages, Writer};
 pub use table::table;

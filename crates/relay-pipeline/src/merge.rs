@@ -33,6 +33,22 @@ pub enum Origin {
     Original,
     /// The looped model wrote it.
     Looped,
+    /// The auto-regressive model wrote it for itself.
+    Own,
+}
+
+impl MergedLine {
+    /// A problem with its solution and its author.
+    pub(crate) fn new(source: Origin, problem: Problem) -> Self {
+        Self {
+            source,
+            task: problem.task,
+            length: problem.length,
+            problem: problem.prompt,
+            steps: problem.steps,
+            answer: problem.answer,
+        }
+    }
 }
 
 /// Writes the original data and the chains of `chains` to `merged`, in an order that depends on `seed` alone; gives the
@@ -41,27 +57,24 @@ pub enum Origin {
 /// # Errors
 /// When the chains cannot be read or the merged file cannot be written.
 pub fn merge(corpus: &dyn Corpus, chains: &Path, merged: &Path, seed: u64) -> Result<usize> {
-    let line = |source, problem: Problem| MergedLine {
-        source,
-        task: problem.task,
-        length: problem.length,
-        problem: problem.prompt,
-        steps: problem.steps,
-        answer: problem.answer,
-    };
     let original = corpus
         .original()?
         .into_iter()
-        .map(|problem| line(Origin::Original, problem));
+        .map(|problem| MergedLine::new(Origin::Original, problem));
     let longer = read_chains(chains, corpus.codec())?
         .into_iter()
-        .map(|problem| line(Origin::Looped, problem));
+        .map(|problem| MergedLine::new(Origin::Looped, problem));
     let mut lines: Vec<MergedLine> = original.chain(longer).collect();
     Stream::named(seed, "merge", &[]).shuffle(&mut lines);
-    let mut file = LineFile::create(merged)?;
-    lines.iter().try_for_each(|line| file.line(line))?;
-    file.finish()?;
+    write_merged(merged, &lines)?;
     Ok(lines.len())
+}
+
+/// Writes a merged file, whole or not at all.
+pub(crate) fn write_merged(file: &Path, lines: &[MergedLine]) -> Result<()> {
+    let mut writer = LineFile::create(file)?;
+    lines.iter().try_for_each(|line| writer.line(line))?;
+    writer.finish()
 }
 
 /// The problems of a merged file.
@@ -69,25 +82,22 @@ pub fn merge(corpus: &dyn Corpus, chains: &Path, merged: &Path, seed: u64) -> Re
 /// # Errors
 /// When the file cannot be read or a line is not of the form; the line is named.
 pub fn read_merged(file: &Path) -> Result<Vec<Problem>> {
+    let problem = |line: MergedLine| Problem {
+        task: line.task,
+        length: line.length,
+        prompt: line.problem,
+        steps: line.steps,
+        answer: line.answer,
+    };
+    Ok(read_lines(file)?.into_iter().map(problem).collect())
+}
+
+/// The lines of a merged file.
+pub(crate) fn read_lines(file: &Path) -> Result<Vec<MergedLine>> {
     let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
     let read = |(number, line): (usize, &str)| {
-        let line: MergedLine = serde_json::from_str(line)
-            .map_err(|e| PipelineError::corrupt(file, format!("line {}: {e}", number + 1)))?;
-        let MergedLine {
-            task,
-            length,
-            problem: prompt,
-            steps,
-            answer,
-            ..
-        } = line;
-        Ok(Problem {
-            task,
-            length,
-            prompt,
-            steps,
-            answer,
-        })
+        serde_json::from_str(line)
+            .map_err(|e| PipelineError::corrupt(file, format!("line {}: {e}", number + 1)))
     };
     text.lines().enumerate().map(read).collect()
 }

@@ -11,9 +11,9 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCounts, Corpus, Counts, Done, Existing, HitMatrixOf, LengthResult, Made, Measured,
-    Results, RunDir, Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report,
-    run_dir::to_value, stages::Stages,
+    ChainCount, ChainCounts, Corpus, Counts, Done, Existing, LengthResult, Made, Measured, Results,
+    RunDir, Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report,
+    run_dir::to_value, self_chains::phase_name, stages::Stages,
 };
 use crate::{PipelineError, Result};
 
@@ -29,11 +29,11 @@ pub struct About {
 /// A run of RELAY in a directory of its own.
 #[derive(Debug)]
 pub struct Pipeline<B: AutodiffBackend> {
-    settings: Settings,
-    corpus: Arc<dyn Corpus>,
-    dir: RunDir,
+    pub(crate) settings: Settings,
+    pub(crate) corpus: Arc<dyn Corpus>,
+    pub(crate) dir: RunDir,
     about: About,
-    stages: Stages<B>,
+    pub(crate) stages: Stages<B>,
 }
 
 impl<B: AutodiffBackend> Pipeline<B> {
@@ -91,6 +91,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
         done.insert("chains", self.chains(&done)?);
         done.insert("merged", self.merge(&done)?);
         done.insert("ar_relay", self.fine_tune(&done)?);
+        for arm in self.settings.self_arms() {
+            done.insert(arm, self.self_arm(arm, &done)?);
+        }
         let mut measured = Vec::new();
         for (arm, _) in self.settings.stages() {
             let (record, values) = self.evaluate(arm, &done)?;
@@ -166,9 +169,19 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"
             );
             let merged = self.dir.path().join("merged/merged.jsonl");
+            let baseline = self.dir.path().join("ar_baseline");
             self.stages
-                .fine_tune(&self.dir.path().join("ar_baseline"), &merged, dir)
+                .fine_tune("ar_relay", None, &baseline, &merged, dir)
         })
+    }
+
+    /// Where the last checkpoint of an arm lies.
+    pub(crate) fn model_dir(&self, arm: &str) -> PathBuf {
+        let dir = self.dir.path().join(arm);
+        match self.settings.self_arms().any(|own| own == arm) {
+            true => dir.join(phase_name(self.settings.phases() - 1, "model")),
+            false => dir,
+        }
     }
 
     fn evaluate(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<(Done, Measured)> {
@@ -179,7 +192,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let record = self.dir.stage(&name, &made_from, |dir| {
             let examples = self.corpus.test(self.settings.evaluation.samples)?;
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
-            let writer = self.stages.writer(arm, &self.dir.path().join(arm))?;
+            let writer = self.stages.writer(arm, &self.model_dir(arm))?;
             let chains = arm != "looped_vanilla";
             let measured = evaluate(
                 self.corpus.as_ref(),
@@ -233,6 +246,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "chains",
             "merged",
             "ar_relay",
+            "ar_self_loop",
+            "ar_self_truth",
         ] {
             let Some(record) = done.get(stage) else {
                 continue;
@@ -244,18 +259,21 @@ impl<B: AutodiffBackend> Pipeline<B> {
             if let Some(samples) = record.notes.get("samples").and_then(Value::as_u64) {
                 results.samples.insert(stage, samples);
             }
+            if let Some(chains) = chains_in(&record.notes) {
+                results.written_chains.insert(stage, chains);
+            }
         }
         results.seconds.insert(
             "evaluation",
             measured.iter().map(|(_, record, _)| record.seconds).sum(),
         );
         for (arm, _, measured) in measured {
-            self.add_arm(&mut results, arm, measured);
+            Self::add_arm(&mut results, arm, measured);
         }
         Ok(results)
     }
 
-    fn add_arm(&self, results: &mut Results, arm: &str, measured: &Measured) {
+    fn add_arm(results: &mut Results, arm: &str, measured: &Measured) {
         for (task, lengths) in &measured.by_length {
             for (&length, counts) in lengths {
                 results.add(
@@ -265,22 +283,20 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 );
             }
         }
-        if let (Some(matrix), Some((task, length))) =
-            (&measured.hit_matrix, &self.settings.evaluation.hit_matrix)
-        {
-            results.hit_matrix.insert(arm, matrix.clone());
-            let n = measured
-                .by_length
-                .get(task)
-                .and_then(|lengths| lengths.get(length))
-                .map_or(0, |c| c.problems as u64);
-            results.hit_matrix_of = Some(HitMatrixOf {
-                task: task.clone(),
-                length: *length,
-                n,
-            });
+        for (task, length, matrix) in &measured.hit_matrices {
+            let counts = measured.by_length.get(task).and_then(|of| of.get(length));
+            let n = counts.map_or(0, |counts| counts.problems as u64);
+            results.add_hit_matrix(arm, (task, *length), n, matrix.clone());
         }
     }
+}
+
+/// What a stage that wrote chains says of them in its notes.
+fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainCount>> {
+    let counts = notes.get("chains").unwrap_or(notes);
+    serde_json::from_value(counts.clone())
+        .ok()
+        .filter(|counts: &BTreeMap<_, _>| !counts.is_empty())
 }
 
 fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthResult {

@@ -30,7 +30,7 @@ use plotters::prelude::DrawingBackend;
 #[derive(Debug, Clone)]
 pub struct Figure {
     /// File name without extension.
-    pub name: &'static str,
+    pub name: String,
     /// What the figure shows, in a few words.
     pub title: String,
     /// What a reader must know to read it.
@@ -74,20 +74,23 @@ pub fn figures(results: &Results) -> Vec<Figure> {
                  beside each other so that none hides another."
             );
             figures.push(Figure {
-                name,
+                name: name.to_owned(),
                 title: title.to_owned(),
                 caption,
                 drawing: Drawing::Curves(drawing),
             });
         }
     }
-    if let Some(drawing) = HeatMaps::new(results) {
+    for matrices in &results.hit_matrices {
+        let Some(drawing) = HeatMaps::new(matrices) else {
+            continue;
+        };
         let caption = "Share in per cent of tokens right at each step and column of the chains. \
                        The last column is the step's end; a dash stands where no chain has a token.";
         let title = drawing.title().to_owned();
         let drawing = Drawing::HeatMaps(drawing);
         figures.push(Figure {
-            name: "hit_matrix",
+            name: format!("hit_matrix_{}_{}", matrices.task, matrices.length),
             title,
             caption: caption.to_owned(),
             drawing,

@@ -1,5 +1,7 @@
 //! Complete configurations by name: `smoke`, `mini`, `paper`.
 
+use std::collections::BTreeMap;
+
 use relay_models::{CausalConfig, Injection, LoopedConfig, Positions, TransformerConfig};
 use relay_tasks::{
     ArithmeticConfig, Domain, EditDistanceConfig, GroupLimits, LisConfig, LisValues, TaskConfig,
@@ -7,9 +9,11 @@ use relay_tasks::{
 use relay_train::{Batching, OptimizerConfig, TrainConfig};
 
 use crate::{
-    ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, Settings,
-    StageSettings, TaskSettings,
+    ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, SelfChainSettings,
+    Settings, StageSettings, TaskSettings,
 };
+
+mod paper;
 
 /// The names that [`preset`] knows.
 pub const PRESETS: [&str; 3] = ["smoke", "mini", "paper"];
@@ -22,7 +26,7 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
     match name {
         "smoke" => Ok(smoke(seed)),
         "mini" => Ok(mini(seed)),
-        "paper" => Ok(paper(seed)),
+        "paper" => Ok(paper::paper(seed)),
         other => Err(PipelineError::UnknownPreset {
             name: other.to_owned(),
             known: PRESETS.join(", "),
@@ -37,7 +41,7 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
 pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Settings> {
     let settings = preset(name, seed)?;
     let evaluation = EvaluationSettings {
-        hit_matrix: None,
+        hit_matrices: Vec::new(),
         ..settings.evaluation
     };
     // Their number of updates is for three tasks; one learns its own in a third of them.
@@ -56,6 +60,7 @@ pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Sett
         looped_vanilla: None,
         ar_baseline: fewer(settings.ar_baseline),
         ar_relay: fewer(settings.ar_relay),
+        self_chains: None,
         evaluation,
         ..settings
     })
@@ -63,7 +68,6 @@ pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Sett
 
 /// Seconds on two cores, to see every stage run; nothing is learnt well.
 fn smoke(seed: u64) -> Settings {
-    let steps = 60;
     let mut settings = mini(seed);
     settings.preset = "smoke".into();
     for transformer in [
@@ -72,12 +76,7 @@ fn smoke(seed: u64) -> Settings {
     ] {
         (transformer.d_model, transformer.layers) = (32, 1);
     }
-    let stages = [
-        &mut settings.looped_aligned,
-        &mut settings.ar_baseline,
-        &mut settings.ar_relay,
-    ];
-    for stage in stages.into_iter().chain(settings.looped_vanilla.as_mut()) {
+    let shorten = |stage: &mut StageSettings, steps| {
         stage.train = TrainConfig {
             steps,
             validate_every: 30,
@@ -87,11 +86,24 @@ fn smoke(seed: u64) -> Settings {
         };
         stage.batching = Batching::OneLength { tokens: 128 };
         stage.curriculum = None;
+    };
+    shorten(&mut settings.looped_aligned, 60);
+    shorten(&mut settings.ar_baseline, 60);
+    shorten(&mut settings.ar_relay, 60);
+    if let Some(vanilla) = &mut settings.looped_vanilla {
+        shorten(vanilla, 60);
+    }
+    if let Some(own) = &mut settings.self_chains {
+        shorten(&mut own.phase, 12);
+        own.samples = 200;
     }
     if let DataSettings::Generated(tasks) = &mut settings.data {
         for task in tasks {
             task.original = 200;
-            task.longer.iter_mut().for_each(|(_, count)| *count = 20);
+            let phases = task.self_phases.iter_mut();
+            for (_, count) in task.longer.iter_mut().chain(phases) {
+                *count = 20;
+            }
         }
     }
     // A model that has learnt nothing is sure of nothing.
@@ -170,6 +182,15 @@ fn mini(seed: u64) -> Settings {
         looped_vanilla: Some(looped_stage(3_000)),
         ar_baseline: causal_stage(6_000, 0.02),
         ar_relay: causal_stage(3_500, 0.01),
+        // Five phases, and in all as many updates as the arm that they are compared with.
+        self_chains: Some(SelfChainSettings {
+            phase: StageSettings {
+                task_weights: Vec::new(),
+                ..causal_stage(700, 0.01)
+            },
+            samples: 9_000,
+            tries: 3,
+        }),
         // So short a training does not make every chain right; the unsure ones are left out.
         chains: ChainSettings {
             min_confidence: 0.9,
@@ -177,7 +198,7 @@ fn mini(seed: u64) -> Settings {
         },
         evaluation: EvaluationSettings {
             samples: 200,
-            hit_matrix: Some(("lis".into(), 30)),
+            hit_matrices: vec![("lis".into(), 26), ("lis".into(), 30)],
         },
     }
 }
@@ -202,110 +223,27 @@ fn mini_tasks() -> Vec<TaskSettings> {
         },
         ..LisConfig::default()
     };
-    let task = |task, train, test, longer: &[usize], each| TaskSettings {
-        task,
-        train,
-        test,
-        original: 6000,
-        longer: longer.iter().map(|&length| (length, each)).collect(),
+    // Both ways of fine-tuning may have as many chains of a length.
+    let task = |task, train, test, self_phases: [(usize, usize); 5]| {
+        let mut longer: BTreeMap<usize, usize> = BTreeMap::new();
+        for (length, count) in self_phases {
+            *longer.entry(length).or_default() += count;
+        }
+        TaskSettings {
+            task,
+            train,
+            test,
+            original: 6000,
+            longer: longer.into_iter().collect(),
+            self_phases: self_phases.into(),
+        }
     };
+    let two = |a, b| [(a, 750), (a, 750), (b, 500), (b, 500), (b, 500)];
+    let lis_phases = [26, 27, 28, 29, 30].map(|length| (length, 600));
     vec![
-        task(TaskConfig::Ari(ari), [1, 6], [1, 8], &[7, 8], 1500),
-        task(TaskConfig::Ed(ed), [2, 8], [2, 10], &[9, 10], 1500),
-        task(
-            TaskConfig::Lis(lis),
-            [5, 25],
-            [5, 30],
-            &[26, 27, 28, 29, 30],
-            600,
-        ),
-    ]
-}
-
-/// All numbers of Appendix D.
-fn paper(seed: u64) -> Settings {
-    // 500 epochs over a million samples of each of three tasks, in batches of 512.
-    let epochs = |epochs: u64, samples: u64| (epochs * samples * 3).div_ceil(512);
-    let stage = |steps: u64, learning_rate: f64, weights: [f32; 3]| StageSettings {
-        train: TrainConfig {
-            steps,
-            learning_rate,
-            warmup_ratio: 0.01,
-            final_ratio: 0.0,
-            weight_decay: 0.01,
-            optimizer: OptimizerConfig::adamw(),
-            validate_every: 5000,
-            checkpoint_every: 1000,
-            seed,
-            ..TrainConfig::default()
-        },
-        batching: Batching::Mixed { samples: 512 },
-        curriculum: None,
-        task_weights: weights.to_vec(),
-        checkpoint_iterations: 0,
-        groups: GroupLimits::default(),
-        lambda: 1.0,
-    };
-    Settings {
-        preset: "paper".into(),
-        seed,
-        data: DataSettings::Generated(paper_tasks()),
-        looped: LoopedConfig::default(),
-        causal: CausalConfig::default(),
-        looped_aligned: stage(epochs(500, 1_000_000), 5e-4, [1.0, 1.0, 1.0]),
-        looped_vanilla: Some(stage(epochs(500, 1_000_000), 1e-3, [1.0, 10.0, 5.0])),
-        ar_baseline: stage(epochs(500, 1_000_000), 5e-4, [1.0, 10.0, 5.0]),
-        ar_relay: stage(epochs(500, 100_000), 1e-4, [1.0, 10.0, 5.0]),
-        chains: ChainSettings {
-            min_confidence: 0.0,
-            tries: 1,
-        },
-        evaluation: EvaluationSettings {
-            samples: 10_000,
-            hit_matrix: Some(("lis".into(), 105)),
-        },
-    }
-}
-
-/// Tasks and Table 3.
-fn paper_tasks() -> Vec<TaskSettings> {
-    let table =
-        |first: usize, counts: &[usize]| (first..).zip(counts.iter().copied()).collect::<Vec<_>>();
-    let ari = [6477, 6882, 7287, 6477, 6072, 5668, 5263, 4858, 4453, 4048];
-    let ed = [4195, 4195, 4055, 4055, 3916, 3916, 3776, 3776, 3636, 3636];
-    let lis = [
-        1479, 1464, 1449, 1434, 1420, 1405, 1390, 1375, 1360, 1346, 1331, 1316, 1301, 1286, 1272,
-        1257, 1242, 1227, 1213, 1198,
-    ];
-    let task = |task, train, test, original, longer| TaskSettings {
-        task,
-        train,
-        test,
-        original,
-        longer,
-    };
-    vec![
-        task(
-            TaskConfig::Ari(Default::default()),
-            [1, 15],
-            [1, 25],
-            42_515,
-            table(16, &ari),
-        ),
-        task(
-            TaskConfig::Ed(Default::default()),
-            [1, 30],
-            [1, 40],
-            60_844,
-            table(31, &ed),
-        ),
-        task(
-            TaskConfig::Lis(Default::default()),
-            [1, 100],
-            [1, 120],
-            73_235,
-            table(101, &lis),
-        ),
+        task(TaskConfig::Ari(ari), [1, 6], [1, 8], two(7, 8)),
+        task(TaskConfig::Ed(ed), [2, 8], [2, 10], two(9, 10)),
+        task(TaskConfig::Lis(lis), [5, 25], [5, 30], lis_phases),
     ]
 }
 
@@ -324,29 +262,5 @@ mod tests {
                 .to_string()
                 .contains("smoke, mini, paper")
         );
-    }
-
-    #[test]
-    fn the_paper_preset_carries_the_papers_numbers() {
-        let settings = preset("paper", 1).unwrap();
-        let DataSettings::Generated(tasks) = &settings.data else {
-            panic!("tasks expected")
-        };
-        let merged: Vec<usize> = tasks
-            .iter()
-            .map(|t| t.original + t.longer.iter().map(|(_, n)| n).sum::<usize>())
-            .collect();
-        // Table 3 adds up to 100 k a task but for rounding.
-        assert_eq!(merged, [100_000, 100_000, 100_000]);
-        assert_eq!(tasks[0].longer.first(), Some(&(16, 6477)));
-        assert_eq!(tasks[2].longer.last(), Some(&(120, 1198)));
-        let looped = &settings.looped.transformer;
-        assert_eq!(
-            (looped.d_model, looped.heads, looped.layers, looped.dropout),
-            (256, 4, 3, 0.1)
-        );
-        assert_eq!(settings.looped_aligned.train.steps, 2_929_688);
-        assert_eq!(settings.ar_relay.train.learning_rate, 1e-4);
-        assert_eq!(settings.ar_baseline.task_weights, [1.0, 10.0, 5.0]);
     }
 }

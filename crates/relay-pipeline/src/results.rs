@@ -1,11 +1,13 @@
 //! `results.json`: all that a run measured, and all that the report is made from.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Claim, LengthResult, OrderedMap, PipelineError, Result, atomic::write_atomically};
+use crate::{
+    ChainCount, Claim, LengthResult, OrderedMap, PipelineError, Result, atomic::write_atomically,
+};
 
 /// The version of the format that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -44,13 +46,12 @@ pub struct Results {
     /// Stage to samples trained on or written.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
     pub samples: OrderedMap<u64>,
-    /// Arm to the share right at each step and column of the task in [`hit_matrix_of`](Self::hit_matrix_of); `None` where
-    /// no chain has a token. The last column is the step's end, `<sep>`.
+    /// Stage that wrote chains to learn from, to `task length`, to what became of them.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub written_chains: OrderedMap<BTreeMap<String, ChainCount>>,
+    /// The hit matrices of each task and length that they were measured on.
     #[serde(default)]
-    pub hit_matrix: OrderedMap<Vec<Vec<Option<f64>>>>,
-    /// What the hit matrices were measured on.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hit_matrix_of: Option<HitMatrixOf>,
+    pub hit_matrices: Vec<HitMatrices>,
     /// The complete settings of the run.
     #[serde(default)]
     pub settings: Value,
@@ -59,16 +60,21 @@ pub struct Results {
     pub claims: Vec<Claim>,
 }
 
-/// What a hit matrix was measured on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HitMatrixOf {
+/// The hit matrices of all arms that write chains, on problems of one task and length.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct HitMatrices {
     /// The task.
     pub task: String,
     /// The length of the problems.
     pub length: usize,
     /// How many problems.
     pub n: u64,
+    /// Arm to matrix.
+    pub arms: OrderedMap<HitMatrix>,
 }
+
+/// Share right at each step and column; `None` where no chain has a token. In LIS the last column is the step's end, `<sep>`.
+pub type HitMatrix = Vec<Vec<Option<f64>>>;
 
 /// The machine that a run was made on.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,7 +117,8 @@ impl Results {
                 expected: SCHEMA,
             });
         }
-        serde_json::from_value(json).map_err(|e| PipelineError::corrupt(path, e.to_string()))
+        serde_json::from_value(several_matrices(json))
+            .map_err(|e| PipelineError::corrupt(path, e.to_string()))
     }
 
     /// Writes a `results.json`, whole or not at all.
@@ -123,6 +130,22 @@ impl Results {
             .map_err(|e| PipelineError::corrupt(path, e.to_string()))?;
         text.push('\n');
         write_atomically(path, text.as_bytes())
+    }
+
+    /// Adds an arm's hit matrix on `n` problems of one task and length.
+    pub fn add_hit_matrix(&mut self, arm: &str, at: (&str, usize), n: u64, matrix: HitMatrix) {
+        let (task, length) = at;
+        let known = |these: &HitMatrices| these.task == task && these.length == length;
+        let index = self.hit_matrices.iter().position(known).unwrap_or_else(|| {
+            self.hit_matrices.push(HitMatrices {
+                task: task.to_owned(),
+                length,
+                n,
+                ..HitMatrices::default()
+            });
+            self.hit_matrices.len() - 1
+        });
+        self.hit_matrices[index].arms.insert(arm, matrix);
     }
 
     /// Adds what an arm did on a task at one length, keeping lengths ascending.
@@ -160,6 +183,19 @@ impl Results {
     }
 }
 
+/// The form of today for results from when there was one hit matrix an arm.
+fn several_matrices(mut json: Value) -> Value {
+    let Some(fields) = json.as_object_mut() else {
+        return json;
+    };
+    let arms = fields.remove("hit_matrix");
+    if let (Some(arms), Some(Value::Object(mut of))) = (arms, fields.remove("hit_matrix_of")) {
+        of.insert("arms".to_owned(), arms);
+        fields.insert("hit_matrices".to_owned(), Value::Array(vec![of.into()]));
+    }
+    json
+}
+
 impl Machine {
     /// The machine that this program runs on.
     pub fn detect() -> Self {
@@ -185,8 +221,12 @@ mod tests {
         let text = r#"{"schema": 1, "preset": "mini", "seed": 1, "device": "flex", "train_lengths": {"ari": [1, 5]},
             "arms": {"looped_aligned": {"ari": [{"length": 5, "n": 1000, "answer_accuracy": 0.99, "bit_accuracy": 0.999,
             "chain_accuracy": 0.98, "answer_low": 0.98, "answer_high": 0.995}]}}, "seconds": {"stage1": 400.0},
-            "hit_matrix": {"looped_aligned": [[1.0, null]], "ar_baseline": [[0.5, 1.0]]}}"#;
-        let results: Results = serde_json::from_str(text).unwrap();
+            "hit_matrix": {"looped_aligned": [[1.0, null]], "ar_baseline": [[0.5, 1.0]]},
+            "hit_matrix_of": {"task": "lis", "length": 30, "n": 200}}"#;
+        let json: Value = serde_json::from_str(text).unwrap();
+        let results: Results = serde_json::from_value(several_matrices(json)).unwrap();
+        let matrices = &results.hit_matrices[0];
+        assert_eq!((matrices.length, matrices.arms.len()), (30, 2));
         assert_eq!(results.of("looped_aligned", "ari")[0].length, 5);
         let bit = results.of("looped_aligned", "ari")[0]
             .share(Measure::Bit)

@@ -7,7 +7,10 @@ use relay_tasks::{GroupLimits, TaskConfig};
 use relay_train::{Batching, Curriculum, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{PipelineError, Result};
+use crate::{
+    PipelineError, Result,
+    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+};
 
 /// The settings of a whole run: data, models, every stage.
 ///
@@ -33,6 +36,10 @@ pub struct Settings {
     pub ar_baseline: StageSettings,
     /// Stage II: fine-tuning of the baseline on the merged data.
     pub ar_relay: StageSettings,
+    /// The two rivals of Stage II, fine-tuned on chains that the auto-regressive model wrote itself (section 4.3); `None`,
+    /// the default, leaves them out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_chains: Option<SelfChainSettings>,
     /// How Stage II's chains are written and kept.
     pub chains: ChainSettings,
     /// How the arms are measured.
@@ -63,6 +70,10 @@ pub struct TaskSettings {
     pub original: usize,
     /// Length and number of the chains in the merged set (Table 3, the other columns).
     pub longer: Vec<(usize, usize)>,
+    /// Length and greatest number of self-written chains of each phase (Table 4); used if there are
+    /// [`self_chains`](Settings::self_chains).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub self_phases: Vec<(usize, usize)>,
 }
 
 /// The user's own files: see `docs/your-own-data.md`.
@@ -100,6 +111,24 @@ pub struct StageSettings {
     pub lambda: f32,
 }
 
+/// A list of places; also one place, or null.
+fn some_one_or_none<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<(String, usize)>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Places {
+        None(()),
+        One((String, usize)),
+        Some(Vec<(String, usize)>),
+    }
+    Ok(match Places::deserialize(deserializer)? {
+        Places::None(()) => Vec::new(),
+        Places::One(place) => vec![place],
+        Places::Some(places) => places,
+    })
+}
+
 fn is_zero(number: &usize) -> bool {
     *number == 0
 }
@@ -116,14 +145,31 @@ pub struct ChainSettings {
     pub tries: usize,
 }
 
+/// How the auto-regressive model is fine-tuned on its own chains (section 4.3, Table 4).
+///
+/// In each phase it writes chains of the phase's lengths, those with a confirmed answer take the place of as many samples
+/// of the data so far, and the model is trained on the result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfChainSettings {
+    /// The training of one phase.
+    pub phase: StageSettings,
+    /// Samples of each task that a phase is trained on; 100,000 in the paper.
+    pub samples: usize,
+    /// How many problems may be drawn for each chain that is wanted.
+    pub tries: usize,
+}
+
 /// How the arms are measured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSettings {
     /// Problems per task and length; a length that has fewer in its test split gives all it has.
     pub samples: usize,
-    /// Task and length of the hit matrix (figures 5 and 6); `None` draws none.
-    pub hit_matrix: Option<(String, usize)>,
+    /// Task and length of each hit matrix (figures 5 and 6).
+    // Once there was one or none.
+    #[serde(alias = "hit_matrix", deserialize_with = "some_one_or_none")]
+    pub hit_matrices: Vec<(String, usize)>,
 }
 
 impl TaskSettings {
@@ -149,10 +195,10 @@ impl TaskSettings {
                 ));
             }
         }
-        for &(length, _) in &self.longer {
-            if !possible.contains(&length) {
+        for (field, table) in [("longer", &self.longer), ("self_phases", &self.self_phases)] {
+            if let Some((length, _)) = table.iter().find(|(length, _)| !possible.contains(length)) {
                 return Err(PipelineError::settings(
-                    format!("data.{name}.longer"),
+                    format!("data.{name}.{field}"),
                     length.to_string(),
                     format!("lengths within {}..{}", possible.start(), possible.end()),
                 ));
@@ -199,6 +245,7 @@ impl Settings {
                 ));
             }
         }
+        self.validate_self_chains()?;
         if self.evaluation.samples == 0 {
             return Err(PipelineError::settings(
                 "evaluation.samples",
@@ -218,15 +265,57 @@ impl Settings {
 
     /// The training stages that this run has, with their names.
     pub fn stages(&self) -> Vec<(&'static str, &StageSettings)> {
-        let mut stages = vec![("looped_aligned", &self.looped_aligned)];
+        let mut stages = vec![(LOOPED_ALIGNED, &self.looped_aligned)];
         if let Some(vanilla) = &self.looped_vanilla {
-            stages.push(("looped_vanilla", vanilla));
+            stages.push((LOOPED_VANILLA, vanilla));
         }
-        stages.extend([
-            ("ar_baseline", &self.ar_baseline),
-            ("ar_relay", &self.ar_relay),
-        ]);
+        stages.extend([(AR_BASELINE, &self.ar_baseline), (AR_RELAY, &self.ar_relay)]);
+        if let Some(own) = &self.self_chains {
+            stages.extend(self.self_arms().map(|arm| (arm, &own.phase)));
+        }
         stages
+    }
+
+    /// The arms that learn from their own chains; without a vanilla looped model nobody but the truth can confirm them.
+    pub(crate) fn self_arms(&self) -> impl Iterator<Item = &'static str> {
+        let by_loop = self.looped_vanilla.as_ref().map(|_| AR_SELF_LOOP);
+        let arms = self
+            .self_chains
+            .as_ref()
+            .map(|_| [by_loop, Some(AR_SELF_TRUTH)]);
+        arms.into_iter().flatten().flatten()
+    }
+
+    /// How many phases of self-chains the tasks have.
+    pub(crate) fn phases(&self) -> usize {
+        match &self.data {
+            DataSettings::Generated(tasks) => {
+                let phases = tasks.iter().map(|task| task.self_phases.len());
+                phases.max().unwrap_or(0)
+            }
+            DataSettings::Files(_) => 0,
+        }
+    }
+
+    fn validate_self_chains(&self) -> Result<()> {
+        let Some(own) = &self.self_chains else {
+            return Ok(());
+        };
+        if self.phases() == 0 {
+            return Err(PipelineError::settings(
+                "self_chains",
+                "no task has self_phases",
+                "null, or the length and number of chains of each phase at a generated task",
+            ));
+        }
+        if own.samples == 0 {
+            return Err(PipelineError::settings(
+                "self_chains.samples",
+                "0",
+                "at least 1",
+            ));
+        }
+        Ok(())
     }
 }
 

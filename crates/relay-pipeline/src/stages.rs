@@ -65,7 +65,7 @@ impl<B: AutodiffBackend> Stages<B> {
     /// What the trainer returns.
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
         let stage = self.stage(arm);
-        let train = self.train_config(arm);
+        let train = self.train_config(arm, None);
         let source = self
             .corpus
             .source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
@@ -94,18 +94,26 @@ impl<B: AutodiffBackend> Stages<B> {
         }
     }
 
-    /// Fine-tunes the auto-regressive model in `baseline` on the merged data.
+    /// Fine-tunes the auto-regressive model in `model` on the merged data, as an arm's settings say; `phase` counts the
+    /// phases of an arm that has several.
     ///
     /// # Errors
     /// When the checkpoint or the data cannot be read, and what the trainer returns.
-    pub fn fine_tune(&self, baseline: &Path, merged: &Path, dir: &Path) -> Result<Made> {
+    pub fn fine_tune(
+        &self,
+        arm: &str,
+        phase: Option<usize>,
+        model: &Path,
+        merged: &Path,
+        dir: &Path,
+    ) -> Result<Made> {
         let codec = self.corpus.codec();
         let examples: Vec<Example> = read_merged(merged)?
             .iter()
             .map(|problem| codec.encode(problem))
             .collect::<Result<_, _>>()?;
-        let stage = self.stage("ar_relay");
-        let train = self.train_config("ar_relay");
+        let stage = self.stage(arm);
+        let train = self.train_config(arm, phase);
         let source = Box::new(ExampleListSource::new(
             examples,
             stage.batching.clone(),
@@ -113,13 +121,13 @@ impl<B: AutodiffBackend> Stages<B> {
         )?);
         let config = self.settings.causal.clone();
         let model = load_model(
-            baseline,
+            model,
             config.init::<B>(&self.device, train.seed),
             codec,
             &to_value(&config)?,
         )?;
         self.fit(
-            self.causal_objective("ar_relay"),
+            self.causal_objective(arm),
             to_value(&config)?,
             model,
             source,
@@ -239,13 +247,19 @@ impl<B: AutodiffBackend> Stages<B> {
                 .unwrap_or(&self.settings.looped_aligned),
             "ar_baseline" => &self.settings.ar_baseline,
             "ar_relay" => &self.settings.ar_relay,
+            "ar_self_loop" | "ar_self_truth" => self
+                .settings
+                .self_chains
+                .as_ref()
+                .map_or(&self.settings.ar_relay, |own| &own.phase),
             _ => &self.settings.looped_aligned,
         }
     }
 
-    /// The stage's own settings with a seed of its own, so that no two arms see the same draws.
-    fn train_config(&self, arm: &str) -> TrainConfig {
-        let seed = Stream::named(self.settings.seed, arm, &[]).next_u64() >> 32;
+    /// The stage's own settings with a seed of its own, so that no two arms or phases see the same draws.
+    fn train_config(&self, arm: &str, phase: Option<usize>) -> TrainConfig {
+        let phase: Vec<u64> = phase.into_iter().map(|phase| phase as u64).collect();
+        let seed = Stream::named(self.settings.seed, arm, &phase).next_u64() >> 32;
         TrainConfig {
             seed,
             ..self.stage(arm).train.clone()

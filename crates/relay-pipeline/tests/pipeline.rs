@@ -32,7 +32,9 @@ fn shrink(settings: &mut Settings) {
         &mut settings.ar_baseline,
         &mut settings.ar_relay,
     ];
-    for stage in stages.into_iter().chain(settings.looped_vanilla.as_mut()) {
+    let own = settings.self_chains.as_mut().map(|own| &mut own.phase);
+    let more = settings.looped_vanilla.as_mut().into_iter().chain(own);
+    for stage in stages.into_iter().chain(more) {
         stage.train.steps = 4;
         stage.train.checkpoint_every = 2;
         stage.train.validate_every = 2;
@@ -66,7 +68,7 @@ fn run(settings: &Settings, dir: &Path, existing: Existing) -> Result<Results, P
 
 /// What a run measured, without clocks.
 fn measured(results: &Results) -> String {
-    let hits = serde_json::to_string(&results.hit_matrix).unwrap();
+    let hits = serde_json::to_string(&results.hit_matrices).unwrap();
     serde_json::to_string(&results.arms).unwrap() + &hits
 }
 
@@ -87,7 +89,7 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         "results.json",
         "report.html",
         "figures/answer_accuracy.svg",
-        "figures/hit_matrix.png",
+        "figures/hit_matrix_lis_30.png",
     ] {
         assert!(path.join(file).exists(), "{file} is missing");
     }
@@ -101,7 +103,9 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
             "looped_aligned",
             "looped_vanilla",
             "ar_baseline",
-            "ar_relay"
+            "ar_relay",
+            "ar_self_loop",
+            "ar_self_truth"
         ]
     );
 

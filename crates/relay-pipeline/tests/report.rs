@@ -4,9 +4,7 @@
 
 use std::{fs, path::Path};
 
-use relay_pipeline::{
-    ChainCounts, HitMatrixOf, LengthResult, Results, Verdict, judge, table, write_report,
-};
+use relay_pipeline::{ChainCounts, LengthResult, Results, Verdict, judge, table, write_report};
 
 const N: u64 = 400;
 
@@ -51,15 +49,9 @@ fn like_the_paper() -> Results {
     }
     results.updates.insert("looped_aligned", 12_345);
     results.samples.insert("looped_aligned", 1_234_567);
-    results
-        .hit_matrix
-        .insert("looped_aligned", matrix(4, 6, 0.004));
-    results.hit_matrix.insert("ar_baseline", matrix(4, 6, 0.21));
-    results.hit_matrix_of = Some(HitMatrixOf {
-        task: "lis".to_owned(),
-        length: 20,
-        n: N,
-    });
+    for (arm, decay) in [("looped_aligned", 0.004), ("ar_baseline", 0.21)] {
+        results.add_hit_matrix(arm, ("lis", 20), N, matrix(4, 6, decay));
+    }
     results
 }
 
@@ -116,7 +108,7 @@ fn writes_all_files() {
         "answer_accuracy",
         "bit_accuracy",
         "chain_accuracy",
-        "hit_matrix",
+        "hit_matrix_lis_20",
     ] {
         for kind in ["svg", "png", "csv"] {
             let path = dir.join("figures").join(format!("{name}.{kind}"));
@@ -132,7 +124,7 @@ fn writes_all_files() {
         fs::read_dir(dir.join("figures")).unwrap().count() == 12,
         "nothing is left beside the figures"
     );
-    let png = fs::read(dir.join("figures/hit_matrix.png")).unwrap();
+    let png = fs::read(dir.join("figures/hit_matrix_lis_20.png")).unwrap();
     assert_eq!(&png[..8], b"\x89PNG\r\n\x1a\n");
 
     let read = Results::load(&dir.join("results.json")).unwrap();
@@ -155,7 +147,7 @@ fn writes_all_files() {
             .iter()
             .all(|row| row.len() == 8 && row[5..].iter().all(|x| x.parse::<f64>().is_ok()))
     );
-    let cells = rows(&fs::read_to_string(dir.join("figures/hit_matrix.csv")).unwrap());
+    let cells = rows(&fs::read_to_string(dir.join("figures/hit_matrix_lis_20.csv")).unwrap());
     assert_eq!(cells.len(), 1 + 2 * 4 * 6);
 }
 
@@ -222,7 +214,7 @@ fn claims_follow_the_numbers() {
         "ed",
         LengthResult::from_counts(9, N, N * 8 / 10, None),
     );
-    worse.hit_matrix.insert("ar_baseline", matrix(4, 6, 0.0));
+    worse.add_hit_matrix("ar_baseline", ("lis", 20), N, matrix(4, 6, 0.0));
     for id in ["relay_close", "looped_aligned_holds", "hits_ar_decay"] {
         assert_eq!(verdict(&worse, id), Verdict::DoesNotHold, "{id}");
     }
@@ -245,10 +237,8 @@ fn empty_and_odd_results_still_report() {
         "own",
         LengthResult::from_counts(3, 5, 5, Some(ChainCounts::default())),
     );
-    results.hit_matrix.insert(
-        "looped_aligned",
-        vec![vec![None, Some(1.0)], vec![Some(0.0)], vec![]],
-    );
+    let holes = vec![vec![None, Some(1.0)], vec![Some(0.0)], vec![]];
+    results.add_hit_matrix("looped_aligned", ("own", 3), 5, holes);
     write_report(&results, dir.path()).unwrap();
     assert!(table(&results).contains("100.0"));
     assert!(Results::load(&dir.path().join("results.json")).is_ok());

@@ -1,7 +1,9 @@
 //! The comparisons that the verdicts are made of.
 
 use super::{Claim, Number, NumberKind, Verdict};
-use crate::{LengthResult, Measure, Results, Share, length_result::rounded};
+use crate::{
+    HitMatrices, HitMatrix, LengthResult, Measure, Results, Share, length_result::rounded,
+};
 
 /// Collects the numbers of one claim.
 pub(super) struct Checks<'a> {
@@ -130,41 +132,42 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Every cell of the hit matrix is at least `at_least`.
+    /// Every cell of every hit matrix is at least `at_least`.
     pub(super) fn hits_everywhere(&mut self, arm: &str, at_least: f64) {
-        let cells = self.matrix(arm).iter().flatten().flatten().copied();
-        let lowest = cells.min_by(f64::total_cmp);
-        let needed = percent(">=", at_least);
-        let what = format!("{arm}: lowest cell of the hit matrix");
-        self.value(NumberKind::Share, what, lowest, needed, |low| {
-            low >= at_least
-        });
+        for (place, matrix) in self.matrices(arm) {
+            let cells = matrix.iter().flatten().flatten().copied();
+            let lowest = cells.min_by(f64::total_cmp);
+            let needed = percent(">=", at_least);
+            let what = format!("{arm}, {place}: lowest cell of the hit matrix");
+            self.value(NumberKind::Share, what, lowest, needed, |low| {
+                low >= at_least
+            });
+        }
     }
 
-    /// The hit matrix loses `decay` from its first to its last step, while the last column keeps `kept` everywhere.
+    /// Every hit matrix loses `decay` from its first to its last step, while the last column keeps `kept` everywhere.
     pub(super) fn hits_decay(&mut self, arm: &str, decay: f64, kept: f64) {
-        let matrix = self.matrix(arm);
         let row = |row: Option<&Vec<Option<f64>>>| {
             let (_, columns) = row?.split_last()?;
             let known: Vec<f64> = columns.iter().flatten().copied().collect();
             (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
         };
-        let change = row(matrix.last())
-            .zip(row(matrix.first()))
-            .map(|(last, first)| last - first);
-        let end = matrix
-            .iter()
-            .filter_map(|row| *row.last()?)
-            .min_by(f64::total_cmp);
-        let needed = format!("<= -{:.1} points", 100.0 * decay);
-        let what = format!("{arm}: last step - first step");
-        self.value(NumberKind::Difference, what, change, needed, |change| {
-            change <= -decay
-        });
-        let what = format!("{arm}: lowest cell of the last column");
-        self.value(NumberKind::Share, what, end, percent(">=", kept), |low| {
-            low >= kept
-        });
+        for (place, matrix) in self.matrices(arm) {
+            let change = row(matrix.last())
+                .zip(row(matrix.first()))
+                .map(|(last, first)| last - first);
+            let ends = matrix.iter().filter_map(|row| *row.last()?);
+            let end = ends.min_by(f64::total_cmp);
+            let needed = format!("<= -{:.1} points", 100.0 * decay);
+            let what = format!("{arm}, {place}: last step - first step");
+            self.value(NumberKind::Difference, what, change, needed, |change| {
+                change <= -decay
+            });
+            let what = format!("{arm}, {place}: lowest cell of the last column");
+            self.value(NumberKind::Share, what, end, percent(">=", kept), |low| {
+                low >= kept
+            });
+        }
     }
 
     /// The claim with its verdict.
@@ -291,8 +294,15 @@ impl<'a> Checks<'a> {
             .collect()
     }
 
-    fn matrix(&self, arm: &str) -> &'a [Vec<Option<f64>>] {
-        self.results.hit_matrix.get(arm).map_or(&[], Vec::as_slice)
+    /// The hit matrices of an arm, and of which problems they are.
+    fn matrices(&self, arm: &str) -> Vec<(String, &'a HitMatrix)> {
+        let matrix =
+            |of: &'a HitMatrices| Some((format!("{} {}", of.task, of.length), of.arms.get(arm)?));
+        self.results
+            .hit_matrices
+            .iter()
+            .filter_map(matrix)
+            .collect()
     }
 
     /// The lengths of a task inside or beyond those trained on; none when the training lengths are unknown.

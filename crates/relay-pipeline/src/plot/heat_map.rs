@@ -11,7 +11,7 @@ use super::{
     style::{FAINT_INK, GRID, SHADE, heat},
 };
 use crate::{
-    Results,
+    HitMatrices, HitMatrix,
     arms::{arm_label, task_label},
 };
 
@@ -25,34 +25,29 @@ const BOTTOM: f64 = 12.0;
 const SCALE: f64 = 84.0;
 const WIDEST: f64 = 1300.0;
 
-type Matrix = Vec<Vec<Option<f64>>>;
-
 /// The figure's data.
 #[derive(Debug, Clone)]
 pub(super) struct HeatMaps {
     title: String,
-    maps: Vec<(String, Matrix)>,
+    maps: Vec<(String, HitMatrix)>,
 }
 
 impl HeatMaps {
     /// The hit matrices of all arms; `None` when there is none.
-    pub(super) fn new(results: &Results) -> Option<Self> {
-        let has_cells = |matrix: &Matrix| matrix.iter().any(|row| !row.is_empty());
-        let maps: Vec<_> = results
-            .hit_matrix
+    pub(super) fn new(matrices: &HitMatrices) -> Option<Self> {
+        let has_cells = |matrix: &HitMatrix| matrix.iter().any(|row| !row.is_empty());
+        let maps: Vec<_> = matrices
+            .arms
             .iter()
             .filter(|(_, matrix)| has_cells(matrix))
             .map(|(arm, matrix)| (arm.to_owned(), matrix.clone()))
             .collect();
-        let title = match &results.hit_matrix_of {
-            Some(of) => format!(
-                "Hit matrix: {}, length {}, {} problems",
-                task_label(&of.task),
-                of.length,
-                of.n
-            ),
-            None => "Hit matrix".to_owned(),
-        };
+        let title = format!(
+            "Hit matrix: {}, length {}, {} problems",
+            task_label(&matrices.task),
+            matrices.length,
+            matrices.n
+        );
         (!maps.is_empty()).then_some(Self { title, maps })
     }
 
@@ -138,7 +133,7 @@ impl HeatMaps {
     }
 }
 
-fn columns(matrix: &Matrix) -> usize {
+fn columns(matrix: &HitMatrix) -> usize {
     matrix.iter().map(Vec::len).max().unwrap_or(0)
 }
 
@@ -146,7 +141,7 @@ fn draw_matrix<DB: DrawingBackend>(
     canvas: &Canvas<DB>,
     corner: Point,
     arm: &str,
-    matrix: &Matrix,
+    matrix: &HitMatrix,
 ) -> Drawn {
     let (left, top) = (corner.0 + MATRIX_LEFT, corner.1 + MATRIX_TOP);
     let small = Lettering::new(12.0).colour(FAINT_INK);

@@ -21,7 +21,7 @@ fn device_size(extent: Extent) -> (u32, u32) {
 
 /// Draws a figure as an SVG document.
 pub(super) fn svg(figure: &Figure) -> Result<String> {
-    let failed = |e: String| PipelineError::plot(figure.name, e);
+    let failed = |e: String| PipelineError::plot(&figure.name, e);
     let extent = figure.extent();
     let size = device_size(extent);
     let mut text = String::new();
@@ -45,7 +45,7 @@ pub(super) fn svg(figure: &Figure) -> Result<String> {
 
 /// Draws a figure as a PNG file, whole or not at all.
 pub(super) fn write_png(figure: &Figure, path: &Path) -> Result<()> {
-    let failed = |e: String| PipelineError::plot(figure.name, e);
+    let failed = |e: String| PipelineError::plot(&figure.name, e);
     let (width, height) = device_size(figure.extent());
     let mut fine = vec![0; 3 * (width * height) as usize];
     let letters = Letters::new().map_err(failed)?;
@@ -70,7 +70,7 @@ pub(super) fn write_png(figure: &Figure, path: &Path) -> Result<()> {
     if let Err(e) = written {
         let _ = std::fs::remove_file(&aside);
         return Err(PipelineError::plot(
-            figure.name,
+            &figure.name,
             format!("{}: {e}", path.display()),
         ));
     }

@@ -1,0 +1,266 @@
+//! The rivals of Stage II: the auto-regressive model learns from chains that it wrote itself (section 4.3, Appendix D).
+//!
+//! Phase by phase (Table 4) the model writes chains for problems a little longer than the last ones. Chains with a confirmed
+//! answer take the place of as many samples of the data so far, and the model is trained on the result. The vanilla looped
+//! model confirms for the arm `ar_self_loop`, the true answer for `ar_self_truth`.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use burn::tensor::backend::AutodiffBackend;
+use relay_tasks::{Chain, Problem, Stream};
+use serde_json::{Value, json};
+
+use crate::{
+    ChainCount, Corpus, Done, Made, MergedLine, Origin, Pipeline, Result,
+    arms::{AR_BASELINE, AR_SELF_LOOP, LOOPED_VANILLA},
+    chains::{Drawn, keep_chains, read_chains},
+    corpus::Unsolved,
+    merge::{read_lines, write_merged},
+    run_dir::to_value,
+};
+
+/// Directory of one part of a phase, relative to the arm's.
+pub(crate) fn phase_name(phase: usize, part: &str) -> String {
+    format!("phase-{}/{part}", phase + 1)
+}
+
+impl<B: AutodiffBackend> Pipeline<B> {
+    /// All phases of an arm that learns from its own chains; the record sums them up.
+    pub(crate) fn self_arm(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<Done> {
+        let mut model = done[AR_BASELINE].clone();
+        let mut data: Option<Done> = None;
+        let mut chains = BTreeMap::new();
+        let (mut seconds, mut updates, mut samples) = (0.0, 0, 0);
+        for phase in 0..self.settings.phases() {
+            let made = self.phase_data(arm, phase, &model, data.as_ref(), done)?;
+            model = self.phase_model(arm, phase, &model, &made)?;
+            seconds += made.seconds + model.seconds;
+            let counted = |name| model.notes.get(name).and_then(Value::as_u64).unwrap_or(0);
+            updates += counted("updates");
+            samples += counted("samples");
+            add(&mut chains, &made.notes);
+            data = Some(made);
+        }
+        let notes = json!({ "updates": updates, "samples": samples, "chains": to_value(&chains)? });
+        Ok(Done {
+            seconds,
+            notes,
+            ..model
+        })
+    }
+
+    /// The model writes chains; those with a confirmed answer join the data so far.
+    fn phase_data(
+        &self,
+        arm: &'static str,
+        phase: usize,
+        model: &Done,
+        before: Option<&Done>,
+        done: &BTreeMap<&str, Done>,
+    ) -> Result<Done> {
+        let by_loop = (arm == AR_SELF_LOOP).then(|| &done[LOOPED_VANILLA].result);
+        let own = self.settings.self_chains.as_ref();
+        let made_from = json!({
+            "model": model.result, "before": before.map(|done| &done.result), "confirmed by": by_loop,
+            "samples": own.map(|own| own.samples), "tries": own.map(|own| own.tries), "phase": phase,
+            "data": self.corpus.fingerprint()?,
+        });
+        let name = format!("{arm}/{}", phase_name(phase, "data"));
+        self.dir.stage(&name, &made_from, |dir| {
+            tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
+            let file = dir.join("chains.jsonl");
+            let counts = self.phase_chains(arm, phase, &file)?;
+            let before = match phase.checked_sub(1) {
+                Some(last) => {
+                    let last = phase_name(last, "data");
+                    read_lines(&self.dir.path().join(arm).join(last).join("merged.jsonl"))?
+                }
+                None => self.first_data()?,
+            };
+            let written = read_chains(&file, self.corpus.codec())?;
+            let mut stream = Stream::named(self.settings.seed, arm, &[phase as u64, 1]);
+            write_merged(
+                &dir.join("merged.jsonl"),
+                &join(before, written, &mut stream),
+            )?;
+            Ok(Made {
+                files: ["chains.jsonl", "merged.jsonl"].map(PathBuf::from).into(),
+                notes: to_value(&counts)?,
+                seconds: None,
+            })
+        })
+    }
+
+    fn phase_chains(
+        &self,
+        arm: &'static str,
+        phase: usize,
+        file: &Path,
+    ) -> Result<BTreeMap<String, ChainCount>> {
+        let corpus = self.corpus.as_ref();
+        let write = self.stages.writer(arm, &self.model_before(arm, phase))?;
+        let drawn = Drawn {
+            tries: self
+                .settings
+                .self_chains
+                .as_ref()
+                .map_or(1, |own| own.tries),
+            longer: &|round| corpus.phase(phase, round),
+        };
+        if arm == AR_SELF_LOOP {
+            let vanilla = self.dir.path().join(LOOPED_VANILLA);
+            let solve = self.stages.writer(LOOPED_VANILLA, &vanilla)?;
+            keep_chains(corpus, drawn, file, write, |problems, chains| {
+                let examples: Vec<_> = problems.iter().map(|p| p.example.clone()).collect();
+                let same = |(theirs, own): (&Chain, &Chain)| {
+                    own.answer.is_some() && own.answer == theirs.answer
+                };
+                Ok(solve(&examples)?.iter().zip(chains).map(same).collect())
+            })
+        } else {
+            keep_chains(corpus, drawn, file, write, |problems, chains| {
+                let right = |(problem, own): (&Unsolved, &Chain)| is_true(corpus, problem, own);
+                Ok(problems.iter().zip(chains).map(right).collect())
+            })
+        }
+    }
+
+    /// The model is trained on the data of the phase.
+    fn phase_model(&self, arm: &str, phase: usize, model: &Done, data: &Done) -> Result<Done> {
+        let made_from = json!({
+            "model": model.result, "data": data.result, "stage": self.stages.describe(arm)?,
+            "seed": self.settings.seed,
+        });
+        let name = format!("{arm}/{}", phase_name(phase, "model"));
+        self.dir.stage(&name, &made_from, |dir| {
+            tracing::info!("{arm}: phase {}, it learns from them", phase + 1);
+            let data = self.dir.path().join(arm).join(phase_name(phase, "data"));
+            let before = self.model_before(arm, phase);
+            let merged = data.join("merged.jsonl");
+            self.stages
+                .fine_tune(arm, Some(phase), &before, &merged, dir)
+        })
+    }
+
+    /// Where the model lies that a phase begins with.
+    fn model_before(&self, arm: &str, phase: usize) -> PathBuf {
+        match phase.checked_sub(1) {
+            Some(last) => self.dir.path().join(arm).join(phase_name(last, "model")),
+            None => self.dir.path().join(AR_BASELINE),
+        }
+    }
+
+    /// What the first phase begins with: problems of the training lengths only.
+    fn first_data(&self) -> Result<Vec<MergedLine>> {
+        let samples = self
+            .settings
+            .self_chains
+            .as_ref()
+            .map_or(0, |own| own.samples);
+        let originals = self.corpus.originals(samples)?.into_iter();
+        Ok(originals
+            .map(|problem| MergedLine::new(Origin::Original, problem))
+            .collect())
+    }
+}
+
+/// Whether the answer of a chain is the true one.
+fn is_true(corpus: &dyn Corpus, problem: &Unsolved, chain: &Chain) -> bool {
+    let written = corpus.codec().decode_chain(&problem.example, chain);
+    corpus
+        .truth(&problem.problem)
+        .is_some_and(|truth| truth.answer == written.answer)
+}
+
+/// The written chains in place of as many samples of their task, drawn at random; the number of each task stays the same.
+fn join(before: Vec<MergedLine>, written: Vec<Problem>, stream: &mut Stream) -> Vec<MergedLine> {
+    let mut tasks: BTreeMap<String, (Vec<MergedLine>, Vec<MergedLine>)> = BTreeMap::new();
+    for line in before {
+        tasks.entry(line.task.clone()).or_default().0.push(line);
+    }
+    for problem in written {
+        let lines = tasks.entry(problem.task.clone()).or_default();
+        lines.1.push(MergedLine::new(Origin::Own, problem));
+    }
+    let mut joined = Vec::new();
+    for (mut old, new) in tasks.into_values() {
+        stream.shuffle(&mut old);
+        old.truncate(old.len().saturating_sub(new.len()));
+        joined.extend(old.into_iter().chain(new));
+    }
+    stream.shuffle(&mut joined);
+    joined
+}
+
+/// Adds up what became of the chains of several phases; two phases may have the same length.
+fn add(sums: &mut BTreeMap<String, ChainCount>, notes: &Value) {
+    let counts: BTreeMap<String, ChainCount> =
+        serde_json::from_value(notes.clone()).unwrap_or_default();
+    for (key, count) in counts {
+        let sum = sums.entry(key).or_default();
+        sum.wanted += count.wanted;
+        sum.kept += count.kept;
+        sum.unreadable += count.unreadable;
+        sum.unsure += count.unsure;
+        sum.right = match (sum.right, count.right) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problems(task: &str, length: usize, number: usize) -> Vec<Problem> {
+        let problem = |index: usize| Problem {
+            task: task.into(),
+            length,
+            prompt: format!("{task} {length} {index}"),
+            steps: vec!["1".into()],
+            answer: "1".into(),
+        };
+        (0..number).map(problem).collect()
+    }
+
+    #[test]
+    fn written_chains_replace_as_many_samples_of_their_task() {
+        let original = |problem| MergedLine::new(Origin::Original, problem);
+        let before: Vec<_> = problems("ari", 3, 10)
+            .into_iter()
+            .chain(problems("ed", 3, 10))
+            .map(original)
+            .collect();
+        let mut stream = Stream::named(1, "test", &[]);
+        let joined = join(before, problems("ari", 4, 4), &mut stream);
+        let of = |task: &str, source| {
+            let wanted = |line: &&MergedLine| line.task == task && line.source == source;
+            joined.iter().filter(wanted).count()
+        };
+        assert_eq!(of("ari", Origin::Original), 6);
+        assert_eq!(of("ari", Origin::Own), 4);
+        assert_eq!(of("ed", Origin::Original), 10);
+    }
+
+    #[test]
+    fn counts_of_phases_add_up() {
+        let count = |right| ChainCount {
+            wanted: 5,
+            kept: 3,
+            unreadable: 1,
+            unsure: 1,
+            right,
+        };
+        let notes =
+            |right| to_value(&BTreeMap::from([("ari 7".to_owned(), count(right))])).unwrap();
+        let mut sums = BTreeMap::new();
+        add(&mut sums, &notes(Some(2)));
+        add(&mut sums, &notes(None));
+        assert_eq!(sums["ari 7"].kept, 6);
+        assert_eq!(sums["ari 7"].right, Some(2));
+    }
+}
