@@ -4,6 +4,7 @@
 mod checkpoints;
 mod common;
 mod losses;
+mod recovery;
 mod resume;
 mod sources;
 mod training;
