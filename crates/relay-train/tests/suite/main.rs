@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod common;
+mod corruption;
 mod losses;
 mod recovery;
 mod resume;
