@@ -51,14 +51,11 @@ pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(
     files
 }
 
-/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name. Then drops all but the newest
-/// `keep` of those up to this one, and the newest one whose step is a multiple of `regular`.
+/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name.
 pub(crate) fn save(
     dir: &Path,
     mut manifest: Manifest,
     files: &BTreeMap<&str, Tensors>,
-    keep: usize,
-    regular: Option<u64>,
 ) -> Result<String> {
     let step = manifest.counters.step;
     let name = name_of(step);
@@ -83,7 +80,6 @@ pub(crate) fn save(
     remove_dir(dir, &name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
     sync_dir(dir)?;
-    prune(dir, step, keep, regular)?;
     Ok(name)
 }
 
@@ -108,7 +104,8 @@ pub(crate) fn clean(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) -> Result<()> {
+/// Removes all checkpoints up to `step` but the newest `keep`, and the newest one whose step is a multiple of `regular`.
+pub(crate) fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) -> Result<()> {
     let mut steps = list(dir)?;
     steps.retain(|(found, _)| *found <= step);
     let spared = regular.and_then(|every| {

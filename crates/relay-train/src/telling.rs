@@ -88,15 +88,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         }
         log.metrics.sync()?;
         let files = checkpoint::contents(state);
-        let name = checkpoint::save(
-            &self.dir,
-            self.manifest(state)?,
-            &files,
-            self.config.keep_last,
-            self.config.recovery.needs(self.config.checkpoint_every),
-        )?;
+        let name = checkpoint::save(&self.dir, self.manifest(state)?, &files)?;
+        self.prune(state.counters.step)?;
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
         Ok(())
+    }
+
+    /// Removes the checkpoints up to `step` that are not to be kept.
+    pub(crate) fn prune(&self, step: u64) -> Result<()> {
+        let regular = self.config.recovery.needs(self.config.checkpoint_every);
+        checkpoint::prune(&self.dir, step, self.config.keep_last, regular)
     }
 }

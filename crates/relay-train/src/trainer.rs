@@ -137,6 +137,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
         let (state, saved) = self.restore(model, resume)?;
+        // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
+        self.prune(saved)?;
         let valid = first_of_each_task(valid, self.config.validate_samples);
         let progress = Progress::new(
             self.objective.name(),
