@@ -33,6 +33,7 @@ mod corpus;
 mod error;
 mod evaluate;
 mod files;
+mod left_over;
 mod length_result;
 mod merge;
 mod ordered;
