@@ -99,6 +99,9 @@ pub enum PipelineError {
     /// A model could not be made or run.
     #[error(transparent)]
     Model(#[from] relay_models::ModelError),
+    /// The run was asked to stop while chains were written.
+    #[error("stopped between two batches of chains; what was trained is saved")]
+    Stopped,
     /// Training failed or was stopped.
     #[error(transparent)]
     Train(#[from] relay_train::TrainError),
@@ -107,7 +110,11 @@ pub enum PipelineError {
 impl PipelineError {
     /// Whether somebody asked for a stop; what was done is saved then.
     pub fn is_interrupted(&self) -> bool {
-        matches!(self, Self::Train(error) if error.is_interrupted())
+        match self {
+            Self::Stopped => true,
+            Self::Train(error) => error.is_interrupted(),
+            _ => false,
+        }
     }
 
     /// Whether the caller asked for something that cannot be, before any work was done.

@@ -34,6 +34,7 @@ mod corpus;
 mod error;
 mod evaluate;
 mod files;
+mod left_over;
 mod length_result;
 mod merge;
 mod ordered;

@@ -10,7 +10,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{PipelineError, Result, Settings, atomic::write_atomically};
+use crate::{PipelineError, Result, Settings, atomic::write_atomically, left_over};
 
 /// What to do with what a run directory already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,7 @@ impl RunDir {
             path: path.to_owned(),
             _lock: lock,
         };
+        left_over::remove_left_overs(path)?;
         this.settle(settings, existing)?;
         Ok(this)
     }
@@ -154,7 +155,7 @@ impl RunDir {
         let begun = dir.join("stage.json");
         if fs::read_to_string(&begun).ok().as_deref() != Some(hash.as_str()) {
             if dir.exists() {
-                fs::remove_dir_all(&dir).map_err(|e| PipelineError::io("clear", &dir, e))?;
+                left_over::remove_stage(&dir)?;
             }
             fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
             write_atomically(&begun, hash.as_bytes())?;

@@ -12,8 +12,8 @@ use relay_train::{
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, ChainSettings, Corpus, Made, Result, Settings, StageSettings, chains,
-    merge::read_merged, run_dir::to_value,
+    ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings, StageSettings,
+    chains, merge::read_merged, run_dir::to_value,
 };
 
 /// Writes chains for examples, in their order.
@@ -176,7 +176,12 @@ impl<B: AutodiffBackend> Stages<B> {
         objective: O,
         model: InnerModel<B, O>,
     ) -> Writer<'a> {
-        Box::new(move |examples| Ok(objective.write_chains(&model, examples, &self.device)?))
+        Box::new(move |examples| {
+            if self.stop.is_set() {
+                return Err(PipelineError::Stopped);
+            }
+            Ok(objective.write_chains(&model, examples, &self.device)?)
+        })
     }
 
     fn fit<O: Objective<B>>(
@@ -203,7 +208,10 @@ impl<B: AutodiffBackend> Stages<B> {
         Ok(Made {
             files: vec![trained.checkpoint.join("model.safetensors")],
             seconds: Some(trained.seconds),
-            notes: json!({ "updates": trained.steps, "samples": trained.samples }),
+            notes: json!({
+                "updates": trained.steps, "samples": trained.samples, "skipped": trained.skipped,
+                "recoveries": trained.recoveries,
+            }),
         })
     }
 

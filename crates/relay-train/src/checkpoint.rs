@@ -51,13 +51,11 @@ pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(
     files
 }
 
-/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name. Then drops all but the newest
-/// `keep` of those up to this one.
+/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name.
 pub(crate) fn save(
     dir: &Path,
     mut manifest: Manifest,
     files: &BTreeMap<&str, Tensors>,
-    keep: usize,
 ) -> Result<String> {
     let step = manifest.counters.step;
     let name = name_of(step);
@@ -82,7 +80,6 @@ pub(crate) fn save(
     remove_dir(dir, &name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
     sync_dir(dir)?;
-    prune(dir, step, keep)?;
     Ok(name)
 }
 
@@ -97,16 +94,28 @@ pub(crate) fn clean(dir: &Path) -> Result<()> {
         });
         if rest.and_then(step_of).is_some() {
             fs::remove_dir_all(entry.path()).map_err(TrainError::io("remove", &entry.path()))?;
+        } else if ["metrics.jsonl.partial", "times.jsonl.partial"]
+            .map(Some)
+            .contains(&name.to_str())
+        {
+            fs::remove_file(entry.path()).map_err(TrainError::io("remove", &entry.path()))?;
         }
     }
     Ok(())
 }
 
-fn prune(dir: &Path, step: u64, keep: usize) -> Result<()> {
+/// Removes all checkpoints up to `step` but the newest `keep`, and the newest one whose step is a multiple of `regular`.
+pub(crate) fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) -> Result<()> {
     let mut steps = list(dir)?;
     steps.retain(|(found, _)| *found <= step);
-    for (_, name) in steps.iter().skip(keep) {
-        remove_dir(dir, name)?;
+    let spared = regular.and_then(|every| {
+        let steps = steps.iter().map(|(found, _)| *found);
+        steps.into_iter().find(|found| found.is_multiple_of(every))
+    });
+    for (found, name) in steps.iter().skip(keep) {
+        if Some(*found) != spared {
+            remove_dir(dir, name)?;
+        }
     }
     Ok(())
 }

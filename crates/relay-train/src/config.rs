@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, TrainError};
+use crate::{Recovery, Result, TrainError};
 
 /// How one model is trained. Everything that changes what is learnt from given data is here or in the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,6 +37,10 @@ pub struct TrainConfig {
     pub keep_last: usize,
     /// Seed of the dropout masks. Default 1.
     pub seed: u64,
+    /// What happens when the numbers go wrong. Default: 20 skipped updates in a row end the run.
+    // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
+    #[serde(skip_serializing_if = "Recovery::is_default")]
+    pub recovery: Recovery,
 }
 
 /// The optimizer and its settings.
@@ -117,6 +121,7 @@ impl Default for TrainConfig {
             checkpoint_every: 1000,
             keep_last: 2,
             seed: 1,
+            recovery: Recovery::default(),
         }
     }
 }
@@ -160,6 +165,7 @@ impl TrainConfig {
         }
         at_least_one("log_every", self.log_every)?;
         at_least_one("keep_last", self.keep_last as u64)?;
+        self.recovery.validate()?;
         self.optimizer.validate()
     }
 }
@@ -202,7 +208,7 @@ impl OptimizerConfig {
     }
 }
 
-fn check(field: &str, value: f64, right: bool, expected: &str) -> Result<()> {
+pub(crate) fn check(field: &str, value: f64, right: bool, expected: &str) -> Result<()> {
     if right {
         Ok(())
     } else {
@@ -219,7 +225,7 @@ fn above_zero(field: &str, value: f64) -> Result<()> {
     )
 }
 
-fn at_least_one(field: &str, value: u64) -> Result<()> {
+pub(crate) fn at_least_one(field: &str, value: u64) -> Result<()> {
     if value >= 1 {
         Ok(())
     } else {

@@ -78,7 +78,7 @@ pub enum TrainError {
     /// The loss or its gradient was no finite number too many times in a row.
     #[error(
         "loss or gradient was not finite in {updates} updates in a row, up to step {step}: lower the learning rate, \
-         lengthen the warm-up or lower `clip_norm`, and start again"
+         lengthen the warm-up, lower `clip_norm` or set `recovery.retries`, and start again"
     )]
     NotFinite {
         /// The step.

@@ -45,8 +45,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 dir: self.dir.clone(),
             });
         }
+        self.start(Verified::newest(&self.dir)?, model)
+    }
+
+    /// The state of a checkpoint, or the first of all, and the step of its checkpoint.
+    pub(crate) fn start(
+        &self,
+        found: Option<Verified>,
+        model: O::Model,
+    ) -> Result<(State<B, O::Model>, u64)> {
         let optimizer = Optimizer::new(&self.config);
-        let found = Verified::newest(&self.dir)?;
         let Some(found) = found else {
             let average = self.config.average.map(|decay| Average::new(decay, &model));
             let state = State {

@@ -21,8 +21,9 @@
 //! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
-//! | `config`, `step`, `trainer` | settings; one update; the whole run |
-//! | `statistics`, `validation`, `metrics`, `progress` | what a run tells |
+//! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
+//! | `recovery` | what a run does when its numbers go wrong |
+//! | `statistics`, `validation`, `metrics`, `progress`, `telling` | what a run tells |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
@@ -47,9 +48,11 @@ mod muon;
 mod objective;
 mod optimizer;
 mod ordinary_step;
+mod own_pool;
 mod parameters;
 mod progress;
 mod recompute;
+mod recovery;
 mod restore;
 mod schedule;
 mod source;
@@ -57,6 +60,7 @@ mod statistics;
 mod step;
 mod stop;
 mod task_source;
+mod telling;
 mod tensors;
 mod trainer;
 mod validation;
@@ -72,6 +76,7 @@ pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
+pub use recovery::{LossPast, Recovery};
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;
 pub use source::ExampleSource;

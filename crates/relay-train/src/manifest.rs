@@ -6,7 +6,7 @@ use relay_tasks::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Window;
+use crate::{LossPast, Result as TrainResult, TrainError, Window};
 
 /// Version of the form of checkpoints that this program reads and writes.
 pub(crate) const FORMAT: u64 = 1;
@@ -49,8 +49,18 @@ pub struct Counters {
     pub skipped: u64,
     /// How many of them were the last ones.
     pub skipped_in_a_row: u64,
+    /// Times that the run went back to a checkpoint because of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub recoveries: u64,
+    /// What the loss was like so far.
+    #[serde(default, skip_serializing_if = "LossPast::is_empty")]
+    pub past: LossPast,
     /// Time spent so far; the only number here that two equal runs do not share.
     pub seconds: f64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// One file of a checkpoint.
@@ -79,6 +89,15 @@ impl Manifest {
         serde_json::to_string_pretty(&self).map_err(|error| error.to_string())
     }
 
+    /// Reads and verifies the text of a `manifest.json`, but not the files that it lists;
+    /// [`read_manifest`](crate::read_manifest) verifies those too.
+    ///
+    /// # Errors
+    /// [`TrainError::Checkpoint`] when the text is cut off, was altered, or is of another form.
+    pub fn parse(text: &[u8]) -> TrainResult<Self> {
+        Self::open(text).map_err(|reason| TrainError::checkpoint("manifest.json".as_ref(), reason))
+    }
+
     /// Reads the text of the file; on failure says what is wrong.
     pub(crate) fn open(text: &[u8]) -> Result<Self, String> {
         let value: Value =
@@ -93,7 +112,9 @@ impl Manifest {
         }
         let manifest: Self =
             serde_json::from_value(value).map_err(|error| format!("manifest.json: {error}"))?;
-        if manifest.own_digest()? != manifest.digest {
+        // The text too, so that not even a space can change unseen.
+        let written = serde_json::to_string_pretty(&manifest).map_err(|error| error.to_string())?;
+        if manifest.own_digest()? != manifest.digest || written.as_bytes() != text {
             return Err("manifest.json was altered".to_owned());
         }
         Ok(manifest)

@@ -77,6 +77,22 @@ impl Metrics {
             .write(&json!({ "kind": "valid", "step": step, "tasks": tasks }))
     }
 
+    /// A line that the loss is far above what it was.
+    pub fn diverged(&mut self, step: u64, loss: f64, usual: f64) -> Result<()> {
+        self.values.write(
+            &json!({ "kind": "divergence", "step": step, "loss": loss, "usual_loss": usual }),
+        )
+    }
+
+    /// A line that the run went back. It is of the first update that is made anew, so that it stays as long as the
+    /// updates after it do.
+    pub fn went_back(&mut self, from: u64, to: u64, recoveries: u64, rate: f64) -> Result<()> {
+        self.values.write(&json!({
+            "kind": "recovery", "step": to + 1, "not_finite_up_to": from, "recoveries": recoveries,
+            "learning_rate_scale": rate,
+        }))
+    }
+
     /// A line of times: seconds since the start of the run, breaks not counted.
     pub fn time(&mut self, step: u64, seconds: f64) -> Result<()> {
         self.times

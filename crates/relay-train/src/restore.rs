@@ -16,6 +16,9 @@ use crate::manifest::{FileRecord, Manifest, first_difference};
 use crate::tensors::{Tensors, decode, into_model};
 use crate::{Result, TrainError};
 
+/// The most bytes of a manifest; one of a vocabulary of a million tokens has fewer.
+const LARGEST_MANIFEST: u64 = 64 << 20;
+
 /// A checkpoint that was read whole and found good.
 #[derive(Debug)]
 pub(crate) struct Verified {
@@ -29,20 +32,28 @@ impl Verified {
     /// Reads and verifies the checkpoint in `path`.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
-        let read = |name: &str| {
-            fs::read(path.join(name)).map_err(|error| wrong(format!("{name}: {error}")))
+        let failed = |name: &str, error| wrong(format!("{name}: {error}"));
+        // Asked before a byte is read: memory must not hang on what is found there.
+        let size = |name: &str| match fs::metadata(path.join(name)) {
+            Ok(found) => Ok(found.len()),
+            Err(error) => Err(failed(name, error)),
         };
+        let read = |name: &str| fs::read(path.join(name)).map_err(|error| failed(name, error));
+        let bytes = size(MANIFEST)?;
+        if bytes > LARGEST_MANIFEST {
+            return Err(wrong(format!("{MANIFEST} has {bytes} bytes, far too many")));
+        }
         let manifest = Manifest::open(&read(MANIFEST)?).map_err(wrong)?;
         let mut files = BTreeMap::new();
         for (name, record) in &manifest.files {
-            let bytes = read(name)?;
-            if bytes.len() as u64 != record.bytes {
+            let found = size(name)?;
+            if found != record.bytes {
+                let right = record.bytes;
                 return Err(wrong(format!(
-                    "{name} has {} bytes instead of {}",
-                    bytes.len(),
-                    record.bytes
+                    "{name} has {found} bytes instead of {right}"
                 )));
             }
+            let bytes = read(name)?;
             if FileRecord::of(&bytes) != *record {
                 return Err(wrong(format!(
                     "{name} was altered: its hash is not that of the manifest"
@@ -65,8 +76,16 @@ impl Verified {
         if dir.join(MANIFEST).exists() {
             return Self::read(dir).map(Some);
         }
+        Self::newest_of(dir, |_| true)
+    }
+
+    /// The newest good checkpoint in `dir` of a step that `wanted` holds of.
+    ///
+    /// # Errors
+    /// When there are such checkpoints but none is good.
+    pub fn newest_of(dir: &Path, wanted: impl Fn(u64) -> bool) -> Result<Option<Self>> {
         let mut reasons = Vec::new();
-        for (step, name) in list(dir)? {
+        for (step, name) in list(dir)?.into_iter().filter(|(step, _)| wanted(*step)) {
             match Self::read(&dir.join(&name)).and_then(|found| found.of_step(step)) {
                 Ok(found) => {
                     if !reasons.is_empty() {

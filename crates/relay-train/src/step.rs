@@ -10,9 +10,6 @@ use crate::optimizer::Optimizer;
 use crate::statistics::{UpdateNumbers, Window};
 use crate::{Objective, Result, Schedule, TrainConfig, TrainError};
 
-/// Skipped updates in a row after which a run gives up.
-pub(crate) const PATIENCE: u64 = 20;
-
 /// All that changes in the course of a run.
 #[derive(Debug)]
 pub(crate) struct State<B: AutodiffBackend, M> {
@@ -47,7 +44,8 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
     let norm = gradients.norm();
     state.counters.step += 1;
     if numbers.loss.is_finite() && norm.is_finite() {
-        let factor = Schedule::new(config).factor(step);
+        let scale = config.recovery.rate(state.counters.recoveries);
+        let factor = Schedule::new(config).factor(step) * scale;
         state.model = state
             .optimizer
             .update(state.model, &gradients, norm, factor);
@@ -65,11 +63,10 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
             step + 1,
             numbers.loss
         );
-        if state.counters.skipped_in_a_row >= PATIENCE {
-            return Err(TrainError::NotFinite {
-                step: step + 1,
-                updates: PATIENCE,
-            });
+        let updates = state.counters.skipped_in_a_row;
+        if updates >= config.recovery.patience {
+            let step = step + 1;
+            return Err(TrainError::NotFinite { step, updates });
         }
     }
     Ok(state)

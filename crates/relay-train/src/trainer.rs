@@ -7,7 +7,6 @@ use std::{
     time::Instant,
 };
 
-use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
@@ -15,12 +14,12 @@ use serde_json::Value;
 use crate::checkpoint;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
+use crate::own_pool::in_own_pool;
 use crate::progress::Progress;
 use crate::step::{State, update};
-use crate::validation::{first_of_each_task, validate};
-use crate::{
-    Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError,
-};
+use crate::telling::Log;
+use crate::validation::first_of_each_task;
+use crate::{Counters, ExampleSource, Objective, Result, StopFlag, TrainConfig, TrainError};
 
 /// Whether a run may go on with what its directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +41,8 @@ pub struct Trained<M> {
     pub samples: u64,
     /// Updates skipped because loss or gradient was not finite.
     pub skipped: u64,
+    /// Times that the run went back to a checkpoint because of them.
+    pub recoveries: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
     /// Name of the last checkpoint within the trainer's directory.
@@ -114,6 +115,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         self
     }
 
+    /// What it trains for.
+    pub fn objective(&self) -> &O {
+        &self.objective
+    }
+
     /// Trains `model` on the examples of `source`, watched on `valid`.
     ///
     /// # Errors
@@ -129,7 +135,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
         checkpoint::clean(&self.dir)?;
+        let start = self.config.recovery.goes_back().then(|| model.clone());
         let (state, saved) = self.restore(model, resume)?;
+        // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
+        self.prune(saved)?;
         let valid = first_of_each_task(valid, self.config.validate_samples);
         let progress = Progress::new(
             self.objective.name(),
@@ -142,14 +151,22 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             progress,
             saved,
         };
-        let (state, saved) = in_own_pool(|| self.go_on(state, source.as_ref(), &valid, stop, log))?;
+        let data = Data {
+            source: source.as_ref(),
+            valid: &valid,
+        };
+        let (state, saved) = in_own_pool(|| self.go_on(state, start, &data, stop, log))?;
         let Counters {
             step,
             samples,
             skipped,
+            recoveries,
             seconds,
             ..
         } = state.counters;
+        if skipped > 0 {
+            tracing::warn!("{skipped} of {step} updates were skipped: loss or gradient not finite");
+        }
         let model = match &state.average {
             Some(average) => average.model(&state.model),
             None => state.model,
@@ -159,139 +176,78 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             steps: step,
             samples,
             skipped,
+            recoveries,
             seconds,
             checkpoint: checkpoint::name_of(saved).into(),
         })
     }
 
-    /// The loop over the updates; gives the last state and the step of its checkpoint.
+    /// All updates, from a checkpoint again where that is set and needed; gives the last state and the step of its
+    /// checkpoint. `model` is the one that the run starts from.
     fn go_on(
         &self,
         mut state: State<B, O::Model>,
-        source: &dyn ExampleSource,
-        valid: &[Example],
+        model: Option<O::Model>,
+        data: &Data<'_>,
         stop: &StopFlag,
         mut log: Log,
     ) -> Result<(State<B, O::Model>, u64)> {
-        let (start, before, steps) = (Instant::now(), state.counters.seconds, self.config.steps);
-        thread::scope(|scope| {
-            let mut loader =
-                Loader::start::<B, O>(scope, source, &self.objective, state.counters.step..steps);
-            while state.counters.step < steps {
-                if stop.is_set() {
-                    self.save(&state, &mut log)?;
-                    return Err(TrainError::Interrupted {
-                        step: state.counters.step,
-                    });
+        let (start, before) = (Instant::now(), state.counters.seconds);
+        let clock = || before + start.elapsed().as_secs_f64();
+        loop {
+            let recoveries = state.counters.recoveries;
+            match (self.updates(state, data, stop, &mut log, clock), &model) {
+                (Err(TrainError::NotFinite { step, .. }), Some(model))
+                    if recoveries < self.config.recovery.retries =>
+                {
+                    state = self.go_back(model.clone(), step, recoveries + 1, &mut log)?;
                 }
-                let (ready, rest) = loader.next(state.counters.step)?;
+                (outcome, _) => return Ok((outcome?, log.saved)),
+            }
+        }
+    }
+
+    /// The loop over the updates; gives the last state.
+    fn updates(
+        &self,
+        mut state: State<B, O::Model>,
+        data: &Data<'_>,
+        stop: &StopFlag,
+        log: &mut Log,
+        clock: impl Fn() -> f64,
+    ) -> Result<State<B, O::Model>> {
+        let steps = self.config.steps;
+        thread::scope(|scope| {
+            let todo = state.counters.step..steps;
+            let mut loader = Loader::start::<B, O>(scope, data.source, &self.objective, todo);
+            while state.counters.step < steps {
+                let step = state.counters.step;
+                if stop.is_set() {
+                    if !self.config.recovery.holds_back(&state.counters, log.saved) {
+                        self.save(&state, log)?;
+                    }
+                    return Err(TrainError::Interrupted { step });
+                }
+                let (ready, rest) = loader.next(step)?;
                 loader = rest;
                 state.counters.samples += ready.samples;
-                state = update(
-                    state,
-                    &self.objective,
-                    &ready.batches,
-                    &self.config,
-                    &self.device,
-                )?;
-                state.counters.seconds = before + start.elapsed().as_secs_f64();
-                self.tell(&mut state, valid, &mut log)?;
-                if self.kill_after == Some(state.counters.step) {
-                    return Err(TrainError::Interrupted {
-                        step: state.counters.step,
-                    });
+                let batches = &ready.batches;
+                state = update(state, &self.objective, batches, &self.config, &self.device)?;
+                state.counters.seconds = clock();
+                self.tell(&mut state, data.valid, log)?;
+                let step = state.counters.step;
+                if self.kill_after == Some(step) {
+                    return Err(TrainError::Interrupted { step });
                 }
             }
-            self.save(&state, &mut log)?;
-            Ok((state, log.saved))
+            self.save(&state, log)?;
+            Ok(state)
         })
     }
-
-    /// Log, validation and checkpoint, each when its time has come.
-    fn tell(&self, state: &mut State<B, O::Model>, valid: &[Example], log: &mut Log) -> Result<()> {
-        let (step, last) = (state.counters.step, self.config.steps);
-        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
-        log.progress.step(step);
-        if due(self.config.log_every) {
-            let window = std::mem::take(&mut state.window);
-            let rate = Schedule::new(&self.config).factor(step - 1);
-            log.metrics
-                .train(step, state.counters.samples, rate, &window, &self.codec)?;
-            log.metrics.time(step, state.counters.seconds)?;
-            log.progress
-                .numbers(step, window.mean_loss(), window.accuracy());
-        }
-        if due(self.config.validate_every) && !valid.is_empty() {
-            self.validate(state, valid, log)?;
-        }
-        if due(self.config.checkpoint_every) {
-            self.save(state, log)?;
-        }
-        Ok(())
-    }
-
-    fn validate(&self, state: &State<B, O::Model>, valid: &[Example], log: &mut Log) -> Result<()> {
-        let model = match &state.average {
-            Some(average) => average.model(&state.model).valid(),
-            None => state.model.valid(),
-        };
-        let tasks = validate(&self.objective, &model, valid, &self.codec, &self.device)?;
-        log.metrics.valid(state.counters.step, &tasks)?;
-        let told = tasks.iter().map(|(name, v)| {
-            let steps = v.bit_accuracy.map_or(String::new(), |bits| {
-                format!(", tokens of steps {:.1} %", 100.0 * bits)
-            });
-            format!("{name} answers {:.1} %{steps}", 100.0 * v.answer_accuracy)
-        });
-        let told = told.collect::<Vec<_>>().join("; ");
-        log.progress.say(&format!(
-            "validation after {} steps: {told}",
-            state.counters.step
-        ));
-        Ok(())
-    }
-
-    fn save(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
-        if log.saved == state.counters.step && log.saved > 0 {
-            return Ok(());
-        }
-        log.metrics.sync()?;
-        let files = checkpoint::contents(state);
-        let name = checkpoint::save(
-            &self.dir,
-            self.manifest(state)?,
-            &files,
-            self.config.keep_last,
-        )?;
-        tracing::debug!("saved checkpoint {name}");
-        log.saved = state.counters.step;
-        Ok(())
-    }
 }
 
-/// Runs `work` as one of the threads of a pool that nothing else uses.
-///
-/// Kernels split their work over the threads of a pool; to hand it over to a pool that one is not part of takes tens of
-/// microseconds each time, a tenth of an update of a small model. In a shared pool one run could be made to wait inside
-/// another one's.
-fn in_own_pool<R: Send>(work: impl FnOnce() -> R + Send) -> R {
-    if rayon::current_thread_index().is_some() {
-        return work();
-    }
-    match rayon::ThreadPoolBuilder::new().build() {
-        Ok(pool) => pool.install(work),
-        Err(error) => {
-            tracing::debug!("no threads of its own for this run: {error}");
-            work()
-        }
-    }
-}
-
-/// Where a run tells what it does.
-#[derive(Debug)]
-struct Log {
-    metrics: Metrics,
-    progress: Progress,
-    /// Step of the last checkpoint.
-    saved: u64,
+/// What a run learns from and is watched on.
+struct Data<'a> {
+    source: &'a dyn ExampleSource,
+    valid: &'a [Example],
 }

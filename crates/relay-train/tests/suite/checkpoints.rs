@@ -196,3 +196,16 @@ fn an_empty_directory_has_none() {
         TrainError::NoCheckpoint { .. }
     ));
 }
+
+#[test]
+fn one_too_many_is_removed_on_going_on() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    trained(dir.path());
+    let killed = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), other.path()).kill_after(6);
+    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    // As a kill after the last checkpoint, but before the removal of an older one, would leave it.
+    let surplus = dir.path().join("step-000000006");
+    fs::rename(other.path().join("step-000000006"), &surplus).unwrap();
+    trained(dir.path());
+    assert!(!surplus.exists() && dir.path().join("step-000000009").exists());
+}

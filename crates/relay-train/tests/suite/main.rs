@@ -3,7 +3,9 @@
 
 mod checkpoints;
 mod common;
+mod corruption;
 mod losses;
+mod recovery;
 mod resume;
 mod sources;
 mod training;

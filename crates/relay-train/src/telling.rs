@@ -1,0 +1,103 @@
+//! What a run tells and keeps after an update: metrics, validation, checkpoints.
+
+use burn::module::AutodiffModule;
+use burn::tensor::backend::AutodiffBackend;
+use relay_tasks::Example;
+
+use crate::checkpoint;
+use crate::metrics::Metrics;
+use crate::progress::Progress;
+use crate::step::State;
+use crate::validation::validate;
+use crate::{Objective, Result, Schedule, Trainer};
+
+/// Where a run tells what it does.
+#[derive(Debug)]
+pub(crate) struct Log {
+    pub metrics: Metrics,
+    pub progress: Progress,
+    /// Step of the last checkpoint.
+    pub saved: u64,
+}
+
+impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
+    /// Log, validation and checkpoint, each when its time has come.
+    pub(crate) fn tell(
+        &self,
+        state: &mut State<B, O::Model>,
+        valid: &[Example],
+        log: &mut Log,
+    ) -> Result<()> {
+        let (step, last) = (state.counters.step, self.config.steps);
+        let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
+        log.progress.step(step);
+        if due(self.config.log_every) {
+            let window = std::mem::take(&mut state.window);
+            let recovery = &self.config.recovery;
+            let rate = Schedule::new(&self.config).factor(step - 1)
+                * recovery.rate(state.counters.recoveries);
+            log.metrics
+                .train(step, state.counters.samples, rate, &window, &self.codec)?;
+            log.metrics.time(step, state.counters.seconds)?;
+            log.progress
+                .numbers(step, window.mean_loss(), window.accuracy());
+            if let Some(usual) = state.counters.past.diverged(&window, recovery.divergence) {
+                tracing::warn!(
+                    "step {step}: the loss, {:.4}, is far above its past, {usual:.4}: the run diverges",
+                    window.mean_loss()
+                );
+                log.metrics.diverged(step, window.mean_loss(), usual)?;
+            }
+            state.counters.past.add(&window);
+        }
+        if due(self.config.validate_every) && !valid.is_empty() {
+            self.validate(state, valid, log)?;
+        }
+        let held_back = self.config.recovery.holds_back(&state.counters, log.saved);
+        if due(self.config.checkpoint_every) && !held_back {
+            self.save(state, log)?;
+        }
+        Ok(())
+    }
+
+    fn validate(&self, state: &State<B, O::Model>, valid: &[Example], log: &mut Log) -> Result<()> {
+        let model = match &state.average {
+            Some(average) => average.model(&state.model).valid(),
+            None => state.model.valid(),
+        };
+        let tasks = validate(&self.objective, &model, valid, &self.codec, &self.device)?;
+        log.metrics.valid(state.counters.step, &tasks)?;
+        let told = tasks.iter().map(|(name, v)| {
+            let steps = v.bit_accuracy.map_or(String::new(), |bits| {
+                format!(", tokens of steps {:.1} %", 100.0 * bits)
+            });
+            format!("{name} answers {:.1} %{steps}", 100.0 * v.answer_accuracy)
+        });
+        let told = told.collect::<Vec<_>>().join("; ");
+        log.progress.say(&format!(
+            "validation after {} steps: {told}",
+            state.counters.step
+        ));
+        Ok(())
+    }
+
+    /// Saves a checkpoint, unless the last one is of the same step.
+    pub(crate) fn save(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
+        if log.saved == state.counters.step && log.saved > 0 {
+            return Ok(());
+        }
+        log.metrics.sync()?;
+        let files = checkpoint::contents(state);
+        let name = checkpoint::save(&self.dir, self.manifest(state)?, &files)?;
+        self.prune(state.counters.step)?;
+        tracing::debug!("saved checkpoint {name}");
+        log.saved = state.counters.step;
+        Ok(())
+    }
+
+    /// Removes the checkpoints up to `step` that are not to be kept.
+    pub(crate) fn prune(&self, step: u64) -> Result<()> {
+        let regular = self.config.recovery.needs(self.config.checkpoint_every);
+        checkpoint::prune(&self.dir, step, self.config.keep_last, regular)
+    }
+}
