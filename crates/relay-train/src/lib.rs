@@ -23,6 +23,7 @@
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer` | settings; one update; the whole run |
 //! | `statistics`, `validation`, `metrics`, `progress` | what a run tells |
+//! | `cost` | what a run costs, counted from the shapes of its batches |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
@@ -32,6 +33,7 @@ mod batching;
 mod causal_objective;
 mod checkpoint;
 mod config;
+mod cost;
 mod curriculum;
 mod error;
 mod files;
@@ -64,6 +66,7 @@ mod validation;
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
 pub use config::{OptimizerConfig, TrainConfig};
+pub use cost::Effort;
 pub use curriculum::Curriculum;
 pub use error::{Result, TrainError};
 pub use gradients::GradientSet;

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::step::{State, update};
 use crate::validation::{first_of_each_task, validate};
 use crate::{
-    Counters, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError,
+    Effort, ExampleSource, Objective, Result, Schedule, StopFlag, TrainConfig, TrainError,
 };
 
 /// Whether a run may go on with what its directory holds.
@@ -44,6 +44,8 @@ pub struct Trained<M> {
     pub skipped: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
+    /// What all updates cost; `None` when the run was begun by a program that did not count it.
+    pub effort: Option<Effort>,
     /// Name of the last checkpoint within the trainer's directory.
     pub checkpoint: PathBuf,
 }
@@ -143,23 +145,18 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             saved,
         };
         let (state, saved) = in_own_pool(|| self.go_on(state, source.as_ref(), &valid, stop, log))?;
-        let Counters {
-            step,
-            samples,
-            skipped,
-            seconds,
-            ..
-        } = state.counters;
+        let counters = state.counters;
         let model = match &state.average {
             Some(average) => average.model(&state.model),
             None => state.model,
         };
         Ok(Trained {
             model,
-            steps: step,
-            samples,
-            skipped,
-            seconds,
+            steps: counters.step,
+            samples: counters.samples,
+            skipped: counters.skipped,
+            seconds: counters.seconds,
+            effort: counters.effort,
             checkpoint: checkpoint::name_of(saved).into(),
         })
     }
@@ -186,7 +183,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 }
                 let (ready, rest) = loader.next(state.counters.step)?;
                 loader = rest;
-                state.counters.samples += ready.samples;
+                state.counters.see(ready.samples, ready.effort);
                 state = update(
                     state,
                     &self.objective,
