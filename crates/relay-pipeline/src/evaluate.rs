@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use relay_tasks::{Chain, Example, Score, hits, score};
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, EvaluationSettings, Result};
+use crate::{Corpus, EvaluationSettings, OrderedMap, Result, TaskForensics, forensics::Forensics};
 
 /// Counts of one arm on one task and length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub struct Measured {
     pub by_length: BTreeMap<String, BTreeMap<usize, Counts>>,
     /// Share of tokens right at each step and column of the chosen task and length; `None` where no token stands.
     pub hit_matrix: Option<Vec<Vec<Option<f64>>>>,
+    /// Task to where its chains go wrong; empty for an arm that writes none.
+    #[serde(default)]
+    pub forensics: OrderedMap<TaskForensics>,
 }
 
 /// Measures an arm, whose chains `write` writes, on `examples`.
@@ -60,6 +63,7 @@ pub fn evaluate(
         ..Measured::default()
     };
     let mut matrix = HitMatrix::default();
+    let mut forensics = Forensics::default();
     // Neighbours have one task and length, so that little of a batch is padding.
     for part in examples.chunks(512) {
         for (example, chain) in part.iter().zip(write(part)?) {
@@ -69,6 +73,9 @@ pub fn evaluate(
                 .entry(example.length)
                 .or_default()
                 .add(&score(example, &chain));
+            if writes_chains {
+                forensics.add(example, &chain);
+            }
             if writes_chains
                 && settings
                     .hit_matrix
@@ -80,6 +87,7 @@ pub fn evaluate(
         }
     }
     measured.hit_matrix = matrix.shares();
+    measured.forensics = forensics.finish(corpus.codec());
     Ok(measured)
 }
 

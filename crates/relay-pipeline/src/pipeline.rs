@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     ChainCounts, Corpus, Counts, Done, Existing, HitMatrixOf, LengthResult, Made, Measured,
-    Results, RunDir, Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report,
-    run_dir::to_value, stages::Stages,
+    Results, RunDir, Settings, corpus::corpus, cost, cost::Written, evaluate::evaluate, merge,
+    report::write_report, run_dir::to_value, stages::Stages,
 };
 use crate::{PipelineError, Result};
 
@@ -122,14 +122,16 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
             let model = self.dir.path().join("looped_aligned");
-            let counts = self.stages.write_chains(
+            let (counts, written) = self.stages.write_chains(
                 &model,
                 &dir.join("chains.jsonl"),
                 &self.settings.chains,
             )?;
+            let mut notes = to_value(&counts)?;
+            written.note(&mut notes)?;
             Ok(Made {
                 files: vec![PathBuf::from("chains.jsonl")],
-                notes: to_value(&counts)?,
+                notes,
                 seconds: None,
             })
         })
@@ -181,19 +183,22 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.dir.path().join(arm))?;
             let chains = arm != "looped_vanilla";
+            let mut written = Written::by(arm, self.corpus.codec());
             let measured = evaluate(
                 self.corpus.as_ref(),
                 &self.settings.evaluation,
                 &examples,
                 chains,
-                |part| writer(part),
+                |part| Ok(written.count(part, writer(part)?)),
             )?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;
+            let mut notes = Value::Null;
+            written.note(&mut notes)?;
             Ok(Made {
                 files: vec![PathBuf::from("measured.json")],
-                notes: Value::Null,
+                notes,
                 seconds: None,
             })
         })?;
@@ -215,6 +220,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             self.settings.seed,
             &self.about.device,
         );
+        let made_of = (&self.settings, self.corpus.as_ref());
         results.command.clone_from(&self.about.command);
         results.settings = to_value(&self.settings)?;
         for (info, lengths) in self
@@ -234,21 +240,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "merged",
             "ar_relay",
         ] {
-            let Some(record) = done.get(stage) else {
-                continue;
-            };
-            results.seconds.insert(stage, record.seconds);
-            if let Some(updates) = record.notes.get("updates").and_then(Value::as_u64) {
-                results.updates.insert(stage, updates);
-            }
-            if let Some(samples) = record.notes.get("samples").and_then(Value::as_u64) {
-                results.samples.insert(stage, samples);
+            if let Some(record) = done.get(stage) {
+                cost::add(&mut results, stage, record, made_of);
             }
         }
-        results.seconds.insert(
-            "evaluation",
-            measured.iter().map(|(_, record, _)| record.seconds).sum(),
-        );
+        let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
+        cost::add_evaluation(&mut results, evaluations, made_of);
         for (arm, _, measured) in measured {
             self.add_arm(&mut results, arm, measured);
         }
@@ -264,6 +261,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
                     length_result(length, counts, measured.writes_chains),
                 );
             }
+        }
+        if !measured.forensics.is_empty() {
+            results.forensics.insert(arm, measured.forensics.clone());
         }
         if let (Some(matrix), Some((task, length))) =
             (&measured.hit_matrix, &self.settings.evaluation.hit_matrix)

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Claim, LengthResult, OrderedMap, PipelineError, Result, atomic::write_atomically};
+use crate::{
+    Claim, LengthResult, OrderedMap, PipelineError, Result, StageCost, TaskForensics,
+    atomic::write_atomically,
+};
 
 /// The version of the format that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -44,6 +47,12 @@ pub struct Results {
     /// Stage to samples trained on or written.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
     pub samples: OrderedMap<u64>,
+    /// Stage to what it cost.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub cost: OrderedMap<StageCost>,
+    /// Arm to task to where its chains go wrong.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub forensics: OrderedMap<OrderedMap<TaskForensics>>,
     /// Arm to the share right at each step and column of the task in [`hit_matrix_of`](Self::hit_matrix_of); `None` where
     /// no chain has a token. The last column is the step's end, `<sep>`.
     #[serde(default)]
