@@ -30,6 +30,7 @@
 //! | `block`, `layer`, `norm` | the block that both models are made of |
 //! | `fused` | where layers and generation ask `relay-kernels` for hand-written kernels |
 //! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
+//! | `flops` | what a forward pass costs, counted from shapes |
 //! | `init`, `ids` | initial weights, and parameter ids that survive a restart |
 //!
 //! Everything random is drawn on the host from named streams, so a seed gives the same weights and
@@ -47,6 +48,7 @@ mod context;
 mod decode;
 mod dropout;
 mod error;
+mod flops;
 mod fused;
 mod generate_causal;
 mod generate_looped;
@@ -64,6 +66,7 @@ pub use config::{CausalConfig, Injection, LoopedConfig, Positions, TransformerCo
 pub use context::Context;
 pub use dropout::DropoutKey;
 pub use error::{ModelError, Result};
+pub use flops::Work;
 pub use generate_causal::{CausalChain, NextToken, decode_causal, generate_causal};
 pub use generate_looped::{
     LoopedChain, LoopedDecoder, LoopedPrompts, decode_looped, generate_looped,

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use relay_tasks::{Chain, Example, Score, hits, score};
 use serde::{Deserialize, Serialize};
 
-use crate::{Corpus, EvaluationSettings, HitMatrix, Result};
+use crate::{
+    Corpus, EvaluationSettings, HitMatrix, OrderedMap, Result, TaskForensics, forensics::Forensics,
+};
 
 /// Counts of one arm on one task and length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Measured {
     pub by_length: BTreeMap<String, BTreeMap<usize, Counts>>,
     /// Task, length and hit matrix wherever the settings ask for one.
     pub hit_matrices: Vec<(String, usize, HitMatrix)>,
+    /// Task to where its chains go wrong; empty for an arm that writes none.
+    #[serde(default)]
+    pub forensics: OrderedMap<TaskForensics>,
 }
 
 /// Measures an arm, whose chains `write` writes, on `examples`.
@@ -61,6 +66,7 @@ pub fn evaluate(
     };
     let places = settings.hit_matrices.iter();
     let mut hits: Vec<_> = places.map(|place| (place, HitCounts::default())).collect();
+    let mut forensics = Forensics::default();
     // Neighbours have one task and length, so that little of a batch is padding.
     for part in examples.chunks(512) {
         for (example, chain) in part.iter().zip(write(part)?) {
@@ -70,6 +76,9 @@ pub fn evaluate(
                 .entry(example.length)
                 .or_default()
                 .add(&score(example, &chain));
+            if writes_chains {
+                forensics.add(example, &chain);
+            }
             for ((task, length), hits) in &mut hits {
                 if writes_chains && task == name && *length == example.length {
                     hits.add(example, &chain);
@@ -81,6 +90,7 @@ pub fn evaluate(
         Some((task.clone(), *length, hits.shares()?))
     };
     measured.hit_matrices = hits.into_iter().filter_map(shares).collect();
+    measured.forensics = forensics.finish(corpus.codec());
     Ok(measured)
 }
 

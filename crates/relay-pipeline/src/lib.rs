@@ -24,6 +24,7 @@
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
+//! | `forensics`, `cost` | where chains go wrong; what stages and arms cost |
 //! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
 
 pub mod arms;
@@ -31,9 +32,11 @@ mod atomic;
 mod chains;
 mod claims;
 mod corpus;
+mod cost;
 mod error;
 mod evaluate;
 mod files;
+mod forensics;
 mod left_over;
 mod length_result;
 mod merge;
@@ -54,9 +57,11 @@ pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
 pub use corpus::{Corpus, GeneratedCorpus, Unsolved, corpus};
+pub use cost::StageCost;
 pub use error::{PipelineError, Result};
 pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
+pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;

@@ -11,9 +11,17 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, ChainCounts, Corpus, Counts, Done, Existing, LengthResult, Made, Measured, Results,
-    RunDir, Settings, corpus::corpus, evaluate::evaluate, merge, report::write_report,
-    run_dir::to_value, self_chains::phase_name, stages::Stages,
+    ChainCounts, Corpus, Counts, Done, Existing, LengthResult, Made, Measured, Results, RunDir,
+    Settings,
+    corpus::corpus,
+    cost,
+    cost::Written,
+    evaluate::evaluate,
+    merge,
+    report::write_report,
+    run_dir::to_value,
+    self_chains::{chains_in, phase_name},
+    stages::Stages,
 };
 use crate::{PipelineError, Result};
 
@@ -125,14 +133,16 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
             let model = self.dir.path().join("looped_aligned");
-            let counts = self.stages.write_chains(
+            let (counts, written) = self.stages.write_chains(
                 &model,
                 &dir.join("chains.jsonl"),
                 &self.settings.chains,
             )?;
+            let mut notes = json!({ "chains": counts });
+            written.note(&mut notes)?;
             Ok(Made {
                 files: vec![PathBuf::from("chains.jsonl")],
-                notes: to_value(&counts)?,
+                notes,
                 seconds: None,
             })
         })
@@ -194,19 +204,22 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.model_dir(arm))?;
             let chains = arm != "looped_vanilla";
+            let mut written = Written::by(arm, self.corpus.codec());
             let measured = evaluate(
                 self.corpus.as_ref(),
                 &self.settings.evaluation,
                 &examples,
                 chains,
-                |part| writer(part),
+                |part| Ok(written.count(part, writer(part)?)),
             )?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;
+            let mut notes = Value::Null;
+            written.note(&mut notes)?;
             Ok(Made {
                 files: vec![PathBuf::from("measured.json")],
-                notes: Value::Null,
+                notes,
                 seconds: None,
             })
         })?;
@@ -228,6 +241,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             self.settings.seed,
             &self.about.device,
         );
+        let made_of = (&self.settings, self.corpus.as_ref());
         results.command.clone_from(&self.about.command);
         results.settings = to_value(&self.settings)?;
         for (info, lengths) in self
@@ -252,21 +266,13 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let Some(record) = done.get(stage) else {
                 continue;
             };
-            results.seconds.insert(stage, record.seconds);
-            if let Some(updates) = record.notes.get("updates").and_then(Value::as_u64) {
-                results.updates.insert(stage, updates);
-            }
-            if let Some(samples) = record.notes.get("samples").and_then(Value::as_u64) {
-                results.samples.insert(stage, samples);
-            }
+            cost::add(&mut results, stage, record, made_of);
             if let Some(chains) = chains_in(&record.notes) {
                 results.written_chains.insert(stage, chains);
             }
         }
-        results.seconds.insert(
-            "evaluation",
-            measured.iter().map(|(_, record, _)| record.seconds).sum(),
-        );
+        let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
+        cost::add_evaluation(&mut results, evaluations, made_of);
         for (arm, _, measured) in measured {
             Self::add_arm(&mut results, arm, measured);
         }
@@ -283,20 +289,15 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 );
             }
         }
+        if !measured.forensics.is_empty() {
+            results.forensics.insert(arm, measured.forensics.clone());
+        }
         for (task, length, matrix) in &measured.hit_matrices {
             let counts = measured.by_length.get(task).and_then(|of| of.get(length));
             let n = counts.map_or(0, |counts| counts.problems as u64);
             results.add_hit_matrix(arm, (task, *length), n, matrix.clone());
         }
     }
-}
-
-/// What a stage that wrote chains says of them in its notes.
-fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainCount>> {
-    let counts = notes.get("chains").unwrap_or(notes);
-    serde_json::from_value(counts.clone())
-        .ok()
-        .filter(|counts: &BTreeMap<_, _>| !counts.is_empty())
 }
 
 fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthResult {

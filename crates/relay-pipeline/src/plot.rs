@@ -1,6 +1,8 @@
 //! The figures of the report: each is drawn by one function, as SVG and as PNG, with its data as CSV.
 //!
 //! - `curves`: accuracy by length, a panel per task, a line per arm (figures 2, 4 and 7 of the paper)
+//! - `first_wrong`: chains without a wrong step, step by step
+//! - `compute`: accuracy beside the computing that an arm needed
 //! - `heat_map`: hit matrices, a panel per arm (figures 5 and 6)
 //! - `canvas`: lines, shapes and text in layout pixels, on either backend
 //! - `letters`: text for PNG, with the font that travels with the program
@@ -13,7 +15,9 @@ use std::path::Path;
 use crate::{Measure, Result, Results};
 
 mod canvas;
+mod compute;
 mod curves;
+mod first_wrong;
 mod heat_map;
 mod letters;
 mod output;
@@ -22,6 +26,7 @@ mod style;
 
 pub use canvas::Extent;
 use canvas::{Canvas, Drawn};
+use compute::Compute;
 use curves::Curves;
 use heat_map::HeatMaps;
 use plotters::prelude::DrawingBackend;
@@ -41,6 +46,8 @@ pub struct Figure {
 #[derive(Debug, Clone)]
 enum Drawing {
     Curves(Curves),
+    FirstWrong(Curves),
+    Compute(Compute),
     HeatMaps(HeatMaps),
 }
 
@@ -96,7 +103,34 @@ pub fn figures(results: &Results) -> Vec<Figure> {
             drawing,
         });
     }
+    figures.extend(first_wrong_figure(results));
+    figures.extend(compute_figure(results));
     figures
+}
+
+const FIRST_WRONG: &str = "Chains still without a wrong step";
+
+fn first_wrong_figure(results: &Results) -> Option<Figure> {
+    let caption = "Share of chains without a wrong step up to each step, at the longest length that was tested. Bands \
+                   are 95 % Wilson intervals. Lines stand a little beside each other so that none hides another.";
+    Some(Figure {
+        name: "first_wrong_step".to_owned(),
+        title: FIRST_WRONG.to_owned(),
+        caption: caption.to_owned(),
+        drawing: Drawing::FirstWrong(first_wrong::first_wrong(results)?),
+    })
+}
+
+fn compute_figure(results: &Results) -> Option<Figure> {
+    let title = "Answer accuracy by computing";
+    let caption = "Share of right answers over all lengths longer than those trained on, beside the floating-point operations \
+                   that the arm took with all the stages it builds on, evaluation left out. Bars are 95 % Wilson intervals.";
+    Some(Figure {
+        name: "accuracy_by_compute".to_owned(),
+        title: title.to_owned(),
+        caption: caption.to_owned(),
+        drawing: Drawing::Compute(Compute::new(results, title)?),
+    })
 }
 
 impl Figure {
@@ -120,6 +154,8 @@ impl Figure {
     pub fn csv(&self) -> String {
         match &self.drawing {
             Drawing::Curves(curves) => curves.csv(),
+            Drawing::FirstWrong(curves) => first_wrong::csv(curves),
+            Drawing::Compute(points) => points.csv(),
             Drawing::HeatMaps(maps) => maps.csv(),
         }
     }
@@ -127,14 +163,16 @@ impl Figure {
     /// Width and height in layout pixels.
     pub fn extent(&self) -> Extent {
         match &self.drawing {
-            Drawing::Curves(curves) => curves.extent(),
+            Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.extent(),
+            Drawing::Compute(points) => points.extent(),
             Drawing::HeatMaps(maps) => maps.extent(),
         }
     }
 
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
         match &self.drawing {
-            Drawing::Curves(curves) => curves.draw(canvas),
+            Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.draw(canvas),
+            Drawing::Compute(points) => points.draw(canvas),
             Drawing::HeatMaps(maps) => maps.draw(canvas),
         }
     }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Result, Results, atomic::write_atomically, claims::judge, plot::figures};
 
+mod cost;
+mod forensics;
 mod page;
 mod tables;
 

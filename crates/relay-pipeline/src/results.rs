@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChainCount, Claim, LengthResult, OrderedMap, PipelineError, Result, atomic::write_atomically,
+    ChainCount, Claim, LengthResult, OrderedMap, PipelineError, Result, StageCost, TaskForensics,
+    atomic::write_atomically,
 };
 
 /// The version of the format that this program writes and reads.
@@ -49,6 +50,12 @@ pub struct Results {
     /// Stage that wrote chains to learn from, to `task length`, to what became of them.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
     pub written_chains: OrderedMap<BTreeMap<String, ChainCount>>,
+    /// Stage to what it cost.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub cost: OrderedMap<StageCost>,
+    /// Arm to task to where its chains go wrong.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub forensics: OrderedMap<OrderedMap<TaskForensics>>,
     /// The hit matrices of each task and length that they were measured on.
     #[serde(default)]
     pub hit_matrices: Vec<HitMatrices>,

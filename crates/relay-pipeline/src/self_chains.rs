@@ -11,6 +11,7 @@ use std::{
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Problem, Stream};
+use relay_train::Effort;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,8 +19,8 @@ use crate::{
     arms::{AR_BASELINE, AR_SELF_LOOP, LOOPED_VANILLA},
     chains::{Drawn, keep_chains, read_chains},
     corpus::Unsolved,
+    cost::{self, Written},
     merge::{read_lines, write_merged},
-    run_dir::to_value,
 };
 
 /// Directory of one part of a phase, relative to the arm's.
@@ -34,6 +35,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let mut data: Option<Done> = None;
         let mut chains = BTreeMap::new();
         let (mut seconds, mut updates, mut samples) = (0.0, 0, 0);
+        let mut effort = Some(Effort::default());
         for phase in 0..self.settings.phases() {
             let made = self.phase_data(arm, phase, &model, data.as_ref(), done)?;
             model = self.phase_model(arm, phase, &model, &made)?;
@@ -41,10 +43,17 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let counted = |name| model.notes.get(name).and_then(Value::as_u64).unwrap_or(0);
             updates += counted("updates");
             samples += counted("samples");
+            for part in [&made, &model] {
+                effort = cost::effort(part).zip(effort).map(|(mut sum, part)| {
+                    sum += part;
+                    sum
+                });
+            }
             add(&mut chains, &made.notes);
             data = Some(made);
         }
-        let notes = json!({ "updates": updates, "samples": samples, "chains": to_value(&chains)? });
+        let notes =
+            json!({ "updates": updates, "samples": samples, "chains": chains, "effort": effort });
         Ok(Done {
             seconds,
             notes,
@@ -72,7 +81,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         self.dir.stage(&name, &made_from, |dir| {
             tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
             let file = dir.join("chains.jsonl");
-            let counts = self.phase_chains(arm, phase, &file)?;
+            let notes = self.phase_chains(arm, phase, &file)?;
             let before = match phase.checked_sub(1) {
                 Some(last) => {
                     let last = phase_name(last, "data");
@@ -88,29 +97,26 @@ impl<B: AutodiffBackend> Pipeline<B> {
             )?;
             Ok(Made {
                 files: ["chains.jsonl", "merged.jsonl"].map(PathBuf::from).into(),
-                notes: to_value(&counts)?,
+                notes,
                 seconds: None,
             })
         })
     }
 
-    fn phase_chains(
-        &self,
-        arm: &'static str,
-        phase: usize,
-        file: &Path,
-    ) -> Result<BTreeMap<String, ChainCount>> {
+    /// Writes the chains of a phase; gives the notes of the stage.
+    ///
+    /// What it costs the looped model to confirm answers is not counted.
+    fn phase_chains(&self, arm: &'static str, phase: usize, file: &Path) -> Result<Value> {
         let corpus = self.corpus.as_ref();
-        let write = self.stages.writer(arm, &self.model_before(arm, phase))?;
+        let writer = self.stages.writer(arm, &self.model_before(arm, phase))?;
+        let mut written = Written::by(arm, corpus.codec());
+        let write = |examples: &[_]| Ok(written.count(examples, writer(examples)?));
+        let own = self.settings.self_chains.as_ref();
         let drawn = Drawn {
-            tries: self
-                .settings
-                .self_chains
-                .as_ref()
-                .map_or(1, |own| own.tries),
+            tries: own.map_or(1, |own| own.tries),
             longer: &|round| corpus.phase(phase, round),
         };
-        if arm == AR_SELF_LOOP {
+        let counts = if arm == AR_SELF_LOOP {
             let vanilla = self.dir.path().join(LOOPED_VANILLA);
             let solve = self.stages.writer(LOOPED_VANILLA, &vanilla)?;
             keep_chains(corpus, drawn, file, write, |problems, chains| {
@@ -119,13 +125,16 @@ impl<B: AutodiffBackend> Pipeline<B> {
                     own.answer.is_some() && own.answer == theirs.answer
                 };
                 Ok(solve(&examples)?.iter().zip(chains).map(same).collect())
-            })
+            })?
         } else {
             keep_chains(corpus, drawn, file, write, |problems, chains| {
                 let right = |(problem, own): (&Unsolved, &Chain)| is_true(corpus, problem, own);
                 Ok(problems.iter().zip(chains).map(right).collect())
-            })
-        }
+            })?
+        };
+        let mut notes = json!({ "chains": counts });
+        written.note(&mut notes)?;
+        Ok(notes)
     }
 
     /// The model is trained on the data of the phase.
@@ -195,11 +204,14 @@ fn join(before: Vec<MergedLine>, written: Vec<Problem>, stream: &mut Stream) -> 
     joined
 }
 
+/// What a stage that wrote chains says of them in its notes: `task length` to what became of them.
+pub(crate) fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainCount>> {
+    serde_json::from_value(notes.get("chains")?.clone()).ok()
+}
+
 /// Adds up what became of the chains of several phases; two phases may have the same length.
 fn add(sums: &mut BTreeMap<String, ChainCount>, notes: &Value) {
-    let counts: BTreeMap<String, ChainCount> =
-        serde_json::from_value(notes.clone()).unwrap_or_default();
-    for (key, count) in counts {
+    for (key, count) in chains_in(notes).unwrap_or_default() {
         let sum = sums.entry(key).or_default();
         sum.wanted += count.wanted;
         sum.kept += count.kept;
@@ -255,8 +267,7 @@ mod tests {
             unsure: 1,
             right,
         };
-        let notes =
-            |right| to_value(&BTreeMap::from([("ari 7".to_owned(), count(right))])).unwrap();
+        let notes = |right| json!({ "chains": { "ari 7": count(right) } });
         let mut sums = BTreeMap::new();
         add(&mut sums, &notes(Some(2)));
         add(&mut sums, &notes(None));

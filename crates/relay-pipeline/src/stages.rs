@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings, StageSettings,
-    chains, merge::read_merged, run_dir::to_value,
+    chains, cost::Written, merge::read_merged, run_dir::to_value,
 };
 
 /// Writes chains for examples, in their order.
@@ -136,20 +136,23 @@ impl<B: AutodiffBackend> Stages<B> {
         )
     }
 
-    /// Writes chains for the corpus's longer problems with the looped model in `model`.
+    /// Writes chains for the corpus's longer problems with the looped model in `model`; says what became of them, and
+    /// what it cost.
     ///
     /// # Errors
     /// When the checkpoint or the problems cannot be read, or the file cannot be written.
-    pub fn write_chains(
+    pub(crate) fn write_chains(
         &self,
         model: &Path,
         file: &Path,
         settings: &ChainSettings,
-    ) -> Result<BTreeMap<String, ChainCount>> {
+    ) -> Result<(BTreeMap<String, ChainCount>, Written<'_>)> {
+        let mut written = Written::by("looped_aligned", self.corpus.codec());
         let writer = self.writer("looped_aligned", model)?;
-        chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
-            writer(examples)
-        })
+        let counts = chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
+            Ok(written.count(examples, writer(examples)?))
+        })?;
+        Ok((counts, written))
     }
 
     /// What writes the chains of an arm whose checkpoint lies in `dir`.
@@ -210,7 +213,7 @@ impl<B: AutodiffBackend> Stages<B> {
             seconds: Some(trained.seconds),
             notes: json!({
                 "updates": trained.steps, "samples": trained.samples, "skipped": trained.skipped,
-                "recoveries": trained.recoveries,
+                "recoveries": trained.recoveries, "effort": trained.effort,
             }),
         })
     }

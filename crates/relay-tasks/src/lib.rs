@@ -20,6 +20,7 @@
 //! | `task`, `config`, `dataset`, `split` | what a task offers; its settings; problems by index, in disjoint splits |
 //! | `vocab`, `codec`, `example`, `own_data` | text to tokens and back; a vocabulary from one's own data |
 //! | `chain`, `score` | chains as one line of text, and what is right in them |
+//! | `forensics` | where a chain goes wrong, and what stands there instead |
 //! | `align` | windows, targets, masks of every iteration |
 //! | `group`, `batch` | groups with little padding; host batches as flat vectors |
 //! | `jsonl`, `benchmark` | files in and out |
@@ -39,6 +40,7 @@ mod draws;
 mod edit_distance;
 mod error;
 mod example;
+mod forensics;
 mod group;
 mod jsonl;
 mod lines;
@@ -68,6 +70,7 @@ pub use dialect::Dialect;
 pub use edit_distance::{CostDialect, EditDistance, EditDistanceConfig};
 pub use error::{Result, TaskError};
 pub use example::Example;
+pub use forensics::{ChainDiagnosis, Confusion, examine};
 pub use group::{GroupLimits, group_causal, group_looped};
 pub use jsonl::{JsonlReader, JsonlWriter};
 pub use lis::{Lis, LisConfig, LisValues};

@@ -23,14 +23,10 @@ pub struct Score {
 pub fn score(truth: &Example, written: &Chain) -> Score {
     let (mut right, mut total) = (0, 0);
     for index in 0..truth.steps.len().max(written.steps.len()) {
-        let (expected, found) = (step(&truth.steps, index), step(&written.steps, index));
-        right += expected
-            .iter()
-            .rev()
-            .zip(found.iter().rev())
-            .filter(|(a, b)| a == b)
-            .count();
-        total += expected.len().max(found.len());
+        for (expected, found) in places(step(&truth.steps, index), step(&written.steps, index)) {
+            right += usize::from(expected == found);
+            total += 1;
+        }
     }
     let answer = truth.answer.is_some() && truth.answer == written.answer;
     Score {
@@ -45,11 +41,9 @@ pub fn score(truth: &Example, written: &Chain) -> Score {
 /// `None` where no true token stands. Of a step with more tokens than columns the right end is shown.
 pub fn hits(truth: &Example, written: &Chain, columns: usize) -> Vec<Vec<Option<bool>>> {
     let row = |(index, expected): (usize, &Vec<TokenId>)| {
-        let mut found = step(&written.steps, index).iter().rev();
-        let mut row: Vec<Option<bool>> = expected
-            .iter()
-            .rev()
-            .map(|token| Some(found.next() == Some(token)))
+        let mut row: Vec<Option<bool>> = places(expected, step(&written.steps, index))
+            .take(expected.len())
+            .map(|(expected, found)| Some(expected == found))
             .collect();
         row.resize(columns, None);
         row.reverse();
@@ -58,7 +52,18 @@ pub fn hits(truth: &Example, written: &Chain, columns: usize) -> Vec<Vec<Option<
     truth.steps.iter().enumerate().map(row).collect()
 }
 
-fn step(steps: &[Vec<TokenId>], index: usize) -> &[TokenId] {
+/// The places of a step from right to left, as the window aligns them: the true token and the written one. A place is
+/// right when both are there and the same; this is the only definition of it.
+pub(crate) fn places(
+    expected: &[TokenId],
+    found: &[TokenId],
+) -> impl Iterator<Item = (Option<TokenId>, Option<TokenId>)> {
+    let at = |tokens: &[TokenId], place: usize| tokens.iter().rev().nth(place).copied();
+    (0..expected.len().max(found.len())).map(move |place| (at(expected, place), at(found, place)))
+}
+
+/// The tokens of a step; none if there is no such step.
+pub(crate) fn step(steps: &[Vec<TokenId>], index: usize) -> &[TokenId] {
     steps.get(index).map_or(&[], Vec::as_slice)
 }
 

@@ -1,18 +1,18 @@
 //! The auto-regressive model: the next token on steps, answer and `<eos>` (Appendix D).
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_models::{CausalChain, CausalTransformer, DropoutKey, generate_causal};
+use relay_models::{CausalChain, CausalTransformer, DropoutKey, Work, generate_causal};
 use relay_tasks::{
     CausalBatch, Chain, Codec, EOS, Example, GroupLimits, TaskInfo, group_causal, read_chain,
 };
 use serde_json::{Value, json};
 
-use crate::Result;
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::cross_entropy;
 use crate::objective::{
     Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight,
 };
+use crate::{Effort, Result};
 
 /// Texts written side by side, and columns that their caches may fill together.
 const MAX_TEXTS: usize = 128;
@@ -121,6 +121,19 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
             guesses,
             task: host.task,
             weight: *weight,
+        }
+    }
+
+    /// The head reads the columns of the chains.
+    fn effort(&self, batch: &CausalMicroBatch) -> Effort {
+        let (size, width) = (batch.host.size, batch.host.width);
+        Effort {
+            tokens: (size * width) as u64,
+            learnt: Work {
+                readouts: (size * batch.columns) as u64,
+                ..Work::windows(size, width, 1)
+            },
+            forward: Work::default(),
         }
     }
 

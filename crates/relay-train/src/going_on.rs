@@ -61,7 +61,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 model,
                 optimizer,
                 average,
-                counters: Counters::default(),
+                counters: Counters::start(),
                 window: Window::default(),
             };
             return Ok((state, 0));

@@ -24,6 +24,7 @@
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
 //! | `recovery` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `progress`, `telling` | what a run tells |
+//! | `cost` | what a run costs, counted from the shapes of its batches |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
@@ -33,6 +34,7 @@ mod batching;
 mod causal_objective;
 mod checkpoint;
 mod config;
+mod cost;
 mod curriculum;
 mod error;
 mod files;
@@ -68,6 +70,7 @@ mod validation;
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
 pub use config::{OptimizerConfig, TrainConfig};
+pub use cost::Effort;
 pub use curriculum::Curriculum;
 pub use error::{Result, TrainError};
 pub use gradients::GradientSet;

@@ -7,7 +7,7 @@ use std::thread::{Scope, ScopedJoinHandle};
 
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::{ExampleSource, Objective, Result, TrainError};
+use crate::{Effort, ExampleSource, Objective, Result, TrainError};
 
 /// Updates that may lie ready.
 const AHEAD: usize = 2;
@@ -16,6 +16,7 @@ const AHEAD: usize = 2;
 #[derive(Debug)]
 pub(crate) struct Update<T> {
     pub samples: u64,
+    pub effort: Effort,
     pub batches: Vec<T>,
 }
 
@@ -45,6 +46,7 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
             let batches = objective.collate(&examples)?;
             Ok(Update {
                 samples: examples.len() as u64,
+                effort: batches.iter().map(|batch| objective.effort(batch)).sum(),
                 batches,
             })
         };

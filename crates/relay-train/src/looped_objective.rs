@@ -5,7 +5,7 @@ use burn::tensor::{
     backend::{AutodiffBackend, Backend},
 };
 use relay_models::{
-    DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, generate_looped,
+    DropoutKey, LoopedChain, LoopedInput, LoopedPrompts, LoopedTransformer, Work, generate_looped,
 };
 use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped, read_step};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ use crate::objective::{
     Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, task_weight,
 };
 use crate::recompute;
-use crate::{GradientSet, LossReport, Result, TrainError};
+use crate::{Effort, GradientSet, LossReport, Result, TrainError};
 
 /// Groups for writing chains: samples leave at their own T, so idle iterations cost nothing there.
 const GENERATION: GroupLimits = GroupLimits {
@@ -209,10 +209,28 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         device: &B::Device,
         gradients: &mut GradientSet<B::InnerBackend>,
     ) -> LossReport<B::InnerBackend> {
-        if (1..batch.host.iterations).contains(&self.checkpoint_iterations) {
+        if recompute::iterations_again(batch.host.iterations, self.checkpoint_iterations) > 0 {
             return recompute::backward(self, model, batch, key, device, gradients);
         }
         keep_all(self.loss(model, batch, key, device), model, gradients)
+    }
+
+    /// All samples pass the block as often as the longest one. The step head reads the columns that any mask holds.
+    fn effort(&self, batch: &LoopedMicroBatch) -> Effort {
+        let host = &batch.host;
+        let (size, width, iterations) = (host.size, host.width, host.iterations);
+        let ends = |t: &usize| host.sample_iterations.contains(t);
+        let answers = (1..=iterations).filter(ends).count();
+        let columns: usize = host.columns.iter().filter(|_| self.aligned).sum();
+        let again = recompute::iterations_again(iterations, self.checkpoint_iterations);
+        Effort {
+            tokens: (size * width) as u64,
+            learnt: Work {
+                readouts: (size * (answers + columns)) as u64,
+                ..Work::windows(size, width, iterations)
+            },
+            forward: Work::windows(size, width, again),
+        }
     }
 
     fn write_chains(

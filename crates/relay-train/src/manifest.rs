@@ -6,7 +6,7 @@ use relay_tasks::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{LossPast, Result as TrainResult, TrainError, Window};
+use crate::{Effort, LossPast, Result as TrainResult, TrainError, Window};
 
 /// Version of the form of checkpoints that this program reads and writes.
 pub(crate) const FORMAT: u64 = 1;
@@ -57,6 +57,28 @@ pub struct Counters {
     pub past: LossPast,
     /// Time spent so far; the only number here that two equal runs do not share.
     pub seconds: f64,
+    /// What all updates cost; `None` when the run was begun by a program that did not count it.
+    // Left out where it is not known, so that the digest of an older manifest stays what it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effort: Option<Effort>,
+}
+
+impl Counters {
+    /// Those of a run that begins.
+    pub(crate) fn start() -> Self {
+        Self {
+            effort: Some(Effort::default()),
+            ..Self::default()
+        }
+    }
+
+    /// Counts the batches of an update.
+    pub(crate) fn see(&mut self, samples: u64, effort: Effort) {
+        self.samples += samples;
+        if let Some(sum) = &mut self.effort {
+            *sum += effort;
+        }
+    }
 }
 
 fn is_zero(number: &u64) -> bool {
@@ -147,5 +169,46 @@ pub(crate) fn first_difference(
         }
         _ if held == wanted => None,
         _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_without_effort_keeps_its_digest() {
+        let manifest = |counters| Manifest {
+            format: FORMAT,
+            program: "test".to_owned(),
+            counters,
+            window: Window::default(),
+            training: Value::Null,
+            objective: Value::Null,
+            model: Value::Null,
+            codec: Codec::for_tasks(&[relay_tasks::TaskConfig::Ed(Default::default())
+                .build()
+                .unwrap()])
+            .unwrap(),
+            files: BTreeMap::new(),
+            digest: String::new(),
+        };
+        let old = manifest(Counters::default()).seal().unwrap();
+        assert!(!old.contains("effort"));
+        let mut counters = Manifest::open(old.as_bytes()).unwrap().counters;
+        let effort = Effort {
+            tokens: 7,
+            ..Effort::default()
+        };
+        counters.see(3, effort);
+        assert_eq!((counters.samples, counters.effort), (3, None));
+
+        let mut counters = Counters::start();
+        counters.see(3, effort);
+        let text = manifest(counters).seal().unwrap();
+        assert_eq!(
+            Manifest::open(text.as_bytes()).unwrap().counters.effort,
+            Some(effort)
+        );
     }
 }

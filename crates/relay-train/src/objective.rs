@@ -9,7 +9,7 @@ use relay_models::DropoutKey;
 use relay_tasks::{Chain, Codec, Example};
 use serde_json::Value;
 
-use crate::{GradientSet, Result, TrainError};
+use crate::{Effort, GradientSet, Result, TrainError};
 
 /// The model of an objective without autodiff.
 pub type InnerModel<B, O> = <<O as Objective<B>>::Model as AutodiffModule<B>>::InnerModule;
@@ -58,6 +58,11 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
         gradients: &mut GradientSet<B::InnerBackend>,
     ) -> LossReport<B::InnerBackend> {
         keep_all(self.loss(model, batch, key, device), model, gradients)
+    }
+
+    /// What [`backward`](Self::backward) of a micro-batch costs, for the report. The default tells nothing.
+    fn effort(&self, _: &Self::Batch) -> Effort {
+        Effort::default()
     }
 
     /// Greedy chains for any number of examples, solved or not, in their order.

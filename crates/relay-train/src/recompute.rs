@@ -75,6 +75,15 @@ pub(crate) fn backward<B: AutodiffBackend>(
     report
 }
 
+/// How many of the iterations are computed twice when the activations of `length` are kept at a time: those of all
+/// segments but the last. None when all are kept, or there is one segment only.
+pub(crate) fn iterations_again(iterations: usize, length: usize) -> usize {
+    match length {
+        0 => 0,
+        length => iterations.saturating_sub(1) / length * length,
+    }
+}
+
 /// The states that the segments of `length` iterations start from.
 fn states_between<B: AutodiffBackend>(
     model: &LoopedTransformer<B>,
@@ -88,7 +97,7 @@ fn states_between<B: AutodiffBackend>(
     let context = model.context(&input(&batch.host, key, device));
     let mut states = vec![start.clone()];
     let mut state = start.clone();
-    for iteration in 1..=(batch.host.iterations - 1) / length * length {
+    for iteration in 1..=iterations_again(batch.host.iterations, length) {
         state = model.iterate(state, start, iteration, &context);
         if iteration.is_multiple_of(length) {
             states.push(state.clone());

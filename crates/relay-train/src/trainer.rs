@@ -19,7 +19,9 @@ use crate::progress::Progress;
 use crate::step::{State, update};
 use crate::telling::Log;
 use crate::validation::first_of_each_task;
-use crate::{Counters, ExampleSource, Objective, Result, StopFlag, TrainConfig, TrainError};
+use crate::{
+    Counters, Effort, ExampleSource, Objective, Result, StopFlag, TrainConfig, TrainError,
+};
 
 /// Whether a run may go on with what its directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Trained<M> {
     pub recoveries: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
+    /// What all updates cost; `None` when the run was begun by a program that did not count it.
+    pub effort: Option<Effort>,
     /// Name of the last checkpoint within the trainer's directory.
     pub checkpoint: PathBuf,
 }
@@ -162,6 +166,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             skipped,
             recoveries,
             seconds,
+            effort,
             ..
         } = state.counters;
         if skipped > 0 {
@@ -178,6 +183,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             skipped,
             recoveries,
             seconds,
+            effort,
             checkpoint: checkpoint::name_of(saved).into(),
         })
     }
@@ -230,7 +236,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 }
                 let (ready, rest) = loader.next(step)?;
                 loader = rest;
-                state.counters.samples += ready.samples;
+                state.counters.see(ready.samples, ready.effort);
                 let batches = &ready.batches;
                 state = update(state, &self.objective, batches, &self.config, &self.device)?;
                 state.counters.seconds = clock();

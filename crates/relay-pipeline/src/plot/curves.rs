@@ -11,7 +11,10 @@ use super::{
     panel::{BESIDE, HEIGHT, Line, Panel, RADIUS, TEXT},
     style::{GRID, LineStyle, SHADE, line_styles},
 };
-use crate::{Measure, Results, Share, arms::arm_label};
+use crate::{
+    Measure, Results, Share,
+    arms::{arm_label, length_label, task_label},
+};
 
 const MARGIN: f64 = 18.0;
 const TITLE: f64 = 34.0;
@@ -26,10 +29,10 @@ const TRAINED: &str = "training lengths";
 /// The figure's data.
 #[derive(Debug, Clone)]
 pub(super) struct Curves {
-    title: String,
-    unit: &'static str,
-    panels: Vec<Panel>,
-    legend: Vec<(String, LineStyle)>,
+    pub(super) title: String,
+    pub(super) unit: &'static str,
+    pub(super) panels: Vec<Panel>,
+    pub(super) legend: Vec<(String, LineStyle)>,
 }
 
 impl Curves {
@@ -60,6 +63,8 @@ impl Curves {
         };
         let panel = |task: &&str| Panel {
             task: (*task).to_owned(),
+            title: task_label(task).to_owned(),
+            across: length_label(task),
             train: results.train_lengths.get(task).copied(),
             lines: (0..arms.len()).filter_map(|i| line(task, i)).collect(),
         };
@@ -165,7 +170,7 @@ impl Curves {
             .legend
             .iter()
             .map(|(label, _)| label.as_str())
-            .chain([TRAINED]);
+            .chain(self.shades().then_some(TRAINED));
         labels
             .map(|label| {
                 let width = SWATCH + 8.0 + text_width(label, TEXT) + 22.0;
@@ -176,6 +181,11 @@ impl Curves {
                 (x - width, y)
             })
             .collect()
+    }
+
+    /// Whether training lengths are known, and shaded.
+    fn shades(&self) -> bool {
+        self.panels.iter().any(|panel| panel.train.is_some())
     }
 
     fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
@@ -196,7 +206,7 @@ impl Curves {
             )?;
             canvas.text(label, (x + SWATCH + 8.0, middle), Lettering::new(TEXT))?;
         }
-        let Some(&(x, y)) = places.last() else {
+        let Some(&(x, y)) = places.get(self.legend.len()) else {
             return Ok(());
         };
         let middle = y + LEGEND_ROW / 2.0;

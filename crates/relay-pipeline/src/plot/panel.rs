@@ -6,10 +6,7 @@ use super::{
     canvas::{Canvas, Drawn, Lettering, Point},
     style::{FAINT_INK, GRID, INK, LineStyle, SHADE},
 };
-use crate::{
-    Share,
-    arms::{length_label, task_label},
-};
+use crate::Share;
 
 /// Height of a panel.
 pub(super) const HEIGHT: f64 = 352.0;
@@ -28,6 +25,10 @@ const PLOT_HEIGHT: f64 = 254.0;
 #[derive(Debug, Clone)]
 pub(super) struct Panel {
     pub(super) task: String,
+    /// What stands above it.
+    pub(super) title: String,
+    /// What the axis from left to right counts.
+    pub(super) across: &'static str,
     pub(super) train: Option<[usize; 2]>,
     pub(super) lines: Vec<Line>,
 }
@@ -90,7 +91,7 @@ impl Panel {
             span: high as f64 + 0.5 - first,
         };
         canvas.text(
-            task_label(&self.task),
+            &self.title,
             (axes.origin.0, corner.1 + 24.0),
             Lettering::new(15.0),
         )?;
@@ -141,7 +142,7 @@ impl Panel {
             &[],
         )?;
         canvas.text(
-            length_label(&self.task),
+            self.across,
             ((left + right) / 2.0, bottom + 36.0),
             Lettering::new(TEXT).centred(),
         )?;

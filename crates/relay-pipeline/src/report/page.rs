@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use super::{
+    cost::cost,
     escape,
+    forensics::forensics,
     tables::{answers, chains, claims},
 };
 use crate::{
@@ -31,7 +33,8 @@ pub(super) fn page(results: &Results, figures: &[(Figure, String)]) -> String {
         ),
         section("The paper's claims", &(summary(results) + &claims(results))),
         section("Bit and chain accuracy", &chains(results)),
-        section("Time", &stages(results)),
+        section("Where chains go wrong", &forensics(results)),
+        section("Cost", &cost(results)),
         section("How it was run", &provenance(results)),
     ];
     format!(
@@ -117,30 +120,6 @@ fn summary(results: &Results) -> String {
     )
 }
 
-/// Minutes, updates and samples of every stage.
-fn stages(results: &Results) -> String {
-    if results.seconds.is_empty() {
-        return String::new();
-    }
-    let number = |n: Option<&u64>| n.map_or(String::new(), |n| thousands(*n));
-    let row = |(stage, seconds): (&str, &f64)| {
-        format!(
-            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{}</td><td>{}</td></tr>\n",
-            escape(stage),
-            seconds / 60.0,
-            number(results.updates.get(stage)),
-            number(results.samples.get(stage)),
-        )
-    };
-    let rows: String = results.seconds.iter().map(row).collect();
-    let total = results.seconds.values().sum::<f64>() / 60.0;
-    format!(
-        "<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">stage</th><th scope=\"col\">minutes</th>\
-         <th scope=\"col\">updates</th><th scope=\"col\">samples</th></tr></thead>\n<tbody>\n{rows}</tbody>\n\
-         <tfoot><tr><th scope=\"row\">all stages</th><td>{total:.1}</td><td></td><td></td></tr></tfoot>\n</table></div>\n"
-    )
-}
-
 fn provenance(results: &Results) -> String {
     let cores = match results.machine.cores {
         0 => String::new(),
@@ -172,30 +151,4 @@ fn provenance(results: &Results) -> String {
         }
     };
     format!("<dl>\n{rows}</dl>\n{settings}")
-}
-
-/// A number with its thousands set apart.
-fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sets_thousands_apart() {
-        assert_eq!(
-            [7, 1000, 1_234_567].map(thousands),
-            ["7", "1,000", "1,234,567"]
-        );
-    }
 }

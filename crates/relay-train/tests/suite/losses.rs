@@ -398,3 +398,28 @@ fn both_backends_give_the_same_gradients() {
         }
     }
 }
+
+#[test]
+fn the_effort_of_a_batch_is_that_of_its_shapes() {
+    let effort = |checkpoint_iterations| {
+        let objective = LoopedObjective {
+            checkpoint_iterations,
+            ..aligned()
+        };
+        let batches = Objective::<Flex>::collate(&objective, &[example(0, 3, 1)]).unwrap();
+        let width = batches[0].host.width as u64;
+        let columns: usize = batches[0].host.columns.iter().sum();
+        let effort = Objective::<Flex>::effort(&objective, &batches[0]);
+        assert_eq!((effort.tokens, effort.learnt.passes), (width, 3 * width));
+        assert_eq!(effort.learnt.pairs, 3 * width * width);
+        assert_eq!(effort.learnt.readouts, columns as u64 + 1);
+        (effort.forward.passes / width, effort.forward.readouts)
+    };
+    assert_eq!([0, 1, 2, 3].map(effort), [(0, 0), (2, 0), (2, 0), (0, 0)]);
+
+    let batches = Objective::<Flex>::collate(&next_token(), &[example(0, 3, 1)]).unwrap();
+    let effort = Objective::<Flex>::effort(&next_token(), &batches[0]);
+    assert_eq!(effort.learnt.passes, batches[0].host.width as u64);
+    assert_eq!(effort.learnt.readouts, batches[0].columns as u64);
+    assert_eq!(effort.block_passes(), effort.tokens);
+}

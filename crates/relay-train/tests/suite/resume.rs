@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{OptimizerConfig, StopFlag};
+use relay_train::{Effort, OptimizerConfig, StopFlag, read_manifest};
 
 const FILES: [&str; 3] = [
     "model.safetensors",
@@ -12,14 +12,15 @@ const FILES: [&str; 3] = [
     "optimizer.safetensors",
 ];
 
-/// Weights, averages and moments at the end, and the metrics.
-type End = (Vec<Vec<u8>>, String);
+/// Weights, averages and moments at the end, the metrics, and what it cost.
+type End = (Vec<Vec<u8>>, String, Effort);
 
 fn end(dir: &std::path::Path) -> End {
     let files = FILES.map(|file| saved(dir, 12, file)).to_vec();
     (
         files,
         fs::read_to_string(dir.join("metrics.jsonl")).unwrap(),
+        read_manifest(dir).unwrap().counters.effort.unwrap(),
     )
 }
 

@@ -1,0 +1,106 @@
+//! What every stage and arm cost.
+
+use super::escape;
+use crate::{Results, arms::arm_label};
+
+/// A table of the stages, and one of the arms with all that they build on.
+pub(super) fn cost(results: &Results) -> String {
+    if results.seconds.is_empty() {
+        return String::new();
+    }
+    let number = |n: Option<u64>| n.map_or(String::new(), thousands);
+    let mut rows = String::new();
+    for (stage, seconds) in results.seconds.iter() {
+        let cost = results.cost_of(stage);
+        let rate = cost.flops.filter(|_| *seconds > 0.0);
+        let rate = rate.map_or(String::new(), |flops| {
+            format!("{:.1}", flops / seconds / 1e9)
+        });
+        rows += &format!(
+            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{rate}</td></tr>\n",
+            escape(stage),
+            seconds / 60.0,
+            number(cost.updates),
+            number(cost.samples),
+            number(cost.tokens),
+            number(cost.block_passes),
+            cost.flops
+                .map_or(String::new(), |flops| format!("{flops:.2e}")),
+        );
+    }
+    let total = results.seconds.values().sum::<f64>() / 60.0;
+    format!(
+        "<p>A block pass is one token position that goes through the whole block once. Floating-point operations (FLOP) \
+         are those of the matrix products, counted from shapes, backward and recomputation included. Tokens are those \
+         trained on, padding included, or written.</p>\n\
+         <div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n\
+         <tfoot><tr><th scope=\"row\">all stages</th><td>{total:.1}</td>{}</tr></tfoot>\n</table></div>\n{}",
+        head(&[
+            "stage",
+            "minutes",
+            "updates",
+            "samples",
+            "tokens",
+            "block passes",
+            "FLOP",
+            "GFLOP/s"
+        ]),
+        "<td></td>".repeat(6),
+        arms(results),
+    )
+}
+
+fn arms(results: &Results) -> String {
+    let row = |arm: &str| {
+        let (flops, seconds) = results.cost_with_all_below(arm)?;
+        Some(format!(
+            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{flops:.2e}</td></tr>\n",
+            escape(arm_label(arm)),
+            seconds / 60.0,
+        ))
+    };
+    let rows: String = results.arms.keys().filter_map(row).collect();
+    if rows.is_empty() {
+        return rows;
+    }
+    format!(
+        "<h3>Each arm with all that it builds on</h3>\n<div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n</table></div>\n",
+        head(&["arm", "minutes", "FLOP"]),
+    )
+}
+
+/// The head of a table.
+pub(super) fn head(names: &[&str]) -> String {
+    let cells: String = names
+        .iter()
+        .map(|name| format!("<th scope=\"col\">{name}</th>"))
+        .collect();
+    format!("<thead><tr>{cells}</tr></thead>\n")
+}
+
+/// A number with its thousands set apart.
+fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_thousands_apart() {
+        assert_eq!(
+            [7, 1000, 1_234_567].map(thousands),
+            ["7", "1,000", "1,234,567"]
+        );
+    }
+}

@@ -1,0 +1,119 @@
+//! Where chains go wrong.
+
+use super::{cost::head, escape};
+use crate::{
+    ChainForensics, Results, Share,
+    arms::{arm_label, task_label},
+};
+
+/// A table per task, with the most frequent confusions below.
+pub(super) fn forensics(results: &Results) -> String {
+    let tables: String = results
+        .tasks()
+        .iter()
+        .map(|task| of_task(results, task))
+        .collect();
+    if tables.is_empty() {
+        return tables;
+    }
+    format!(
+        "<p>Steps count from 1. A chain recovers when a right step follows a wrong one. The last columns are the share of \
+         right answers that stand on a wrong chain, with its 95 % Wilson interval, and the number of wrong answers that \
+         stand on a right one.</p>\n{tables}"
+    )
+}
+
+fn of_task(results: &Results, task: &str) -> String {
+    let mut rows = String::new();
+    for arm in results.forensics.keys() {
+        let Some(found) = results.forensics_of(arm, task) else {
+            continue;
+        };
+        if let Some((length, last)) = found.by_length.last_key_value() {
+            rows += &row(arm, &format!("{length}"), last);
+        }
+        let trained = results.train_lengths.get(task).map_or(0, |[_, to]| *to);
+        if let Some(longer) = found.longer_than(trained) {
+            rows += &row(arm, &format!("all above {trained}"), &longer);
+        }
+    }
+    if rows.is_empty() {
+        return rows;
+    }
+    let names = [
+        "arm",
+        "lengths",
+        "chains",
+        "right",
+        "first wrong step: most common",
+        "mean",
+        "wrong steps after it",
+        "recovers",
+        "right answers on wrong chains",
+        "wrong answers on right chains",
+    ];
+    format!(
+        "<h3>{}</h3>\n<div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n</table></div>\n{}",
+        escape(task_label(task)),
+        head(&names),
+        confusions(results, task),
+    )
+}
+
+fn row(arm: &str, lengths: &str, found: &ChainForensics) -> String {
+    let wrong = found.wrong_chains();
+    let percent = |share: Share| format!("{:.1} %", 100.0 * share.value);
+    let mean = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
+    let right = Share::of(found.chains - wrong, found.chains, found.chains);
+    let recovers = match wrong {
+        0 => String::new(),
+        wrong => percent(Share::of(found.recovering, wrong, wrong)),
+    };
+    let on_wrong = match found.right_answers {
+        0 => String::new(),
+        n => {
+            let share = Share::of(found.right_answers_on_wrong_chains, n, n);
+            let (low, high) = (100.0 * share.low, 100.0 * share.high);
+            format!("{} <small>({low:.1} to {high:.1})</small>", percent(share))
+        }
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{lengths}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{recovers}</td><td>{on_wrong}</td><td>{}</td></tr>\n",
+        escape(arm_label(arm)),
+        found.chains,
+        percent(right),
+        found
+            .most_common_first_wrong()
+            .map_or(String::new(), |step| step.to_string()),
+        mean(found.mean_first_wrong()),
+        mean(found.mean_later_wrong()),
+        found.wrong_answers_on_right_chains,
+    )
+}
+
+/// What was written in wrong places, an unfolding list per arm.
+fn confusions(results: &Results, task: &str) -> String {
+    let mut text = String::new();
+    for arm in results.forensics.keys() {
+        let Some(found) = results
+            .forensics_of(arm, task)
+            .filter(|f| f.wrong_places > 0)
+        else {
+            continue;
+        };
+        let list: Vec<String> = found
+            .confusions
+            .iter()
+            .map(|c| format!("{} → {} ({})", escape(&c.truth), escape(&c.written), c.n))
+            .collect();
+        text += &format!(
+            "<details><summary>{}: {} wrong tokens over all lengths; true → written (how often)</summary>\n\
+             <p>{}</p></details>\n",
+            escape(arm_label(arm)),
+            found.wrong_places,
+            list.join("; "),
+        );
+    }
+    text
+}
