@@ -17,6 +17,8 @@ use crate::{
 };
 use crate::{PipelineError, Result};
 
+mod selected;
+
 /// What the report says of how it came about.
 #[derive(Debug, Clone)]
 pub struct About {
@@ -172,8 +174,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     fn evaluate(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<(Done, Measured)> {
+        let settings = self.settings.evaluation.of_arm(arm);
         let made_from = json!({
-            "model": done[arm].result, "data": self.corpus.fingerprint()?, "settings": to_value(&self.settings.evaluation)?,
+            "model": done[arm].result, "data": self.corpus.fingerprint()?, "settings": to_value(&settings)?,
         });
         let name = format!("evaluation/{arm}");
         let record = self.dir.stage(&name, &made_from, |dir| {
@@ -181,13 +184,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.dir.path().join(arm))?;
             let chains = arm != "looped_vanilla";
-            let measured = evaluate(
-                self.corpus.as_ref(),
-                &self.settings.evaluation,
-                &examples,
-                chains,
-                |part| writer(part),
-            )?;
+            let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
+                writer(&settings.shifted(part))
+            })?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;

@@ -178,6 +178,7 @@ fn mini(seed: u64) -> Settings {
         evaluation: EvaluationSettings {
             samples: 200,
             hit_matrix: Some(("lis".into(), 30)),
+            extra_iterations: 0,
         },
     }
 }
@@ -263,6 +264,7 @@ fn paper(seed: u64) -> Settings {
         evaluation: EvaluationSettings {
             samples: 10_000,
             hit_matrix: Some(("lis".into(), 105)),
+            extra_iterations: 0,
         },
     }
 }

@@ -124,6 +124,10 @@ pub struct EvaluationSettings {
     pub samples: usize,
     /// Task and length of the hit matrix (figures 5 and 6); `None` draws none.
     pub hit_matrix: Option<(String, usize)>,
+    /// Iterations that the looped models do beyond those that a problem asks for; fewer where it is below 0, but one at
+    /// least. The chains of Stage II are not affected.
+    #[serde(default, skip_serializing_if = "crate::test_time::is_default")]
+    pub extra_iterations: i64,
 }
 
 impl TaskSettings {
