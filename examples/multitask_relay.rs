@@ -5,14 +5,19 @@
 //!
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
-//!     --run-dir DIR --seed N [--checkpoint-iterations N] [--resume | --update]
+//!     --run-dir DIR --seed N | --seeds N,N,... [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
+//!     [--checkpoint-iterations N] [--resume | --update]
 //! ```
 
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, PipelineRun, finish, parse_args, start_logging};
-use relay_pipeline::{Existing, Settings, preset};
+use relay_examples::{
+    CliError, DeviceName, PipelineRun, finish, parse_args, quoted, run_several, start_logging,
+};
+use relay_pipeline::{
+    Aggregate, Existing, Override, PipelineError, Settings, SeveralRuns, Sweep, preset,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -49,6 +54,20 @@ struct Args {
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Several seeds, one run after the other in RUN_DIR/seed-N, and then all together [default of RUN_DIR:
+    /// runs/PRESET-seeds].
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["seed", "settings"])]
+    seeds: Vec<u64>,
+    /// Change a setting, as often as wanted, such as `looped_aligned.lambda=0.1`. `stage1.` is short for
+    /// `looped_aligned.`, `stage2.` for `ar_relay.`, `model.` for both models.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Train and measure these arms only [default: all].
+    #[arg(long, value_delimiter = ',')]
+    arms: Vec<String>,
+    /// Learn this task alone, with its share of the updates [default: all tasks].
+    #[arg(long)]
+    task: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -59,42 +78,105 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), CliError> {
     let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
     relay_kernels::set_enabled(!args.no_kernels);
-    let mut settings = match &args.settings {
-        Some(file) => Settings::load(file).map_err(CliError::usage)?,
-        None => preset(&args.preset, args.seed).map_err(CliError::usage)?,
+    let sets = args.sets.iter().map(|text| text.parse::<Override>());
+    let sets: Vec<Override> = sets.collect::<Result<_, _>>().map_err(CliError::usage)?;
+    let existing = match (args.resume, args.update) {
+        (true, _) => Existing::Resume,
+        (_, true) => Existing::Update,
+        _ => Existing::Refuse,
     };
+    if !args.seeds.is_empty() {
+        return run_seeds(&args, &sets, existing, device);
+    }
+    let settings = settings(&args, &sets, args.seed).map_err(CliError::usage)?;
+    let dir = args.run_dir.clone().unwrap_or_else(|| {
+        PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed))
+    });
+    PipelineRun {
+        settings,
+        dir,
+        existing,
+        arms: args.arms.clone(),
+        device,
+        command: command(&args, args.seed, device),
+    }
+    .run()
+}
+
+/// One run after the other, then all together.
+fn run_seeds(
+    args: &Args,
+    sets: &[Override],
+    existing: Existing,
+    device: DeviceName,
+) -> Result<(), CliError> {
+    let dir = args.run_dir.clone().unwrap_or_else(|| {
+        let task = args
+            .task
+            .as_ref()
+            .map_or(String::new(), |task| format!("-{task}-alone"));
+        PathBuf::from(format!("runs/{}{task}-seeds", args.preset))
+    });
+    let seeds = Sweep {
+        axes: Vec::new(),
+        seeds: args.seeds.clone(),
+    };
+    let settings = |seed| settings(args, sets, seed);
+    let runs = seeds
+        .runs(&dir, settings, |seed, _| command(args, seed, device))
+        .map_err(CliError::usage)?;
+    let several = SeveralRuns {
+        runs,
+        existing,
+        arms: args.arms.clone(),
+        reuse: false,
+        device: device.to_string(),
+    };
+    let all = Aggregate::of_runs(&run_several(several, device)?).map_err(CliError::failure)?;
+    all.write(&dir).map_err(CliError::failure)?;
+    println!("{}", all.markdown());
+    println!("all seeds: {}", dir.join("aggregate.json").display());
+    Ok(())
+}
+
+/// The settings of the run with `seed`.
+fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, PipelineError> {
+    let mut settings = match &args.settings {
+        Some(file) => Settings::load(file)?,
+        None => preset(&args.preset, seed)?,
+    };
+    if let Some(task) = &args.task {
+        settings = settings.single_task(task)?;
+    }
     if let Some(iterations) = args.checkpoint_iterations {
         settings.looped_aligned.checkpoint_iterations = iterations;
         if let Some(vanilla) = &mut settings.looped_vanilla {
             vanilla.checkpoint_iterations = iterations;
         }
     }
-    let existing = match (args.resume, args.update) {
-        (true, _) => Existing::Resume,
-        (_, true) => Existing::Update,
-        _ => Existing::Refuse,
-    };
-    let dir = args.run_dir.unwrap_or_else(|| {
-        PathBuf::from(format!("runs/{}-seed-{}", settings.preset, settings.seed))
-    });
+    settings.with(sets)
+}
+
+/// The command that repeats the run with `seed`.
+fn command(args: &Args, seed: u64, device: DeviceName) -> String {
     let mut source = match &args.settings {
         Some(file) => format!("--settings {}", file.display()),
-        None => format!("--preset {} --seed {}", args.preset, args.seed),
+        None => format!("--preset {} --seed {seed}", args.preset),
     };
+    if let Some(task) = &args.task {
+        source += &format!(" --task {task}");
+    }
+    for set in &args.sets {
+        source += &format!(" --set {}", quoted(set));
+    }
+    if !args.arms.is_empty() {
+        source += &format!(" --arms {}", args.arms.join(","));
+    }
     if let Some(iterations) = args.checkpoint_iterations {
         source += &format!(" --checkpoint-iterations {iterations}");
     }
     if args.no_kernels {
         source += " --no-kernels";
     }
-    let command =
-        format!("cargo run --release --example multitask_relay -- {source} --device {device}");
-    PipelineRun {
-        settings,
-        dir,
-        existing,
-        device,
-        command,
-    }
-    .run()
+    format!("cargo run --release --example multitask_relay -- {source} --device {device}")
 }

@@ -97,6 +97,7 @@ fn run(args: Args) -> Result<(), CliError> {
         settings,
         dir: args.run_dir,
         existing,
+        arms: Vec::new(),
         device,
         command,
     }

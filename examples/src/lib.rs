@@ -5,6 +5,7 @@ mod data_files;
 mod device;
 mod dialect_args;
 mod finish;
+mod many;
 mod run;
 mod signals;
 
@@ -15,5 +16,6 @@ pub use dialect_args::{
     CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
 };
 pub use finish::{CliError, finish, start_logging};
+pub use many::{quoted, run_command, run_several};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;

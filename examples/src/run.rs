@@ -20,6 +20,8 @@ pub struct PipelineRun {
     pub dir: PathBuf,
     /// What to do with what is there.
     pub existing: Existing,
+    /// The arms that are trained and measured; empty for all.
+    pub arms: Vec<String>,
     /// The device.
     pub device: DeviceName,
     /// The command that anyone can type to repeat the run.
@@ -73,13 +75,15 @@ impl Program for Running {
             settings,
             dir,
             existing,
+            arms,
             device: name,
             command,
         } = self.run;
+        settings.check_arms(&arms)?;
         let about = About {
             device: name.to_string(),
             command,
         };
-        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?.run()
+        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?.run_arms(&arms)
     }
 }

@@ -79,6 +79,42 @@ fn usage_errors_name_what_there_is() {
 }
 
 #[test]
+fn settings_by_path_arms_and_seeds_are_checked_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out");
+    let refused = |name: &str, place: &str, args: &[&str], parts: &[&str]| {
+        let base = ["--preset", "smoke", place, text(&out)];
+        refuses(name, &[&base[..], args].concat(), 2, parts);
+        assert!(!out.exists(), "{args:?} must not begin a run");
+    };
+    for (args, parts) in [
+        (["--set", "stage1.lamda=1"], ["stage1.lamda", "lambda"]),
+        (
+            ["--set", "stage1.lambda=-1"],
+            ["stage1.lambda is -1", "at least 0"],
+        ),
+        (["--arms", "ar_self"], ["ar_self", "looped_aligned"]),
+        (["--seeds", "1,1"], ["seeds", "each once"]),
+    ] {
+        refused("multitask_relay", "--run-dir", &args, &parts);
+        refused("sweep", "--out", &args, &parts);
+    }
+    refused(
+        "multitask_relay",
+        "--run-dir",
+        &["--task", "sort"],
+        &["sort", "ari, ed, lis"],
+    );
+    refused(
+        "sweep",
+        "--out",
+        &["--loops", "4..-2"],
+        &["4..-2", "FROM..TO"],
+    );
+    refused("paper_figures", "--out", &["--seeds", "one"], &["one"]);
+}
+
+#[test]
 fn a_directory_of_something_else_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();

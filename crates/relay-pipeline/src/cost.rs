@@ -199,7 +199,7 @@ fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f6
 }
 
 /// The stages whose work an arm needs besides its own.
-fn builds_on(arm: &str) -> &'static [&'static str] {
+pub(crate) fn builds_on(arm: &str) -> &'static [&'static str] {
     match arm {
         AR_RELAY => &[LOOPED_ALIGNED, AR_BASELINE, "chains"],
         AR_SELF_LOOP => &[LOOPED_VANILLA, AR_BASELINE],

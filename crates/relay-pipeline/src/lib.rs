@@ -25,8 +25,12 @@
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
 //! | `forensics`, `cost` | where chains go wrong; what stages and arms cost |
+//! | `overrides`, `single_task` | settings changed by path; restricted to one task |
+//! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
+//! | `aggregate` | runs of several seeds together |
 //! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
 
+mod aggregate;
 pub mod arms;
 mod atomic;
 mod chains;
@@ -41,18 +45,25 @@ mod left_over;
 mod length_result;
 mod merge;
 mod ordered;
+mod overrides;
 mod pipeline;
 mod plot;
 mod presets;
 mod report;
 mod results;
+mod reuse;
 mod run_dir;
 mod self_chains;
 mod settings;
+mod several;
+mod single_task;
 mod stages;
+mod sweep;
 mod table;
+mod test_time;
 mod wilson;
 
+pub use aggregate::{AGGREGATE_SCHEMA, Aggregate, AggregatedRun, LengthSpread, RunShare, Spread};
 pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
@@ -65,16 +76,20 @@ pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;
+pub use overrides::Override;
 pub use pipeline::{About, Pipeline};
 pub use plot::{Extent, Figure, figures};
 pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};
+pub use reuse::taken_from;
 pub use run_dir::{Done, Existing, LineFile, Made, RunDir};
 pub use settings::{
     ChainSettings, DataSettings, EvaluationSettings, FileSettings, SelfChainSettings, Settings,
     StageSettings, TaskSettings,
 };
+pub use several::{PlannedRun, SeveralRuns};
 pub use stages::{Stages, Writer};
+pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;
 pub use wilson::{Interval, wilson};

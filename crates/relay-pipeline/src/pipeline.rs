@@ -23,7 +23,12 @@ use crate::{
     self_chains::{chains_in, phase_name},
     stages::Stages,
 };
-use crate::{PipelineError, Result};
+use crate::{
+    PipelineError, Result,
+    arms::{LOOPED_ALIGNED, LOOPED_VANILLA},
+};
+
+mod selected;
 
 /// What the report says of how it came about.
 #[derive(Debug, Clone)]
@@ -75,48 +80,19 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// # Errors
     /// What a stage returns; the run can be gone on with, from its last checkpoint.
     pub fn run(&self) -> Result<Results> {
-        let mut done: BTreeMap<&'static str, Done> = BTreeMap::new();
-        done.insert(
-            "looped_aligned",
-            self.train(
-                "looped_aligned",
-                "Stage I: the looped model learns the steps",
-            )?,
-        );
-        if self.settings.looped_vanilla.is_some() {
-            done.insert(
-                "looped_vanilla",
-                self.train("looped_vanilla", "a looped model learns answers only")?,
-            );
-        }
-        done.insert(
-            "ar_baseline",
-            self.train(
-                "ar_baseline",
-                "the auto-regressive model learns the original data",
-            )?,
-        );
-        done.insert("chains", self.chains(&done)?);
-        done.insert("merged", self.merge(&done)?);
-        done.insert("ar_relay", self.fine_tune(&done)?);
-        for arm in self.settings.self_arms() {
-            done.insert(arm, self.self_arm(arm, &done)?);
-        }
-        let mut measured = Vec::new();
-        for (arm, _) in self.settings.stages() {
-            let (record, values) = self.evaluate(arm, &done)?;
-            measured.push((arm, record, values));
-        }
-        let results = self.results(&done, &measured)?;
-        write_report(&results, self.dir.path())?;
-        Ok(results)
+        self.run_arms(&[])
     }
 
-    fn train(&self, arm: &'static str, why: &str) -> Result<Done> {
+    fn train(&self, arm: &'static str) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint()?, "seed": self.settings.seed, "stage": self.stages.describe(arm)?,
         });
         self.dir.stage(arm, &made_from, |dir| {
+            let why = match arm {
+                LOOPED_ALIGNED => "Stage I: the looped model learns the steps",
+                LOOPED_VANILLA => "a looped model learns answers only",
+                _ => "the auto-regressive model learns the original data",
+            };
             tracing::info!("{arm}: {why}");
             self.stages.train(arm, dir)
         })
@@ -195,8 +171,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     fn evaluate(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<(Done, Measured)> {
+        let settings = self.settings.evaluation.of_arm(arm);
         let made_from = json!({
-            "model": done[arm].result, "data": self.corpus.fingerprint()?, "settings": to_value(&self.settings.evaluation)?,
+            "model": done[arm].result, "data": self.corpus.fingerprint()?, "settings": to_value(&settings)?,
         });
         let name = format!("evaluation/{arm}");
         let record = self.dir.stage(&name, &made_from, |dir| {
@@ -205,13 +182,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let writer = self.stages.writer(arm, &self.model_dir(arm))?;
             let chains = arm != "looped_vanilla";
             let mut written = Written::by(arm, self.corpus.codec());
-            let measured = evaluate(
-                self.corpus.as_ref(),
-                &self.settings.evaluation,
-                &examples,
-                chains,
-                |part| Ok(written.count(part, writer(part)?)),
-            )?;
+            let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
+                let part = settings.shifted(part);
+                Ok(written.count(&part, writer(&part)?))
+            })?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;

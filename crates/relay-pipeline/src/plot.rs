@@ -133,6 +133,21 @@ fn compute_figure(results: &Results) -> Option<Figure> {
     })
 }
 
+/// The curves of several runs together, which `results` holds as shares with the ends of their bands.
+pub(crate) fn spread_figure(
+    results: &Results,
+    measure: Measure,
+    name: &str,
+    title: &str,
+) -> Option<Figure> {
+    Curves::new(results, measure, title).map(|curves| Figure {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        caption: "Means over the seeds; bands reach from the lowest to the highest.".to_owned(),
+        drawing: Drawing::Curves(curves),
+    })
+}
+
 impl Figure {
     /// The figure as an SVG document.
     ///
@@ -179,7 +194,7 @@ impl Figure {
 }
 
 /// One field of a CSV file, quoted where it must be.
-fn field(text: &str) -> String {
+pub(crate) fn field(text: &str) -> String {
     if text.contains([',', '"', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\""))
     } else {

@@ -199,6 +199,7 @@ fn mini(seed: u64) -> Settings {
         evaluation: EvaluationSettings {
             samples: 200,
             hit_matrices: vec![("lis".into(), 26), ("lis".into(), 30)],
+            extra_iterations: 0,
         },
     }
 }

@@ -10,7 +10,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{PipelineError, Result, Settings, atomic::write_atomically, left_over};
+use crate::{
+    PipelineError, Result, Settings, atomic::write_atomically, left_over, reuse::take_over,
+};
 
 /// What to do with what a run directory already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,7 @@ pub enum Existing {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    lenders: Vec<PathBuf>,
     // Held, not read: the lock goes with the process, however it ends.
     _lock: File,
 }
@@ -79,6 +82,7 @@ impl RunDir {
         })?;
         let this = Self {
             path: path.to_owned(),
+            lenders: Vec::new(),
             _lock: lock,
         };
         left_over::remove_left_overs(path)?;
@@ -89,6 +93,11 @@ impl RunDir {
     /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same.
+    pub fn reuse_from(&mut self, lenders: Vec<PathBuf>) {
+        self.lenders = lenders;
     }
 
     fn settle(&self, settings: &Settings, existing: Existing) -> Result<()> {
@@ -150,6 +159,9 @@ impl RunDir {
         let hash = hash_value(made_from);
         if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
             tracing::info!("{name}: done before, taken as it is");
+            return Ok(done);
+        }
+        if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
             return Ok(done);
         }
         let begun = dir.join("stage.json");

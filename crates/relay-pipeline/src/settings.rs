@@ -170,6 +170,10 @@ pub struct EvaluationSettings {
     // Once there was one or none.
     #[serde(alias = "hit_matrix", deserialize_with = "some_one_or_none")]
     pub hit_matrices: Vec<(String, usize)>,
+    /// Iterations that the looped models do beyond those that a problem asks for; fewer where it is below 0, but one at
+    /// least. The chains of Stage II are not affected.
+    #[serde(default, skip_serializing_if = "crate::test_time::is_default")]
+    pub extra_iterations: i64,
 }
 
 impl TaskSettings {

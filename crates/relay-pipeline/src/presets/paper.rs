@@ -56,6 +56,7 @@ pub(super) fn paper(seed: u64) -> Settings {
         evaluation: EvaluationSettings {
             samples: 10_000,
             hit_matrices: vec![("lis".into(), 101), ("lis".into(), 105)],
+            extra_iterations: 0,
         },
     }
 }

@@ -1,0 +1,259 @@
+//! Runs of several seeds together: mean, lowest and highest.
+
+use std::{fs, path::Path};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{LengthResult, Measure, OrderedMap, PipelineError, Result, Results};
+
+pub(crate) mod files;
+mod markdown;
+
+/// The version of the form of `aggregate.json` that this program writes and reads.
+pub const AGGREGATE_SCHEMA: u32 = 1;
+
+/// What several runs measured, which differ in their seeds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Aggregate {
+    /// Version of the form, [`AGGREGATE_SCHEMA`].
+    pub schema: u32,
+    /// Name of the preset.
+    pub preset: String,
+    /// The runs.
+    pub runs: Vec<AggregatedRun>,
+    /// Task to shortest and longest length trained on, both included.
+    pub train_lengths: OrderedMap<[usize; 2]>,
+    /// Arm to task to what was measured at each length, lengths ascending.
+    pub arms: OrderedMap<OrderedMap<Vec<LengthSpread>>>,
+}
+
+/// One of the runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregatedRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Its device.
+    pub device: String,
+    /// The processor.
+    pub cpu: String,
+    /// Cores that the program could use.
+    pub cores: usize,
+    /// Minutes of all its stages.
+    pub minutes: f64,
+}
+
+/// What the runs did on one task at one length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LengthSpread {
+    /// The length of the problems.
+    pub length: usize,
+    /// Share of problems with the right answer.
+    pub answer: Option<Spread>,
+    /// Share of the true chains' tokens that stand at their place; `None` for an arm that writes no chains.
+    pub bit: Option<Spread>,
+    /// Share of chains without any wrong token; `None` for an arm that writes no chains.
+    pub chain: Option<Spread>,
+}
+
+/// A share over several runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// The mean; every run counts the same.
+    pub mean: f64,
+    /// The lowest.
+    pub min: f64,
+    /// The highest.
+    pub max: f64,
+    /// The share of each run.
+    pub runs: Vec<RunShare>,
+}
+
+/// The share of one run, with its 95 % Wilson interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct RunShare {
+    /// Seed of the run.
+    pub seed: u64,
+    /// How many problems.
+    pub n: u64,
+    /// The share.
+    pub value: f64,
+    /// Lower end of its interval.
+    pub low: f64,
+    /// Upper end of its interval.
+    pub high: f64,
+}
+
+impl Aggregate {
+    /// Puts the results of several runs together. An arm that some of them lack is the mean of the others.
+    ///
+    /// # Errors
+    /// When there is no run, or two were not trained on the same lengths.
+    pub fn of_runs(runs: &[Results]) -> Result<Self> {
+        let Some(first) = runs.first() else {
+            return Err(PipelineError::settings("runs", "none", "at least one run"));
+        };
+        if let Some(other) = runs
+            .iter()
+            .find(|run| run.train_lengths != first.train_lengths)
+        {
+            let lengths =
+                |run: &Results| serde_json::to_string(&run.train_lengths).unwrap_or_default();
+            return Err(PipelineError::settings(
+                format!("training lengths of the run with seed {}", other.seed),
+                lengths(other),
+                format!(
+                    "those of the run with seed {}, {}",
+                    first.seed,
+                    lengths(first)
+                ),
+            ));
+        }
+        let mut aggregate = Self {
+            schema: AGGREGATE_SCHEMA,
+            preset: first.preset.clone(),
+            runs: runs.iter().map(AggregatedRun::of).collect(),
+            train_lengths: first.train_lengths.clone(),
+            arms: OrderedMap::new(),
+        };
+        for run in runs {
+            for (arm, tasks) in run.arms.iter() {
+                for task in tasks.keys() {
+                    aggregate.add(runs, arm, task);
+                }
+            }
+        }
+        Ok(aggregate)
+    }
+
+    fn add(&mut self, runs: &[Results], arm: &str, task: &str) {
+        let mut lengths: Vec<usize> = runs
+            .iter()
+            .flat_map(|run| run.of(arm, task))
+            .map(|result| result.length)
+            .collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        let spread = |length: usize| {
+            let at = |measure| Spread::over(runs, arm, task, length, measure);
+            LengthSpread {
+                length,
+                answer: at(Measure::Answer),
+                bit: at(Measure::Bit),
+                chain: at(Measure::Chain),
+            }
+        };
+        let spreads = lengths.into_iter().map(spread).collect();
+        self.arms.entry_or_default(arm).insert(task, spreads);
+    }
+
+    /// What an arm did on a task, length by length; empty if it was not measured.
+    pub fn of(&self, arm: &str, task: &str) -> &[LengthSpread] {
+        self.arms
+            .get(arm)
+            .and_then(|tasks| tasks.get(task))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether `task` was trained at `length`.
+    pub fn trained_at(&self, task: &str, length: usize) -> bool {
+        self.train_lengths
+            .get(task)
+            .is_some_and(|&[from, to]| (from..=to).contains(&length))
+    }
+
+    /// Adds the arms and tasks of another aggregate to this one, such as those of a run on another task alone.
+    pub fn join(&mut self, other: Self) {
+        for (task, lengths) in other.train_lengths.iter() {
+            self.train_lengths.insert(task, *lengths);
+        }
+        for (arm, tasks) in other.arms.iter() {
+            for (task, spreads) in tasks.iter() {
+                self.arms
+                    .entry_or_default(arm)
+                    .insert(task, spreads.clone());
+            }
+        }
+        self.runs.extend(other.runs);
+    }
+
+    /// Reads an `aggregate.json`.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not of this form or of another schema; it is named.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
+        let corrupt = |e: serde_json::Error| PipelineError::corrupt(path, e.to_string());
+        let json: Value = serde_json::from_str(&text).map_err(corrupt)?;
+        let found = json.get("schema").and_then(Value::as_u64).unwrap_or(0);
+        if found != u64::from(AGGREGATE_SCHEMA) {
+            return Err(PipelineError::Schema {
+                path: path.to_owned(),
+                found: u32::try_from(found).unwrap_or(u32::MAX),
+                expected: AGGREGATE_SCHEMA,
+            });
+        }
+        serde_json::from_value(json).map_err(corrupt)
+    }
+}
+
+impl AggregatedRun {
+    fn of(run: &Results) -> Self {
+        Self {
+            seed: run.seed,
+            device: run.device.clone(),
+            cpu: run.machine.cpu.clone(),
+            cores: run.machine.cores,
+            minutes: run.seconds.values().sum::<f64>() / 60.0,
+        }
+    }
+}
+
+impl LengthSpread {
+    /// One of the three shares.
+    pub fn spread(&self, measure: Measure) -> Option<&Spread> {
+        match measure {
+            Measure::Answer => self.answer.as_ref(),
+            Measure::Bit => self.bit.as_ref(),
+            Measure::Chain => self.chain.as_ref(),
+        }
+    }
+}
+
+impl Spread {
+    /// The spread of some runs' shares; `None` without any.
+    pub fn of(runs: Vec<RunShare>) -> Option<Self> {
+        let mean = runs.iter().map(|run| run.value).sum::<f64>() / runs.len() as f64;
+        let (min, max) = runs.iter().fold((f64::MAX, f64::MIN), |(min, max), run| {
+            (min.min(run.value), max.max(run.value))
+        });
+        (!runs.is_empty()).then_some(Self {
+            mean,
+            min,
+            max,
+            runs,
+        })
+    }
+
+    fn over(
+        runs: &[Results],
+        arm: &str,
+        task: &str,
+        length: usize,
+        measure: Measure,
+    ) -> Option<Self> {
+        let share = |run: &Results| {
+            let is_it = |result: &&LengthResult| result.length == length;
+            let result = run.of(arm, task).iter().find(is_it)?;
+            let share = result.share(measure)?;
+            Some(RunShare {
+                seed: run.seed,
+                n: result.n,
+                value: share.value,
+                low: share.low,
+                high: share.high,
+            })
+        };
+        Self::of(runs.iter().filter_map(share).collect())
+    }
+}

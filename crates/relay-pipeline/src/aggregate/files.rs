@@ -1,0 +1,135 @@
+//! `aggregate.json`, `aggregate.md` and the figures of several runs.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use super::Aggregate;
+use crate::{
+    LengthResult, Measure, PipelineError, Result, Results,
+    length_result::rounded,
+    plot::{Figure, spread_figure},
+    write_atomically,
+};
+
+const FIGURES: [(Measure, &str, &str); 3] = [
+    (Measure::Answer, "answer_accuracy", "Answer accuracy"),
+    (Measure::Bit, "bit_accuracy", "Bit accuracy"),
+    (Measure::Chain, "chain_accuracy", "Chain accuracy"),
+];
+
+impl Aggregate {
+    /// Writes `aggregate.json`, the table as `aggregate.md`, and `figures/*.svg`, `*.png`, `*.csv` with the mean curves
+    /// and bands from the lowest to the highest run; gives the paths written.
+    ///
+    /// # Errors
+    /// When a figure cannot be drawn or a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let json = dir.join("aggregate.json");
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| PipelineError::corrupt(&json, e.to_string()))?;
+        write_atomically(&json, (text + "\n").as_bytes())?;
+        let table = dir.join("aggregate.md");
+        write_atomically(&table, self.markdown().as_bytes())?;
+        let mut written = vec![json, table];
+        let means = self.means();
+        for (measure, name, what) in FIGURES {
+            let title = format!("{what} by length, {}", self.seeds());
+            let Some(figure) = spread_figure(&means, measure, name, &title) else {
+                continue;
+            };
+            let base = dir.join("figures").join(name);
+            written.extend(write_figure(&figure, &base, &self.csv(measure))?);
+        }
+        Ok(written)
+    }
+
+    fn seeds(&self) -> String {
+        let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        match list.as_slice() {
+            [one] => format!("seed {one}"),
+            list => format!("mean of seeds {}", list.join(", ")),
+        }
+    }
+
+    /// The means as results of one run, whose intervals are the lowest and the highest.
+    pub(crate) fn means(&self) -> Results {
+        let mut results = Results {
+            train_lengths: self.train_lengths.clone(),
+            ..Results::default()
+        };
+        for (arm, tasks) in self.arms.iter() {
+            for (task, lengths) in tasks.iter() {
+                for at in lengths {
+                    let n = at
+                        .answer
+                        .iter()
+                        .flat_map(|spread| &spread.runs)
+                        .map(|run| run.n);
+                    let answer = at.answer.as_ref();
+                    let (bit, chain) = (at.bit.as_ref(), at.chain.as_ref());
+                    let mean = LengthResult {
+                        length: at.length,
+                        n: n.sum(),
+                        answer_accuracy: answer.map_or(0.0, |s| s.mean),
+                        bit_accuracy: bit.map(|s| s.mean),
+                        chain_accuracy: chain.map(|s| s.mean),
+                        answer_low: answer.map(|s| s.min),
+                        answer_high: answer.map(|s| s.max),
+                        bit_low: bit.map(|s| s.min),
+                        bit_high: bit.map(|s| s.max),
+                        chain_low: chain.map(|s| s.min),
+                        chain_high: chain.map(|s| s.max),
+                    };
+                    results.add(arm, task, mean);
+                }
+            }
+        }
+        results
+    }
+
+    fn csv(&self, measure: Measure) -> String {
+        let mut text = String::from("arm,task,length,trained,runs,mean,min,max\n");
+        for (arm, tasks) in self.arms.iter() {
+            for (task, lengths) in tasks.iter() {
+                for at in lengths {
+                    let Some(spread) = at.spread(measure) else {
+                        continue;
+                    };
+                    let trained = if self.trained_at(task, at.length) {
+                        "yes"
+                    } else {
+                        "no"
+                    };
+                    let [mean, min, max] = [spread.mean, spread.min, spread.max].map(rounded);
+                    // Writing to a string cannot fail.
+                    let _ = writeln!(
+                        text,
+                        "{arm},{task},{},{trained},{},{mean},{min},{max}",
+                        at.length,
+                        spread.runs.len()
+                    );
+                }
+            }
+        }
+        text
+    }
+}
+
+/// Writes a figure as `base.svg`, `base.png` and, with `csv`, `base.csv`; gives the paths.
+pub(crate) fn write_figure(figure: &Figure, base: &Path, csv: &str) -> Result<Vec<PathBuf>> {
+    let with = |kind: &str| {
+        let mut name = base.as_os_str().to_owned();
+        name.push(kind);
+        PathBuf::from(name)
+    };
+    let [svg, png, table] = [".svg", ".png", ".csv"].map(with);
+    write_atomically(&svg, figure.svg()?.as_bytes())?;
+    figure.write_png(&png)?;
+    write_atomically(&table, csv.as_bytes())?;
+    Ok(vec![svg, png, table])
+}

@@ -1,0 +1,212 @@
+//! The table of several runs that the README shows.
+
+use super::{Aggregate, LengthSpread, Spread};
+use crate::arms::{arm_label, task_label};
+
+impl Aggregate {
+    /// Answer accuracy by arm as a Markdown table, with a line on the runs below: the mean in per cent, the lowest and
+    /// the highest in brackets. All training lengths share a column, every longer one has its own.
+    pub fn markdown(&self) -> String {
+        let columns = self.columns();
+        let head = |&(task, length): &(&str, Option<usize>)| match (
+            length,
+            self.train_lengths.get(task),
+        ) {
+            (Some(length), _) => format!("{} {length}", task_label(task)),
+            (None, Some([from, to])) => format!("{} {from}..{to} (trained)", task_label(task)),
+            (None, None) => task_label(task).to_string(),
+        };
+        let heads: Vec<String> = columns.iter().map(head).collect();
+        let mut text = format!(
+            "| | {} |\n|---|{}\n",
+            heads.join(" | "),
+            "---|".repeat(columns.len())
+        );
+        for arm in self.arms.keys() {
+            let cells: Vec<String> = columns
+                .iter()
+                .map(|&(task, length)| self.cell(arm, task, length))
+                .collect();
+            text += &format!("| {} | {} |\n", arm_label(arm), cells.join(" | "));
+        }
+        text + &self.about_runs()
+    }
+
+    fn about_runs(&self) -> String {
+        let Some(first) = self.runs.first() else {
+            return String::new();
+        };
+        let mut seeds: Vec<String> = Vec::new();
+        for run in &self.runs {
+            let seed = run.seed.to_string();
+            if !seeds.contains(&seed) {
+                seeds.push(seed);
+            }
+        }
+        let minutes: f64 = self.runs.iter().map(|run| run.minutes).sum();
+        format!(
+            "\nSeeds {}; {:.0} minutes a run on {} ({} cores).\n",
+            seeds.join(", "),
+            minutes / self.runs.len() as f64,
+            first.cpu,
+            first.cores
+        )
+    }
+
+    fn columns(&self) -> Vec<(&str, Option<usize>)> {
+        let mut columns = Vec::new();
+        for task in self.train_lengths.keys() {
+            columns.push((task, None));
+            let mut longer: Vec<usize> = self
+                .arms
+                .keys()
+                .flat_map(|arm| self.of(arm, task))
+                .map(|at| at.length)
+                .filter(|&length| !self.trained_at(task, length))
+                .collect();
+            longer.sort_unstable();
+            longer.dedup();
+            columns.extend(longer.into_iter().map(|length| (task, Some(length))));
+        }
+        columns
+    }
+
+    /// Every run has the mean over its lengths; these are then summed up.
+    fn cell(&self, arm: &str, task: &str, length: Option<usize>) -> String {
+        let wanted = |at: &&LengthSpread| match length {
+            Some(length) => at.length == length,
+            None => self.trained_at(task, at.length),
+        };
+        let lengths: Vec<&Spread> = self
+            .of(arm, task)
+            .iter()
+            .filter(wanted)
+            .filter_map(|at| at.answer.as_ref())
+            .collect();
+        per_cent(&mean_by_run(&lengths))
+    }
+}
+
+/// For each run, its mean over some lengths.
+fn mean_by_run(lengths: &[&Spread]) -> Vec<f64> {
+    let Some(most) = lengths.iter().max_by_key(|spread| spread.runs.len()) else {
+        return Vec::new();
+    };
+    let mean = |seed: u64| {
+        let shares: Vec<f64> = lengths
+            .iter()
+            .flat_map(|spread| &spread.runs)
+            .filter(|run| run.seed == seed)
+            .map(|run| 100.0 * run.value)
+            .collect();
+        shares.iter().sum::<f64>() / shares.len() as f64
+    };
+    most.runs.iter().map(|run| mean(run.seed)).collect()
+}
+
+fn per_cent(shares: &[f64]) -> String {
+    if shares.is_empty() {
+        return "-".to_owned();
+    }
+    let mean = shares.iter().sum::<f64>() / shares.len() as f64;
+    let (low, high) = shares.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| {
+        (low.min(x), high.max(x))
+    });
+    format!("{mean:.0} ({low:.0}..{high:.0})")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Aggregate, LengthResult, Results};
+
+    fn run(seed: u64, right: [u64; 3]) -> Results {
+        let mut results = Results::new("mini", seed, "flex");
+        results.train_lengths.insert("ari", [1, 2]);
+        for (length, right) in (1..).zip(right) {
+            results.add(
+                "ar_relay",
+                "ari",
+                LengthResult::from_counts(length, 100, right, None),
+            );
+        }
+        results
+    }
+
+    #[test]
+    fn mean_lowest_and_highest_and_every_run_with_its_interval() {
+        let all = Aggregate::of_runs(&[
+            run(1, [100, 90, 40]),
+            run(2, [80, 90, 50]),
+            run(3, [90, 90, 90]),
+        ])
+        .unwrap();
+        let at = all.of("ar_relay", "ari")[2].answer.clone().unwrap();
+        assert!((at.mean - 0.6).abs() < 1e-9, "{at:?}");
+        assert_eq!((at.min, at.max), (0.4, 0.9));
+        assert_eq!(
+            at.runs.iter().map(|run| run.seed).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert!(at.runs[0].low < 0.4 && at.runs[0].high > 0.4 && at.runs[0].n == 100);
+        assert_eq!(all.of("ar_relay", "ari")[0].chain, None);
+        let text = all.markdown();
+        assert!(
+            text.contains("| | Arithmetic 1..2 (trained) | Arithmetic 3 |"),
+            "{text}"
+        );
+        // (95, 85, 90) over the training lengths.
+        assert!(
+            text.contains("| AR + RELAY | 90 (85..95) | 60 (40..90) |"),
+            "{text}"
+        );
+        assert!(text.contains("Seeds 1, 2, 3"), "{text}");
+    }
+
+    #[test]
+    fn runs_that_do_not_belong_together_are_refused() {
+        let mut other = run(2, [1, 2, 3]);
+        other.train_lengths.insert("ari", [1, 3]);
+        let error = Aggregate::of_runs(&[run(1, [1, 2, 3]), other])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("seed 2") && error.contains("[1,3]"),
+            "{error}"
+        );
+        assert!(
+            Aggregate::of_runs(&[])
+                .unwrap_err()
+                .to_string()
+                .contains("at least one run")
+        );
+    }
+
+    #[test]
+    fn files_hold_what_was_put_together() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut all = Aggregate::of_runs(&[run(1, [100, 90, 40]), run(2, [80, 90, 50])]).unwrap();
+        let written = all.write(dir.path()).unwrap();
+        assert!(written.iter().all(|file| file.is_file()));
+        assert_eq!(
+            Aggregate::load(&dir.path().join("aggregate.json")).unwrap(),
+            all
+        );
+        let svg = std::fs::read_to_string(dir.path().join("figures/answer_accuracy.svg")).unwrap();
+        assert!(
+            svg.contains("AR + RELAY") && svg.contains("mean of seeds 1, 2"),
+            "{svg}"
+        );
+        let csv = std::fs::read_to_string(dir.path().join("figures/answer_accuracy.csv")).unwrap();
+        assert!(csv.contains("ar_relay,ari,3,no,2,0.45,0.4,0.5"), "{csv}");
+        assert!(!dir.path().join("figures/bit_accuracy.svg").exists());
+        let mut other = run(1, [5, 6, 7]);
+        other.train_lengths = [("ed", [1, 2])].into_iter().collect();
+        other.arms = Default::default();
+        other.add("ar_relay", "ed", LengthResult::from_counts(1, 10, 5, None));
+        all.join(Aggregate::of_runs(&[other]).unwrap());
+        assert_eq!(
+            all.arms.get("ar_relay").unwrap().keys().collect::<Vec<_>>(),
+            ["ari", "ed"]
+        );
+    }
+}

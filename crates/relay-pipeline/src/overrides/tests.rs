@@ -1,0 +1,140 @@
+//! Tests of settings by path.
+
+use super::*;
+use crate::DataSettings;
+
+fn changed(path: &str, value: &str) -> Result<Settings> {
+    let one = Override {
+        path: path.to_owned(),
+        value: value.to_owned(),
+    };
+    crate::preset("mini", 1).unwrap().with(&[one])
+}
+
+#[test]
+fn sets_numbers_words_parts_of_lists_and_whole_objects() {
+    let set = |path, value| changed(path, value).unwrap();
+    assert_eq!(
+        set("looped_aligned.lambda", "0.1").looped_aligned.lambda,
+        0.1
+    );
+    assert_eq!(set("stage1.train.steps", "7").looped_aligned.train.steps, 7);
+    assert_eq!(set("stage2.train.steps", "8").ar_relay.train.steps, 8);
+    let model = set("model.positions", "none");
+    assert_eq!(
+        model.looped.transformer.positions,
+        relay_models::Positions::None
+    );
+    assert_eq!(
+        model.causal.transformer.positions,
+        relay_models::Positions::None
+    );
+    let DataSettings::Generated(tasks) = set("data.generated.0.train.1", "4").data else {
+        panic!("tasks expected")
+    };
+    assert_eq!(tasks[0].train, [1, 4]);
+    assert_eq!(set("looped_vanilla", "null").looped_vanilla, None);
+    let hits = set("evaluation.hit_matrices", "[[\"ari\", 8]]")
+        .evaluation
+        .hit_matrices;
+    assert_eq!(hits, [("ari".to_owned(), 8)]);
+    assert_eq!(
+        set("ar_baseline.train.average", "0.9")
+            .ar_baseline
+            .train
+            .average,
+        Some(0.9)
+    );
+    // Left out of the file while it has its default.
+    let iterations = set("stage1.checkpoint_iterations", "2")
+        .looped_aligned
+        .checkpoint_iterations;
+    assert_eq!(iterations, 2);
+    assert_eq!(
+        changed("seed", "1").unwrap(),
+        crate::preset("mini", 1).unwrap()
+    );
+}
+
+#[test]
+fn each_mistake_names_path_value_and_what_would_be_right() {
+    for (path, value, parts) in [
+        (
+            "stage1.lamda",
+            "1",
+            &["stage1.lamda", "no `lamda`", "lambda"][..],
+        ),
+        ("lambda", "1", &["lambda", "looped_aligned"]),
+        (
+            "looped_alinged.lambda",
+            "1",
+            &["looped_alinged", "looped_aligned"],
+        ),
+        (
+            "stage1.train.speed.fast",
+            "1",
+            &["no `speed`", "learning_rate", "looped_aligned.train"],
+        ),
+        (
+            "stage1.lambda.more",
+            "1",
+            &["stage1.lambda.more", "has no parts"],
+        ),
+        ("stage1.lambda", "much", &["stage1.lambda is much", "f32"]),
+        (
+            "stage1.lambda",
+            "-1",
+            &["stage1.lambda is -1", "at least 0"],
+        ),
+        (
+            "stage1.train.steps",
+            "1.5",
+            &["stage1.train.steps is 1.5", "u64"],
+        ),
+        (
+            "stage1.train.steps",
+            "0",
+            &["stage1.train.steps is 0", "at least 1"],
+        ),
+        (
+            "model.positions",
+            "north",
+            &["model.positions is north", "rope", "none", "alibi"],
+        ),
+        ("model.heads", "3", &["model.heads is 3", "divisor"]),
+        (
+            "data.generated.7.train",
+            "[1, 2]",
+            &["data.generated.7.train", "below 3"],
+        ),
+        ("data.generated.x", "1", &["`x`", "below 3"]),
+        (
+            "data.generated.1.test.0",
+            "0",
+            &["data.generated.1.test.0 is 0", "within"],
+        ),
+        (
+            "chains.min_confidence",
+            "2",
+            &["chains.min_confidence is 2", "from 0 to 1"],
+        ),
+    ] {
+        let error = changed(path, value).unwrap_err();
+        let text = error.to_string();
+        for part in parts {
+            assert!(text.contains(part), "`{part}` is not in: {text}");
+        }
+        assert!(error.is_usage());
+    }
+    for text in ["lambda", "=1", "lambda="] {
+        let error = text.parse::<Override>().unwrap_err().to_string();
+        assert!(error.contains("PATH=VALUE"), "{error}");
+    }
+}
+
+#[test]
+fn values_that_are_right_together_are_taken_together() {
+    let all = ["model.d_model=24", "model.heads=3"].map(|text| text.parse().unwrap());
+    let settings = crate::preset("mini", 1).unwrap().with(&all).unwrap();
+    assert_eq!(settings.looped.transformer.heads, 3);
+}

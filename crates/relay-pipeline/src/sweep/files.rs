@@ -1,0 +1,248 @@
+//! `sweep.json`, `sweep.csv`, `sweep.md`, and a figure for each task and arm.
+
+use std::{
+    fmt::Write,
+    path::{Path, PathBuf},
+};
+
+use super::SweepResults;
+use crate::{
+    LengthSpread, Measure, PipelineError, Result, Results, Spread, Sweep,
+    aggregate::files::write_figure,
+    arms::{arm_label, task_label},
+    length_result::rounded,
+    plot::{field, spread_figure},
+    write_atomically,
+};
+
+impl SweepResults {
+    /// Writes `sweep.json`, `sweep.csv`, `sweep.md` and `figures/TASK_ARM.svg`, `.png`, `.csv`; gives the paths written.
+    ///
+    /// # Errors
+    /// When a figure cannot be drawn or a file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
+        let json = dir.join("sweep.json");
+        let text = serde_json::to_string_pretty(self)
+            .map_err(|e| PipelineError::corrupt(&json, e.to_string()))?;
+        let mut written = Vec::new();
+        for (name, text) in [
+            ("sweep.json", text + "\n"),
+            ("sweep.csv", self.csv(|_, _| true)),
+            ("sweep.md", self.markdown()),
+        ] {
+            let file = dir.join(name);
+            write_atomically(&file, text.as_bytes())?;
+            written.push(file);
+        }
+        for task in self.tasks() {
+            for arm in self.arms() {
+                let curves = self.curves(arm, task);
+                let title = format!("{} by {}", arm_label(arm), self.varied().join(", "));
+                let Some(figure) = spread_figure(&curves, Measure::Answer, "sweep", &title) else {
+                    continue;
+                };
+                let base = dir.join("figures").join(format!("{task}_{arm}"));
+                let csv = self.csv(|of_arm, of_task| of_arm == arm && of_task == task);
+                written.extend(write_figure(&figure, &base, &csv)?);
+            }
+        }
+        Ok(written)
+    }
+
+    /// The table: a row for each arm and combination; columns are the longest trained length and all longer ones.
+    pub fn markdown(&self) -> String {
+        let mut text = format!(
+            "Answer accuracy in per cent: mean over seeds {}, lowest and highest in brackets.\n",
+            self.seeds
+                .iter()
+                .map(u64::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        for task in self.tasks() {
+            let lengths = self.shown(task);
+            let trained = |length| {
+                self.combinations
+                    .iter()
+                    .all(|one| one.measured.trained_at(task, length))
+            };
+            let head = |&length: &usize| match trained(length) {
+                true => format!("{length} (trained)"),
+                false => length.to_string(),
+            };
+            let heads: Vec<String> = lengths.iter().map(head).collect();
+            let _ = write!(
+                text,
+                "\n## {}\n\n| arm | {} | {} |\n|---|---|{}\n",
+                task_label(task),
+                self.varied().join(", "),
+                heads.join(" | "),
+                "---|".repeat(lengths.len())
+            );
+            for arm in self.arms() {
+                self.rows(&mut text, arm, task, &lengths);
+            }
+        }
+        text
+    }
+
+    fn rows(&self, text: &mut String, arm: &str, task: &str, lengths: &[usize]) {
+        for one in &self.combinations {
+            let measured = one.measured.of(arm, task);
+            let cell = |length: &usize| {
+                let at = measured.iter().find(|at| at.length == *length);
+                at.and_then(|at| at.answer.as_ref())
+                    .map_or("-".to_owned(), per_cent)
+            };
+            let cells: Vec<String> = lengths.iter().map(cell).collect();
+            let label = one.label.replace('|', "\\|");
+            // Writing to a string cannot fail.
+            let _ = writeln!(
+                text,
+                "| {} | {label} | {} |",
+                arm_label(arm),
+                cells.join(" | ")
+            );
+        }
+    }
+
+    /// The longest length that all combinations were trained on, and all longer ones.
+    fn shown(&self, task: &str) -> Vec<usize> {
+        let of_task = |one: &super::Swept| {
+            one.measured
+                .train_lengths
+                .get(task)
+                .map_or(0, |ends| ends[1])
+        };
+        let from = self.combinations.iter().map(of_task).min().unwrap_or(0);
+        let mut lengths: Vec<usize> = self
+            .spreads(task)
+            .map(|at| at.length)
+            .filter(|&length| length >= from)
+            .collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        lengths
+    }
+
+    fn spreads<'a>(&'a self, task: &'a str) -> impl Iterator<Item = &'a LengthSpread> {
+        let arms = self
+            .combinations
+            .iter()
+            .flat_map(|one| one.measured.arms.values());
+        arms.filter_map(move |tasks| tasks.get(task)).flatten()
+    }
+
+    /// The answers of an arm on a task as if every combination were an arm.
+    fn curves(&self, arm: &str, task: &str) -> Results {
+        let mut curves = Results::default();
+        let mut trained = self
+            .combinations
+            .iter()
+            .filter_map(|one| one.measured.train_lengths.get(task));
+        if let Some(lengths) = trained
+            .next()
+            .filter(|first| trained.all(|other| other == *first))
+        {
+            curves.train_lengths.insert(task, *lengths);
+        }
+        for one in &self.combinations {
+            for at in one.measured.means().of(arm, task) {
+                curves.add(&one.label, task, *at);
+            }
+        }
+        curves
+    }
+
+    fn csv(&self, wanted: impl Fn(&str, &str) -> bool) -> String {
+        let paths: Vec<String> = self.axes.iter().map(|axis| field(&axis.path)).collect();
+        let head = ["arm,task".to_owned()]
+            .into_iter()
+            .chain(paths)
+            .collect::<Vec<_>>()
+            .join(",");
+        let mut text = format!("{head},measure,length,trained,runs,mean,min,max\n");
+        for one in &self.combinations {
+            let values: String = one
+                .values
+                .values()
+                .map(|value| format!(",{}", field(value)))
+                .collect();
+            for (arm, tasks) in one.measured.arms.iter() {
+                for (task, lengths) in tasks.iter().filter(|(task, _)| wanted(arm, task)) {
+                    for at in lengths {
+                        let trained = one.measured.trained_at(task, at.length);
+                        csv_lines(&mut text, &format!("{arm},{task}{values}"), at, trained);
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    fn tasks(&self) -> Vec<&str> {
+        unique(
+            self.combinations
+                .iter()
+                .flat_map(|one| one.measured.train_lengths.keys()),
+        )
+    }
+
+    fn arms(&self) -> Vec<&str> {
+        unique(
+            self.combinations
+                .iter()
+                .flat_map(|one| one.measured.arms.keys()),
+        )
+    }
+
+    /// What was varied, by the ends of the paths.
+    fn varied(&self) -> Vec<&str> {
+        let sweep = Sweep {
+            axes: self.axes.clone(),
+            seeds: Vec::new(),
+        };
+        let several = self.axes.iter().filter(|axis| axis.values.len() > 1);
+        let names: Vec<&str> = several.map(|axis| sweep.short(&axis.path)).collect();
+        if names.is_empty() {
+            vec!["settings"]
+        } else {
+            names
+        }
+    }
+}
+
+fn csv_lines(text: &mut String, start: &str, at: &LengthSpread, trained: bool) {
+    let trained = if trained { "yes" } else { "no" };
+    for (name, measure) in [
+        ("answer", Measure::Answer),
+        ("bit", Measure::Bit),
+        ("chain", Measure::Chain),
+    ] {
+        let Some(spread) = at.spread(measure) else {
+            continue;
+        };
+        let [mean, min, max] = [spread.mean, spread.min, spread.max].map(rounded);
+        let (length, runs) = (at.length, spread.runs.len());
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "{start},{name},{length},{trained},{runs},{mean},{min},{max}"
+        );
+    }
+}
+
+fn per_cent(spread: &Spread) -> String {
+    let [mean, min, max] = [spread.mean, spread.min, spread.max].map(|share| 100.0 * share);
+    format!("{mean:.1} ({min:.1}..{max:.1})")
+}
+
+fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found
+}

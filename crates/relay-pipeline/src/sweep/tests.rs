@@ -1,0 +1,97 @@
+//! Tests of sweeps.
+
+use super::*;
+
+fn sweep(axes: &[&str]) -> Sweep {
+    let axes = axes.iter().map(|axis| axis.parse().unwrap()).collect();
+    Sweep {
+        axes,
+        seeds: vec![1, 2],
+    }
+}
+
+#[test]
+fn every_combination_has_a_directory_that_can_be_read() {
+    let sweep = sweep(&[
+        "stage1.lambda=0,0.1",
+        "model.layers=1,2",
+        "evaluation.samples=5",
+    ]);
+    let all = sweep.combinations().unwrap();
+    assert_eq!(
+        all.iter().map(|one| one.label.as_str()).collect::<Vec<_>>(),
+        [
+            "lambda=0, layers=1",
+            "lambda=0, layers=2",
+            "lambda=0.1, layers=1",
+            "lambda=0.1, layers=2"
+        ]
+    );
+    assert_eq!(
+        all[3].dir(2),
+        Path::new("lambda=0.1_layers=2_samples=5_seed-2")
+    );
+    let command = |seed, overrides: &[Override]| format!("{seed} {}", overrides[0]);
+    let runs = sweep
+        .runs("out".as_ref(), |seed| crate::preset("smoke", seed), command)
+        .unwrap();
+    assert_eq!(runs.len(), 8);
+    assert_eq!(runs[7].settings.looped.transformer.layers, 2);
+    assert_eq!(
+        (runs[7].settings.seed, runs[7].command.as_str()),
+        (2, "2 stage1.lambda=0.1")
+    );
+}
+
+#[test]
+fn lists_stay_whole_and_equal_ends_keep_their_paths() {
+    let axis: Axis = "evaluation.hit_matrices=[[\"lis\", 30]],[]"
+        .parse()
+        .unwrap();
+    assert_eq!(axis.values, ["[[\"lis\", 30]]", "[]"]);
+    let sweep = sweep(&["stage1.train.steps=1,2", "stage2.train.steps=3"]);
+    let name = &sweep.combinations().unwrap()[0].name;
+    assert_eq!(name, "stage1.train.steps=1_stage2.train.steps=3");
+    assert_eq!(Axis::loops("-2..1").unwrap().values, ["-2", "-1", "0", "1"]);
+    let long = directory(&"x".repeat(300));
+    assert_eq!(long.len(), LONGEST_NAME + 9);
+}
+
+#[test]
+fn what_cannot_be_swept_is_said_before_anything_runs() {
+    let base = |seed| crate::preset("smoke", seed);
+    let error = |axes: &[&str]| {
+        let runs = sweep(axes).runs("out".as_ref(), base, |_, _| String::new());
+        runs.unwrap_err().to_string()
+    };
+    assert!(error(&["stage1.lambda=1,-1"]).contains("stage1.lambda is -1"));
+    assert!(error(&["stage1.lambda=1", "stage1.lambda=2"]).contains("swept twice"));
+    assert!(
+        error(&["evaluation.hit_matrices=[[\"lis\",30]],[[\"lis\" 30]]"]).contains("hit_matrices")
+    );
+    for (axis, part) in [
+        ("lambda=1,1", "1 in"),
+        ("lambda=1,,2", "empty in"),
+        ("lambda", "PATH=VALUE"),
+    ] {
+        let error = axis.parse::<Axis>().unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    }
+    for range in ["4..-2", "x", "1..", "..", "0..100000"] {
+        assert!(
+            Axis::loops(range)
+                .unwrap_err()
+                .to_string()
+                .contains("FROM..TO")
+        );
+    }
+    let none = Sweep {
+        axes: Vec::new(),
+        seeds: vec![1, 1],
+    };
+    let error = none
+        .runs("out".as_ref(), base, |_, _| String::new())
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("each once"), "{error}");
+}

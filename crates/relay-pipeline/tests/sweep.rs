@@ -1,0 +1,204 @@
+//! Sweeps and several seeds on models that learn nothing: what is run, what is taken over, what is written.
+
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
+use std::{fs, path::Path};
+
+use burn::backend::{Autodiff, Flex};
+use relay_pipeline::{
+    Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep,
+    SweepResults, preset, taken_from,
+};
+use relay_train::StopFlag;
+
+type Backend = Autodiff<Flex>;
+
+/// One small task, four updates.
+fn tiny(seed: u64) -> Result<Settings, PipelineError> {
+    let one = preset("smoke", seed)?.single_task("ari")?;
+    let mut overrides = vec![
+        "model.d_model=16".to_owned(),
+        "evaluation.samples=3".to_owned(),
+    ];
+    for stage in [
+        "looped_aligned",
+        "looped_vanilla",
+        "ar_baseline",
+        "ar_relay",
+    ] {
+        overrides.push(format!("{stage}.train.steps=4"));
+        overrides.push(format!("{stage}.train.checkpoint_every=2"));
+        overrides.push(format!("{stage}.train.validate_every=0"));
+    }
+    one.with(
+        &overrides
+            .iter()
+            .map(|text| text.parse().unwrap())
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn sweep(axes: &[&str], seeds: &[u64]) -> Sweep {
+    Sweep {
+        axes: axes.iter().map(|axis| axis.parse().unwrap()).collect(),
+        seeds: seeds.to_vec(),
+    }
+}
+
+fn run(runs: &[PlannedRun], arms: &[&str]) -> Result<Vec<Results>, PipelineError> {
+    let several = SeveralRuns {
+        runs: runs.to_vec(),
+        existing: Existing::Resume,
+        arms: arms.iter().map(|&arm| arm.to_owned()).collect(),
+        reuse: true,
+        device: "flex".to_owned(),
+    };
+    several.run::<Backend>(&Default::default(), &StopFlag::default())
+}
+
+fn planned(sweep: &Sweep, out: &Path) -> Vec<PlannedRun> {
+    sweep
+        .runs(out, tiny, |seed, _| format!("run {seed}"))
+        .unwrap()
+}
+
+fn made_at(stage: &Path) -> std::time::SystemTime {
+    fs::metadata(stage.join("done.json"))
+        .unwrap()
+        .modified()
+        .unwrap()
+}
+
+#[test]
+fn a_sweep_trains_what_its_values_change_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = sweep(&["stage1.lambda=0,1"], &[1]);
+    let runs = planned(&sweep, dir.path());
+    let results = run(&runs, &[]).unwrap();
+    let (first, second) = (&runs[0].dir, &runs[1].dir);
+    assert!(second.ends_with("lambda=1_seed-1"), "{second:?}");
+    for (stage, taken) in [
+        ("looped_aligned", false),
+        ("looped_vanilla", true),
+        ("ar_baseline", true),
+        ("evaluation/looped_aligned", false),
+        ("evaluation/ar_baseline", true),
+    ] {
+        let from = taken_from(second, stage);
+        assert_eq!(
+            from.as_deref(),
+            taken.then_some("lambda=0_seed-1"),
+            "{stage}"
+        );
+        assert_eq!(taken_from(first, stage), None);
+    }
+    assert_eq!(
+        results[0].of("ar_baseline", "ari"),
+        results[1].of("ar_baseline", "ari")
+    );
+
+    let swept = sweep.results(&runs, &results, "the command").unwrap();
+    swept.write(dir.path()).unwrap();
+    assert_eq!(
+        SweepResults::load(&dir.path().join("sweep.json")).unwrap(),
+        swept
+    );
+    assert_eq!(
+        swept.combinations[1].runs[0]
+            .reused
+            .get("ar_baseline")
+            .unwrap(),
+        "lambda=0_seed-1"
+    );
+    let text = fs::read_to_string(dir.path().join("sweep.md")).unwrap();
+    assert!(
+        text.contains("| arm | lambda | 6 (trained) | 7 | 8 |"),
+        "{text}"
+    );
+    assert!(text.contains("| AR + RELAY | lambda=1 |"), "{text}");
+    let csv = fs::read_to_string(dir.path().join("sweep.csv")).unwrap();
+    assert!(csv.starts_with("arm,task,stage1.lambda,measure,length,trained,runs,mean,min,max\n"));
+    assert!(csv.contains("ar_relay,ari,1,answer,7,no,1,"), "{csv}");
+    let svg = fs::read_to_string(dir.path().join("figures/ari_looped_aligned.svg")).unwrap();
+    assert!(svg.contains("lambda=0") && svg.contains("lambda=1"));
+
+    // More values later: what is there is not made again.
+    let before = made_at(&second.join("looped_aligned"));
+    fs::remove_dir_all(first).unwrap();
+    let again = planned(&sweep, dir.path());
+    assert_eq!(run(&again, &[]).unwrap()[1].arms, results[1].arms);
+    assert_eq!(made_at(&second.join("looped_aligned")), before);
+    assert_eq!(
+        taken_from(first, "ar_baseline").as_deref(),
+        Some("lambda=0_seed-1")
+    );
+    assert_eq!(taken_from(first, "looped_aligned"), None);
+}
+
+#[test]
+fn iterations_at_test_time_need_one_training_and_one_arm() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut sweep = sweep(&[], &[1]);
+    sweep
+        .axes
+        .push(relay_pipeline::Axis::loops("-1..1").unwrap());
+    let runs = planned(&sweep, dir.path());
+    let results = run(&runs, &["looped_aligned"]).unwrap();
+    assert_eq!(
+        results[0].arms.keys().collect::<Vec<_>>(),
+        ["looped_aligned"]
+    );
+    for (place, planned) in runs.iter().enumerate() {
+        assert_eq!(
+            taken_from(&planned.dir, "looped_aligned").is_some(),
+            place > 0
+        );
+        assert_eq!(taken_from(&planned.dir, "evaluation/looped_aligned"), None);
+        assert!(!planned.dir.join("ar_baseline").exists());
+        assert!(!planned.dir.join("chains").exists());
+    }
+    // One iteration less than there are steps: no chain can be right.
+    let chains = |results: &Results| results.of("looped_aligned", "ari")[4].chain_accuracy;
+    assert_eq!(chains(&results[0]), Some(0.0));
+
+    let error = run(&runs, &["ar_self"]).unwrap_err();
+    assert!(
+        error.is_usage() && error.to_string().contains("looped_aligned"),
+        "{error}"
+    );
+
+    // An arm that is asked for later joins what is there.
+    let results = run(&runs[..1], &["ar_relay"]).unwrap();
+    assert_eq!(results[0].arms.keys().collect::<Vec<_>>(), ["ar_relay"]);
+}
+
+#[test]
+fn several_seeds_stop_when_asked_and_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let seeds = sweep(&[], &[1, 2]);
+    let runs = planned(&seeds, dir.path());
+    assert!(runs[1].dir.ends_with("seed-2"));
+    let stopped = SeveralRuns {
+        runs: runs.clone(),
+        existing: Existing::Resume,
+        arms: vec!["ar_baseline".to_owned()],
+        reuse: false,
+        device: "flex".to_owned(),
+    };
+    let stop = StopFlag::default();
+    stop.set();
+    let error = stopped
+        .run::<Backend>(&Default::default(), &stop)
+        .unwrap_err();
+    assert!(error.is_interrupted(), "{error}");
+    let results = run(&runs, &["ar_baseline"]).unwrap();
+    let all = Aggregate::of_runs(&results).unwrap();
+    let answer = all.of("ar_baseline", "ari")[0].answer.clone().unwrap();
+    let values: Vec<f64> = answer.runs.iter().map(|run| run.value).collect();
+    assert_eq!(answer.mean, (values[0] + values[1]) / 2.0);
+    assert_eq!(
+        all.runs.iter().map(|run| run.seed).collect::<Vec<_>>(),
+        [1, 2]
+    );
+}

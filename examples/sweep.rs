@@ -1,0 +1,127 @@
+//! Sweeps: every combination of some values of some settings, each a run of its own; what no value changes is made once.
+//!
+//! ```text
+//! cargo run --release --example sweep -- --preset mini --seeds 1,2 --set looped_aligned.lambda=0,0.1,1,10 \
+//!     --arms looped_aligned --out runs/lambda
+//! cargo run --release --example sweep -- --preset mini --loops -2..4 --arms looped_aligned,looped_vanilla --out runs/loops
+//! ```
+//!
+//! The same command goes on with a sweep that was interrupted. See `docs/sweeps.md`.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use relay_examples::{
+    CliError, DeviceName, finish, parse_args, quoted, run_command, run_several, start_logging,
+};
+use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Runs every combination of the values and compares them.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Where the settings come from that do not vary: `smoke`, `mini` or `paper`.
+    #[arg(long, default_value = "mini")]
+    preset: String,
+    /// Seeds, each combination is run with all of them.
+    #[arg(long, value_delimiter = ',', default_value = "1")]
+    seeds: Vec<u64>,
+    /// A setting and its values, as often as wanted. `stage1.` is short for `looped_aligned.`, `stage2.` for `ar_relay.`,
+    /// `model.` for both models.
+    #[arg(long = "set", value_name = "PATH=VALUE,...")]
+    sets: Vec<String>,
+    /// Iterations of the looped models at test time, beyond what a problem asks for.
+    #[arg(long, value_name = "FROM..TO", allow_hyphen_values = true)]
+    loops: Option<String>,
+    /// The arms that are trained and measured [default: all].
+    #[arg(long, value_delimiter = ',')]
+    arms: Vec<String>,
+    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// Directory of the sweep; runs that it holds are gone on with, or taken as they are.
+    #[arg(long)]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    start_logging();
+    finish(parse_args().and_then(run))
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let axes = args.sets.iter().map(|text| text.parse::<Axis>());
+    let mut axes: Vec<Axis> = axes.collect::<Result<_, _>>().map_err(CliError::usage)?;
+    if let Some(range) = &args.loops {
+        axes.push(Axis::loops(range).map_err(CliError::usage)?);
+    }
+    let sweep = Sweep {
+        axes,
+        seeds: args.seeds.clone(),
+    };
+    let runs = sweep
+        .runs(
+            &args.out,
+            |seed| preset(&args.preset, seed),
+            |seed, overrides| run_command(&args.preset, seed, overrides, &args.arms, device),
+        )
+        .map_err(CliError::usage)?;
+    let several = SeveralRuns {
+        runs: runs.clone(),
+        existing: Existing::Resume,
+        arms: args.arms.clone(),
+        reuse: true,
+        device: device.to_string(),
+    };
+    let results = run_several(several, device)?;
+    let swept = sweep
+        .results(&runs, &results, &command(&args))
+        .map_err(CliError::failure)?;
+    let written = swept.write(&args.out).map_err(CliError::failure)?;
+    println!("{}", swept.markdown());
+    print_reused(&swept);
+    for file in written {
+        println!("written: {}", file.display());
+    }
+    Ok(())
+}
+
+/// What each run took over from others.
+fn print_reused(swept: &SweepResults) {
+    for one in swept.combinations.iter().flat_map(|one| &one.runs) {
+        let reused: Vec<String> = one
+            .reused
+            .iter()
+            .map(|(stage, lender)| format!("{stage} from {lender}"))
+            .collect();
+        if !reused.is_empty() {
+            println!("{}: taken over: {}", one.dir, reused.join(", "));
+        }
+    }
+}
+
+fn command(args: &Args) -> String {
+    let mut command = format!(
+        "cargo run --release --example sweep -- --preset {} --seeds {}",
+        args.preset,
+        args.seeds
+            .iter()
+            .map(u64::to_string)
+            .collect::<Vec<_>>()
+            .join(",")
+    );
+    for set in &args.sets {
+        command += &format!(" --set {}", quoted(set));
+    }
+    if let Some(loops) = &args.loops {
+        command += &format!(" --loops {}", quoted(loops));
+    }
+    if !args.arms.is_empty() {
+        command += &format!(" --arms {}", args.arms.join(","));
+    }
+    command + &format!(" --device {}", args.device)
+}
