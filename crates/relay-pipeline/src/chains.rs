@@ -50,6 +50,19 @@ pub struct ChainCount {
     pub right: Option<usize>,
 }
 
+impl std::ops::AddAssign<&ChainCount> for ChainCount {
+    fn add_assign(&mut self, other: &Self) {
+        self.wanted += other.wanted;
+        self.kept += other.kept;
+        self.unreadable += other.unreadable;
+        self.unsure += other.unsure;
+        self.right = match (self.right, other.right) {
+            (Some(a), Some(b)) => Some(a + b),
+            (a, b) => a.or(b),
+        };
+    }
+}
+
 /// Writes chains for the corpus's longer problems with `write` and keeps those that are sure enough in `file`.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ mod cost;
 mod forensics;
 mod page;
 mod tables;
+mod written;
 
 /// Writes `results.json`, `report.html` and `figures/*.svg`, `*.png`, `*.csv` to `dir`; gives the paths written.
 ///

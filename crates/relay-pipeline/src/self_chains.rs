@@ -212,15 +212,7 @@ pub(crate) fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainCount>> {
 /// Adds up what became of the chains of several phases; two phases may have the same length.
 fn add(sums: &mut BTreeMap<String, ChainCount>, notes: &Value) {
     for (key, count) in chains_in(notes).unwrap_or_default() {
-        let sum = sums.entry(key).or_default();
-        sum.wanted += count.wanted;
-        sum.kept += count.kept;
-        sum.unreadable += count.unreadable;
-        sum.unsure += count.unsure;
-        sum.right = match (sum.right, count.right) {
-            (Some(a), Some(b)) => Some(a + b),
-            (a, b) => a.or(b),
-        };
+        *sums.entry(key).or_default() += &count;
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     escape,
     forensics::forensics,
     tables::{answers, chains, claims},
+    written::written_chains,
 };
 use crate::{
     Results, Verdict,
@@ -34,6 +35,7 @@ pub(super) fn page(results: &Results, figures: &[(Figure, String)]) -> String {
         section("The paper's claims", &(summary(results) + &claims(results))),
         section("Bit and chain accuracy", &chains(results)),
         section("Where chains go wrong", &forensics(results)),
+        section("Chains written to learn from", &written_chains(results)),
         section("Cost", &cost(results)),
         section("How it was run", &provenance(results)),
     ];

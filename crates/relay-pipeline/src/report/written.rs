@@ -1,0 +1,90 @@
+//! The table of the chains that models wrote to learn from.
+
+use std::collections::BTreeMap;
+
+use super::escape;
+use crate::{
+    ChainCount, Results,
+    arms::{arm_label, task_label},
+};
+
+/// By stage and task: how many chains were wanted, kept and left out, and how many of those kept are right.
+pub(super) fn written_chains(results: &Results) -> String {
+    let rows: String = results
+        .written_chains
+        .iter()
+        .flat_map(|(stage, counts)| {
+            by_task(counts)
+                .into_iter()
+                .map(move |(task, count)| row(stage, task, &count))
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<p>A chain is right if no token of its steps and answer is wrong. That is known here, and not used.</p>\n\
+         <div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">written by</th><th scope=\"col\">task</th>\
+         <th scope=\"col\">wanted</th><th scope=\"col\">kept</th><th scope=\"col\">right</th>\
+         <th scope=\"col\">unreadable</th><th scope=\"col\">unsure or not confirmed</th></tr></thead>\n\
+         <tbody>\n{rows}</tbody>\n</table></div>\n"
+    )
+}
+
+/// The counts of all lengths of a task; the keys are `task length`.
+fn by_task(counts: &BTreeMap<String, ChainCount>) -> BTreeMap<&str, ChainCount> {
+    let mut tasks: BTreeMap<&str, ChainCount> = BTreeMap::new();
+    for (key, count) in counts {
+        let task = key.rsplit_once(' ').map_or(key.as_str(), |(task, _)| task);
+        *tasks.entry(task).or_default() += count;
+    }
+    tasks
+}
+
+fn row(stage: &str, task: &str, count: &ChainCount) -> String {
+    let writer = match stage {
+        "chains" => "Looped, aligned",
+        arm => arm_label(arm),
+    };
+    let right = match (count.right, count.kept) {
+        (Some(right), kept) if kept > 0 => {
+            format!("{right} ({:.1} %)", 100.0 * right as f64 / kept as f64)
+        }
+        _ => String::new(),
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{}</td><td>{}</td><td>{}</td><td>{right}</td><td>{}</td><td>{}</td></tr>\n",
+        escape(writer),
+        escape(task_label(task)),
+        count.wanted,
+        count.kept,
+        count.unreadable,
+        count.unsure,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_a_task_are_one_row() {
+        let count = ChainCount {
+            wanted: 10,
+            kept: 4,
+            unreadable: 1,
+            unsure: 5,
+            right: Some(3),
+        };
+        let counts = ["ari 7", "ari 8", "ed 9"].map(|key| (key.to_owned(), count.clone()));
+        let mut results = Results::new("smoke", 1, "flex");
+        results.written_chains.insert("ar_self_loop", counts.into());
+        let table = written_chains(&results);
+        assert!(
+            table.contains("<td>20</td><td>8</td><td>6 (75.0 %)</td>"),
+            "{table}"
+        );
+        assert_eq!(table.matches("<tr><th scope=\"row\">").count(), 2);
+        assert_eq!(written_chains(&Results::new("smoke", 1, "flex")), "");
+    }
+}
