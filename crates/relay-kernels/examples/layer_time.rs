@@ -1,6 +1,6 @@
 //! Times a loop of layers, forward and backward, and says how much of it matrix products alone would take.
 //!
-//! `cargo run --release -p relay-kernels --example layer_time`
+//! `cargo run --release -p relay-kernels --example layer_time`, with `-- bf16` for products in bf16
 
 use std::time::Instant;
 
@@ -158,6 +158,9 @@ fn bound(d: usize, rows: usize) {
 }
 
 fn main() {
+    if std::env::args().any(|argument| argument == "bf16") {
+        relay_kernels::set_precision(relay_kernels::Precision::Bf16);
+    }
     bound(64, 2048);
     bound(256, 2048);
     measure(64, [64, 32], 4, 40, None);

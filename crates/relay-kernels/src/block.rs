@@ -8,9 +8,9 @@ use rayon::prelude::*;
 use crate::attention::{Attention, Sample};
 use crate::dropout::{AddDropped, LayerDropout};
 use crate::floats::Floats;
+use crate::form::Form;
 use crate::isa::Isa;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
-use crate::product::{left, times_packed};
 use crate::rows::{AddBias, Gelu, Norm};
 use crate::weights::Four;
 
@@ -133,11 +133,11 @@ impl Block {
     }
 
     /// The layer's output; fills `saved` if the backward pass will be wanted.
-    pub fn forward(
+    pub fn forward<E: Form>(
         &self,
         x: &[f32],
         vectors: Vectors<'_>,
-        weights: &Four,
+        weights: &Four<E>,
         saved: Option<&mut Buffer>,
     ) -> Vec<f32> {
         let mut out = vec![0.0; x.len()];
@@ -160,12 +160,12 @@ impl Block {
         out
     }
 
-    fn forward_chunk(
+    fn forward_chunk<E: Form>(
         &self,
         (start, pads): (usize, &[usize]),
         x: &[f32],
         vectors: Vectors<'_>,
-        weights: &Four,
+        weights: &Four<E>,
         saved: &mut [f32],
         out: &mut [f32],
     ) {
@@ -192,7 +192,7 @@ impl Block {
                 out: normal,
                 moments: moments_attention,
             });
-            times_packed(isa, rows, left(normal, d), &weights.qkv, qkv, 3 * d, false);
+            E::times(isa, rows, normal, &weights.qkv, qkv, 3 * d, false);
             let samples = pads.iter().zip(qkv.chunks_exact_mut(3 * self.sample()));
             let samples = samples.zip(attended.chunks_exact_mut(self.sample()));
             let samples =
@@ -209,15 +209,7 @@ impl Block {
             if plain {
                 middle.copy_from_slice(x);
             }
-            times_packed(
-                isa,
-                rows,
-                left(attended, d),
-                &weights.output,
-                middle,
-                d,
-                plain,
-            );
+            E::times(isa, rows, attended, &weights.output, middle, d, plain);
             if let Some(dropout) = self.dropout {
                 isa.run(AddDropped {
                     mask: dropout.attention,
@@ -238,7 +230,7 @@ impl Block {
                 out: normal,
                 moments: moments_mlp,
             });
-            times_packed(isa, rows, left(normal, d), &weights.up, hidden, m, false);
+            E::times(isa, rows, normal, &weights.up, hidden, m, false);
             let active = &mut scratch[..rows * m];
             isa.run(Gelu {
                 u: hidden,
@@ -252,7 +244,7 @@ impl Block {
                     out,
                 });
             }
-            times_packed(isa, rows, left(active, m), &weights.down, out, d, plain);
+            E::times(isa, rows, active, &weights.down, out, d, plain);
             if let Some(dropout) = self.dropout {
                 isa.run(AddDropped {
                     mask: dropout.mlp,

@@ -11,9 +11,9 @@ use rayon::prelude::*;
 use crate::attention::{Kept, Sample};
 use crate::block::{Block, Saved, Vectors};
 use crate::dropout::Dropped;
+use crate::form::Form;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::prefetch::fetch;
-use crate::product::{left, times_packed};
 use crate::rows::{ColumnSums, GeluBackward, NormBackward};
 use crate::weights::Four;
 
@@ -100,12 +100,12 @@ impl Block {
     }
 
     /// The gradients from that of the output.
-    pub fn backward(
+    pub fn backward<E: Form>(
         &self,
         x: &[f32],
         grad: &[f32],
         vectors: Vectors<'_>,
-        weights: &Four,
+        weights: &Four<E>,
         saved: &[f32],
     ) -> Gradients {
         let (d, m) = (self.d, self.m);
@@ -139,13 +139,13 @@ impl Block {
 
     /// Adds the gradients of some samples, whole chunks of them.
     #[allow(clippy::too_many_arguments)]
-    fn backward_round(
+    fn backward_round<E: Form>(
         &self,
         samples: Range<usize>,
         x: &[f32],
         grad: &[f32],
         vectors: Vectors<'_>,
-        weights: &Four,
+        weights: &Four<E>,
         saved: &[f32],
         sides: &mut [f32],
         gradients: &mut Gradients,
@@ -189,17 +189,17 @@ impl Block {
                 self.isa().run(ColumnSums { x, sums });
             }
         }
-        self.weight_gradients(&chunks, samples.start > 0, &mut gradients.matrices);
+        self.weight_gradients::<E>(&chunks, samples.start > 0, &mut gradients.matrices);
     }
 
     #[allow(clippy::too_many_arguments)]
-    fn backward_chunk(
+    fn backward_chunk<E: Form>(
         &self,
         (start, pads): (usize, &[usize]),
         x: &[f32],
         grad: &[f32],
         vectors: Vectors<'_>,
-        weights: &Four,
+        weights: &Four<E>,
         saved: Saved<&[f32]>,
         sides: Sides<&mut [f32]>,
         grad_x: &mut [f32],
@@ -232,10 +232,10 @@ impl Block {
                 x: grad_mlp,
                 sums: down_bias,
             });
-            times_packed(
+            E::times(
                 isa,
                 rows,
-                left(grad_mlp, d),
+                grad_mlp,
                 &weights.down,
                 sides.grad_hidden,
                 m,
@@ -247,10 +247,10 @@ impl Block {
                 grad_bias: up_bias,
                 out: sides.active,
             });
-            times_packed(
+            E::times(
                 isa,
                 rows,
-                left(sides.grad_hidden, m),
+                sides.grad_hidden,
                 &weights.up,
                 grad_normal,
                 d,
@@ -294,10 +294,10 @@ impl Block {
                 }
                 None => &*sides.grad_middle,
             };
-            times_packed(
+            E::times(
                 isa,
                 rows,
-                left(grad_attention, d),
+                grad_attention,
                 &weights.output,
                 grad_normal,
                 d,
@@ -314,10 +314,10 @@ impl Block {
                 self.attention
                     .backward(sample, kept, next, grad, grad_qkv, scratch);
             }
-            times_packed(
+            E::times(
                 isa,
                 rows,
-                left(sides.grad_qkv, 3 * d),
+                sides.grad_qkv,
                 &weights.qkv,
                 grad_normal,
                 d,

@@ -13,6 +13,7 @@ use crate::layer::LayerSpec;
 use crate::node::Operation;
 use crate::pool::Buffer;
 use crate::rope::Rope;
+use crate::switch::{Precision, precision};
 use crate::weights::Weights;
 
 /// `x` and the twelve parameters, or one thing for each.
@@ -26,6 +27,8 @@ pub(crate) struct Call {
     /// Scale and shift of the first norm, of the second, both biases.
     vectors: [Floats; 6],
     weights: Arc<Weights>,
+    /// Of training; inference is f32.
+    precision: Precision,
 }
 
 impl Call {
@@ -96,18 +99,18 @@ impl Call {
             x,
             vectors,
             weights: Weights::of(isa, d, m, matrices),
+            precision: precision(),
         })
     }
 
-    /// The output; fills `saved` if the backward pass will be wanted.
-    fn output(&self, saved: Option<&mut Buffer>) -> FlexTensor {
-        let out = self
-            .block
-            .forward(self.x.get(), self.vectors(), &self.weights.forward, saved);
-        tensor(
-            out,
-            [self.block.batch, self.block.attention.width, self.block.d],
-        )
+    fn output(&self, out: Vec<f32>) -> FlexTensor {
+        let Block {
+            attention,
+            batch,
+            d,
+            ..
+        } = &self.block;
+        tensor(out, [*batch, attention.width, *d])
     }
 
     fn vectors(&self) -> Vectors<'_> {
@@ -119,24 +122,31 @@ impl Operation<13> for Call {
     type Saved = Buffer;
 
     fn infer(&self) -> FlexTensor {
-        self.output(None)
+        let (x, weights) = (self.x.get(), &self.weights.forward);
+        self.output(self.block.forward(x, self.vectors(), weights, None))
     }
 
     fn forward(&self) -> (FlexTensor, Buffer) {
         let mut saved = Buffer::take(self.block.batch * self.block.saved());
-        let out = self.output(Some(&mut saved));
-        (out, saved)
+        let (block, x, vectors) = (&self.block, self.x.get(), self.vectors());
+        let out = match self.precision {
+            Precision::F32 => block.forward(x, vectors, &self.weights.forward, Some(&mut saved)),
+            Precision::Bf16 => {
+                block.forward(x, vectors, self.weights.forward_bf16(), Some(&mut saved))
+            }
+        };
+        (self.output(out), saved)
     }
 
     fn backward(&self, saved: &Buffer, grad: &[f32]) -> Thirteen<FlexTensor> {
         let (d, m) = (self.block.d, self.block.m);
-        let gradients = self.block.backward(
-            self.x.get(),
-            grad,
-            self.vectors(),
-            self.weights.backward(),
-            saved,
-        );
+        let (block, x, vectors) = (&self.block, self.x.get(), self.vectors());
+        let gradients = match self.precision {
+            Precision::F32 => block.backward(x, grad, vectors, self.weights.backward(), saved),
+            Precision::Bf16 => {
+                block.backward(x, grad, vectors, self.weights.backward_bf16(), saved)
+            }
+        };
         let [query, key, value, output, up, down] = gradients.matrices;
         let [gamma, beta] = gradients.norm_attention;
         let [gamma_mlp, beta_mlp] = gradients.norm_mlp;

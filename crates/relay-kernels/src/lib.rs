@@ -19,13 +19,16 @@
 
 mod adamw;
 mod attention;
+mod bf16;
 mod blend;
 mod block;
 mod block_backward;
 mod cross_entropy;
 mod decode;
+mod dot;
 mod dropout;
 mod floats;
+mod form;
 mod greedy;
 mod isa;
 mod layer;
@@ -57,7 +60,7 @@ pub use node::available;
 pub use norm::norm;
 pub use readout::readout_cross_entropy;
 pub use squares::sum_of_squares;
-pub use switch::{enabled, set_enabled};
+pub use switch::{Precision, enabled, precision, set_enabled, set_precision};
 pub use update::{Rule, Update, update};
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 
 use pulp::{Simd, WithSimd};
 
+use crate::dot::{Dot, Single};
 use crate::isa::{Isa, panel_vectors};
 use crate::pack::Packed;
 
@@ -16,14 +17,14 @@ const DEPTH_BLOCK: usize = 128;
 
 /// A left matrix: element `(i, k)` stands at `i * row + k * col`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Left<'a> {
-    pub data: &'a [f32],
+pub(crate) struct Left<'a, E = f32> {
+    pub data: &'a [E],
     pub row: usize,
     pub col: usize,
 }
 
 /// A row-major left matrix.
-pub(crate) fn left(data: &[f32], cols: usize) -> Left<'_> {
+pub(crate) fn left<E>(data: &[E], cols: usize) -> Left<'_, E> {
     Left {
         data,
         row: cols,
@@ -33,19 +34,19 @@ pub(crate) fn left(data: &[f32], cols: usize) -> Left<'_> {
 
 /// A right matrix: row `k` of panel `p` stands at `p * panel + k * row`, with whole vectors readable.
 #[derive(Debug, Clone, Copy)]
-struct Right<'a> {
-    data: &'a [f32],
+struct Right<'a, E> {
+    data: &'a [E],
     panel: usize,
     row: usize,
 }
 
 /// `out = left * right`, or `out += left * right`, on `[rows, depth]` and `[depth, cols]`.
-struct Product<'a> {
+pub(crate) struct Product<'a, D: Dot> {
     rows: usize,
     depth: usize,
     cols: usize,
-    left: Left<'a>,
-    right: Right<'a>,
+    left: Left<'a, D::Element>,
+    right: Right<'a, D::Element>,
     out: &'a mut [f32],
     out_row: usize,
     accumulate: bool,
@@ -61,22 +62,9 @@ pub(crate) fn times_packed(
     out_row: usize,
     accumulate: bool,
 ) {
-    let panel = isa.panel();
-    let view = Right {
-        data: &right.data,
-        panel: right.depth * panel,
-        row: panel,
-    };
-    isa.run(Product {
-        rows,
-        depth: right.depth,
-        cols: right.cols,
-        left,
-        right: view,
-        out,
-        out_row,
-        accumulate,
-    });
+    isa.run(Product::<Single>::of_packed(
+        isa, rows, left, right, out, out_row, accumulate,
+    ));
 }
 
 /// `out [rows, out_row..] (+)= left [rows, depth] * right [depth, cols]` for a row-major `right` with `row` floats a row.
@@ -98,7 +86,7 @@ pub(crate) fn times_rows(
         panel: isa.panel(),
         row,
     };
-    isa.run(Product {
+    isa.run(Product::<Single> {
         rows,
         depth,
         cols,
@@ -113,31 +101,88 @@ pub(crate) fn times_rows(
 /// `out [rows, out_row..] (+)= left [rows, depth] * right` for a single panel of `cols` columns.
 pub(crate) fn times_panel(
     isa: Isa,
-    [rows, depth, cols]: [usize; 3],
+    sizes: [usize; 3],
     left: Left<'_>,
     right: &[f32],
     out: &mut [f32],
     out_row: usize,
     accumulate: bool,
 ) {
-    let view = Right {
-        data: right,
-        panel: 0,
-        row: isa.panel(),
-    };
-    isa.run(Product {
-        rows,
-        depth,
-        cols,
-        left,
-        right: view,
-        out,
-        out_row,
-        accumulate,
-    });
+    isa.run(Product::<Single>::of_panel(
+        isa, sizes, left, right, out, out_row, accumulate,
+    ));
 }
 
-impl Product<'_> {
+impl<'a, D: Dot> Product<'a, D> {
+    /// The product with a packed matrix.
+    pub fn of_packed(
+        isa: Isa,
+        rows: usize,
+        left: Left<'a, D::Element>,
+        right: &'a Packed<D::Element>,
+        out: &'a mut [f32],
+        out_row: usize,
+        accumulate: bool,
+    ) -> Self {
+        let panel = isa.panel();
+        let view = Right {
+            data: &right.data,
+            panel: right.depth * panel,
+            row: panel,
+        };
+        Self {
+            rows,
+            depth: right.depth,
+            cols: right.cols,
+            left,
+            right: view,
+            out,
+            out_row,
+            accumulate,
+        }
+    }
+
+    /// The same, summed in another way.
+    pub fn with_dot<O: Dot<Element = D::Element>>(self) -> Product<'a, O> {
+        Product {
+            rows: self.rows,
+            depth: self.depth,
+            cols: self.cols,
+            left: self.left,
+            right: self.right,
+            out: self.out,
+            out_row: self.out_row,
+            accumulate: self.accumulate,
+        }
+    }
+
+    /// The product with a single panel of `cols` columns.
+    pub fn of_panel(
+        isa: Isa,
+        [rows, depth, cols]: [usize; 3],
+        left: Left<'a, D::Element>,
+        right: &'a [D::Element],
+        out: &'a mut [f32],
+        out_row: usize,
+        accumulate: bool,
+    ) -> Self {
+        let view = Right {
+            data: right,
+            panel: 0,
+            row: isa.panel(),
+        };
+        Self {
+            rows,
+            depth,
+            cols,
+            left,
+            right: view,
+            out,
+            out_row,
+            accumulate,
+        }
+    }
+
     /// Panics unless every element that the kernels touch lies inside the slices.
     #[inline(always)]
     fn check<S: Simd>(&self) {
@@ -178,7 +223,7 @@ impl Product<'_> {
         // SAFETY: `check` has shown that all rows, all of the inner index and all columns of this panel lie inside
         // the three slices, the right matrix rounded up to whole vectors; `first` is a multiple of `width`.
         let mut tile = unsafe {
-            Tile {
+            Tile::<D> {
                 depth,
                 left: self.left.data.as_ptr().add(start * self.left.col),
                 left_row: self.left.row,
@@ -214,7 +259,7 @@ impl Product<'_> {
     }
 }
 
-impl WithSimd for Product<'_> {
+impl<D: Dot> WithSimd for Product<'_, D> {
     type Output = ();
 
     #[inline(always)]
@@ -251,12 +296,12 @@ impl WithSimd for Product<'_> {
 }
 
 /// What the micro-kernel works on.
-struct Tile {
+struct Tile<D: Dot> {
     depth: usize,
-    left: *const f32,
+    left: *const D::Element,
     left_row: usize,
     left_col: usize,
-    right: *const f32,
+    right: *const D::Element,
     right_row: usize,
     out: *mut f32,
     out_row: usize,
@@ -265,7 +310,7 @@ struct Tile {
     tail: usize,
 }
 
-impl Tile {
+impl<D: Dot> Tile<D> {
     /// Does as many groups of `MR` rows as there are, and moves on over them.
     ///
     /// # Safety
@@ -305,9 +350,9 @@ impl Tile {
                         .read_unaligned();
                 }
                 for (i, sums) in sums.iter_mut().enumerate() {
-                    let value = s.splat_f32s(*left.add(i * self.left_row));
+                    let value = D::spread(s, *left.add(i * self.left_row));
                     for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                        *sum = s.mul_add_e_f32s(value, *vector, *sum);
+                        *sum = D::add(s, value, *vector, *sum);
                     }
                 }
                 left = left.wrapping_add(self.left_col);

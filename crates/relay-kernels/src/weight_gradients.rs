@@ -1,14 +1,12 @@
 //! The gradients of a layer's matrices: sums over all rows of the stream, cut into tasks by their own rows.
 
-use core::ops::Range;
-
 use rayon::prelude::*;
 
 use crate::block::Block;
 use crate::block_backward::Chunk;
+use crate::form::Form;
 use crate::isa::Isa;
-use crate::pool::with_scratch;
-use crate::product::{Left, times_panel};
+use crate::product::Left;
 
 /// Floats of a weight gradient that one task computes, about.
 const TASK_FLOATS: usize = 1 << 16;
@@ -18,7 +16,7 @@ const GRADIENT_DEPTH: usize = 256;
 
 impl Block {
     /// The gradients of query, key, value, output, up and down over some chunks, or adds to them.
-    pub fn weight_gradients(
+    pub fn weight_gradients<E: Form>(
         &self,
         chunks: &[Chunk<'_>],
         accumulate: bool,
@@ -64,7 +62,7 @@ impl Block {
         tasks
             .into_par_iter()
             .with_max_len(1)
-            .for_each(|(pair, first, out)| pair.compute(isa, first, out, accumulate));
+            .for_each(|(pair, first, out)| pair.compute::<E>(isa, first, out, accumulate));
     }
 
     fn pair<'a, C>(
@@ -103,20 +101,21 @@ impl Pair<'_> {
     }
 
     /// The rows from `row` on that `out` has room for.
-    fn compute(&self, isa: Isa, row: usize, out: &mut [f32], accumulate: bool) {
+    fn compute<E: Form>(&self, isa: Isa, row: usize, out: &mut [f32], accumulate: bool) {
         let panel = isa.panel();
         let rows = out.len() / self.cols;
         // The last chunk may be shorter than the first.
         let chunk = self.sides[0].0.len() / self.rows;
         let together = (GRADIENT_DEPTH / chunk).max(1);
-        let most = chunk * together;
-        with_scratch(most * (rows + panel), |scratch| {
+        let most = (chunk * together).div_ceil(E::NUMBERS);
+        E::with_scratch(most * (rows + panel), |scratch| {
             let (left, right) = scratch.split_at_mut(most * rows);
             for (index, group) in self.sides.chunks(together).enumerate() {
-                let depth = group.iter().map(|(left, _)| left.len() / self.rows).sum();
+                let depth: usize = group.iter().map(|(left, _)| left.len() / self.rows).sum();
+                let depth = depth.div_ceil(E::NUMBERS);
                 let sides = group.iter().map(|(left, _)| *left);
                 let left = Left {
-                    data: columns(sides, self.rows, row..row + rows, rows, left),
+                    data: E::columns(isa, sides, self.rows, row..row + rows, rows, left),
                     row: 1,
                     col: rows,
                 };
@@ -124,8 +123,9 @@ impl Pair<'_> {
                     let cols = panel.min(self.cols - start);
                     let sides = group.iter().map(|(_, right)| *right);
                     let first = self.first + start;
-                    let right = columns(sides, self.stride, first..first + cols, panel, right);
-                    times_panel(
+                    let right =
+                        E::columns(isa, sides, self.stride, first..first + cols, panel, right);
+                    E::times_panel(
                         isa,
                         [rows, depth, cols],
                         left,
@@ -138,25 +138,4 @@ impl Pair<'_> {
             }
         });
     }
-}
-
-/// Some columns of matrices one below the other, which have `stride` floats a row, copied to rows of `to_stride`.
-///
-/// A single matrix that has just these columns stands as it should be already.
-fn columns<'a>(
-    mut parts: impl ExactSizeIterator<Item = &'a [f32]>,
-    stride: usize,
-    columns: Range<usize>,
-    to_stride: usize,
-    to: &'a mut [f32],
-) -> &'a [f32] {
-    let count = columns.len();
-    if parts.len() == 1 && (stride, count) == (to_stride, to_stride) {
-        return parts.next().unwrap_or_default();
-    }
-    let rows = parts.flat_map(|part| part.chunks_exact(stride));
-    for (to, from) in to.chunks_exact_mut(to_stride).zip(rows) {
-        to[..count].copy_from_slice(&from[columns.clone()]);
-    }
-    to
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::bf16::Duo;
 use crate::floats::Floats;
 use crate::isa::Isa;
 use crate::pack::{Matrix, Packed};
@@ -23,15 +24,17 @@ pub(crate) struct Weights {
     matrices: Matrices,
     pub forward: Four,
     backward: OnceLock<Four>,
+    forward_bf16: OnceLock<Four<Duo>>,
+    backward_bf16: OnceLock<Four<Duo>>,
 }
 
 /// The four right-hand matrices of a pass.
 #[derive(Debug)]
-pub(crate) struct Four {
-    pub qkv: Packed,
-    pub output: Packed,
-    pub up: Packed,
-    pub down: Packed,
+pub(crate) struct Four<E = f32> {
+    pub qkv: Packed<E>,
+    pub output: Packed<E>,
+    pub up: Packed<E>,
+    pub down: Packed<E>,
 }
 
 impl Weights {
@@ -65,6 +68,8 @@ impl Weights {
             matrices,
             forward,
             backward: OnceLock::new(),
+            forward_bf16: OnceLock::new(),
+            backward_bf16: OnceLock::new(),
         });
         let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
         cache.push(Arc::clone(&packed));
@@ -77,15 +82,29 @@ impl Weights {
 
     /// The transposes.
     pub fn backward(&self) -> &Four {
-        self.backward.get_or_init(|| {
-            let [q, k, v, output, up, down] = Self::views(&self.matrices, self.d, self.m);
-            Four {
-                qkv: Packed::transposes_below(self.isa, &[q, k, v]),
-                output: Packed::transposes_below(self.isa, &[output]),
-                up: Packed::transposes_below(self.isa, &[up]),
-                down: Packed::transposes_below(self.isa, &[down]),
-            }
-        })
+        self.backward.get_or_init(|| self.transposes())
+    }
+
+    /// The matrices in bf16.
+    pub fn forward_bf16(&self) -> &Four<Duo> {
+        self.forward_bf16
+            .get_or_init(|| self.forward.narrowed(self.isa))
+    }
+
+    /// The transposes in bf16.
+    pub fn backward_bf16(&self) -> &Four<Duo> {
+        self.backward_bf16
+            .get_or_init(|| self.transposes().narrowed(self.isa))
+    }
+
+    fn transposes(&self) -> Four {
+        let [q, k, v, output, up, down] = Self::views(&self.matrices, self.d, self.m);
+        Four {
+            qkv: Packed::transposes_below(self.isa, &[q, k, v]),
+            output: Packed::transposes_below(self.isa, &[output]),
+            up: Packed::transposes_below(self.isa, &[up]),
+            down: Packed::transposes_below(self.isa, &[down]),
+        }
     }
 
     fn views(matrices: &Matrices, d: usize, m: usize) -> [Matrix<'_>; 6] {
@@ -95,5 +114,16 @@ impl Weights {
             rows: dims[i][0],
             cols: dims[i][1],
         })
+    }
+}
+
+impl Four {
+    fn narrowed(&self, isa: Isa) -> Four<Duo> {
+        Four {
+            qkv: Packed::narrowed(isa, &self.qkv),
+            output: Packed::narrowed(isa, &self.output),
+            up: Packed::narrowed(isa, &self.up),
+            down: Packed::narrowed(isa, &self.down),
+        }
     }
 }

@@ -4,12 +4,31 @@ use super::{Case, assert_close, reference};
 use crate::attention::Attention;
 use crate::block::{Block, Vectors};
 use crate::floats::{Floats, tensor};
+use crate::form::Form;
 use crate::isa::Isa;
 use crate::pool::Buffer;
 use crate::rope::Rope;
-use crate::weights::Weights;
+use crate::weights::{Four, Weights};
 
-fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>) {
+pub(super) fn run(
+    case: &Case,
+    isa: Isa,
+    t: &[Vec<f32>],
+    grad: &[f32],
+) -> (Vec<f32>, Vec<Vec<f32>>) {
+    run_in(case, isa, t, grad, |weights| {
+        (&weights.forward, weights.backward())
+    })
+}
+
+/// Output and gradients, with the matrices that `choose` takes for either pass.
+pub(super) fn run_in<E: Form>(
+    case: &Case,
+    isa: Isa,
+    t: &[Vec<f32>],
+    grad: &[f32],
+    choose: impl Fn(&Weights) -> (&Four<E>, &Four<E>),
+) -> (Vec<f32>, Vec<Vec<f32>>) {
     let (d, m, width) = (case.d, case.m, case.width);
     let rope = case.rope.then(|| Rope::of(width, d / case.heads, 10_000.0));
     let attention = Attention {
@@ -33,6 +52,7 @@ fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Ve
     let matrices = [3, 4, 5, 6, 9, 11]
         .map(|i: usize| Floats::new(&tensor(t[i].clone(), [t[i].len()])).unwrap());
     let weights = Weights::of(isa, d, m, matrices);
+    let (forward, backward) = choose(&weights);
     let vectors = Vectors {
         norm_attention: [&t[1], &t[2]],
         norm_mlp: [&t[7], &t[8]],
@@ -41,13 +61,13 @@ fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Ve
     };
     let mut saved = Buffer::take(case.batch * block.saved());
     saved.fill(f32::NAN);
-    let out = block.forward(&t[0], vectors, &weights.forward, Some(&mut saved));
+    let out = block.forward(&t[0], vectors, forward, Some(&mut saved));
     assert_eq!(
         out,
-        block.forward(&t[0], vectors, &weights.forward, None),
+        block.forward(&t[0], vectors, forward, None),
         "with and without saving"
     );
-    let g = block.backward(&t[0], grad, vectors, weights.backward(), &saved);
+    let g = block.backward(&t[0], grad, vectors, backward, &saved);
     let [query, key, value, output, up, down] = g.matrices;
     let [gamma, beta] = g.norm_attention;
     let [gamma_mlp, beta_mlp] = g.norm_mlp;
@@ -69,7 +89,7 @@ fn run(case: &Case, isa: Isa, t: &[Vec<f32>], grad: &[f32]) -> (Vec<f32>, Vec<Ve
     (out, gradients)
 }
 
-fn doubles(x: &[f32]) -> Vec<f64> {
+pub(super) fn doubles(x: &[f32]) -> Vec<f64> {
     x.iter().copied().map(f64::from).collect()
 }
 

@@ -1,5 +1,6 @@
 //! Tests of the layer against a plain implementation in f64 and against ordinary ops.
 
+mod bf16;
 mod decode;
 mod generation;
 mod layer;
