@@ -6,7 +6,7 @@
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
 //!     --run-dir DIR --seed N | --seeds N,N,... [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
-//!     [--checkpoint-iterations N] [--resume | --update]
+//!     [--checkpoint-iterations N] [--precision f32|bf16] [--resume | --update]
 //! ```
 
 use std::{path::PathBuf, process::ExitCode};
@@ -15,6 +15,7 @@ use clap::Parser;
 use relay_examples::{
     CliError, DeviceName, PipelineRun, finish, parse_args, quoted, run_several, start_logging,
 };
+use relay_kernels::Precision;
 use relay_pipeline::{
     Aggregate, Existing, Override, PipelineError, Settings, SeveralRuns, Sweep, preset,
 };
@@ -48,6 +49,10 @@ struct Args {
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,
+    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on processors with AVX-512 BF16 and
+    /// less exact [default: as the settings say].
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.
     #[arg(long)]
     no_kernels: bool,
@@ -154,6 +159,9 @@ fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, Pipel
             vanilla.checkpoint_iterations = iterations;
         }
     }
+    if let Some(precision) = args.precision {
+        settings.set_precision(precision);
+    }
     settings.with(sets)
 }
 
@@ -174,6 +182,9 @@ fn command(args: &Args, seed: u64, device: DeviceName) -> String {
     }
     if let Some(iterations) = args.checkpoint_iterations {
         source += &format!(" --checkpoint-iterations {iterations}");
+    }
+    if let Some(precision) = args.precision {
+        source += &format!(" --precision {precision}");
     }
     if args.no_kernels {
         source += " --no-kernels";

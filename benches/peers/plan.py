@@ -5,10 +5,10 @@ from dataclasses import dataclass
 MODEL = {"heads": 4, "layers": 3, "vocab": 300}
 
 
-def shape(d_model, batch, width, iterations=1, new_tokens=0):
+def shape(d_model, batch, width, iterations=1, new_tokens=0, precision="f32"):
     """Sizes as both sides read them."""
     sizes = {"d_model": d_model, "batch": batch, "width": width, "iterations": iterations}
-    return {**MODEL, **sizes, "new_tokens": new_tokens}
+    return {**MODEL, **sizes, "new_tokens": new_tokens, "precision": precision}
 
 
 @dataclass
@@ -39,7 +39,14 @@ def groups(quick):
             "training step",
             shape(256, batch=32, width=64, iterations=4),
             1 if quick else 3,
-            {"train_step_d256_fp32": FP32, "train_step_d256_bf16": BF16, SHARE: []},
+            {"train_step_d256_fp32": FP32, SHARE: []},
+        ),
+        Group(
+            "train_step",
+            "training step",
+            shape(256, batch=32, width=64, iterations=4, precision="bf16"),
+            1 if quick else 3,
+            {"train_step_d256_bf16": BF16},
         ),
         Group(
             "train_step",

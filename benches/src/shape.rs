@@ -2,6 +2,7 @@
 
 use relay_models::{CausalConfig, LoopedConfig, TransformerConfig};
 use relay_tasks::{Codec, Example, Stream, TaskConfig, TokenId};
+use relay_train::Precision;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -26,6 +27,9 @@ pub struct Shape {
     pub iterations: usize,
     /// Tokens that the AR model writes; for the looped model 0.
     pub new_tokens: usize,
+    /// What the layers' products multiply in training.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 impl Shape {
@@ -40,6 +44,7 @@ impl Shape {
             width,
             iterations,
             new_tokens: 0,
+            precision: Precision::F32,
         }
     }
 

@@ -66,6 +66,7 @@ impl StepwiseRun {
             warmup_ratio: 0.0,
             checkpoint_every: 0,
             validate_every: 0,
+            precision: shape.precision,
             ..TrainConfig::default()
         };
         let device = Default::default();

@@ -1,12 +1,12 @@
 //! Times a loop of layers, forward and backward, and says how much of it matrix products alone would take.
 //!
-//! `cargo run --release -p relay-kernels --example layer_time`, with `-- bf16` for products in bf16
+//! `cargo run --release -p relay-kernels --example layer_time`, in f32 and in bf16
 
 use std::time::Instant;
 
 use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Distribution, Tensor};
-use relay_kernels::{DropoutMask, LayerDropout, LayerParams, LayerSpec};
+use relay_kernels::{DropoutMask, LayerDropout, LayerParams, LayerSpec, Precision, with_precision};
 
 type B = Autodiff<Flex>;
 
@@ -158,14 +158,16 @@ fn bound(d: usize, rows: usize) {
 }
 
 fn main() {
-    if std::env::args().any(|argument| argument == "bf16") {
-        relay_kernels::set_precision(relay_kernels::Precision::Bf16);
-    }
     bound(64, 2048);
     bound(256, 2048);
-    measure(64, [64, 32], 4, 40, None);
-    measure(64, [64, 32], 4, 40, Some(0.1));
-    measure(256, [32, 64], 4, 6, None);
-    measure(256, [32, 64], 4, 6, Some(0.1));
-    measure(64, [8, 10], 4, 40, None);
+    for precision in [Precision::F32, Precision::Bf16] {
+        println!("{precision}");
+        with_precision(precision, || {
+            measure(64, [64, 32], 4, 40, None);
+            measure(64, [64, 32], 4, 40, Some(0.1));
+            measure(256, [32, 64], 4, 6, None);
+            measure(256, [32, 64], 4, 6, Some(0.1));
+            measure(64, [8, 10], 4, 40, None);
+        });
+    }
 }

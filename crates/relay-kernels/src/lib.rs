@@ -60,7 +60,7 @@ pub use node::available;
 pub use norm::norm;
 pub use readout::readout_cross_entropy;
 pub use squares::sum_of_squares;
-pub use switch::{Precision, enabled, precision, set_enabled, set_precision};
+pub use switch::{Precision, enabled, precision, set_enabled, with_precision};
 pub use update::{Rule, Update, update};
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
-//! The switches of the process: whether there are kernels, and in which precision layers are trained.
+//! Whether there are kernels, and in which precision layers are trained.
 
+use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
 
@@ -17,8 +20,9 @@ pub fn enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// What the products of a layer's training multiply, see [`set_precision`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What the products of a layer's training multiply, see [`with_precision`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// The operands as they are.
     #[default]
@@ -40,26 +44,40 @@ impl core::str::FromStr for Precision {
     }
 }
 
-static BF16: AtomicBool = AtomicBool::new(false);
+impl core::fmt::Display for Precision {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
 
-/// Sets the precision in which [`layer`](crate::layer) is trained, for the whole process; it starts as f32.
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
+}
+
+/// Does `work`, where this thread records each [`layer`](crate::layer) in `precision`; elsewhere it is f32.
 ///
 /// With [`Precision::Bf16`] a layer that is recorded for a backward pass multiplies bf16 with its matrices, forward,
 /// backward and for the gradients of the matrices, and adds up in f32. All else is f32 as before: the matrices that an
 /// optimizer changes, norms, softmax, the products within attention, losses; and whatever is not recorded, such as
-/// evaluation and generation. Graphs recorded before keep their precision.
+/// evaluation and generation. A graph keeps the precision that it was recorded with.
 ///
 /// It is faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded
 /// numbers, which is slower than f32.
-pub fn set_precision(precision: Precision) {
-    BF16.store(precision == Precision::Bf16, Ordering::Relaxed);
+pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
+    struct Before(Precision);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            PRECISION.set(self.0);
+        }
+    }
+    let _before = Before(PRECISION.replace(precision));
+    work()
 }
 
-/// The precision in which layers are trained, see [`set_precision`].
+/// The precision in which this thread records layers, see [`with_precision`].
 pub fn precision() -> Precision {
-    if BF16.load(Ordering::Relaxed) {
-        Precision::Bf16
-    } else {
-        Precision::F32
-    }
+    PRECISION.get()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{GroupLimits, TaskConfig};
-use relay_train::{Batching, Curriculum, TrainConfig};
+use relay_train::{Batching, Curriculum, Precision, TrainConfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -278,6 +278,20 @@ impl Settings {
             stages.extend(self.self_arms().map(|arm| (arm, &own.phase)));
         }
         stages
+    }
+
+    /// Sets the [`precision`](TrainConfig::precision) of every stage.
+    pub fn set_precision(&mut self, precision: Precision) {
+        let stages = [
+            &mut self.looped_aligned,
+            &mut self.ar_baseline,
+            &mut self.ar_relay,
+        ];
+        let own = self.self_chains.as_mut().map(|own| &mut own.phase);
+        let more = self.looped_vanilla.as_mut().into_iter().chain(own);
+        for stage in stages.into_iter().chain(more) {
+            stage.train.precision = precision;
+        }
     }
 
     /// The arms that learn from their own chains; without a vanilla looped model nobody but the truth can confirm them.

@@ -80,6 +80,7 @@ pub use loss::{cross_entropy, readout_cross_entropy};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
 pub use recovery::{LossPast, Recovery};
+pub use relay_kernels::Precision;
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;
 pub use source::ExampleSource;

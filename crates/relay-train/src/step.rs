@@ -1,6 +1,7 @@
 //! One update of the weights.
 
 use burn::tensor::backend::AutodiffBackend;
+use relay_kernels::with_precision;
 use relay_models::DropoutKey;
 
 use crate::average::Average;
@@ -39,7 +40,9 @@ pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
             step,
             batch,
         };
-        numbers.add(objective.backward(&state.model, host, key, device, &mut gradients));
+        numbers.add(with_precision(config.precision, || {
+            objective.backward(&state.model, host, key, device, &mut gradients)
+        }));
     }
     let norm = gradients.norm();
     state.counters.step += 1;

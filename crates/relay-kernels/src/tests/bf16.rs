@@ -25,7 +25,15 @@ fn rounded(x: f32) -> f64 {
 #[test]
 fn numbers_are_rounded_to_the_nearest() {
     let mut x = noise(1, 301);
-    x.extend([0.0, -0.0, 1.0, 1.003_906_25, 1.011_718_75, -3.25e10, 1e-20]);
+    x.extend([
+        0.0,
+        -0.0,
+        1.0,
+        1.0 + 1.0 / 256.0,
+        1.0 + 3.0 / 256.0,
+        -3.25e10,
+        1e-20,
+    ]);
     x.extend(noise(2, 33));
     for isa in Isa::available() {
         for cols in [x.len(), 31, 2, 1] {

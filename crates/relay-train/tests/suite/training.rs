@@ -8,7 +8,7 @@ use relay_models::DropoutKey;
 use relay_tasks::{Chain, Example};
 use relay_train::{
     Batching, CausalObjective, ExampleSource, InnerModel, LossParts, Objective, OptimizerConfig,
-    Result, Resume, StopFlag, TrainConfig, TrainError, Trainer,
+    Precision, Result, Resume, StopFlag, TrainConfig, TrainError, Trainer,
 };
 use serde_json::Value;
 
@@ -24,6 +24,10 @@ fn losses(dir: &std::path::Path) -> Vec<f64> {
 }
 
 fn golden<B: AutodiffBackend>(optimizer: OptimizerConfig) -> (f64, f64) {
+    golden_in::<B>(optimizer, Precision::F32)
+}
+
+fn golden_in<B: AutodiffBackend>(optimizer: OptimizerConfig, precision: Precision) -> (f64, f64) {
     let dir = tempfile::tempdir().unwrap();
     let config = TrainConfig {
         steps: 20,
@@ -31,6 +35,7 @@ fn golden<B: AutodiffBackend>(optimizer: OptimizerConfig) -> (f64, f64) {
         log_every: 5,
         checkpoint_every: 0,
         average: None,
+        precision,
         ..config(optimizer)
     };
     let model = looped(0.0);
@@ -58,6 +63,19 @@ fn golden<B: AutodiffBackend>(optimizer: OptimizerConfig) -> (f64, f64) {
     assert!(trained.samples > 100);
     let losses = losses(dir.path());
     (losses[0], losses[3])
+}
+
+#[test]
+fn products_in_bf16_train_about_as_well() {
+    let [exact, rounded] = [Precision::F32, Precision::Bf16]
+        .map(|precision| golden_in::<Flex>(OptimizerConfig::adamw(), precision));
+    assert_ne!(exact, rounded, "the setting changes nothing");
+    for (exact, rounded) in [(exact.0, rounded.0), (exact.1, rounded.1)] {
+        assert!((exact - rounded).abs() < 0.02 * exact, "{exact} {rounded}");
+    }
+    // Only the kernels know of it.
+    let other = golden_in::<NdArray>(OptimizerConfig::adamw(), Precision::Bf16);
+    assert_eq!(other, golden::<NdArray>(OptimizerConfig::adamw()));
 }
 
 /// Recorded once; a change beyond rounding means that numbers changed.
