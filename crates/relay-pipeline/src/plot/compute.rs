@@ -16,20 +16,22 @@ use crate::{
 };
 
 const MARGIN: f64 = 18.0;
-const TOP: f64 = 52.0;
+const TITLE: f64 = 40.0;
+const LEGEND_ROW: f64 = 24.0;
 const HEIGHT: f64 = 352.0;
 const BESIDE: f64 = 74.0;
 const PLOT_LEFT: f64 = 58.0;
 const PLOT_TOP: f64 = 40.0;
 const PLOT: Point = (330.0, 254.0);
 const COLUMNS: usize = 3;
-const LABEL: f64 = 11.0;
+const LEGEND: f64 = 13.0;
 
 /// The figure's data.
 #[derive(Debug, Clone)]
 pub(super) struct Compute {
     title: &'static str,
     panels: Vec<(String, Vec<Arm>)>,
+    legend: Vec<(String, LineStyle)>,
     /// Decimal logarithms of the least and the most FLOP on the axis.
     ends: (f64, f64),
 }
@@ -76,22 +78,63 @@ impl Compute {
             .flat_map(|(_, arms)| arms.iter().map(|arm| arm.flops.log10()));
         let low = logs.clone().fold(f64::INFINITY, f64::min) - 0.15;
         let high = logs.fold(f64::NEG_INFINITY, f64::max) + 0.15;
+        let shown = |name: &str| {
+            let mut arms = panels.iter().flat_map(|(_, arms)| arms);
+            arms.any(|arm| arm.name == name)
+        };
+        let legend = names.iter().zip(styles.iter());
+        let legend = legend
+            .filter(|(name, _)| shown(name))
+            .map(|(name, style)| (arm_label(name).to_owned(), *style))
+            .collect();
         (!panels.is_empty()).then_some(Self {
             title,
             panels,
+            legend,
             ends: (low, high),
         })
     }
 
     pub(super) fn extent(&self) -> Extent {
-        let (columns, rows) = (
-            self.panels.len().min(COLUMNS),
-            self.panels.len().div_ceil(COLUMNS),
-        );
+        let rows = self.panels.len().div_ceil(COLUMNS);
         Extent {
-            width: (2.0 * MARGIN + columns as f64 * (PLOT.0 + BESIDE)) as u32,
-            height: (TOP + rows as f64 * HEIGHT + MARGIN / 2.0) as u32,
+            width: self.width() as u32,
+            height: (self.top() + rows as f64 * HEIGHT + MARGIN / 2.0) as u32,
         }
+    }
+
+    fn width(&self) -> f64 {
+        let columns = self.panels.len().min(COLUMNS);
+        2.0 * MARGIN + columns as f64 * (PLOT.0 + BESIDE)
+    }
+
+    /// Where the panels begin.
+    fn top(&self) -> f64 {
+        let last = self.legend_places().last().map_or(TITLE, |place| place.1);
+        last + LEGEND_ROW
+    }
+
+    /// Where the entries of the legend begin, row by row.
+    fn legend_places(&self) -> Vec<Point> {
+        let (mut x, mut y) = (MARGIN, TITLE + LEGEND_ROW / 2.0);
+        let place = |(label, _): &(String, LineStyle)| {
+            let width = 18.0 + text_width(label, LEGEND) + 26.0;
+            if x > MARGIN && x + width > self.width() {
+                (x, y) = (MARGIN, y + LEGEND_ROW);
+            }
+            let place = (x, y);
+            x += width;
+            place
+        };
+        self.legend.iter().map(place).collect()
+    }
+
+    fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
+        for ((label, style), (x, y)) in self.legend.iter().zip(self.legend_places()) {
+            canvas.marker(style.marker, (x + 6.0, y), 5.0, style.colour)?;
+            canvas.text(label, (x + 18.0, y), Lettering::new(LEGEND))?;
+        }
+        Ok(())
     }
 
     pub(super) fn csv(&self) -> String {
@@ -116,10 +159,11 @@ impl Compute {
 
     pub(super) fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
         canvas.text(self.title, (MARGIN, MARGIN + 11.0), Lettering::new(18.0))?;
+        self.draw_legend(canvas)?;
         for (i, (task, arms)) in self.panels.iter().enumerate() {
             let origin = (
                 MARGIN + (i % COLUMNS) as f64 * (PLOT.0 + BESIDE) + PLOT_LEFT,
-                TOP + (i / COLUMNS) as f64 * HEIGHT + PLOT_TOP,
+                self.top() + (i / COLUMNS) as f64 * HEIGHT + PLOT_TOP,
             );
             self.draw_frame(canvas, origin, task)?;
             self.draw_arms(canvas, origin, arms)?;
@@ -174,44 +218,14 @@ impl Compute {
         arms: &[Arm],
     ) -> Drawn {
         let place = |arm: &Arm, share| self.at(origin, arm.flops, share);
-        let mut taken: Vec<[Point; 2]> = Vec::new();
         for arm in arms {
             let (x, y) = place(arm, arm.share.value);
-            taken.push([(x - 6.0, y - 6.0), (x + 6.0, y + 6.0)]);
             let (low, high) = (place(arm, arm.share.low), place(arm, arm.share.high));
             canvas.line(&[low, high], arm.style.colour, 1.5, &[])?;
             canvas.marker(arm.style.marker, (x, y), 5.0, arm.style.colour)?;
         }
-        for arm in arms {
-            let label = arm_label(&arm.name);
-            let size = (text_width(label, LABEL), LABEL + 3.0);
-            let corner = free_place(place(arm, arm.share.value), size, origin, &taken);
-            taken.push([corner, (corner.0 + size.0, corner.1 + size.1)]);
-            let middle = (corner.0, corner.1 + size.1 / 2.0);
-            canvas.text(label, middle, Lettering::new(LABEL))?;
-        }
         Ok(())
     }
-}
-
-/// The top left corner of a label near its point, within the axes, where nothing else stands; nearer places first.
-fn free_place(point: Point, size: Point, origin: Point, taken: &[[Point; 2]]) -> Point {
-    let across = [9.0, -9.0 - size.0, -size.0 / 2.0];
-    let down = (0..14).flat_map(|i| [1.0, -1.0].map(|side| side * 8.0 * f64::from(i)));
-    let places = down.flat_map(|dy| across.map(|dx| (point.0 + dx, point.1 - size.1 / 2.0 + dy)));
-    let free = |corner: &Point| {
-        let end = (corner.0 + size.0, corner.1 + size.1);
-        let inside = corner.0 >= origin.0
-            && corner.1 >= origin.1 - 4.0
-            && end.0 <= origin.0 + PLOT.0 + 12.0
-            && end.1 <= origin.1 + PLOT.1;
-        inside
-            && taken
-                .iter()
-                .all(|[a, b]| end.0 <= a.0 || corner.0 >= b.0 || end.1 <= a.1 || corner.1 >= b.1)
-    };
-    let beside = (point.0 + 9.0, point.1 - size.1 / 2.0);
-    places.into_iter().find(free).unwrap_or(beside)
 }
 
 /// Round numbers between two decimal logarithms: powers of ten, or 1, 2 and 5 times them on a short axis.
