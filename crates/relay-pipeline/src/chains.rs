@@ -81,7 +81,7 @@ pub fn write_chains(
         tries: settings.tries,
         longer: &|round| corpus.longer(round),
     };
-    keep_chains(corpus, drawn, file, write, |_, chains| {
+    keep_chains(corpus, drawn, file, write, |_, _, chains| {
         Ok(chains.iter().map(sure).collect())
     })
 }
@@ -101,7 +101,7 @@ pub(crate) fn keep_chains(
     drawn: Drawn<'_>,
     file: &Path,
     mut write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
-    mut accept: impl FnMut(&[Unsolved], &[Chain]) -> Result<Vec<bool>>,
+    mut accept: impl FnMut(&[Example], &[Unsolved], &[Chain]) -> Result<Vec<bool>>,
 ) -> Result<BTreeMap<String, ChainCount>> {
     let mut lines = LineFile::create(file)?;
     let mut counts: BTreeMap<String, ChainCount> = BTreeMap::new();
@@ -114,7 +114,7 @@ pub(crate) fn keep_chains(
         for part in problems.chunks(1024) {
             let examples: Vec<_> = part.iter().map(|p| p.example.clone()).collect();
             let chains = write(&examples)?;
-            let accepted = accept(part, &chains)?;
+            let accepted = accept(&examples, part, &chains)?;
             for ((unsolved, chain), accepted) in part.iter().zip(&chains).zip(accepted) {
                 let count = counts.entry(key(&unsolved.problem)).or_default();
                 if let Some(line) = judge(corpus, unsolved, chain, accepted, count) {

@@ -39,31 +39,17 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
 /// # Errors
 /// When there is no such preset.
 pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Settings> {
-    let settings = preset(name, seed)?;
-    let evaluation = EvaluationSettings {
-        hit_matrices: Vec::new(),
-        ..settings.evaluation
-    };
-    // Their number of updates is for three tasks; one learns its own in a third of them.
-    let fewer = |stage: StageSettings| StageSettings {
-        train: TrainConfig {
-            steps: stage.train.steps.div_ceil(3),
-            ..stage.train
-        },
-        task_weights: Vec::new(),
-        ..stage
-    };
-    Ok(Settings {
-        preset: format!("own data, {name}"),
+    let mut settings = Settings {
         data,
-        looped_aligned: fewer(settings.looped_aligned),
         looped_vanilla: None,
-        ar_baseline: fewer(settings.ar_baseline),
-        ar_relay: fewer(settings.ar_relay),
         self_chains: None,
-        evaluation,
-        ..settings
-    })
+        ..preset(name, seed)?
+    };
+    settings.preset = format!("own data, {name}");
+    settings.evaluation.hit_matrices.clear();
+    // Their number of updates is for three tasks; one learns its own in a third of them.
+    settings.share_of_updates(3);
+    Ok(settings)
 }
 
 /// Seconds on two cores, to see every stage run; nothing is learnt well.

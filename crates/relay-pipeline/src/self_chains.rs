@@ -119,15 +119,14 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let counts = if arm == AR_SELF_LOOP {
             let vanilla = self.dir.path().join(LOOPED_VANILLA);
             let solve = self.stages.writer(LOOPED_VANILLA, &vanilla)?;
-            keep_chains(corpus, drawn, file, write, |problems, chains| {
-                let examples: Vec<_> = problems.iter().map(|p| p.example.clone()).collect();
+            keep_chains(corpus, drawn, file, write, |examples, _, chains| {
                 let same = |(theirs, own): (&Chain, &Chain)| {
                     own.answer.is_some() && own.answer == theirs.answer
                 };
-                Ok(solve(&examples)?.iter().zip(chains).map(same).collect())
+                Ok(solve(examples)?.iter().zip(chains).map(same).collect())
             })?
         } else {
-            keep_chains(corpus, drawn, file, write, |problems, chains| {
+            keep_chains(corpus, drawn, file, write, |_, problems, chains| {
                 let right = |(problem, own): (&Unsolved, &Chain)| is_true(corpus, problem, own);
                 Ok(problems.iter().zip(chains).map(right).collect())
             })?

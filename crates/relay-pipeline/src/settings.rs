@@ -105,7 +105,7 @@ pub struct StageSettings {
     /// Iterations of the loop whose activations are kept at a time in training; 0, the default, keeps all. The others are
     /// computed again in the backward pass, so that memory does not grow with T.
     // Left out where it is off, so that runs from before there was such a setting can be gone on with.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_iterations: usize,
     /// Weight lambda of the step loss in equation 10; only the aligned looped model has it.
     pub lambda: f32,
@@ -129,8 +129,9 @@ fn some_one_or_none<'de, D: serde::Deserializer<'de>>(
     })
 }
 
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+/// For settings that are left out of the file where they have their default.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How Stage II's chains are kept.
@@ -172,7 +173,7 @@ pub struct EvaluationSettings {
     pub hit_matrices: Vec<(String, usize)>,
     /// Iterations that the looped models do beyond those that a problem asks for; fewer where it is below 0, but one at
     /// least. The chains of Stage II are not affected.
-    #[serde(default, skip_serializing_if = "crate::test_time::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub extra_iterations: i64,
 }
 
@@ -282,6 +283,13 @@ impl Settings {
 
     /// Sets the [`precision`](TrainConfig::precision) of every stage.
     pub fn set_precision(&mut self, precision: Precision) {
+        for stage in self.stages_mut() {
+            stage.train.precision = precision;
+        }
+    }
+
+    /// How each model of this run is trained, to be changed; both arms with self-chains share theirs.
+    pub(crate) fn stages_mut(&mut self) -> impl Iterator<Item = &mut StageSettings> {
         let stages = [
             &mut self.looped_aligned,
             &mut self.ar_baseline,
@@ -289,8 +297,14 @@ impl Settings {
         ];
         let own = self.self_chains.as_mut().map(|own| &mut own.phase);
         let more = self.looped_vanilla.as_mut().into_iter().chain(own);
-        for stage in stages.into_iter().chain(more) {
-            stage.train.precision = precision;
+        stages.into_iter().chain(more)
+    }
+
+    /// A share of the updates for every model, and no weights in its loss: what one of several tasks needs alone.
+    pub(crate) fn share_of_updates(&mut self, tasks: u64) {
+        for stage in self.stages_mut() {
+            stage.train.steps = stage.train.steps.div_ceil(tasks);
+            stage.task_weights.clear();
         }
     }
 

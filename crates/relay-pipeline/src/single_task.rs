@@ -1,8 +1,6 @@
 //! A run's settings restricted to one of its tasks (figure 2 of the paper).
 
-use serde_json::{Value, json};
-
-use crate::{DataSettings, PipelineError, Result, Settings, run_dir::to_value};
+use crate::{DataSettings, PipelineError, Result, Settings};
 
 impl Settings {
     /// Names of the tasks that problems are drawn from; none for files.
@@ -23,22 +21,8 @@ impl Settings {
             let right = format!("one of {}", names.join(", "));
             return Err(PipelineError::settings("task", task, right));
         }
-        let mut json = to_value(self)?;
-        let stages = json.as_object_mut().into_iter().flatten();
-        for (name, stage) in stages {
-            // The phases of self-chains are one level down.
-            let stage = match name.as_str() {
-                "self_chains" => stage.get_mut("phase"),
-                _ => Some(stage),
-            };
-            let Some(stage) = stage else { continue };
-            if let Some(steps) = stage.pointer("/train/steps").and_then(Value::as_u64) {
-                stage["train"]["steps"] = json!(steps.div_ceil(names.len() as u64));
-                stage["task_weights"] = json!([]);
-            }
-        }
-        let mut settings: Self = serde_json::from_value(json)
-            .map_err(|e| PipelineError::settings("task", task, e.to_string()))?;
+        let mut settings = self.clone();
+        settings.share_of_updates(names.len() as u64);
         if let DataSettings::Generated(tasks) = &mut settings.data {
             tasks.retain(|one| one.name() == task);
         }

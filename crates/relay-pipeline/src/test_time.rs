@@ -32,11 +32,6 @@ impl EvaluationSettings {
     }
 }
 
-/// For settings that are left out of the file where they have their default.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,16 +39,17 @@ pub struct TrainConfig {
     pub seed: u64,
     /// What happens when the numbers go wrong. Default: 20 skipped updates in a row end the run.
     // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
-    #[serde(skip_serializing_if = "Recovery::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub recovery: Recovery,
     /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on processors with AVX-512 BF16
     /// and less exact. Weights, sums, norms, softmax, losses and the optimizer stay f32; only the CPU kernels heed it.
-    #[serde(skip_serializing_if = "is_f32")]
+    #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
 }
 
-fn is_f32(precision: &Precision) -> bool {
-    *precision == Precision::F32
+/// For fields that are left out of a file where they have their default.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The optimizer and its settings.

@@ -6,6 +6,7 @@ use relay_tasks::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::config::is_default;
 use crate::{Effort, LossPast, Result as TrainResult, TrainError, Window};
 
 /// Version of the form of checkpoints that this program reads and writes.
@@ -50,7 +51,7 @@ pub struct Counters {
     /// How many of them were the last ones.
     pub skipped_in_a_row: u64,
     /// Times that the run went back to a checkpoint because of them.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub recoveries: u64,
     /// What the loss was like so far.
     #[serde(default, skip_serializing_if = "LossPast::is_empty")]
@@ -79,10 +80,6 @@ impl Counters {
             *sum += effort;
         }
     }
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// One file of a checkpoint.

@@ -42,10 +42,6 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    pub(crate) fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-
     pub(crate) fn validate(&self) -> Result<()> {
         at_least_one("recovery.patience", self.patience)?;
         let factor = self.rate_factor;
