@@ -165,8 +165,8 @@ fn mini(seed: u64) -> Settings {
         looped,
         causal: CausalConfig { transformer },
         looped_aligned: looped_stage(20_000),
-        looped_vanilla: Some(looped_stage(3_000)),
-        ar_baseline: causal_stage(6_000, 0.02),
+        looped_vanilla: Some(looped_stage(9_000)),
+        ar_baseline: causal_stage(8_000, 0.02),
         ar_relay: causal_stage(3_500, 0.01),
         // Five phases, and in all as many updates as the arm that they are compared with.
         self_chains: Some(SelfChainSettings {
