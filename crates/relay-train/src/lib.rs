@@ -23,7 +23,7 @@
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
 //! | `recovery` | what a run does when its numbers go wrong |
-//! | `statistics`, `validation`, `metrics`, `progress`, `telling` | what a run tells |
+//! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
 
@@ -65,6 +65,7 @@ mod task_source;
 mod telling;
 mod tensors;
 mod trainer;
+mod usage;
 mod validation;
 
 pub use batching::Batching;

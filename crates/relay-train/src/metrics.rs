@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::files::replace;
 use crate::statistics::Window;
+use crate::usage::{processor_seconds, resident_mebibytes};
 use crate::{Result, TrainError, Validated};
 
 /// The two files of a run, open for more.
@@ -93,10 +94,13 @@ impl Metrics {
         }))
     }
 
-    /// A line of times: seconds since the start of the run, breaks not counted.
+    /// A line of times: seconds since the start of the run, breaks not counted, and what the process uses. A process
+    /// counts its own processor time only, so that starts at nothing again when a run is gone on with.
     pub fn time(&mut self, step: u64, seconds: f64) -> Result<()> {
-        self.times
-            .write(&json!({ "step": step, "seconds": seconds }))
+        self.times.write(&json!({
+            "step": step, "seconds": seconds, "processor_seconds": processor_seconds(),
+            "resident_mib": resident_mebibytes(),
+        }))
     }
 
     /// Waits until all lines are on the disk.
