@@ -1,7 +1,7 @@
-"""Compares the speed of RELAY and PyTorch on the same work, in turns, on this machine.
+"""Compares the speed of RELAY with PyTorch and candle on the same work, in turns, on this machine.
 
-Both sides are started once and then asked alternately, so that whatever slows the machine down slows down both. Every
-round gives a ratio, the time of PyTorch's best variant divided by RELAY's. At the end stands a line for each comparison:
+All sides are started once and then asked alternately, so that whatever slows the machine down slows down all. Every
+round gives a ratio, the time of the others' best variant divided by RELAY's. At the end stands a line for each comparison:
 
     ratio NAME MIN MEDIAN MAX
 
@@ -36,6 +36,8 @@ def arguments():
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/results/speed", help="where results are written")
     parser.add_argument("--worker", default=ROOT / "target/release/peer_worker", help="RELAY's side")
+    candle = ROOT / "target/peers-candle/release/candle-side"
+    parser.add_argument("--candle", type=Path, default=candle, help="candle's side; left out if it is not there")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
     chosen.only = chosen.only.split(",") if chosen.only else plan.NAMES
@@ -46,38 +48,49 @@ def arguments():
 
 
 class Sides:
-    """The two workers."""
+    """The workers."""
 
-    def __init__(self, worker):
-        self.relay = Worker("RELAY's side", [str(worker)])
+    def __init__(self, chosen):
+        self.relay = Worker("RELAY's side", [str(chosen.worker)])
         cache = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "target/peers-inductor")}
         self.torch = Worker("PyTorch's side", [sys.executable, str(HERE / "torch_side/worker.py")], cache)
+        self.candle = Worker("candle's side", [str(chosen.candle)]) if chosen.candle.is_file() else None
+        self.all = [side for side in (self.relay, self.torch, self.candle) if side]
         self.idle_share = 0.0
 
+    def side(self, variant):
+        """The worker that `variant` is of; None if it is not there."""
+        if variant in ("relay", "gemm"):
+            return self.relay
+        return self.candle if variant == plan.CANDLE else self.torch
+
     def ask(self, group, variant, repeats):
-        """Asks the side that `variant` is of; watches that the other one sleeps meanwhile."""
-        asked, other = (self.relay, self.torch) if variant in ("relay", "gemm") else (self.torch, self.relay)
+        """Asks the side that `variant` is of; watches that the others sleep meanwhile."""
+        asked = self.side(variant)
         kind = "gemm_rate" if variant == "gemm" else group.kind
         request = {"kind": kind, "shape": group.shape, "repeats": repeats}
         if asked is self.torch:
             request["variant"] = variant
-        before, start = other.cpu_seconds(), time.monotonic()
+        others = [side for side in self.all if side is not asked]
+        before, start = sum(side.cpu_seconds() for side in others), time.monotonic()
         answer = asked.ask(request)
         passed = time.monotonic() - start
         if passed > 1:
-            self.idle_share = max(self.idle_share, (other.cpu_seconds() - before) / passed)
+            waited = sum(side.cpu_seconds() for side in others) - before
+            self.idle_share = max(self.idle_share, waited / passed)
         return answer
 
     def close(self):
-        self.relay.close()
-        self.torch.close()
+        for side in self.all:
+            side.close()
 
 
 def prepare(sides, group, wanted):
     """Makes every variant ready; gives those that work, with what went wrong with the others."""
     variants, failed = ["relay"] + (["gemm"] if plan.SHARE in wanted else []), {}
     for name in wanted:
-        variants += [variant for variant in group.comparisons[name] if variant not in variants]
+        there = [variant for variant in group.comparisons[name] if sides.side(variant)]
+        variants += [variant for variant in there if variant not in variants]
     for variant in list(variants):
         # RELAY's buffers are all there after a few runs; the other side says how long it took to get ready.
         answer = sides.ask(group, variant, 2 if variant == "relay" and group.repeats > 1 else 0)
@@ -156,21 +169,22 @@ def earlier(path, results):
         old = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "quick"))
+    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "candle", "quick"))
     return old.get("comparisons", {}) if same else {}
 
 
 def main():
     chosen = arguments()
-    sides = Sides(chosen.worker)
+    sides = Sides(chosen)
     results = {
         "machine": machine.about(),
         "torch": sides.torch.ask({"kind": "about"}),
         "relay": sides.relay.ask({"about": True}),
+        "candle": sides.candle.ask({"about": True}) if sides.candle else None,
         "quick": chosen.quick,
         "flops_of_training_step_d256": plan.training_flops(plan.groups(False)[0].shape),
     }
-    print(json.dumps({key: results[key] for key in ("machine", "torch", "relay")}), flush=True)
+    print(json.dumps({key: results[key] for key in ("machine", "torch", "relay", "candle")}), flush=True)
     path, commit = chosen.out / "peers.json", machine.commit(ROOT)
     results["comparisons"] = earlier(path, results)
     measured = []
@@ -196,7 +210,7 @@ def main():
     results["comparisons"] = {name: results["comparisons"][name] for name in order}
     report.write_json(path, results)
     report.draw(path.with_suffix(""), results)
-    print(f"a side that waits uses {results['idle_cpu_share']:.1%} of a core at most")
+    print(f"the sides that wait use {results['idle_cpu_share']:.1%} of a core at most")
     for name in measured:
         print(report.line(name, results["comparisons"][name]))
 

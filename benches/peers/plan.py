@@ -1,4 +1,4 @@
-"""What is compared: work, its shape, and the variants of the other library."""
+"""What is compared: work, its shape, and the variants of the other libraries."""
 
 from dataclasses import dataclass
 
@@ -25,7 +25,8 @@ class Group:
     comparisons: dict
 
 
-FP32 = ["eager", "sdpa", "compile"]
+CANDLE = "candle"
+FP32 = ["eager", "sdpa", "compile", CANDLE]
 BF16 = ["eager_bf16", "compile_bf16"]
 SHARE = "share_of_gemm_d256"
 

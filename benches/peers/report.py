@@ -66,9 +66,11 @@ def draw(stem, results):
     axes.set_yticks(range(len(comparisons)), [TITLES[name] for name in comparisons])
     axes.invert_yaxis()
     axes.set_xlim(0, scale * 1.6)
-    axes.set_xlabel("speed of RELAY / speed of PyTorch's best variant, median and range of the rounds")
+    axes.set_xlabel("speed of RELAY / speed of the best peer, median and range of the rounds")
     machine, torch = results["machine"], results["torch"]
     programs = f"RELAY {results['relay']['relay']}, PyTorch {torch['torch']}"
+    if results.get("candle"):
+        programs += f", candle {results['candle']['candle']}"
     cores = f"{machine['cpu']}, {machine['cores']} cores, {machine['vectors']}"
     figure.suptitle(f"{programs}; {cores}", fontsize=10)
     for side in ("top", "right"):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Compares the speed of RELAY and PyTorch on this machine; needs Rust, python3 with venv, and a C++ compiler for
+# Compares the speed of RELAY with PyTorch and candle on this machine; needs Rust, python3 with venv, and a C++ compiler for
 # torch.compile. Arguments go to compare.py: try --help.
 set -eu
 cd "$(dirname "$0")/../.."
@@ -15,4 +15,6 @@ fi
 command -v "${CXX:-g++}" >/dev/null || echo "no C++ compiler: PyTorch's compiled variants will be left out" >&2
 
 cargo build --release --package relay-benches --bin peer_worker
+cargo build --release --locked --manifest-path benches/peers/candle_side/Cargo.toml --target-dir target/peers-candle ||
+    echo "candle does not build here: it will be left out" >&2
 exec "$venv/bin/python" benches/peers/compare.py "$@"

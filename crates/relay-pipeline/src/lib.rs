@@ -78,7 +78,7 @@ pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;
 pub use overrides::Override;
 pub use pipeline::{About, Pipeline};
-pub use plot::{Extent, Figure, figures};
+pub use plot::{Extent, Figure, Traces, figures};
 pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};

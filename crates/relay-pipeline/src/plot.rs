@@ -4,25 +4,29 @@
 //! - `first_wrong`: chains without a wrong step, step by step
 //! - `compute`: accuracy beside the computing that an arm needed
 //! - `heat_map`: hit matrices, a panel per arm (figures 5 and 6)
+//! - `traces`: numbers over time or updates, a panel a quantity
+//! - `frame`: the axes of a panel
 //! - `canvas`: lines, shapes and text in layout pixels, on either backend
 //! - `letters`: text for PNG, with the font that travels with the program
 //! - `output`: the two backends
-//! - `panel`: the axes and lines of one task
+//! - `panel`: the lines of one task
 //! - `style`: colours, markers and dashes
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::{Measure, Result, Results};
+use crate::{Measure, Result, Results, write_atomically};
 
 mod canvas;
 mod compute;
 mod curves;
 mod first_wrong;
+mod frame;
 mod heat_map;
 mod letters;
 mod output;
 mod panel;
 mod style;
+mod traces;
 
 pub use canvas::Extent;
 use canvas::{Canvas, Drawn};
@@ -30,6 +34,8 @@ use compute::Compute;
 use curves::Curves;
 use heat_map::HeatMaps;
 use plotters::prelude::DrawingBackend;
+pub use traces::Traces;
+use traces::TracesFigure;
 
 /// A figure, ready to be drawn.
 #[derive(Debug, Clone)]
@@ -49,6 +55,7 @@ enum Drawing {
     FirstWrong(Curves),
     Compute(Compute),
     HeatMaps(HeatMaps),
+    Traces(TracesFigure),
 }
 
 /// The figures that `results` has numbers for.
@@ -149,6 +156,20 @@ pub(crate) fn spread_figure(
 }
 
 impl Figure {
+    /// Numbers over a common axis that counts `across`, a panel a quantity, side by side.
+    pub fn of_traces(name: &str, title: &str, across: &str, panels: Vec<Traces>) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: title.to_owned(),
+            caption: String::new(),
+            drawing: Drawing::Traces(TracesFigure {
+                title: title.to_owned(),
+                across: across.to_owned(),
+                panels,
+            }),
+        }
+    }
+
     /// The figure as an SVG document.
     ///
     /// # Errors
@@ -165,6 +186,28 @@ impl Figure {
         output::write_png(self, path)
     }
 
+    /// Writes the figure as `base.svg`, `base.png` and `base.csv`, each whole or not at all; gives the paths.
+    ///
+    /// # Errors
+    /// When the drawing library refuses or a file cannot be written.
+    pub fn write(&self, base: &Path) -> Result<Vec<PathBuf>> {
+        self.write_with(base, &self.csv())
+    }
+
+    /// The same with other numbers in the CSV file.
+    pub(crate) fn write_with(&self, base: &Path, csv: &str) -> Result<Vec<PathBuf>> {
+        let with = |kind: &str| {
+            let mut name = base.as_os_str().to_owned();
+            name.push(kind);
+            PathBuf::from(name)
+        };
+        let [svg, png, table] = [".svg", ".png", ".csv"].map(with);
+        write_atomically(&svg, self.svg()?.as_bytes())?;
+        self.write_png(&png)?;
+        write_atomically(&table, csv.as_bytes())?;
+        Ok(vec![svg, png, table])
+    }
+
     /// The numbers in the figure, as comma-separated values with a header.
     pub fn csv(&self) -> String {
         match &self.drawing {
@@ -172,6 +215,7 @@ impl Figure {
             Drawing::FirstWrong(curves) => first_wrong::csv(curves),
             Drawing::Compute(points) => points.csv(),
             Drawing::HeatMaps(maps) => maps.csv(),
+            Drawing::Traces(traces) => traces.csv(),
         }
     }
 
@@ -181,6 +225,7 @@ impl Figure {
             Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.extent(),
             Drawing::Compute(points) => points.extent(),
             Drawing::HeatMaps(maps) => maps.extent(),
+            Drawing::Traces(traces) => traces.extent(),
         }
     }
 
@@ -189,6 +234,7 @@ impl Figure {
             Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.draw(canvas),
             Drawing::Compute(points) => points.draw(canvas),
             Drawing::HeatMaps(maps) => maps.draw(canvas),
+            Drawing::Traces(traces) => traces.draw(canvas),
         }
     }
 }

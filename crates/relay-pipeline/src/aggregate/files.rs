@@ -7,10 +7,8 @@ use std::{
 
 use super::Aggregate;
 use crate::{
-    LengthResult, Measure, PipelineError, Result, Results,
-    length_result::rounded,
-    plot::{Figure, spread_figure},
-    write_atomically,
+    LengthResult, Measure, PipelineError, Result, Results, length_result::rounded,
+    plot::spread_figure, write_atomically,
 };
 
 const FIGURES: [(Measure, &str, &str); 3] = [
@@ -40,7 +38,7 @@ impl Aggregate {
                 continue;
             };
             let base = dir.join("figures").join(name);
-            written.extend(write_figure(&figure, &base, &self.csv(measure))?);
+            written.extend(figure.write_with(&base, &self.csv(measure))?);
         }
         Ok(written)
     }
@@ -118,18 +116,4 @@ impl Aggregate {
         }
         text
     }
-}
-
-/// Writes a figure as `base.svg`, `base.png` and, with `csv`, `base.csv`; gives the paths.
-pub(crate) fn write_figure(figure: &Figure, base: &Path, csv: &str) -> Result<Vec<PathBuf>> {
-    let with = |kind: &str| {
-        let mut name = base.as_os_str().to_owned();
-        name.push(kind);
-        PathBuf::from(name)
-    };
-    let [svg, png, table] = [".svg", ".png", ".csv"].map(with);
-    write_atomically(&svg, figure.svg()?.as_bytes())?;
-    figure.write_png(&png)?;
-    write_atomically(&table, csv.as_bytes())?;
-    Ok(vec![svg, png, table])
 }

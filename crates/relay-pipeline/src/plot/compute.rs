@@ -7,8 +7,9 @@ use plotters::prelude::DrawingBackend;
 use super::{
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
+    frame::{BESIDE, Frame, HEIGHT, PERCENT, TEXT, percents},
     letters::text_width,
-    style::{FAINT_INK, GRID, LineStyle, line_styles},
+    style::{LineStyle, line_styles},
 };
 use crate::{
     Measure, Results, Share,
@@ -18,13 +19,8 @@ use crate::{
 const MARGIN: f64 = 18.0;
 const TITLE: f64 = 40.0;
 const LEGEND_ROW: f64 = 24.0;
-const HEIGHT: f64 = 352.0;
-const BESIDE: f64 = 74.0;
-const PLOT_LEFT: f64 = 58.0;
-const PLOT_TOP: f64 = 40.0;
-const PLOT: Point = (330.0, 254.0);
+const PLOT: f64 = 330.0;
 const COLUMNS: usize = 3;
-const LEGEND: f64 = 13.0;
 
 /// The figure's data.
 #[derive(Debug, Clone)]
@@ -105,7 +101,7 @@ impl Compute {
 
     fn width(&self) -> f64 {
         let columns = self.panels.len().min(COLUMNS);
-        2.0 * MARGIN + columns as f64 * (PLOT.0 + BESIDE)
+        2.0 * MARGIN + columns as f64 * (PLOT + BESIDE)
     }
 
     /// Where the panels begin.
@@ -118,7 +114,7 @@ impl Compute {
     fn legend_places(&self) -> Vec<Point> {
         let (mut x, mut y) = (MARGIN, TITLE + LEGEND_ROW / 2.0);
         let place = |(label, _): &(String, LineStyle)| {
-            let width = 18.0 + text_width(label, LEGEND) + 26.0;
+            let width = 18.0 + text_width(label, TEXT) + 26.0;
             if x > MARGIN && x + width > self.width() {
                 (x, y) = (MARGIN, y + LEGEND_ROW);
             }
@@ -132,7 +128,7 @@ impl Compute {
     fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
         for ((label, style), (x, y)) in self.legend.iter().zip(self.legend_places()) {
             canvas.marker(style.marker, (x + 6.0, y), 5.0, style.colour)?;
-            canvas.text(label, (x + 18.0, y), Lettering::new(LEGEND))?;
+            canvas.text(label, (x + 18.0, y), Lettering::new(TEXT))?;
         }
         Ok(())
     }
@@ -160,71 +156,40 @@ impl Compute {
     pub(super) fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
         canvas.text(self.title, (MARGIN, MARGIN + 11.0), Lettering::new(18.0))?;
         self.draw_legend(canvas)?;
-        for (i, (task, arms)) in self.panels.iter().enumerate() {
-            let origin = (
-                MARGIN + (i % COLUMNS) as f64 * (PLOT.0 + BESIDE) + PLOT_LEFT,
-                self.top() + (i / COLUMNS) as f64 * HEIGHT + PLOT_TOP,
-            );
-            self.draw_frame(canvas, origin, task)?;
-            self.draw_arms(canvas, origin, arms)?;
-        }
-        Ok(())
-    }
-
-    fn at(&self, origin: Point, flops: f64, share: f64) -> Point {
         let (low, high) = self.ends;
-        let right = (flops.log10() - low) / (high - low);
-        let up = (100.0 * share + 4.0) / 108.0;
-        (origin.0 + PLOT.0 * right, origin.1 + PLOT.1 * (1.0 - up))
-    }
-
-    fn draw_frame<DB: DrawingBackend>(
-        &self,
-        canvas: &Canvas<DB>,
-        origin: Point,
-        task: &str,
-    ) -> Drawn {
-        let (left, top) = origin;
-        let (right, bottom) = (left + PLOT.0, top + PLOT.1);
-        canvas.text(task_label(task), (left, top - 16.0), Lettering::new(15.0))?;
-        let small = Lettering::new(12.0).colour(FAINT_INK);
-        for percent in (0..=100).step_by(20) {
-            let (_, y) = self.at(origin, 1.0, f64::from(percent) / 100.0);
-            canvas.line(&[(left, y), (right, y)], GRID, 1.0, &[])?;
-            canvas.text(&percent.to_string(), (left - 8.0, y), small.ending())?;
-        }
-        for flops in ticks(self.ends) {
-            let (x, _) = self.at(origin, flops, 0.0);
-            canvas.line(&[(x, bottom), (x, bottom + 5.0)], FAINT_INK, 1.0, &[])?;
-            canvas.text(&format!("{flops:e}"), (x, bottom + 15.0), small.centred())?;
-        }
-        canvas.line(
-            &[(left, top), (left, bottom), (right, bottom)],
-            FAINT_INK,
-            1.25,
-            &[],
-        )?;
-        let name = Lettering::new(13.0).centred();
-        let below = ((left + right) / 2.0, bottom + 36.0);
-        canvas.text("FLOP, with all that the arm builds on", below, name)?;
-        let beside = (left - 46.0, (top + bottom) / 2.0);
-        canvas.text("answers at longer lengths, %", beside, name.upwards())
-    }
-
-    fn draw_arms<DB: DrawingBackend>(
-        &self,
-        canvas: &Canvas<DB>,
-        origin: Point,
-        arms: &[Arm],
-    ) -> Drawn {
-        let place = |arm: &Arm, share| self.at(origin, arm.flops, share);
-        for arm in arms {
-            let (x, y) = place(arm, arm.share.value);
-            let (low, high) = (place(arm, arm.share.low), place(arm, arm.share.high));
-            canvas.line(&[low, high], arm.style.colour, 1.5, &[])?;
-            canvas.marker(arm.style.marker, (x, y), 5.0, arm.style.colour)?;
+        let along: Vec<_> = ticks(self.ends)
+            .into_iter()
+            .map(|flops| (flops.log10(), format!("{flops:e}")))
+            .collect();
+        for (i, (task, arms)) in self.panels.iter().enumerate() {
+            let corner = (
+                MARGIN + (i % COLUMNS) as f64 * (PLOT + BESIDE),
+                self.top() + (i / COLUMNS) as f64 * HEIGHT,
+            );
+            let frame = Frame::new(corner, PLOT, [low, high], PERCENT);
+            frame.draw(
+                canvas,
+                task_label(task),
+                ("FLOP, with all that the arm builds on", &along),
+                ("answers at longer lengths, %", &percents()),
+            )?;
+            arms.iter().try_for_each(|arm| arm.draw(canvas, &frame))?;
         }
         Ok(())
+    }
+}
+
+impl Arm {
+    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Drawn {
+        let at = |share: f64| frame.at(self.flops.log10(), 100.0 * share);
+        let ends = [at(self.share.low), at(self.share.high)];
+        canvas.line(&ends, self.style.colour, 1.5, &[])?;
+        canvas.marker(
+            self.style.marker,
+            at(self.share.value),
+            5.0,
+            self.style.colour,
+        )
     }
 }
 

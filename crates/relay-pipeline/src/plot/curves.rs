@@ -7,8 +7,9 @@ use plotters::prelude::DrawingBackend;
 use super::{
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
+    frame::{BESIDE, HEIGHT, TEXT},
     letters::text_width,
-    panel::{BESIDE, HEIGHT, Line, Panel, RADIUS, TEXT},
+    panel::{Line, Panel, RADIUS},
     style::{GRID, LineStyle, SHADE, line_styles},
 };
 use crate::{

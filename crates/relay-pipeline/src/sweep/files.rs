@@ -8,7 +8,6 @@ use std::{
 use super::SweepResults;
 use crate::{
     LengthSpread, Measure, PipelineError, Result, Results, Spread, Sweep,
-    aggregate::files::write_figure,
     arms::{arm_label, task_label},
     length_result::rounded,
     plot::{field, spread_figure},
@@ -43,7 +42,7 @@ impl SweepResults {
                 };
                 let base = dir.join("figures").join(format!("{task}_{arm}"));
                 let csv = self.csv(|of_arm, of_task| of_arm == arm && of_task == task);
-                written.extend(write_figure(&figure, &base, &csv)?);
+                written.extend(figure.write_with(&base, &csv)?);
             }
         }
         Ok(written)

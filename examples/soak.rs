@@ -1,0 +1,283 @@
+//! Whether a long run stayed as it began: memory and speed of every stage, from what the run wrote of itself.
+//!
+//! ```text
+//! cargo run --release --example multitask_relay -- --preset mini
+//! cargo run --release --example soak -- runs/mini-seed-1 --record docs/results/reliability/soak
+//! ```
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::Parser;
+use relay_examples::{CliError, finish, parse_args};
+use relay_pipeline::{Figure, Machine, Results, Traces, write_atomically};
+use serde::{Deserialize, Serialize};
+
+/// Compares the last quarter of every stage with its second one: memory may grow by 1 %, an update's processor time by 5 %.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Directory of a run that is complete.
+    run: PathBuf,
+    /// Stages that took less are drawn, but not judged.
+    #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
+    at_least: f64,
+    /// Write the numbers and the figure to FILE.json, FILE.svg, FILE.png and FILE.csv.
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+}
+
+/// Most that memory may grow by.
+const GROWTH: f64 = 0.01;
+/// Most that an update's processor time may grow by.
+const SLOWER: f64 = 0.05;
+
+/// A line of `times.jsonl`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Sample {
+    step: u64,
+    seconds: f64,
+    processor_seconds: f64,
+    resident_mib: f64,
+}
+
+/// One stage: medians of its second and its last quarter.
+#[derive(Debug, Serialize)]
+struct Stage {
+    stage: String,
+    minutes: f64,
+    updates: u64,
+    resident_mib: [f64; 2],
+    processor_milliseconds_an_update: [f64; 2],
+    judged: bool,
+}
+
+/// What is recorded.
+#[derive(Debug, Serialize)]
+struct Record<'a> {
+    command: &'a str,
+    preset: &'a str,
+    seed: u64,
+    version: &'a str,
+    machine: &'a Machine,
+    minutes: f64,
+    largest_growth_of_memory: f64,
+    largest_growth_of_processor_time: f64,
+    stages: &'a [Stage],
+}
+
+fn main() -> ExitCode {
+    finish(parse_args().and_then(run))
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    let results = Results::load(&args.run.join("results.json")).map_err(CliError::usage)?;
+    let mut stages = Vec::new();
+    let (mut memory, mut time) = (Vec::new(), Vec::new());
+    let mut before = 0.0;
+    for name in results.seconds.keys() {
+        let file = args.run.join(name).join("times.jsonl");
+        if !file.is_file() {
+            continue;
+        }
+        let samples = read(&file)?;
+        let stage = Stage::new(name, &samples, args.at_least);
+        let minutes = |sample: &Sample| before + sample.seconds / 60.0;
+        let resident = samples.iter().map(|s| (minutes(s), s.resident_mib));
+        memory.push((name.to_owned(), resident.collect()));
+        time.push((
+            name.to_owned(),
+            an_update(&samples)
+                .map(|(s, ms)| (minutes(s), ms))
+                .collect(),
+        ));
+        before += stage.minutes;
+        stages.push(stage);
+    }
+    let judged = || stages.iter().filter(|stage| stage.judged);
+    let growth = |pick: fn(&Stage) -> [f64; 2]| {
+        let each = judged().map(|stage| pick(stage)[1] / pick(stage)[0] - 1.0);
+        each.fold(f64::NEG_INFINITY, f64::max)
+    };
+    if judged().count() == 0 {
+        return Err(CliError::usage(format!(
+            "{}: no stage took {} minutes or longer",
+            args.run.display(),
+            args.at_least
+        )));
+    }
+    let record = Record {
+        command: &results.command,
+        preset: &results.preset,
+        seed: results.seed,
+        version: &results.version,
+        machine: &results.machine,
+        minutes: before,
+        largest_growth_of_memory: growth(|stage| stage.resident_mib),
+        largest_growth_of_processor_time: growth(|stage| stage.processor_milliseconds_an_update),
+        stages: &stages,
+    };
+    if let Some(base) = &args.record {
+        let mut text = serde_json::to_string_pretty(&record).map_err(CliError::failure)?;
+        text.push('\n');
+        write_atomically(&base.with_extension("json"), text.as_bytes())
+            .map_err(CliError::failure)?;
+        let panel = |title: &str, unit: &str, lines| Traces {
+            title: title.into(),
+            unit: unit.into(),
+            from_zero: true,
+            lines,
+        };
+        let panels = vec![
+            panel("Memory in use", "MiB", memory),
+            panel("Processor time of an update", "ms", time),
+        ];
+        Figure::of_traces(
+            "soak",
+            "Memory and speed of a long run",
+            "minutes of training",
+            panels,
+        )
+        .write(base)
+        .map_err(CliError::failure)?;
+    }
+    judge(&record)
+}
+
+fn judge(record: &Record) -> Result<(), CliError> {
+    for stage in record.stages {
+        let ([memory, memory_at_last], [time, time_at_last]) =
+            (stage.resident_mib, stage.processor_milliseconds_an_update);
+        println!(
+            "{}: {:.1} minutes, memory {memory:.1} then {memory_at_last:.1} MiB, an update {time:.1} then {time_at_last:.1} ms{}",
+            stage.stage,
+            stage.minutes,
+            if stage.judged {
+                ""
+            } else {
+                " (short, not judged)"
+            }
+        );
+    }
+    let [memory, time] = [
+        record.largest_growth_of_memory,
+        record.largest_growth_of_processor_time,
+    ];
+    println!(
+        "{:.0} minutes: memory {:+.2} %, processor time of an update {:+.2} % at most",
+        record.minutes,
+        100.0 * memory,
+        100.0 * time
+    );
+    if memory > GROWTH || time > SLOWER {
+        return Err(CliError::failure(format!(
+            "memory may grow by {} %, an update's processor time by {} %",
+            100.0 * GROWTH,
+            100.0 * SLOWER
+        )));
+    }
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Vec<Sample>, CliError> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| CliError::failure(format!("{}: {error}", file.display())))?;
+    let line = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| {
+            CliError::failure(format!(
+                "{}:{}: {error}; a run on Linux has memory and processor time there",
+                file.display(),
+                number + 1
+            ))
+        })
+    };
+    text.lines().enumerate().map(line).collect()
+}
+
+/// Processor milliseconds of an update, where the process was not started anew.
+fn an_update(samples: &[Sample]) -> impl Iterator<Item = (&Sample, f64)> {
+    samples.windows(2).filter_map(|pair| {
+        let [before, after] = pair else { return None };
+        let passed = after.processor_seconds - before.processor_seconds;
+        let updates = after
+            .step
+            .checked_sub(before.step)
+            .filter(|&updates| updates > 0)?;
+        (passed > 0.0).then(|| (after, 1e3 * passed / updates as f64))
+    })
+}
+
+impl Stage {
+    fn new(name: &str, samples: &[Sample], at_least: f64) -> Self {
+        let minutes = samples.last().map_or(0.0, |last| last.seconds / 60.0);
+        let resident: Vec<f64> = samples.iter().map(|sample| sample.resident_mib).collect();
+        let times: Vec<f64> = an_update(samples).map(|(_, time)| time).collect();
+        Self {
+            stage: name.to_owned(),
+            minutes,
+            updates: samples.last().map_or(0, |last| last.step),
+            resident_mib: quarters(&resident),
+            processor_milliseconds_an_update: quarters(&times),
+            judged: minutes >= at_least && times.len() >= 8,
+        }
+    }
+}
+
+/// Medians of the second and of the last quarter: the first one is for warming up.
+fn quarters(values: &[f64]) -> [f64; 2] {
+    let quarter = values.len() / 4;
+    let median = |part: &[f64]| {
+        let mut part = part.to_vec();
+        part.sort_by(f64::total_cmp);
+        part.get(part.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    [
+        median(&values[quarter..2 * quarter]),
+        median(&values[values.len() - quarter..]),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_and_slowness_are_seen() {
+        let at = |i: u64, memory, ms: f64| Sample {
+            step: 100 * i,
+            seconds: 60.0 * i as f64,
+            processor_seconds: i as f64 * ms / 10.0,
+            resident_mib: memory,
+        };
+        let flat: Vec<Sample> = (1..=40).map(|i| at(i, 100.0, 50.0)).collect();
+        let stage = Stage::new("flat", &flat, 10.0);
+        assert_eq!(stage.resident_mib, [100.0, 100.0]);
+        assert!((stage.processor_milliseconds_an_update[1] - 50.0).abs() < 1e-6);
+        assert!(stage.judged && stage.updates == 4000);
+        let growing: Vec<Sample> = (1..=40).map(|i| at(i, 100.0 + i as f64, 50.0)).collect();
+        let [before, after] = Stage::new("growing", &growing, 10.0).resident_mib;
+        assert!(after / before > 1.2);
+        assert!(!Stage::new("short", &flat[..5], 10.0).judged);
+    }
+
+    #[test]
+    fn a_process_that_was_started_anew_is_no_jump() {
+        let sample = |step, processor_seconds| Sample {
+            step,
+            seconds: step as f64,
+            processor_seconds,
+            resident_mib: 1.0,
+        };
+        let samples = [
+            sample(100, 10.0),
+            sample(200, 20.0),
+            sample(300, 5.0),
+            sample(400, 15.0),
+        ];
+        let times: Vec<f64> = an_update(&samples).map(|(_, ms)| ms).collect();
+        assert_eq!(times, [100.0, 100.0]);
+    }
+}
