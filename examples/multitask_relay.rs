@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
-//!     --run-dir DIR --seed N | --seeds N,N,... [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
+//!     --run-dir DIR --seed N | --seeds N,N,... [--jobs N] [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
 //!     [--checkpoint-iterations N] [--precision f32|bf16] [--resume | --update]
 //! ```
 
@@ -56,11 +56,13 @@ struct Args {
     /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.
     #[arg(long)]
     no_kernels: bool,
+    /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Several seeds, one run after the other in RUN_DIR/seed-N, and then all together [default of RUN_DIR:
-    /// runs/PRESET-seeds].
+    /// Several seeds, each run in RUN_DIR/seed-N, and then all together [default of RUN_DIR: runs/PRESET-seeds].
     #[arg(long, value_delimiter = ',', conflicts_with_all = ["seed", "settings"])]
     seeds: Vec<u64>,
     /// Change a setting, as often as wanted, such as `looped_aligned.lambda=0.1`. `stage1.` is short for
@@ -102,13 +104,14 @@ fn run(args: Args) -> Result<(), CliError> {
         dir,
         existing,
         arms: args.arms.clone(),
+        jobs: args.jobs.map(usize::from),
         device,
         command: command(&args, args.seed, device),
     }
     .run()
 }
 
-/// One run after the other, then all together.
+/// A run for every seed, then all together.
 fn run_seeds(
     args: &Args,
     sets: &[Override],
@@ -135,6 +138,7 @@ fn run_seeds(
         existing,
         arms: args.arms.clone(),
         reuse: false,
+        jobs: device.jobs(args.jobs.map(usize::from)),
         device: device.to_string(),
     };
     let all = Aggregate::of_runs(&run_several(several, device)?).map_err(CliError::failure)?;

@@ -45,6 +45,9 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Work on up to N stages at the same time where they do not need each other, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Go on with the run in the directory.
     #[arg(long)]
     resume: bool,
@@ -98,6 +101,7 @@ fn run(args: Args) -> Result<(), CliError> {
         dir: args.run_dir,
         existing,
         arms: Vec::new(),
+        jobs: args.jobs.map(usize::from),
         device,
         command,
     }

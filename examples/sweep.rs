@@ -42,6 +42,9 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Directory of the sweep; runs that it holds are gone on with, or taken as they are.
     #[arg(long)]
     out: PathBuf,
@@ -75,6 +78,7 @@ fn run(args: Args) -> Result<(), CliError> {
         existing: Existing::Resume,
         arms: args.arms.clone(),
         reuse: true,
+        jobs: device.jobs(args.jobs.map(usize::from)),
         device: device.to_string(),
     };
     let results = run_several(several, device)?;

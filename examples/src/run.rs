@@ -22,6 +22,8 @@ pub struct PipelineRun {
     pub existing: Existing,
     /// The arms that are trained and measured; empty for all.
     pub arms: Vec<String>,
+    /// Stages that are worked on at the same time where they do not need each other; `None` for what suits the device.
+    pub jobs: Option<usize>,
     /// The device.
     pub device: DeviceName,
     /// The command that anyone can type to repeat the run.
@@ -76,6 +78,7 @@ impl Program for Running {
             dir,
             existing,
             arms,
+            jobs,
             device: name,
             command,
         } = self.run;
@@ -84,6 +87,8 @@ impl Program for Running {
             device: name.to_string(),
             command,
         };
-        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?.run_arms(&arms)
+        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?
+            .side_by_side(name.jobs(jobs))
+            .run_arms(&arms)
     }
 }

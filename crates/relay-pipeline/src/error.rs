@@ -99,9 +99,19 @@ pub enum PipelineError {
     /// A model could not be made or run.
     #[error(transparent)]
     Model(#[from] relay_models::ModelError),
-    /// The run was asked to stop while chains were written.
-    #[error("stopped between two batches of chains; what was trained is saved")]
+    /// The run was asked to stop while chains were written, or before a stage was begun.
+    #[error("stopped between two batches of chains or two stages; what was trained is saved")]
     Stopped,
+    /// The system gives no more threads.
+    #[error(
+        "no {threads} threads for work side by side: {reason}; with one job at a time none are needed"
+    )]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the system said.
+        reason: String,
+    },
     /// Training failed or was stopped.
     #[error(transparent)]
     Train(#[from] relay_train::TrainError),

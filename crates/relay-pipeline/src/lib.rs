@@ -26,6 +26,7 @@
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
 //! | `forensics`, `cost` | where chains go wrong; what stages and arms cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
+//! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
 //! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
 //! | `aggregate` | runs of several seeds together |
 //! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
@@ -43,6 +44,7 @@ mod files;
 mod forensics;
 mod left_over;
 mod length_result;
+mod making;
 mod merge;
 mod ordered;
 mod overrides;
@@ -56,6 +58,7 @@ mod run_dir;
 mod self_chains;
 mod settings;
 mod several;
+mod side_by_side;
 mod single_task;
 mod stages;
 mod sweep;

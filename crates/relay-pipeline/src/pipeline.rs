@@ -47,6 +47,8 @@ pub struct Pipeline<B: AutodiffBackend> {
     pub(crate) dir: RunDir,
     about: About,
     pub(crate) stages: Stages<B>,
+    jobs: usize,
+    stop: StopFlag,
 }
 
 impl<B: AutodiffBackend> Pipeline<B> {
@@ -65,14 +67,25 @@ impl<B: AutodiffBackend> Pipeline<B> {
         settings.validate()?;
         let corpus = corpus(&settings)?;
         let dir = RunDir::open(path, &settings, existing)?;
-        let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop);
+        let stop = stop.child();
+        let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop.clone());
         Ok(Self {
             settings,
             corpus,
             dir,
             about,
             stages,
+            jobs: 1,
+            stop,
         })
+    }
+
+    /// The same run, which works on up to `jobs` stages at the same time where they do not need each other, each on its
+    /// share of the threads; 0 stands for as many as there are threads. What is computed does not depend on it.
+    #[must_use]
+    pub fn side_by_side(mut self, jobs: usize) -> Self {
+        self.jobs = jobs;
+        self
     }
 
     /// Runs what is not done yet, writes `results.json`, the figures and `report.html`, and gives the results.
@@ -99,10 +112,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// Stage II, first half: the looped model writes chains for problems longer than it was trained on.
-    fn chains(&self, done: &BTreeMap<&str, Done>) -> Result<Done> {
+    fn chains(&self, looped: &Done) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint()?, "settings": to_value(&self.settings.chains)?,
-            "model": done["looped_aligned"].result,
+            "model": looped.result,
         });
         self.dir.stage("chains", &made_from, |dir| {
             tracing::info!(
@@ -124,9 +137,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
         })
     }
 
-    fn merge(&self, done: &BTreeMap<&str, Done>) -> Result<Done> {
-        let made_from =
-            json!({ "data": self.corpus.fingerprint()?, "chains": done["chains"].result });
+    fn merge(&self, chains: &Done) -> Result<Done> {
+        let made_from = json!({ "data": self.corpus.fingerprint()?, "chains": chains.result });
         self.dir.stage("merged", &made_from, |dir| {
             tracing::info!("merged: the chains join the original data");
             let chains = self.dir.path().join("chains/chains.jsonl");
@@ -145,9 +157,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// Stage II, second half: the baseline is fine-tuned on the merged data.
-    fn fine_tune(&self, done: &BTreeMap<&str, Done>) -> Result<Done> {
+    fn fine_tune(&self, baseline: &Done, merged: &Done) -> Result<Done> {
         let made_from = json!({
-            "baseline": done["ar_baseline"].result, "merged": done["merged"].result,
+            "baseline": baseline.result, "merged": merged.result,
             "stage": self.stages.describe("ar_relay")?, "seed": self.settings.seed,
         });
         self.dir.stage("ar_relay", &made_from, |dir| {

@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::Write,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Instant,
 };
 
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    PipelineError, Result, Settings, atomic::write_atomically, left_over, reuse::take_over,
+    PipelineError, Result, Settings, atomic::write_atomically, left_over, making::Making,
+    reuse::take_over,
 };
 
 /// What to do with what a run directory already holds.
@@ -30,6 +32,7 @@ pub enum Existing {
 pub struct RunDir {
     path: PathBuf,
     lenders: Vec<PathBuf>,
+    making: Arc<Making>,
     // Held, not read: the lock goes with the process, however it ends.
     _lock: File,
 }
@@ -83,6 +86,7 @@ impl RunDir {
         let this = Self {
             path: path.to_owned(),
             lenders: Vec::new(),
+            making: Arc::default(),
             _lock: lock,
         };
         left_over::remove_left_overs(path)?;
@@ -95,9 +99,11 @@ impl RunDir {
         &self.path
     }
 
-    /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same.
-    pub fn reuse_from(&mut self, lenders: Vec<PathBuf>) {
+    /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same; what a run with
+    /// the same `making` is about to finish is waited for.
+    pub(crate) fn reuse_from(&mut self, lenders: Vec<PathBuf>, making: Arc<Making>) {
         self.lenders = lenders;
+        self.making = making;
     }
 
     fn settle(&self, settings: &Settings, existing: Existing) -> Result<()> {
@@ -161,6 +167,7 @@ impl RunDir {
             tracing::info!("{name}: done before, taken as it is");
             return Ok(done);
         }
+        let _turn = self.making.turn(name, &hash);
         if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
             return Ok(done);
         }

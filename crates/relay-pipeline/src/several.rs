@@ -1,11 +1,16 @@
-//! Several runs, one after the other.
+//! Several runs, one after the other or side by side.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{StopFlag, TrainError};
+use relay_train::StopFlag;
 
-use crate::{About, Existing, Pipeline, Result, Results, Settings, reuse::beside};
+use crate::{
+    About, Existing, Pipeline, PipelineError, Result, Results, Settings,
+    making::Making,
+    reuse::beside,
+    side_by_side::{lanes, side_by_side},
+};
 
 /// A run that is to be made.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,6 +34,9 @@ pub struct SeveralRuns {
     pub arms: Vec<String>,
     /// Whether a run may take over stages from the runs beside it.
     pub reuse: bool,
+    /// How much is worked on at the same time, each on its share of the threads: runs first, then stages of a run. 0
+    /// stands for as much as there are threads.
+    pub jobs: usize,
     /// Name of the device, for the reports.
     pub device: String,
 }
@@ -46,10 +54,14 @@ impl SeveralRuns {
         for run in &self.runs {
             run.settings.check_arms(&self.arms)?;
         }
-        let mut results = Vec::with_capacity(self.runs.len());
-        for (number, run) in self.runs.iter().enumerate() {
+        let making = Arc::new(Making::default());
+        // Stages within a run share what the runs leave.
+        let jobs = self.jobs / lanes(self.jobs, self.runs.len());
+        let stop = stop.child();
+        let numbered = self.runs.iter().enumerate().collect();
+        side_by_side(self.jobs, &stop, numbered, |(number, run)| {
             if stop.is_set() {
-                return Err(TrainError::Interrupted { step: 0 }.into());
+                return Err(PipelineError::Stopped);
             }
             tracing::info!(
                 "run {} of {}: {}",
@@ -57,34 +69,46 @@ impl SeveralRuns {
                 self.runs.len(),
                 run.dir.display()
             );
-            results.push(self.run_one::<B>(run, device, stop)?);
-        }
-        Ok(results)
+            let lenders = self.lenders(run)?;
+            self.open::<B>(run, device, &stop)?
+                .side_by_side(jobs)
+                .sharing(lenders, Arc::clone(&making))
+                .run_arms(&self.arms)
+        })
     }
 
-    fn run_one<B: AutodiffBackend>(
+    /// The runs that may lend `run` their stages: those that are there, and those that will be.
+    fn lenders(&self, run: &PlannedRun) -> Result<Vec<PathBuf>> {
+        if !self.reuse {
+            return Ok(Vec::new());
+        }
+        let mut lenders = beside(&run.dir)?;
+        let planned = self.runs.iter().map(|other| &other.dir);
+        for dir in planned.filter(|&dir| *dir != run.dir) {
+            if !lenders.contains(dir) {
+                lenders.push(dir.clone());
+            }
+        }
+        Ok(lenders)
+    }
+
+    fn open<B: AutodiffBackend>(
         &self,
         run: &PlannedRun,
         device: &B::Device,
         stop: &StopFlag,
-    ) -> Result<Results> {
+    ) -> Result<Pipeline<B>> {
         let about = About {
             device: self.device.clone(),
             command: run.command.clone(),
         };
-        let lenders = if self.reuse {
-            beside(&run.dir)?
-        } else {
-            Vec::new()
-        };
-        let pipeline = Pipeline::<B>::open(
+        Pipeline::open(
             run.settings.clone(),
             &run.dir,
             self.existing,
             about,
             device.clone(),
             stop.clone(),
-        )?;
-        pipeline.reusing(lenders).run_arms(&self.arms)
+        )
     }
 }

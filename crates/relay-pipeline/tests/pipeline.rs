@@ -80,6 +80,34 @@ fn made_at(dir: &Path, stage: &str) -> std::time::SystemTime {
 }
 
 #[test]
+fn stages_side_by_side_give_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, many) = (dir.path().join("one"), dir.path().join("many"));
+    let settings = tiny();
+    let expected = run(&settings, &one, Existing::Refuse).unwrap();
+    let pipeline = open(&settings, &many, Existing::Refuse, StopFlag::default()).unwrap();
+    let results = pipeline.side_by_side(3).run().unwrap();
+    assert_eq!(measured(&results), measured(&expected));
+    let result = |dir: &Path, stage: &str| {
+        let text = fs::read_to_string(dir.join(stage).join("done.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["result"].clone()
+    };
+    for stage in [
+        "looped_aligned",
+        "looped_vanilla",
+        "ar_baseline",
+        "chains",
+        "merged",
+        "ar_relay",
+        "ar_self_loop/phase-5/model",
+        "ar_self_truth/phase-5/model",
+        "evaluation/ar_relay",
+    ] {
+        assert_eq!(result(&many, stage), result(&one, stage), "{stage}");
+    }
+}
+
+#[test]
 fn runs_goes_on_and_redoes_what_a_setting_changes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");

@@ -47,11 +47,20 @@ fn sweep(axes: &[&str], seeds: &[u64]) -> Sweep {
 }
 
 fn run(runs: &[PlannedRun], arms: &[&str]) -> Result<Vec<Results>, PipelineError> {
+    run_with(runs, arms, 1)
+}
+
+fn run_with(
+    runs: &[PlannedRun],
+    arms: &[&str],
+    jobs: usize,
+) -> Result<Vec<Results>, PipelineError> {
     let several = SeveralRuns {
         runs: runs.to_vec(),
         existing: Existing::Resume,
         arms: arms.iter().map(|&arm| arm.to_owned()).collect(),
         reuse: true,
+        jobs,
         device: "flex".to_owned(),
     };
     several.run::<Backend>(&Default::default(), &StopFlag::default())
@@ -174,6 +183,27 @@ fn iterations_at_test_time_need_one_training_and_one_arm() {
 }
 
 #[test]
+fn runs_side_by_side_share_what_is_made_from_the_same() {
+    let (one, many) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sweep = sweep(&["stage1.lambda=0,1,2"], &[1]);
+    let arms = ["looped_aligned", "ar_baseline"];
+    let expected = run(&planned(&sweep, one.path()), &arms).unwrap();
+    let runs = planned(&sweep, many.path());
+    let results = run_with(&runs, &arms, 3).unwrap();
+    for (own, expected) in results.iter().zip(&expected) {
+        assert_eq!(own.arms, expected.arms);
+    }
+    // Whoever came first made the baseline; the others took it over.
+    let took = |stage: &str| {
+        let runs = runs.iter();
+        runs.filter(|run| taken_from(&run.dir, stage).is_some())
+            .count()
+    };
+    assert_eq!(took("ar_baseline"), 2);
+    assert_eq!(took("looped_aligned"), 0);
+}
+
+#[test]
 fn several_seeds_stop_when_asked_and_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let seeds = sweep(&[], &[1, 2]);
@@ -184,6 +214,7 @@ fn several_seeds_stop_when_asked_and_go_on() {
         existing: Existing::Resume,
         arms: vec!["ar_baseline".to_owned()],
         reuse: false,
+        jobs: 2,
         device: "flex".to_owned(),
     };
     let stop = StopFlag::default();

@@ -1,14 +1,18 @@
 //! Progress that people can read: a bar on a terminal, plain lines in a log or a pipe.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
 const TEMPLATE: &str = "{prefix} {bar:30} {pos}/{len} steps, {eta} left{msg}";
 
 /// At most one plain line in this time, besides the first and the last.
 const BETWEEN_LINES: Duration = Duration::from_secs(10);
+
+/// The bars of all runs of this process, below each other.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Shows how far a run is.
 #[derive(Debug)]
@@ -41,7 +45,7 @@ impl Progress {
                 last: None,
             };
         }
-        let bar = ProgressBar::new(steps);
+        let bar = BARS.add(ProgressBar::new(steps));
         if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
             bar.set_style(style);
         }

@@ -6,6 +6,8 @@ use super::*;
 use crate::{
     arms::{AR_BASELINE, AR_RELAY},
     cost::builds_on,
+    making::Making,
+    side_by_side::side_by_side,
 };
 
 impl Settings {
@@ -28,8 +30,14 @@ impl Settings {
 impl<B: AutodiffBackend> Pipeline<B> {
     /// The same run, which takes over stages that the runs in `lenders` have finished and that were made from the same.
     #[must_use]
-    pub fn reusing(mut self, lenders: Vec<PathBuf>) -> Self {
-        self.dir.reuse_from(lenders);
+    pub fn reusing(self, lenders: Vec<PathBuf>) -> Self {
+        self.sharing(lenders, Arc::default())
+    }
+
+    /// The same, beside other runs of this process that have the same `making`.
+    #[must_use]
+    pub(crate) fn sharing(mut self, lenders: Vec<PathBuf>, making: Arc<Making>) -> Self {
+        self.dir.reuse_from(lenders, making);
         self
     }
 
@@ -44,11 +52,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let there = self.settings.stages().into_iter().map(|(arm, _)| arm);
         let there: Vec<&'static str> = there.filter(|arm| asked(arm)).collect();
         let done = self.stages_for(&there)?;
-        let mut measured = Vec::new();
-        for arm in there {
+        let measured = side_by_side(self.jobs, &self.stop, there, |arm| {
             let (record, values) = self.evaluate(arm, &done)?;
-            measured.push((arm, record, values));
-        }
+            Ok((arm, record, values))
+        })?;
         let results = self.results(&done, &measured)?;
         write_report(&results, self.dir.path())?;
         Ok(results)
@@ -56,24 +63,41 @@ impl<B: AutodiffBackend> Pipeline<B> {
 
     /// Trains `arms` and what they are made from.
     fn stages_for(&self, arms: &[&'static str]) -> Result<BTreeMap<&'static str, Done>> {
-        let needed = |stage| {
+        let needed = |stage: &str| {
             let made_from_it = |arm: &&str| *arm == stage || builds_on(arm).contains(&stage);
             arms.iter().any(made_from_it)
         };
-        let mut done = BTreeMap::new();
-        for arm in [LOOPED_ALIGNED, LOOPED_VANILLA, AR_BASELINE] {
-            if needed(arm) {
-                done.insert(arm, self.train(arm)?);
-            }
-        }
-        if needed(AR_RELAY) {
-            done.insert("chains", self.chains(&done)?);
-            done.insert("merged", self.merge(&done)?);
-            done.insert(AR_RELAY, self.fine_tune(&done)?);
-        }
-        for arm in self.settings.self_arms().filter(|arm| arms.contains(arm)) {
-            done.insert(arm, self.self_arm(arm, &done)?);
-        }
+        // The one that takes longest comes first, so that the others fill the time beside it.
+        let alone = [LOOPED_ALIGNED, LOOPED_VANILLA, AR_BASELINE];
+        let alone = alone.into_iter().filter(|arm| needed(arm)).collect();
+        let trained = side_by_side(self.jobs, &self.stop, alone, |arm| {
+            Ok((arm, self.train(arm)?))
+        })?;
+        let mut done: BTreeMap<_, _> = trained.into_iter().collect();
+        let relay = needed(AR_RELAY).then_some(AR_RELAY);
+        let own = self.settings.self_arms().filter(|arm| arms.contains(arm));
+        let tuned = side_by_side(
+            self.jobs,
+            &self.stop,
+            relay.into_iter().chain(own).collect(),
+            |arm| match arm {
+                AR_RELAY => self.relay(&done),
+                own => Ok(vec![(own, self.self_arm(own, &done)?)]),
+            },
+        )?;
+        done.extend(tuned.into_iter().flatten());
         Ok(done)
+    }
+
+    /// Stage II: chains, merged data, fine-tuned model.
+    fn relay(&self, done: &BTreeMap<&'static str, Done>) -> Result<Vec<(&'static str, Done)>> {
+        let chains = self.chains(&done[LOOPED_ALIGNED])?;
+        let merged = self.merge(&chains)?;
+        let model = self.fine_tune(&done[AR_BASELINE], &merged)?;
+        Ok(vec![
+            ("chains", chains),
+            ("merged", merged),
+            (AR_RELAY, model),
+        ])
     }
 }
