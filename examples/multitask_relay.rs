@@ -6,18 +6,21 @@
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
 //!     --run-dir DIR --seed N | --seeds N,N,... [--jobs N] [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
-//!     [--checkpoint-iterations N] [--precision f32|bf16] [--resume | --update]
+//!     [--checkpoint-iterations N] [--precision f32|bf16] [--resume | --update] [--dry-run]
 //! ```
 
 use std::{path::PathBuf, process::ExitCode};
 
+use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, DeviceName, PipelineRun, finish, parse_args, quoted, run_several, start_logging,
+    CliError, DeviceName, PipelineRun, Program, finish, on_device, parse_args, quoted, run_several,
+    start_logging,
 };
 use relay_kernels::Precision;
 use relay_pipeline::{
-    Aggregate, Existing, Override, PipelineError, Settings, SeveralRuns, Sweep, preset,
+    Aggregate, Existing, Override, PipelineError, Settings, SeveralRuns, StageCost, Sweep,
+    estimate, estimate_table, preset,
 };
 
 #[global_allocator]
@@ -59,6 +62,9 @@ struct Args {
     /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// Say what the trainings would cost, counted on some of their updates, and run nothing.
+    #[arg(long)]
+    dry_run: bool,
     /// Seed of everything random.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -92,6 +98,9 @@ fn run(args: Args) -> Result<(), CliError> {
         (_, true) => Existing::Update,
         _ => Existing::Refuse,
     };
+    if args.dry_run {
+        return tell_cost(&args, &sets, device);
+    }
     if !args.seeds.is_empty() {
         return run_seeds(&args, &sets, existing, device);
     }
@@ -109,6 +118,28 @@ fn run(args: Args) -> Result<(), CliError> {
         command: command(&args, args.seed, device),
     }
     .run()
+}
+
+/// What the trainings would cost; the data are made and counted, nothing is written.
+fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), CliError> {
+    let settings = settings(args, sets, args.seed).map_err(CliError::usage)?;
+    settings.check_arms(&args.arms).map_err(CliError::usage)?;
+    let costs = on_device(device, Estimating(settings)).map_err(CliError::usage)?;
+    let costs = costs.map_err(CliError::usage)?;
+    let asked = |arm: &str| args.arms.is_empty() || args.arms.iter().any(|name| name == arm);
+    let costs: Vec<_> = costs.into_iter().filter(|(arm, _)| asked(arm)).collect();
+    print!("{}", estimate_table(&costs));
+    Ok(())
+}
+
+struct Estimating(Settings);
+
+impl Program for Estimating {
+    type Output = Result<Vec<(&'static str, StageCost)>, PipelineError>;
+
+    fn run<B: AutodiffBackend>(self, _: B::Device) -> Self::Output {
+        estimate::<B>(&self.0)
+    }
 }
 
 /// A run for every seed, then all together.

@@ -24,7 +24,7 @@
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
-//! | `forensics`, `cost` | where chains go wrong; what stages and arms cost |
+//! | `forensics`, `cost`, `estimate` | where chains go wrong; what stages and arms cost, and would cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
 //! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
@@ -39,6 +39,7 @@ mod claims;
 mod corpus;
 mod cost;
 mod error;
+mod estimate;
 mod evaluate;
 mod files;
 mod forensics;
@@ -73,6 +74,7 @@ pub use claims::{Claim, Number, NumberKind, Verdict, judge};
 pub use corpus::{Corpus, GeneratedCorpus, Unsolved, corpus};
 pub use cost::StageCost;
 pub use error::{PipelineError, Result};
+pub use estimate::{estimate, estimate_table};
 pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};

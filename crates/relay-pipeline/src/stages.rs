@@ -6,8 +6,8 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_models::LoopedConfig;
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
-    CausalObjective, ExampleListSource, ExampleSource, InnerModel, LoopedObjective, Objective,
-    Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
+    CausalObjective, Effort, ExampleListSource, ExampleSource, InnerModel, LoopedObjective,
+    Objective, Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
 };
 use serde_json::{Value, json};
 
@@ -92,6 +92,43 @@ impl<B: AutodiffBackend> Stages<B> {
                 dir,
             )
         }
+    }
+
+    /// Samples and effort of some updates of an arm on the original data; nothing is computed.
+    ///
+    /// # Errors
+    /// When the examples cannot be made or read.
+    pub(crate) fn counted(
+        &self,
+        arm: &'static str,
+        steps: impl Iterator<Item = u64>,
+    ) -> Result<(u64, Effort)> {
+        if arm.starts_with("looped") {
+            self.count(self.looped_objective(arm), arm, steps)
+        } else {
+            self.count(self.causal_objective(arm), arm, steps)
+        }
+    }
+
+    fn count<O: Objective<B>>(
+        &self,
+        objective: O,
+        arm: &str,
+        steps: impl Iterator<Item = u64>,
+    ) -> Result<(u64, Effort)> {
+        let stage = self.stage(arm);
+        let seed = self.train_config(arm, None).seed;
+        let curriculum = stage.curriculum.as_ref();
+        let source = self.corpus.source(&stage.batching, curriculum, seed)?;
+        let (mut samples, mut effort) = (0, Effort::default());
+        for step in steps {
+            let examples = source.examples(step)?;
+            samples += examples.len() as u64;
+            for batch in objective.collate(&examples)? {
+                effort += objective.effort(&batch);
+            }
+        }
+        Ok((samples, effort))
     }
 
     /// Fine-tunes the auto-regressive model in `model` on the merged data, as an arm's settings say; `phase` counts the
