@@ -12,7 +12,7 @@
 
 use std::path::Path;
 
-use crate::{Measure, Result, Results};
+use crate::{Measure, Result, Results, file_name::file_name};
 
 mod canvas;
 mod compute;
@@ -97,7 +97,11 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         let title = drawing.title().to_owned();
         let drawing = Drawing::HeatMaps(drawing);
         figures.push(Figure {
-            name: format!("hit_matrix_{}_{}", matrices.task, matrices.length),
+            name: format!(
+                "hit_matrix_{}_{}",
+                file_name(&matrices.task),
+                matrices.length
+            ),
             title,
             caption: caption.to_owned(),
             drawing,

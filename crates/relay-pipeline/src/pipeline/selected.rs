@@ -50,6 +50,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             measured.push((arm, record, values));
         }
         let results = self.results(&done, &measured)?;
+        self.dir.check_there()?;
         write_report(&results, self.dir.path())?;
         Ok(results)
     }
