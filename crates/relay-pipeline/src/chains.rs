@@ -10,7 +10,7 @@ use std::{
 use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, score};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, run_dir::LineFile};
+use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, line_file::LineFile};
 
 /// One line of `chains.jsonl`: a problem with the steps and the answer that the looped model wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -51,6 +51,16 @@ pub enum PipelineError {
         /// The run directory.
         path: PathBuf,
     },
+    /// The run directory is not there any more.
+    #[error(
+        "{} is gone, or no longer what it was when the run began: its disk was taken away, or somebody moved or removed \
+         it; go on by --resume once it is back",
+        path.display()
+    )]
+    Vanished {
+        /// The run directory.
+        path: PathBuf,
+    },
     /// The run directory holds a run already.
     #[error("{} holds a run already; go on with it by --resume or choose another run directory", path.display())]
     NotEmpty {

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `settings`, `presets` | everything that a run is made from |
 //! | `corpus`, `files` | where problems come from: tasks, or the user's files |
-//! | `run_dir`, `atomic` | the run directory, its lock, its markers; files that are whole or not there |
+//! | `run_dir`, `atomic`, `line_file`, `file_name` | the run directory, its lock, its markers; files that are whole or not there |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
@@ -41,10 +41,12 @@ mod cost;
 mod error;
 mod estimate;
 mod evaluate;
+mod file_name;
 mod files;
 mod forensics;
 mod left_over;
 mod length_result;
+mod line_file;
 mod making;
 mod merge;
 mod ordered;
@@ -79,6 +81,7 @@ pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
+pub use line_file::LineFile;
 pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;
 pub use overrides::Override;
@@ -88,7 +91,7 @@ pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};
 pub use reuse::taken_from;
-pub use run_dir::{Done, Existing, LineFile, Made, RunDir};
+pub use run_dir::{Done, Existing, Made, RunDir};
 pub use settings::{
     ChainSettings, DataSettings, EvaluationSettings, FileSettings, SelfChainSettings, Settings,
     StageSettings, TaskSettings,

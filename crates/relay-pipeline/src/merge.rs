@@ -4,7 +4,7 @@ use std::path::Path;
 
 use relay_tasks::{Problem, Stream};
 
-use crate::{Corpus, PipelineError, Result, chains::read_chains, run_dir::LineFile};
+use crate::{Corpus, PipelineError, Result, chains::read_chains, line_file::LineFile};
 use serde::{Deserialize, Serialize};
 
 /// One line of `merged.jsonl`: a problem with its solution, and who wrote that.

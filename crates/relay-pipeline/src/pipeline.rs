@@ -200,6 +200,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             })?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
+            self.dir.check_there()?;
             crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;
             let mut notes = Value::Null;
             written.note(&mut notes)?;

@@ -14,7 +14,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Measure, Result, Results, write_atomically};
+use crate::{Measure, Result, Results, file_name::file_name, write_atomically};
 
 mod canvas;
 mod compute;
@@ -104,7 +104,11 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         let title = drawing.title().to_owned();
         let drawing = Drawing::HeatMaps(drawing);
         figures.push(Figure {
-            name: format!("hit_matrix_{}_{}", matrices.task, matrices.length),
+            name: format!(
+                "hit_matrix_{}_{}",
+                file_name(&matrices.task),
+                matrices.length
+            ),
             title,
             caption: caption.to_owned(),
             drawing,

@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relay_train::refuse_links;
+
 use crate::{Done, PipelineError, Result};
 
 /// File in a stage's directory that names the run which made it, if that was another one.
@@ -27,6 +29,10 @@ pub(crate) fn take_over(
     for lender in lenders {
         let from = lender.join(name);
         if read_done(&from).is_none_or(|done| done.made_from != made_from) {
+            continue;
+        }
+        if let Err(error) = refuse_links(&from) {
+            tracing::warn!("{name}: is not taken from {}: {error}", lender.display());
             continue;
         }
         let aside = run.join(format!(".taking-{}", name.replace('/', "-")));

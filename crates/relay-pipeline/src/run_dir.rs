@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::Write,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
+use relay_train::refuse_links;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -33,8 +33,8 @@ pub struct RunDir {
     path: PathBuf,
     lenders: Vec<PathBuf>,
     making: Arc<Making>,
-    // Held, not read: the lock goes with the process, however it ends.
-    _lock: File,
+    // The lock goes with the process, however it ends.
+    lock: File,
 }
 
 /// The marker of a finished stage, `done.json`.
@@ -67,9 +67,11 @@ impl RunDir {
     ///
     /// # Errors
     /// When another process holds the directory, when it holds a run and `existing` refuses that, when its settings
-    /// differ from `settings` (the first field that differs is named), or when it cannot be written.
+    /// differ from `settings` (the first field that differs is named), when there are links in it, or when it cannot be
+    /// written.
     pub fn open(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
         fs::create_dir_all(path).map_err(|e| PipelineError::io("create", path, e))?;
+        refuse_links(path)?;
         let lock_path = path.join("lock");
         let lock = File::options()
             .create(true)
@@ -87,7 +89,7 @@ impl RunDir {
             path: path.to_owned(),
             lenders: Vec::new(),
             making: Arc::default(),
-            _lock: lock,
+            lock,
         };
         left_over::remove_left_overs(path)?;
         this.settle(settings, existing)?;
@@ -104,6 +106,22 @@ impl RunDir {
     pub(crate) fn reuse_from(&mut self, lenders: Vec<PathBuf>, making: Arc<Making>) {
         self.lenders = lenders;
         self.making = making;
+    }
+
+    /// That the path still leads to the directory that was opened. Where its disk was taken away, or somebody moved or
+    /// removed it, writing would make another directory of the same name, on another disk, and half a run in each.
+    pub(crate) fn check_there(&self) -> Result<()> {
+        let there = fs::metadata(self.path.join("lock")).is_ok_and(|found| {
+            self.lock
+                .metadata()
+                .is_ok_and(|held| same_file(&held, &found))
+        });
+        if there {
+            return Ok(());
+        }
+        Err(PipelineError::Vanished {
+            path: self.path.clone(),
+        })
     }
 
     fn settle(&self, settings: &Settings, existing: Existing) -> Result<()> {
@@ -161,6 +179,7 @@ impl RunDir {
         made_from: &Value,
         work: impl FnOnce(&Path) -> Result<Made>,
     ) -> Result<Done> {
+        self.check_there()?;
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
@@ -180,7 +199,15 @@ impl RunDir {
             write_atomically(&begun, hash.as_bytes())?;
         }
         let clock = Instant::now();
-        let made = work(&dir)?;
+        let made = match work(&dir) {
+            Err(error) if !error.is_interrupted() => {
+                // If that is why, it says more than the file that could not be written.
+                self.check_there()?;
+                return Err(error);
+            }
+            made => made?,
+        };
+        self.check_there()?;
         let done = Done {
             made_from: hash,
             result: hash_files(&dir, &made.files)?,
@@ -205,6 +232,17 @@ impl RunDir {
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }
     }
+}
+
+#[cfg(unix)]
+fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+#[cfg(not(unix))]
+fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
+    true
 }
 
 /// Any serializable value as JSON.
@@ -262,57 +300,5 @@ fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String,
             .find_map(|(i, (x, y))| first_difference(&format!("{path}[{i}]"), x, y)),
         _ if held == wanted => None,
         _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
-    }
-}
-
-/// A JSONL file that appears whole or not at all.
-#[derive(Debug)]
-pub struct LineFile {
-    path: PathBuf,
-    aside: PathBuf,
-    writer: std::io::BufWriter<File>,
-}
-
-impl LineFile {
-    /// Starts a file beside `path`.
-    ///
-    /// # Errors
-    /// When the file beside it cannot be created.
-    pub fn create(path: &Path) -> Result<Self> {
-        let aside = path.with_extension("partial");
-        let file = File::create(&aside).map_err(|e| PipelineError::io("create", &aside, e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            aside,
-            writer: std::io::BufWriter::new(file),
-        })
-    }
-
-    /// Adds one line.
-    ///
-    /// # Errors
-    /// When the line cannot be written.
-    pub fn line<T: Serialize>(&mut self, value: &T) -> Result<()> {
-        serde_json::to_writer(&mut self.writer, value)
-            .map_err(|e| PipelineError::io("write", &self.aside, e.into()))?;
-        self.writer
-            .write_all(b"\n")
-            .map_err(|e| PipelineError::io("write", &self.aside, e))
-    }
-
-    /// Puts the file in its place.
-    ///
-    /// # Errors
-    /// When the rest cannot be written or the file cannot be renamed.
-    pub fn finish(self) -> Result<()> {
-        let Self {
-            path,
-            aside,
-            writer,
-        } = self;
-        let failed = |e| PipelineError::io("write", &aside, e);
-        let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&aside, &path).map_err(|e| PipelineError::io("rename", &path, e))
     }
 }

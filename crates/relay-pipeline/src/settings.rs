@@ -228,6 +228,11 @@ impl Settings {
     /// # Errors
     /// Names the field, its value and what would be right.
     pub fn validate(&self) -> Result<()> {
+        // It is part of the name of the directory where none is asked for.
+        if self.preset.contains(['/', '\\', '\0']) {
+            let right = "a name without slashes";
+            return Err(PipelineError::settings("preset", &self.preset, right));
+        }
         if let DataSettings::Generated(tasks) = &self.data {
             if tasks.is_empty() {
                 return Err(PipelineError::settings(
@@ -372,6 +377,14 @@ mod tests {
                 .to_string()
                 .contains("lamda")
         );
+    }
+
+    #[test]
+    fn the_name_of_a_preset_is_no_path() {
+        let mut settings = crate::preset("smoke", 1).unwrap();
+        settings.preset = "../elsewhere".to_owned();
+        let error = settings.validate().unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("preset is ../elsewhere"));
     }
 
     #[test]

@@ -23,6 +23,9 @@ pub(crate) const MODEL: &str = "model.safetensors";
 pub(crate) const WEIGHTS: &str = "weights.safetensors";
 pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 
+/// The names that a manifest may list: whoever wrote one must not choose what is read.
+pub(crate) const FILES: [&str; 3] = [MODEL, WEIGHTS, OPTIMIZER];
+
 /// Name of the checkpoint after `step` updates.
 pub(crate) fn name_of(step: u64) -> String {
     format!("step-{step:09}")
@@ -51,21 +54,24 @@ pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(
     files
 }
 
-/// Writes a checkpoint into `dir`: aside and synced, then renamed; gives its name.
+/// Writes a checkpoint into `dir`, which must be there: aside and synced, then renamed; gives its name and size.
 pub(crate) fn save(
     dir: &Path,
     mut manifest: Manifest,
     files: &BTreeMap<&str, Tensors>,
-) -> Result<String> {
+) -> Result<(String, u64)> {
     let step = manifest.counters.step;
     let name = name_of(step);
     let (place, aside) = (dir.join(&name), dir.join(format!(".partial-{name}")));
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(TrainError::io("remove", &aside))?;
     }
-    fs::create_dir_all(&aside).map_err(TrainError::io("create", &aside))?;
+    // Not its parents: where `dir` is gone, so is its disk, and what is written now would land on another one.
+    fs::create_dir(&aside).map_err(TrainError::io("create", &aside))?;
+    let mut size = 0;
     for (file, tensors) in files {
         let bytes = encode(tensors).map_err(|reason| TrainError::checkpoint(&place, reason))?;
+        size += bytes.len() as u64;
         manifest
             .files
             .insert((*file).to_owned(), FileRecord::of(&bytes));
@@ -80,7 +86,7 @@ pub(crate) fn save(
     remove_dir(dir, &name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
     sync_dir(dir)?;
-    Ok(name)
+    Ok((name, size))
 }
 
 /// Removes what a run that was killed while it saved has left behind.

@@ -41,6 +41,16 @@ pub enum TrainError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// What is to hold files of a run holds something else, which could lead out of it.
+    #[error(
+        "{} is a link, a pipe or a device: a run's directory must hold files and directories only, or the run could read \
+         and write outside it",
+        path.display()
+    )]
+    NotPlain {
+        /// The link, pipe or device.
+        path: PathBuf,
+    },
     /// A checkpoint is missing something, was cut off, or was altered.
     #[error("checkpoint {}: {reason}", path.display())]
     Checkpoint {
@@ -85,6 +95,19 @@ pub enum TrainError {
         step: u64,
         /// Updates in a row that were skipped.
         updates: u64,
+    },
+    /// The loss grew far above its own past, and the settings say not to go on then.
+    #[error(
+        "the loss at step {step}, {loss:.4}, is far above its past, {usual:.4}: lower the learning rate, lengthen the \
+         warm-up, lower `clip_norm`, or set `recovery.on_divergence` to go_back and `recovery.retries`, and start again"
+    )]
+    Diverged {
+        /// The step of the line of metrics.
+        step: u64,
+        /// Mean loss of the line.
+        loss: f64,
+        /// Running mean of the lines before.
+        usual: f64,
     },
     /// The run was asked to stop.
     #[error("stopped at step {step}")]

@@ -22,10 +22,10 @@
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
-//! | `recovery` | what a run does when its numbers go wrong |
+//! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
-//! | `tensors`, `manifest`, `checkpoint`, `restore`, `going_on` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `plain`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
 mod average;
@@ -36,6 +36,7 @@ mod checkpoint;
 mod config;
 mod cost;
 mod curriculum;
+mod divergence;
 mod error;
 mod files;
 mod going_on;
@@ -52,6 +53,7 @@ mod optimizer;
 mod ordinary_step;
 mod own_pool;
 mod parameters;
+mod plain;
 mod progress;
 mod recompute;
 mod recovery;
@@ -73,6 +75,7 @@ pub use causal_objective::{CausalMicroBatch, CausalObjective};
 pub use config::{OptimizerConfig, TrainConfig};
 pub use cost::Effort;
 pub use curriculum::Curriculum;
+pub use divergence::{LossPast, OnDivergence};
 pub use error::{Result, TrainError};
 pub use gradients::GradientSet;
 pub use list_source::ExampleListSource;
@@ -80,7 +83,8 @@ pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
-pub use recovery::{LossPast, Recovery};
+pub use plain::refuse_links;
+pub use recovery::Recovery;
 pub use relay_kernels::Precision;
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;

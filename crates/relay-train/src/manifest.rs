@@ -6,6 +6,7 @@ use relay_tasks::Codec;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::checkpoint::FILES;
 use crate::config::is_default;
 use crate::{Effort, LossPast, Result as TrainResult, TrainError, Window};
 
@@ -50,7 +51,7 @@ pub struct Counters {
     pub skipped: u64,
     /// How many of them were the last ones.
     pub skipped_in_a_row: u64,
-    /// Times that the run went back to a checkpoint because of them.
+    /// Times that the run went back to a checkpoint because of them or of a diverging loss.
     #[serde(default, skip_serializing_if = "is_default")]
     pub recoveries: u64,
     /// What the loss was like so far.
@@ -135,6 +136,12 @@ impl Manifest {
         let written = serde_json::to_string_pretty(&manifest).map_err(|error| error.to_string())?;
         if manifest.own_digest()? != manifest.digest || written.as_bytes() != text {
             return Err("manifest.json was altered".to_owned());
+        }
+        let foreign = |name: &&String| !FILES.contains(&name.as_str());
+        if let Some(name) = manifest.files.keys().find(foreign) {
+            return Err(format!(
+                "manifest.json lists {name:?}, which is no file of a checkpoint"
+            ));
         }
         Ok(manifest)
     }

@@ -2,19 +2,21 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
-use crate::config::{at_least_one, check};
+use crate::config::{at_least_one, check, is_default};
+use crate::files::append_line;
 use crate::metrics::Metrics;
 use crate::restore::Verified;
 use crate::step::State;
 use crate::telling::Log;
-use crate::{Counters, Objective, Result, Trainer, Window};
+use crate::{Counters, Objective, OnDivergence, Result, TrainError, Trainer};
 
 /// What a run does when loss or gradient is no finite number, or the loss grows.
 ///
 /// An update whose loss or gradient is not finite is always skipped, counted and told of. What comes after too many of
-/// them in a row is set here. It is a pure function of the settings and of what was skipped, so that a run that went
-/// back and was killed at any moment ends as one that was not killed.
+/// them in a row, and of a loss that is far above its past, is set here. It is a pure function of the settings and of the
+/// losses, so that a run that went back and was killed at any moment ends as one that was not killed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Recovery {
@@ -25,9 +27,13 @@ pub struct Recovery {
     pub retries: u64,
     /// What the learning rates are multiplied by each time the run goes back, for the rest of it. Default 0.5.
     pub rate_factor: f64,
-    /// The loss is reported as diverging when a line of metrics has so many times its usual loss, and at least half the
-    /// loss of the first line. Default 3; 0 never reports it.
+    /// The loss counts as diverging when a line of metrics has so many times its usual loss, and at least half the loss
+    /// of the first line. Default 3; 0 never.
     pub divergence: f64,
+    /// What comes of a diverging loss. Default `report`; the others are for long runs that nobody watches.
+    // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_divergence: OnDivergence,
 }
 
 impl Default for Recovery {
@@ -37,6 +43,7 @@ impl Default for Recovery {
             retries: 0,
             rate_factor: 0.5,
             divergence: 3.0,
+            on_divergence: OnDivergence::Report,
         }
     }
 }
@@ -49,11 +56,26 @@ impl Recovery {
         check("recovery.rate_factor", factor, inside, "in (0, 1]")?;
         let divergence = self.divergence;
         let right = divergence == 0.0 || (divergence > 1.0 && divergence.is_finite());
-        check("recovery.divergence", divergence, right, "0 or above 1")
+        check("recovery.divergence", divergence, right, "0 or above 1")?;
+        if self.on_divergence == OnDivergence::GoBack && !self.goes_back() {
+            let right = "at least 1 where `recovery.on_divergence` is go_back";
+            return Err(TrainError::setting("recovery.retries", 0, right));
+        }
+        Ok(())
     }
 
     pub(crate) fn goes_back(&self) -> bool {
         self.retries > 0
+    }
+
+    /// Whether a run that ends with `error` and has gone back so many times goes back once more.
+    pub(crate) fn goes_back_from(&self, error: &TrainError, recoveries: u64) -> bool {
+        let meant = match error {
+            TrainError::NotFinite { .. } => true,
+            TrainError::Diverged { .. } => self.on_divergence == OnDivergence::GoBack,
+            _ => false,
+        };
+        meant && recoveries < self.retries
     }
 
     /// What learning rates are multiplied by after going back so many times.
@@ -74,46 +96,13 @@ impl Recovery {
     }
 }
 
-/// What the loss of a run was like, by its lines of metrics; part of a checkpoint.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossPast {
-    /// Mean loss of the first line.
-    pub first: Option<f64>,
-    /// Running mean of the lines' losses.
-    pub usual: Option<f64>,
-}
-
-impl LossPast {
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
-    /// The usual loss, if that of `window` is far above it.
-    pub(crate) fn diverged(&self, window: &Window, factor: f64) -> Option<f64> {
-        let (first, usual) = (self.first?, self.usual?);
-        let loss = window.mean_loss();
-        let far = window.updates > 0 && loss > factor * usual && loss > 0.5 * first;
-        (far && factor > 0.0).then_some(usual)
-    }
-
-    /// Takes in a line of metrics.
-    pub(crate) fn add(&mut self, window: &Window) {
-        if window.updates == 0 {
-            return;
-        }
-        let loss = window.mean_loss();
-        self.first = self.first.or(Some(loss));
-        self.usual = Some(self.usual.map_or(loss, |usual| 0.7 * usual + 0.3 * loss));
-    }
-}
-
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
-    /// The state of the last regular checkpoint, or the start with `model`, after updates up to `failed` were not finite.
+    /// The state of the last regular checkpoint, or the start with `model`, after an `error` that the settings say is to
+    /// be gone back from.
     pub(crate) fn go_back(
         &self,
         model: O::Model,
-        failed: u64,
+        error: &TrainError,
         recoveries: u64,
         log: &mut Log,
     ) -> Result<State<B, O::Model>> {
@@ -127,12 +116,33 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             self.config.recovery.rate(recoveries),
             self.config.recovery.retries,
         );
+        let why = match error {
+            TrainError::Diverged { step, loss, usual } => {
+                format!("the loss at step {step}, {loss:.4}, is far above its past, {usual:.4}")
+            }
+            TrainError::NotFinite { step, .. } => {
+                format!("updates up to step {step} were not finite")
+            }
+            other => other.to_string(),
+        };
         tracing::warn!(
-            "updates up to step {failed} were not finite; going back to step {saved} with {rate} times the learning \
-             rate ({recoveries} of {retries} times)"
+            "{why}; going back to step {saved} with {rate} times the learning rate ({recoveries} of {retries} times)"
         );
         log.metrics = Metrics::open(&self.dir, saved)?;
-        log.metrics.went_back(failed, saved, recoveries, rate)?;
+        match *error {
+            TrainError::NotFinite { step, .. } => {
+                log.metrics.went_back(step, saved, recoveries, rate)?;
+            }
+            TrainError::Diverged { step, loss, usual } => {
+                // Of the first update that is made anew, as the line of `went_back` is.
+                let line = json!({
+                    "kind": "recovery", "step": saved + 1, "diverged_at": step, "loss": loss, "usual_loss": usual,
+                    "recoveries": recoveries, "learning_rate_scale": rate,
+                });
+                append_line(&self.dir.join("metrics.jsonl"), &line)?;
+            }
+            _ => {}
+        }
         log.saved = saved;
         Ok(state)
     }
@@ -142,35 +152,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
 mod tests {
     use super::*;
 
-    fn window(loss: f64) -> Window {
-        Window {
-            updates: 2,
-            loss: 2.0 * loss,
-            ..Window::default()
-        }
-    }
-
-    #[test]
-    fn a_loss_far_above_its_past_is_told_from_noise() {
-        let mut past = LossPast::default();
-        assert_eq!(past.diverged(&window(9.0), 3.0), None);
-        for loss in [4.0, 2.0, 1.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1] {
-            assert_eq!(past.diverged(&window(loss), 3.0), None);
-            past.add(&window(loss));
-        }
-        // Three times almost nothing is not much.
-        assert_eq!(past.diverged(&window(1.9), 3.0), None);
-        assert!(past.diverged(&window(2.1), 3.0).is_some());
-        assert!(past.diverged(&window(f64::INFINITY), 3.0).is_some());
-        assert_eq!(past.diverged(&window(2.1), 0.0), None);
-        assert_eq!(past.diverged(&Window::default(), 3.0), None);
-    }
-
     #[test]
     fn default_settings_leave_no_trace_in_files() {
         let config = crate::TrainConfig::default();
         let text = serde_json::to_string(&config).unwrap();
         assert!(!text.contains("recovery"), "{text}");
+        let text = serde_json::to_string(&Recovery::default()).unwrap();
+        assert!(!text.contains("on_divergence"), "{text}");
         let text = serde_json::to_string(&Counters::default()).unwrap();
         assert!(
             !text.contains("recoveries") && !text.contains("past"),
@@ -188,5 +176,25 @@ mod tests {
         assert!(wrong(|r| r.patience = 0).contains("`recovery.patience` is 0"));
         assert!(wrong(|r| r.rate_factor = 1.5).contains("`recovery.rate_factor` is 1.5"));
         assert!(wrong(|r| r.divergence = 0.5).contains("`recovery.divergence` is 0.5"));
+        let go_back = wrong(|r| r.on_divergence = OnDivergence::GoBack);
+        assert!(go_back.contains("`recovery.retries` is 0"), "{go_back}");
+    }
+
+    #[test]
+    fn a_loss_is_gone_back_from_where_its_line_was_good() {
+        let mut config = crate::TrainConfig {
+            log_every: 100,
+            checkpoint_every: 250,
+            ..crate::TrainConfig::default()
+        };
+        config.recovery.retries = 1;
+        assert!(config.validate().is_ok());
+        config.recovery.on_divergence = OnDivergence::GoBack;
+        let wrong = config.validate().unwrap_err().to_string();
+        assert!(wrong.contains("`checkpoint_every` is 250"), "{wrong}");
+        for every in [0, 100, 300] {
+            config.checkpoint_every = every;
+            assert!(config.validate().is_ok(), "{every}");
+        }
     }
 }

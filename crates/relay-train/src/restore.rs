@@ -33,9 +33,10 @@ impl Verified {
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
         let failed = |name: &str, error| wrong(format!("{name}: {error}"));
-        // Asked before a byte is read: memory must not hang on what is found there.
-        let size = |name: &str| match fs::metadata(path.join(name)) {
-            Ok(found) => Ok(found.len()),
+        // Asked before a byte is read: memory must not hang on what is found there, and a link leads elsewhere.
+        let size = |name: &str| match fs::symlink_metadata(path.join(name)) {
+            Ok(found) if found.is_file() => Ok(found.len()),
+            Ok(_) => Err(wrong(format!("{name} is no ordinary file"))),
             Err(error) => Err(failed(name, error)),
         };
         let read = |name: &str| fs::read(path.join(name)).map_err(|error| failed(name, error));
@@ -68,6 +69,14 @@ impl Verified {
         })
     }
 
+    /// As [`read`](Self::read), for a `path` that nobody asked for but that was found: it must not lead elsewhere.
+    fn found(path: &Path) -> Result<Self> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.is_dir() => Err(TrainError::checkpoint(path, "it is no directory")),
+            _ => Self::read(path),
+        }
+    }
+
     /// The newest good checkpoint of `dir`, which may be one itself; says which ones are not good, and why.
     ///
     /// # Errors
@@ -86,7 +95,7 @@ impl Verified {
     pub fn newest_of(dir: &Path, wanted: impl Fn(u64) -> bool) -> Result<Option<Self>> {
         let mut reasons = Vec::new();
         for (step, name) in list(dir)?.into_iter().filter(|(step, _)| wanted(*step)) {
-            match Self::read(&dir.join(&name)).and_then(|found| found.of_step(step)) {
+            match Self::found(&dir.join(&name)).and_then(|found| found.of_step(step)) {
                 Ok(found) => {
                     if !reasons.is_empty() {
                         tracing::warn!(

@@ -1,5 +1,7 @@
 //! What a run tells and keeps after an update: metrics, validation, checkpoints.
 
+use std::time::{Duration, Instant};
+
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::Example;
@@ -11,6 +13,12 @@ use crate::step::State;
 use crate::validation::validate;
 use crate::{Objective, Result, Schedule, Trainer};
 
+/// How long a checkpoint may take to write before it is asked whether the disk is slow.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Bytes a second below which a disk is slow; what spins writes ten times as many.
+const SLOW: f64 = 1e7;
+
 /// Where a run tells what it does.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -18,6 +26,25 @@ pub(crate) struct Log {
     pub progress: Progress,
     /// Step of the last checkpoint.
     pub saved: u64,
+    /// Whether it was said that the disk is slow; once is enough.
+    pub slow: bool,
+}
+
+impl Log {
+    /// Says that the disk is slow, if that is what the last checkpoint shows.
+    fn time_of_writing(&mut self, bytes: u64, took: Duration) {
+        let seconds = took.as_secs_f64();
+        if self.slow || took < PATIENCE || bytes as f64 > SLOW * seconds {
+            return;
+        }
+        self.slow = true;
+        tracing::warn!(
+            "the checkpoint after step {}, {:.1} MB, took {seconds:.1} s to write: the disk is slow, and the training \
+             waits for it",
+            self.saved,
+            bytes as f64 / 1e6
+        );
+    }
 }
 
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
@@ -42,11 +69,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             log.progress
                 .numbers(step, window.mean_loss(), window.accuracy());
             if let Some(usual) = state.counters.past.diverged(&window, recovery.divergence) {
-                tracing::warn!(
-                    "step {step}: the loss, {:.4}, is far above its past, {usual:.4}: the run diverges",
-                    window.mean_loss()
-                );
-                log.metrics.diverged(step, window.mean_loss(), usual)?;
+                self.diverged(step, window.mean_loss(), usual, log)?;
             }
             state.counters.past.add(&window);
         }
@@ -86,12 +109,14 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         if log.saved == state.counters.step && log.saved > 0 {
             return Ok(());
         }
-        log.metrics.sync()?;
         let files = checkpoint::contents(state);
-        let name = checkpoint::save(&self.dir, self.manifest(state)?, &files)?;
+        let clock = Instant::now();
+        log.metrics.sync()?;
+        let (name, bytes) = checkpoint::save(&self.dir, self.manifest(state)?, &files)?;
         self.prune(state.counters.step)?;
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
+        log.time_of_writing(bytes, clock.elapsed());
         Ok(())
     }
 

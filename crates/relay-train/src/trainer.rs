@@ -15,6 +15,7 @@ use crate::checkpoint;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::own_pool::in_own_pool;
+use crate::plain::refuse_links;
 use crate::progress::Progress;
 use crate::step::{State, update};
 use crate::telling::Log;
@@ -43,7 +44,7 @@ pub struct Trained<M> {
     pub samples: u64,
     /// Updates skipped because loss or gradient was not finite.
     pub skipped: u64,
-    /// Times that the run went back to a checkpoint because of them.
+    /// Times that the run went back to a checkpoint because of them or of a diverging loss.
     pub recoveries: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
@@ -128,7 +129,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ///
     /// # Errors
     /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved.
-    /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value.
+    /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
+    ///   the loss grows far above its past, as far as the settings say that the run ends then.
+    /// - [`TrainError::NotPlain`] when the directory holds links or other things that could lead out of it.
     /// - When examples cannot be made, or checkpoints and metrics not be read or written.
     pub fn run(
         &self,
@@ -138,6 +141,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         resume: Resume,
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
+        refuse_links(&self.dir)?;
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
         let (state, saved) = self.restore(model, resume)?;
@@ -154,6 +158,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             metrics: Metrics::open(&self.dir, state.counters.step)?,
             progress,
             saved,
+            slow: false,
         };
         let data = Data {
             source: source.as_ref(),
@@ -203,10 +208,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         loop {
             let recoveries = state.counters.recoveries;
             match (self.updates(state, data, stop, &mut log, clock), &model) {
-                (Err(TrainError::NotFinite { step, .. }), Some(model))
-                    if recoveries < self.config.recovery.retries =>
+                (Err(error), Some(model))
+                    if self.config.recovery.goes_back_from(&error, recoveries) =>
                 {
-                    state = self.go_back(model.clone(), step, recoveries + 1, &mut log)?;
+                    state = self.go_back(model.clone(), &error, recoveries + 1, &mut log)?;
                 }
                 (outcome, _) => return Ok((outcome?, log.saved)),
             }

@@ -57,6 +57,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             Ok((arm, record, values))
         })?;
         let results = self.results(&done, &measured)?;
+        self.dir.check_there()?;
         write_report(&results, self.dir.path())?;
         Ok(results)
     }

@@ -9,6 +9,7 @@ use super::SweepResults;
 use crate::{
     LengthSpread, Measure, PipelineError, Result, Results, Spread, Sweep,
     arms::{arm_label, task_label},
+    file_name::file_name,
     length_result::rounded,
     plot::{field, spread_figure},
     write_atomically,
@@ -40,7 +41,8 @@ impl SweepResults {
                 let Some(figure) = spread_figure(&curves, Measure::Answer, "sweep", &title) else {
                     continue;
                 };
-                let base = dir.join("figures").join(format!("{task}_{arm}"));
+                let name = format!("{}_{}", file_name(task), file_name(arm));
+                let base = dir.join("figures").join(name);
                 let csv = self.csv(|of_arm, of_task| of_arm == arm && of_task == task);
                 written.extend(figure.write_with(&base, &csv)?);
             }

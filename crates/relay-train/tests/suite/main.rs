@@ -4,8 +4,11 @@
 mod checkpoints;
 mod common;
 mod corruption;
+mod divergence;
+mod fragile;
 mod losses;
 mod recovery;
 mod resume;
 mod sources;
 mod training;
+mod untrusted;
