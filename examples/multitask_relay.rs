@@ -49,8 +49,8 @@ struct Args {
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,
-    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on processors with AVX-512 BF16 and
-    /// less exact [default: as the settings say].
+    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on GPUs and on processors
+    /// with AVX-512 BF16, and less exact [default: as the settings say].
     #[arg(long)]
     precision: Option<Precision>,
     /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.

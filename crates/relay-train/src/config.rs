@@ -41,8 +41,9 @@ pub struct TrainConfig {
     // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
     #[serde(skip_serializing_if = "is_default")]
     pub recovery: Recovery,
-    /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on processors with AVX-512 BF16
-    /// and less exact. Weights, sums, norms, softmax, losses and the optimizer stay f32; only the CPU kernels heed it.
+    /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on GPUs and on processors with
+    /// AVX-512 BF16, and less exact. Weights, norms, softmax, losses and the optimizer stay f32. A backend without bf16 is
+    /// refused.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
 }

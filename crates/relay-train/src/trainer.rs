@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{
+    DType,
+    backend::{AutodiffBackend, DTypeUsage},
+};
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
 
@@ -20,7 +23,8 @@ use crate::step::{State, update};
 use crate::telling::Log;
 use crate::validation::first_of_each_task;
 use crate::{
-    Counters, Effort, ExampleSource, Objective, Result, StopFlag, TrainConfig, TrainError,
+    Counters, Effort, ExampleSource, Objective, Precision, Result, StopFlag, TrainConfig,
+    TrainError,
 };
 
 /// Whether a run may go on with what its directory holds.
@@ -74,7 +78,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// remembered by the checkpoints.
     ///
     /// # Errors
-    /// When a setting is wrong, the model's vocabulary is too small, or `dir` cannot be made.
+    /// When a setting is wrong or asks for more than `device` can do, the model's vocabulary is too small, or `dir` cannot
+    /// be made.
     pub fn new(
         config: TrainConfig,
         objective: O,
@@ -84,6 +89,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         dir: &Path,
     ) -> Result<Self> {
         config.validate()?;
+        check_precision::<B>(config.precision, &device)?;
         if let Some(vocab) = model_settings
             .pointer("/transformer/vocab")
             .and_then(Value::as_u64)
@@ -250,6 +256,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             Ok(state)
         })
     }
+}
+
+/// That `device` can multiply what the settings ask for: some backends would panic in the middle of the first update.
+fn check_precision<B: AutodiffBackend>(precision: Precision, device: &B::Device) -> Result<()> {
+    let usage = B::dtype_usage(device, DType::BF16);
+    let multiplies = [DTypeUsage::Arithmetic, DTypeUsage::Accelerated]
+        .into_iter()
+        .any(|way| usage.contains(way));
+    if precision == Precision::F32 || (usage.contains(DTypeUsage::Storage) && multiplies) {
+        return Ok(());
+    }
+    let expected = format!("f32 here: {} has no bf16", B::name(device));
+    Err(TrainError::setting("precision", precision, expected))
 }
 
 /// What a run learns from and is watched on.
