@@ -24,7 +24,7 @@
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
-//! | `forensics`, `cost` | where chains go wrong; what stages and arms cost |
+//! | `forensics`, `cost`, `forecast` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
 //! | `aggregate` | runs of several seeds together |
@@ -40,6 +40,7 @@ mod cost;
 mod error;
 mod evaluate;
 mod files;
+mod forecast;
 mod forensics;
 mod left_over;
 mod length_result;
@@ -72,13 +73,14 @@ pub use cost::StageCost;
 pub use error::{PipelineError, Result};
 pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
+pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;
 pub use overrides::Override;
 pub use pipeline::{About, Pipeline};
-pub use plot::{Extent, Figure, figures};
+pub use plot::{Extent, Figure, LossCurve, figures, loss_figure};
 pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};

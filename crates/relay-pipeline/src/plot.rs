@@ -5,6 +5,7 @@
 //! - `compute`: accuracy beside the computing that an arm needed
 //! - `heat_map`: hit matrices, a panel per arm (figures 5 and 6)
 //! - `canvas`: lines, shapes and text in layout pixels, on either backend
+//! - `losses`: losses by update, a line per run
 //! - `letters`: text for PNG, with the font that travels with the program
 //! - `output`: the two backends
 //! - `panel`: the axes and lines of one task
@@ -20,6 +21,7 @@ mod curves;
 mod first_wrong;
 mod heat_map;
 mod letters;
+mod losses;
 mod output;
 mod panel;
 mod style;
@@ -29,6 +31,8 @@ use canvas::{Canvas, Drawn};
 use compute::Compute;
 use curves::Curves;
 use heat_map::HeatMaps;
+pub use losses::LossCurve;
+use losses::Losses;
 use plotters::prelude::DrawingBackend;
 
 /// A figure, ready to be drawn.
@@ -49,6 +53,7 @@ enum Drawing {
     FirstWrong(Curves),
     Compute(Compute),
     HeatMaps(HeatMaps),
+    Losses(Losses),
 }
 
 /// The figures that `results` has numbers for.
@@ -148,6 +153,16 @@ pub(crate) fn spread_figure(
     })
 }
 
+/// The losses of several runs on one axis; `None` when there is nothing to draw.
+pub fn loss_figure(curves: &[LossCurve], name: &str, title: &str) -> Option<Figure> {
+    Losses::new(curves, title).map(|losses| Figure {
+        name: name.to_owned(),
+        title: title.to_owned(),
+        caption: "Loss of each update on a logarithmic axis.".to_owned(),
+        drawing: Drawing::Losses(losses),
+    })
+}
+
 impl Figure {
     /// The figure as an SVG document.
     ///
@@ -172,6 +187,7 @@ impl Figure {
             Drawing::FirstWrong(curves) => first_wrong::csv(curves),
             Drawing::Compute(points) => points.csv(),
             Drawing::HeatMaps(maps) => maps.csv(),
+            Drawing::Losses(losses) => losses.csv(),
         }
     }
 
@@ -181,6 +197,7 @@ impl Figure {
             Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.extent(),
             Drawing::Compute(points) => points.extent(),
             Drawing::HeatMaps(maps) => maps.extent(),
+            Drawing::Losses(losses) => losses.extent(),
         }
     }
 
@@ -189,6 +206,7 @@ impl Figure {
             Drawing::Curves(curves) | Drawing::FirstWrong(curves) => curves.draw(canvas),
             Drawing::Compute(points) => points.draw(canvas),
             Drawing::HeatMaps(maps) => maps.draw(canvas),
+            Drawing::Losses(losses) => losses.draw(canvas),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_models::LoopedConfig;
+use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
     CausalObjective, ExampleListSource, ExampleSource, InnerModel, LoopedObjective, Objective,
@@ -26,6 +26,8 @@ pub struct Stages<B: AutodiffBackend> {
     corpus: Arc<dyn Corpus>,
     device: B::Device,
     stop: StopFlag,
+    more_devices: Vec<B::Device>,
+    kill_after: Option<u64>,
 }
 
 impl<B: AutodiffBackend> Stages<B> {
@@ -44,7 +46,22 @@ impl<B: AutodiffBackend> Stages<B> {
             corpus,
             device,
             stop,
+            more_devices: Vec::new(),
+            kill_after: None,
         }
+    }
+
+    /// Trains on these devices as well, see [`Trainer::more_devices`].
+    pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
+        self.more_devices = devices;
+        self
+    }
+
+    /// Ends every training with an interruption after so many updates, without a checkpoint: for the first updates of a
+    /// long training.
+    pub fn kill_after(mut self, updates: u64) -> Self {
+        self.kill_after = Some(updates);
+        self
     }
 
     /// All that an arm's training depends on, besides the data.
@@ -64,11 +81,8 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// What the trainer returns.
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
-        let stage = self.stage(arm);
         let train = self.train_config(arm, None);
-        let source = self
-            .corpus
-            .source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
+        let source = self.source(arm)?;
         if arm.starts_with("looped") {
             let config = self.looped(arm);
             let model = config.init::<B>(&self.device, train.seed);
@@ -205,7 +219,12 @@ impl<B: AutodiffBackend> Stages<B> {
             model_config,
             self.device.clone(),
             dir,
-        )?;
+        )?
+        .more_devices(self.more_devices.clone());
+        let trainer = match self.kill_after {
+            Some(updates) => trainer.kill_after(updates),
+            None => trainer,
+        };
         let trained: Trained<O::Model> =
             trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;
         Ok(Made {
@@ -218,14 +237,35 @@ impl<B: AutodiffBackend> Stages<B> {
         })
     }
 
-    fn looped(&self, arm: &str) -> LoopedConfig {
+    /// The original training data of an arm.
+    pub(crate) fn source(&self, arm: &str) -> Result<Box<dyn ExampleSource>> {
+        let stage = self.stage(arm);
+        let seed = self.train_config(arm, None).seed;
+        self.corpus
+            .source(&stage.batching, stage.curriculum.as_ref(), seed)
+    }
+
+    /// The updates of an arm's training.
+    pub(crate) fn updates(&self, arm: &str) -> u64 {
+        self.stage(arm).train.steps
+    }
+
+    pub(crate) fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    pub(crate) fn causal(&self) -> &CausalConfig {
+        &self.settings.causal
+    }
+
+    pub(crate) fn looped(&self, arm: &str) -> LoopedConfig {
         LoopedConfig {
             step_head: arm == "looped_aligned",
             ..self.settings.looped.clone()
         }
     }
 
-    fn looped_objective(&self, arm: &str) -> LoopedObjective {
+    pub(crate) fn looped_objective(&self, arm: &str) -> LoopedObjective {
         let stage = self.stage(arm);
         let codec = self.corpus.codec().clone();
         LoopedObjective {
@@ -240,7 +280,7 @@ impl<B: AutodiffBackend> Stages<B> {
         }
     }
 
-    fn causal_objective(&self, arm: &str) -> CausalObjective {
+    pub(crate) fn causal_objective(&self, arm: &str) -> CausalObjective {
         let stage = self.stage(arm);
         CausalObjective::new(
             stage.task_weights.clone(),

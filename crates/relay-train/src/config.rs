@@ -46,6 +46,11 @@ pub struct TrainConfig {
     /// refused.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
+    /// Micro-batches get padding until their width is a multiple of so many columns. Default 0, for none; 16 or so makes
+    /// few shapes of many, for devices that compile or choose kernels by shape. It changes results by rounding only, and
+    /// dropout by other masks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub width_multiple: usize,
 }
 
 /// For fields that are left out of a file where they have their default.
@@ -133,6 +138,7 @@ impl Default for TrainConfig {
             seed: 1,
             recovery: Recovery::default(),
             precision: Precision::F32,
+            width_multiple: 0,
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::loader::Loader;
 use crate::metrics::Metrics;
 use crate::own_pool::in_own_pool;
 use crate::progress::Progress;
-use crate::step::{State, update};
+use crate::step::State;
 use crate::telling::Log;
 use crate::validation::first_of_each_task;
 use crate::{
@@ -68,6 +68,7 @@ pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
     pub(crate) codec: Codec,
     pub(crate) model_settings: Value,
     pub(crate) device: B::Device,
+    pub(crate) more_devices: Vec<B::Device>,
     pub(crate) dir: PathBuf,
     quiet: bool,
     kill_after: Option<u64>,
@@ -106,10 +107,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             codec,
             model_settings,
             device,
+            more_devices: Vec::new(),
             dir,
             quiet: false,
             kill_after: None,
         })
+    }
+
+    /// Trains on these devices as well: each takes its share of every micro-batch, gradients are added up, and all make
+    /// the same update. That is the update of one device up to rounding and other dropout masks, so a run can be gone on
+    /// with on another number of devices. The trainer's own device validates, tells and saves.
+    pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
+        self.more_devices = devices;
+        self
     }
 
     /// Shows no progress.
@@ -231,7 +241,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let steps = self.config.steps;
         thread::scope(|scope| {
             let todo = state.counters.step..steps;
-            let mut loader = Loader::start::<B, O>(scope, data.source, &self.objective, todo);
+            let widths = self.config.width_multiple;
+            let (source, objective) = (data.source, &self.objective);
+            let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
+            let mut workers = self.start_workers(scope, &state);
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {
@@ -243,8 +256,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 let (ready, rest) = loader.next(step)?;
                 loader = rest;
                 state.counters.see(ready.samples, ready.effort);
-                let batches = &ready.batches;
-                state = update(state, &self.objective, batches, &self.config, &self.device)?;
+                state = workers.update(state, ready.batches)?;
                 state.counters.seconds = clock();
                 self.tell(&mut state, data.valid, log)?;
                 let step = state.counters.step;

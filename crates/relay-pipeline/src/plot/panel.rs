@@ -190,7 +190,7 @@ impl Line {
 }
 
 /// At most eleven round lengths from `low` to `high`.
-fn ticks(low: usize, high: usize) -> impl Iterator<Item = usize> {
+pub(super) fn ticks(low: usize, high: usize) -> impl Iterator<Item = usize> {
     let steps = (0..).flat_map(|power| [1, 2, 5].map(|digit| digit * 10_usize.pow(power)));
     let step = steps
         .into_iter()

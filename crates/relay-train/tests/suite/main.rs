@@ -9,3 +9,5 @@ mod recovery;
 mod resume;
 mod sources;
 mod training;
+mod widths;
+mod workers;
