@@ -18,7 +18,8 @@ use relay_tasks::{
     score,
 };
 use relay_train::{
-    Batching, LoopedObjective, Objective, Resume, StopFlag, TaskSource, TrainConfig, Trainer,
+    Batching, LoopedObjective, Objective, Precision, Resume, StopFlag, TaskSource, TrainConfig,
+    Trainer,
 };
 use serde_json::json;
 
@@ -162,6 +163,9 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
+    /// What the layers' products multiply in training: `f32` or `bf16`.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision: Precision,
 }
 
 fn main() -> ExitCode {
@@ -195,6 +199,7 @@ impl Program for Training {
 
         let train = TrainConfig {
             steps: self.0.steps,
+            precision: self.0.precision,
             ..TrainConfig::default()
         };
         let batching = Batching::OneLength { tokens: 1024 };

@@ -19,8 +19,8 @@ use relay_examples::{
 };
 use relay_kernels::Precision;
 use relay_pipeline::{
-    Aggregate, Existing, Override, PipelineError, Settings, SeveralRuns, StageCost, Sweep,
-    estimate, estimate_table, preset,
+    Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
+    estimate_table, preset,
 };
 
 #[global_allocator]
@@ -52,14 +52,15 @@ struct Args {
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,
-    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on processors with AVX-512 BF16 and
-    /// less exact [default: as the settings say].
+    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on GPUs and on processors
+    /// with AVX-512 BF16, and less exact [default: as the settings say].
     #[arg(long)]
     precision: Option<Precision>,
     /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.
     #[arg(long)]
     no_kernels: bool,
-    /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the
+    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
     /// Say what the trainings would cost, counted on some of their updates, and run nothing.
@@ -135,7 +136,7 @@ fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), C
 struct Estimating(Settings);
 
 impl Program for Estimating {
-    type Output = Result<Vec<(&'static str, StageCost)>, PipelineError>;
+    type Output = Result<Vec<(&'static str, Forecast)>, PipelineError>;
 
     fn run<B: AutodiffBackend>(self, _: B::Device) -> Self::Output {
         estimate::<B>(&self.0)

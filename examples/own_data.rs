@@ -18,6 +18,7 @@ use clap::Parser;
 use relay_examples::{CliError, DeviceName, PipelineRun, finish, parse_args, start_logging};
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
 use relay_tasks::Stream;
+use relay_train::Precision;
 use serde_json::json;
 
 #[global_allocator]
@@ -45,9 +46,13 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
-    /// Work on up to N stages at the same time where they do not need each other, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    /// Work on up to N stages at the same time where they do not need each other, each on its share of the
+    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Go on with the run in the directory.
     #[arg(long)]
     resume: bool,
@@ -77,7 +82,7 @@ fn run(args: Args) -> Result<(), CliError> {
             "--train, --longer and --test belong together",
         ));
     };
-    let command = format!(
+    let mut command = format!(
         "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
         train.display(),
         longer.display(),
@@ -90,7 +95,11 @@ fn run(args: Args) -> Result<(), CliError> {
         longer,
         test,
     });
-    let settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
+    let mut settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
+    if let Some(precision) = args.precision {
+        settings.set_precision(precision);
+        command += &format!(" --precision {precision}");
+    }
     let existing = if args.resume {
         Existing::Resume
     } else {

@@ -16,8 +16,9 @@ use relay_examples::{
     CliError, DeviceName, finish, parse_args, run_command, run_several, start_logging,
 };
 use relay_pipeline::{
-    Aggregate, Existing, PipelineError, PlannedRun, Results, SeveralRuns, Sweep, preset,
+    Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep, preset,
 };
+use relay_train::Precision;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -38,9 +39,13 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
-    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the
+    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Directory of the runs and the figures [default: runs/PRESET-figures].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -83,25 +88,30 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
         axes: Vec::new(),
         seeds: args.seeds.clone(),
     };
-    let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device);
+    let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device, args.precision);
     let mut groups = vec![Group {
         dir: out.to_owned(),
-        runs: seeds.runs(
-            out,
-            |seed| preset(&args.preset, seed),
-            |seed, _| command(seed),
-        )?,
+        runs: seeds.runs(out, |seed| settings(args, seed), |seed, _| command(seed))?,
     }];
     if args.single_task {
         for task in preset(&args.preset, 1)?.task_names() {
             let dir = out.join("single").join(task);
-            let settings = |seed| preset(&args.preset, seed)?.single_task(task);
+            let settings = |seed| settings(args, seed)?.single_task(task);
             let with_task = |seed, _: &[_]| format!("{} --task {task}", command(seed));
             let runs = seeds.runs(&dir, settings, with_task)?;
             groups.push(Group { dir, runs });
         }
     }
     Ok(groups)
+}
+
+/// The settings of the runs with `seed`.
+fn settings(args: &Args, seed: u64) -> Result<Settings, PipelineError> {
+    let mut settings = preset(&args.preset, seed)?;
+    if let Some(precision) = args.precision {
+        settings.set_precision(precision);
+    }
+    Ok(settings)
 }
 
 /// Puts the runs of each group together, those of the single tasks in one figure, and says what was made from what.

@@ -15,6 +15,7 @@ use relay_examples::{
     CliError, DeviceName, finish, parse_args, quoted, run_command, run_several, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
+use relay_train::Precision;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,9 +43,13 @@ struct Args {
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
-    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the
+    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     jobs: Option<u16>,
+    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
+    #[arg(long)]
+    precision: Option<Precision>,
     /// Directory of the sweep; runs that it holds are gone on with, or taken as they are.
     #[arg(long)]
     out: PathBuf,
@@ -69,8 +74,17 @@ fn run(args: Args) -> Result<(), CliError> {
     let runs = sweep
         .runs(
             &args.out,
-            |seed| preset(&args.preset, seed),
-            |seed, overrides| run_command(&args.preset, seed, overrides, &args.arms, device),
+            |seed| {
+                let mut settings = preset(&args.preset, seed)?;
+                if let Some(precision) = args.precision {
+                    settings.set_precision(precision);
+                }
+                Ok(settings)
+            },
+            |seed, overrides| {
+                let arms = &args.arms;
+                run_command(&args.preset, seed, overrides, arms, device, args.precision)
+            },
         )
         .map_err(CliError::usage)?;
     let several = SeveralRuns {
@@ -126,6 +140,9 @@ fn command(args: &Args) -> String {
     }
     if !args.arms.is_empty() {
         command += &format!(" --arms {}", args.arms.join(","));
+    }
+    if let Some(precision) = args.precision {
+        command += &format!(" --precision {precision}");
     }
     command + &format!(" --device {}", args.device)
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_pipeline::{Existing, Override, PipelineError, Results, SeveralRuns};
-use relay_train::StopFlag;
+use relay_train::{Precision, StopFlag};
 
 use crate::{CliError, DeviceName, Program, on_device, stop_on_signals};
 
@@ -51,6 +51,7 @@ pub fn run_command(
     overrides: &[Override],
     arms: &[String],
     device: DeviceName,
+    precision: Option<Precision>,
 ) -> String {
     let mut command =
         format!("cargo run --release --example multitask_relay -- --preset {preset} --seed {seed}");
@@ -59,6 +60,9 @@ pub fn run_command(
     }
     if !arms.is_empty() {
         command += &format!(" --arms {}", arms.join(","));
+    }
+    if let Some(precision) = precision {
+        command += &format!(" --precision {precision}");
     }
     command + &format!(" --device {device}")
 }
@@ -86,10 +90,12 @@ mod tests {
             &[one],
             &["ar_relay".to_owned()],
             DeviceName::Flex,
+            Some(Precision::Bf16),
         );
         assert!(
             command.ends_with(
-                "--preset mini --seed 2 --set 'evaluation.hit_matrices=[[\"lis\", 30]]' --arms ar_relay --device flex"
+                "--preset mini --seed 2 --set 'evaluation.hit_matrices=[[\"lis\", 30]]' --arms ar_relay \
+                 --precision bf16 --device flex"
             ),
             "{command}"
         );

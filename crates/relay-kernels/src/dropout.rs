@@ -3,6 +3,7 @@
 //! Nothing is stored: forward and backward pass, kernels and ordinary ops each compute the same mask for themselves,
 //! whole or in pieces.
 
+use burn::tensor::{ElementConversion, Int, Tensor, backend::Backend};
 use pulp::{Simd, WithSimd};
 
 use crate::isa::Isa;
@@ -79,6 +80,50 @@ impl DropoutMask {
         });
         out
     }
+
+    /// The factors as a tensor, computed on its device: on a GPU, instead of sending a mask for every place of every
+    /// iteration there. Slower than [`factors`](Self::factors) on a CPU.
+    ///
+    /// The backend's integers must have 32 bits, and their products must wrap around.
+    pub fn tensor<B: Backend, const D: usize>(
+        &self,
+        shape: [usize; D],
+        device: &B::Device,
+    ) -> Tensor<B, D> {
+        let columns = shape.last().copied().unwrap_or(1).max(1);
+        let rows = shape.iter().product::<usize>() / columns;
+        let count = |to: usize| Tensor::<B, 1, Int>::arange(0..to as i64, device);
+        // Two short tensors travel, not the index of every element.
+        let index = count(rows).reshape([rows, 1]).mul_scalar(columns as i32)
+            + count(columns).reshape([1, columns]);
+        let draw = mix(index.bitwise_xor_scalar(bits::<B>(self.first)));
+        let draw = mix(draw.add_scalar(self.second.cast_signed()));
+        // With the highest bit turned, signed numbers compare as the unsigned ones did.
+        let turned = |x: u32| (x ^ 1 << 31).cast_signed();
+        let dropped = draw.bitwise_xor_scalar(bits::<B>(1 << 31));
+        let dropped = dropped.lower_elem(turned(self.threshold));
+        dropped
+            .bool_not()
+            .float()
+            .mul_scalar(self.keep)
+            .reshape(shape)
+    }
+}
+
+/// [`mix32`] of every element.
+fn mix<B: Backend>(x: Tensor<B, 2, Int>) -> Tensor<B, 2, Int> {
+    // Signed numbers are shifted with their sign, which has no place here.
+    let fold = |x: Tensor<B, 2, Int>, by: u32| {
+        let high = x.clone().bitwise_right_shift_scalar(bits::<B>(by));
+        x.bitwise_xor(high.bitwise_and_scalar(bits::<B>(u32::MAX >> by)))
+    };
+    let x = fold(x, 16).mul_scalar(0x7feb_352d_u32.cast_signed());
+    let x = fold(x, 15).mul_scalar(0x846c_a68b_u32.cast_signed());
+    fold(x, 16)
+}
+
+fn bits<B: Backend>(x: u32) -> B::IntElem {
+    x.cast_signed().elem()
 }
 
 struct Factors<'a> {
@@ -111,4 +156,22 @@ fn mix32(x: u32) -> u32 {
     let x = (x ^ (x >> 16)).wrapping_mul(0x7feb_352d);
     let x = (x ^ (x >> 15)).wrapping_mul(0x846c_a68b);
     x ^ (x >> 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn_flex::Flex;
+
+    use super::*;
+
+    #[test]
+    fn a_device_computes_the_same_mask() {
+        for (words, rate) in [(&[7, 3][..], 0.5), (&[u64::MAX, 1, 9], 0.1), (&[0], 0.9)] {
+            let mask = DropoutMask::new(words, rate);
+            let found = mask.tensor::<Flex, 3>([5, 70, 33], &Default::default());
+            assert_eq!(found.dims(), [5, 70, 33]);
+            let found: Vec<f32> = found.into_data().iter::<f32>().collect();
+            assert!(found == mask.factors(5 * 70 * 33), "{mask:?}");
+        }
+    }
 }

@@ -57,14 +57,16 @@ thread_local! {
     static PRECISION: Cell<Precision> = const { Cell::new(Precision::F32) };
 }
 
-/// Does `work`, where this thread records each [`layer`](crate::layer) in `precision`; elsewhere it is f32.
+/// Does `work`, where this thread computes the products of layers in `precision`; elsewhere it is f32.
 ///
-/// With [`Precision::Bf16`] a layer that is recorded for a backward pass multiplies bf16 with its matrices, forward,
-/// backward and for the gradients of the matrices, and adds up in f32. All else is f32 as before: the matrices that an
-/// optimizer changes, norms, softmax, the products within attention, losses; and whatever is not recorded, such as
-/// evaluation and generation. A graph keeps the precision that it was recorded with.
+/// With [`Precision::Bf16`] a [`layer`](crate::layer) that is recorded for a backward pass multiplies bf16 with its
+/// matrices, forward, backward and for the gradients of the matrices, and adds up in f32. All else is f32 as before: the
+/// matrices that an optimizer changes, norms, softmax, the products within attention, losses; and whatever is not
+/// recorded, such as evaluation and generation. A graph keeps the precision that it was recorded with.
 ///
-/// It is faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded
+/// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
+///
+/// The kernels are faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded
 /// numbers, which is slower than f32.
 pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
     struct Before(Precision);
@@ -77,7 +79,7 @@ pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// The precision in which this thread records layers, see [`with_precision`].
+/// The precision in which this thread computes the products of layers, see [`with_precision`].
 pub fn precision() -> Precision {
     PRECISION.get()
 }

@@ -49,10 +49,14 @@ impl Dropout {
     }
 
     pub fn apply<B: Backend, const D: usize>(&self, x: Tensor<B, D>, site: Site) -> Tensor<B, D> {
-        let shape = x.dims();
-        let factors = self.mask(site).factors(shape.iter().product());
-        let factors = Tensor::from_data(TensorData::new(factors, shape), &x.device());
-        x * factors
+        let (shape, device) = (x.dims(), x.device());
+        let mask = self.mask(site);
+        // Masks of a large batch are gigabytes in one forward pass: more than a GPU should wait for.
+        if B::name(&device).contains("cuda") {
+            return x * mask.tensor(shape, &device);
+        }
+        let factors = mask.factors(shape.iter().product());
+        x * Tensor::from_data(TensorData::new(factors, shape), &device)
     }
 
     /// The masks of a layer in an iteration.

@@ -13,6 +13,7 @@ use crate::dropout::{Place, Site};
 use crate::fused;
 use crate::init::Init;
 use crate::norm::LayerNorm;
+use crate::product::product;
 
 /// One layer. Matrices are `[in, out]`; `x * W` is the product.
 ///
@@ -96,7 +97,7 @@ impl<B: Backend> Layer<B> {
             site(Place::AttentionProbabilities),
         );
         let x = x + context.drop(
-            attention.matmul(self.output.val()),
+            product(attention, self.output.val()),
             site(Place::AttentionOutput),
         );
         let x =
@@ -114,13 +115,12 @@ impl<B: Backend> Layer<B> {
             Some(rope) => rope.apply(x),
             None => x,
         };
-        let query = split(rotate(x.clone().matmul(self.query.val())));
-        let key = split(rotate(x.clone().matmul(self.key.val())));
-        let value = split(x.matmul(self.value.val()));
+        let query = split(rotate(product(x.clone(), self.query.val())));
+        let key = split(rotate(product(x.clone(), self.key.val())));
+        let value = split(product(x, self.value.val()));
 
-        let scores = query
-            .matmul(key.swap_dims(2, 3))
-            .mul_scalar((head_dim as f32).recip().sqrt());
+        let scores =
+            product(query, key.swap_dims(2, 3)).mul_scalar((head_dim as f32).recip().sqrt());
         let scores = match &tables.bias {
             Some(bias) => scores.reshape([size * heads, width * width]) + bias.clone(),
             None => scores.reshape([size * heads, width * width]),
@@ -129,8 +129,7 @@ impl<B: Backend> Layer<B> {
         let probabilities = context
             .drop(probabilities, site)
             .reshape([size, heads, width, width]);
-        let out = probabilities
-            .matmul(value)
+        let out = product(probabilities, value)
             .swap_dims(1, 2)
             .reshape([size * width, heads * head_dim]);
         match &tables.seeing {
@@ -183,8 +182,8 @@ impl<B: Backend> Layer<B> {
 
     /// The perceptron; `[rows, d_model]` to the same.
     pub(crate) fn mlp(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        let hidden = x.matmul(self.up.val()) + self.up_bias.val().unsqueeze();
-        gelu(hidden).matmul(self.down.val()) + self.down_bias.val().unsqueeze()
+        let hidden = product(x, self.up.val()) + self.up_bias.val().unsqueeze();
+        product(gelu(hidden), self.down.val()) + self.down_bias.val().unsqueeze()
     }
 }
 

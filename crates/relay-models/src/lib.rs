@@ -28,6 +28,7 @@
 //! | `generate_looped`, `generate_causal` | greedy generation and its bookkeeping, over any model |
 //! | `decode`, `cache` | the causal model one column at a time, with its keys and values, in ordinary operations |
 //! | `block`, `layer`, `norm` | the block that both models are made of |
+//! | `product` | the layers' matrix products in ordinary operations, in f32 or bf16 |
 //! | `fused` | where layers and generation ask `relay-kernels` for hand-written kernels |
 //! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
 //! | `flops` | what a forward pass costs, counted from shapes |
@@ -59,6 +60,7 @@ mod layer;
 mod looped;
 mod norm;
 mod positions;
+mod product;
 
 pub use block::{Block, Head};
 pub use causal::CausalTransformer;

@@ -3,6 +3,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 
+use crate::product::product;
+
 /// Base of the rotary frequencies.
 pub const ROPE_BASE: f32 = 10_000.0;
 
@@ -65,10 +67,11 @@ impl<B: Backend> Rope<B> {
         let [rows, d_model] = x.dims();
         let [_, length] = self.cosine.dims();
         let flat = [rows * d_model / length, length];
-        let rotated = x
+        let heads = x
             .clone()
-            .reshape([rows * d_model / self.head_dim, self.head_dim])
-            .matmul(self.rotate.clone());
+            .reshape([rows * d_model / self.head_dim, self.head_dim]);
+        // In bf16, too: what is turned comes out of such a product, and loses nothing by being rounded again.
+        let rotated = product(heads, self.rotate.clone());
         let out = x.reshape(flat) * self.cosine.clone() + rotated.reshape(flat) * self.sine.clone();
         out.reshape([rows, d_model])
     }

@@ -184,7 +184,7 @@ pub(crate) fn effort(record: &Done) -> Option<Effort> {
     serde_json::from_value(record.notes.get("effort")?.clone()).ok()
 }
 
-pub(crate) fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f64 {
+fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f64 {
     // The data, not the preset, say how many tokens there are.
     let vocab = codec.vocab.len();
     if stage.starts_with("looped") || stage == "chains" {

@@ -5,58 +5,41 @@ use std::{fmt::Write, sync::Arc};
 use burn::tensor::backend::AutodiffBackend;
 use relay_train::StopFlag;
 
-use crate::{Result, Settings, StageCost, arms::arm_label, corpus::corpus, cost, stages::Stages};
+use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus};
 
-/// Updates that are made up and counted, evenly spread over a training.
+/// Updates of a training that are counted.
 const COUNTED: u64 = 32;
 
-/// The trainings of `settings` in their order, each with its arm and what it would cost: counted on some of its updates
-/// and scaled up. `seconds` is 0, as nothing is run.
+/// What the trainings of `settings` would cost, in their order. The phases of an arm that learns from its own chains count
+/// together.
 ///
 /// An arm that is fine-tuned on chains counts as if these were as long as the original data: it is a lower bound.
 ///
 /// # Errors
 /// When a setting is wrong or the data cannot be read.
-pub fn estimate<B: AutodiffBackend>(settings: &Settings) -> Result<Vec<(&'static str, StageCost)>> {
+pub fn estimate<B: AutodiffBackend>(settings: &Settings) -> Result<Vec<(&'static str, Forecast)>> {
     settings.validate()?;
     let corpus = corpus(settings)?;
-    let device = B::Device::default();
-    let stages = Stages::<B>::new(
-        settings.clone(),
-        Arc::clone(&corpus),
-        device,
-        StopFlag::new(),
-    );
-    let of_arm = |(arm, stage): (&'static str, &crate::StageSettings)| {
-        let own = settings.self_arms().any(|own| own == arm);
-        let times = if own { settings.phases() as u64 } else { 1 };
-        let updates = stage.train.steps * times;
-        let counted = COUNTED.min(stage.train.steps);
-        let steps = (0..counted).map(|i| i * stage.train.steps / counted);
-        let (samples, effort) = stages.counted(arm, steps)?;
-        let scaled = |n: u64| (n as f64 * updates as f64 / counted.max(1) as f64).round() as u64;
-        let flops = cost::flops(arm, &effort, settings, corpus.codec());
-        let cost = StageCost {
-            updates: Some(updates),
-            samples: Some(scaled(samples)),
-            tokens: Some(scaled(effort.tokens)),
-            block_passes: Some(scaled(effort.block_passes())),
-            flops: Some(flops * updates as f64 / counted.max(1) as f64),
-            seconds: 0.0,
-        };
-        Ok((arm, cost))
+    let (device, stop) = (B::Device::default(), StopFlag::new());
+    let stages = Stages::<B>::new(settings.clone(), Arc::clone(&corpus), device, stop);
+    let of_arm = |arm| {
+        let mut forecast = stages.forecast(arm, COUNTED)?;
+        if settings.self_arms().any(|own| own == arm) {
+            forecast.updates *= settings.phases() as u64;
+        }
+        Ok((arm, forecast))
     };
-    settings.stages().into_iter().map(of_arm).collect()
+    let arms = settings.stages().into_iter().map(|(arm, _)| arm);
+    arms.map(of_arm).collect()
 }
 
 /// The estimates as a table for people, with the days that they take at a rate of 1 TFLOP/s.
-pub fn estimate_table(estimates: &[(&str, StageCost)]) -> String {
+pub fn estimate_table(estimates: &[(&str, Forecast)]) -> String {
     let mut text = format!(
         "{:<22} {:>10} {:>13} {:>9} {:>18}\n",
         "training", "updates", "samples", "FLOP", "days at 1 TFLOP/s"
     );
-    let mut sum = 0.0;
-    let mut line = |name: &str, updates: String, samples: String, flops: f64| {
+    let mut line = |name: &str, updates: &str, samples: &str, flops: f64| {
         let days = flops / 1e12 / 86_400.0;
         // Writing to a string cannot fail.
         let _ = writeln!(
@@ -64,18 +47,19 @@ pub fn estimate_table(estimates: &[(&str, StageCost)]) -> String {
             "{name:<22} {updates:>10} {samples:>13} {flops:>9.1e} {days:>18.3}"
         );
     };
+    let mut sum = 0.0;
     for (arm, cost) in estimates {
-        let number = |n: Option<u64>| n.map_or(String::new(), |n| n.to_string());
-        let flops = cost.flops.unwrap_or_default();
+        let updates = cost.updates as f64;
+        let (samples, flops) = (cost.samples * updates, cost.flops * updates);
         sum += flops;
         line(
             arm_label(arm),
-            number(cost.updates),
-            number(cost.samples),
+            &updates.to_string(),
+            &format!("{samples:.0}"),
             flops,
         );
     }
-    line("all", String::new(), String::new(), sum);
+    line("all", "", "", sum);
     text
 }
 
@@ -94,13 +78,10 @@ mod tests {
         let there: Vec<_> = settings.stages().into_iter().map(|(arm, _)| arm).collect();
         assert_eq!(arms, there);
         for (arm, cost) in &estimates {
-            assert!(
-                cost.flops.unwrap() > 0.0 && cost.samples.unwrap() > 0,
-                "{arm}"
-            );
+            assert!(cost.flops > 0.0 && cost.samples > 0.0, "{arm}");
         }
         // 12 updates in each of five phases.
-        assert_eq!(estimates.last().unwrap().1.updates, Some(60));
+        assert_eq!(estimates.last().unwrap().1.updates, 60);
         let table = estimate_table(&estimates);
         assert_eq!(table.lines().count(), estimates.len() + 2);
     }

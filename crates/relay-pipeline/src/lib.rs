@@ -24,7 +24,7 @@
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
-//! | `forensics`, `cost`, `estimate` | where chains go wrong; what stages and arms cost, and would cost |
+//! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
 //! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
@@ -43,6 +43,7 @@ mod estimate;
 mod evaluate;
 mod file_name;
 mod files;
+mod forecast;
 mod forensics;
 mod left_over;
 mod length_result;
@@ -79,6 +80,7 @@ pub use error::{PipelineError, Result};
 pub use estimate::{estimate, estimate_table};
 pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
+pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use line_file::LineFile;

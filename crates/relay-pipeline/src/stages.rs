@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_models::LoopedConfig;
+use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
-    CausalObjective, Effort, ExampleListSource, ExampleSource, InnerModel, LoopedObjective,
-    Objective, Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
+    CausalObjective, ExampleListSource, ExampleSource, InnerModel, LoopedObjective, Objective,
+    Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
 };
 use serde_json::{Value, json};
 
@@ -26,6 +26,8 @@ pub struct Stages<B: AutodiffBackend> {
     corpus: Arc<dyn Corpus>,
     device: B::Device,
     stop: StopFlag,
+    more_devices: Vec<B::Device>,
+    kill_after: Option<u64>,
 }
 
 impl<B: AutodiffBackend> Stages<B> {
@@ -44,7 +46,22 @@ impl<B: AutodiffBackend> Stages<B> {
             corpus,
             device,
             stop,
+            more_devices: Vec::new(),
+            kill_after: None,
         }
+    }
+
+    /// Trains on these devices as well, see [`Trainer::more_devices`].
+    pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
+        self.more_devices = devices;
+        self
+    }
+
+    /// Ends every training with an interruption after so many updates, without a checkpoint: for the first updates of a
+    /// long training.
+    pub fn kill_after(mut self, updates: u64) -> Self {
+        self.kill_after = Some(updates);
+        self
     }
 
     /// All that an arm's training depends on, besides the data.
@@ -64,11 +81,8 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// What the trainer returns.
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
-        let stage = self.stage(arm);
         let train = self.train_config(arm, None);
-        let source = self
-            .corpus
-            .source(&stage.batching, stage.curriculum.as_ref(), train.seed)?;
+        let source = self.source(arm)?;
         if arm.starts_with("looped") {
             let config = self.looped(arm);
             let model = config.init::<B>(&self.device, train.seed);
@@ -92,43 +106,6 @@ impl<B: AutodiffBackend> Stages<B> {
                 dir,
             )
         }
-    }
-
-    /// Samples and effort of some updates of an arm on the original data; nothing is computed.
-    ///
-    /// # Errors
-    /// When the examples cannot be made or read.
-    pub(crate) fn counted(
-        &self,
-        arm: &'static str,
-        steps: impl Iterator<Item = u64>,
-    ) -> Result<(u64, Effort)> {
-        if arm.starts_with("looped") {
-            self.count(self.looped_objective(arm), arm, steps)
-        } else {
-            self.count(self.causal_objective(arm), arm, steps)
-        }
-    }
-
-    fn count<O: Objective<B>>(
-        &self,
-        objective: O,
-        arm: &str,
-        steps: impl Iterator<Item = u64>,
-    ) -> Result<(u64, Effort)> {
-        let stage = self.stage(arm);
-        let seed = self.train_config(arm, None).seed;
-        let curriculum = stage.curriculum.as_ref();
-        let source = self.corpus.source(&stage.batching, curriculum, seed)?;
-        let (mut samples, mut effort) = (0, Effort::default());
-        for step in steps {
-            let examples = source.examples(step)?;
-            samples += examples.len() as u64;
-            for batch in objective.collate(&examples)? {
-                effort += objective.effort(&batch);
-            }
-        }
-        Ok((samples, effort))
     }
 
     /// Fine-tunes the auto-regressive model in `model` on the merged data, as an arm's settings say; `phase` counts the
@@ -242,7 +219,12 @@ impl<B: AutodiffBackend> Stages<B> {
             model_config,
             self.device.clone(),
             dir,
-        )?;
+        )?
+        .more_devices(self.more_devices.clone());
+        let trainer = match self.kill_after {
+            Some(updates) => trainer.kill_after(updates),
+            None => trainer,
+        };
         let trained: Trained<O::Model> =
             trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;
         Ok(Made {
@@ -255,14 +237,35 @@ impl<B: AutodiffBackend> Stages<B> {
         })
     }
 
-    fn looped(&self, arm: &str) -> LoopedConfig {
+    /// The original training data of an arm.
+    pub(crate) fn source(&self, arm: &str) -> Result<Box<dyn ExampleSource>> {
+        let stage = self.stage(arm);
+        let seed = self.train_config(arm, None).seed;
+        self.corpus
+            .source(&stage.batching, stage.curriculum.as_ref(), seed)
+    }
+
+    /// The updates of an arm's training.
+    pub(crate) fn updates(&self, arm: &str) -> u64 {
+        self.stage(arm).train.steps
+    }
+
+    pub(crate) fn device(&self) -> &B::Device {
+        &self.device
+    }
+
+    pub(crate) fn causal(&self) -> &CausalConfig {
+        &self.settings.causal
+    }
+
+    pub(crate) fn looped(&self, arm: &str) -> LoopedConfig {
         LoopedConfig {
             step_head: arm == "looped_aligned",
             ..self.settings.looped.clone()
         }
     }
 
-    fn looped_objective(&self, arm: &str) -> LoopedObjective {
+    pub(crate) fn looped_objective(&self, arm: &str) -> LoopedObjective {
         let stage = self.stage(arm);
         let codec = self.corpus.codec().clone();
         LoopedObjective {
@@ -277,7 +280,7 @@ impl<B: AutodiffBackend> Stages<B> {
         }
     }
 
-    fn causal_objective(&self, arm: &str) -> CausalObjective {
+    pub(crate) fn causal_objective(&self, arm: &str) -> CausalObjective {
         let stage = self.stage(arm);
         CausalObjective::new(
             stage.task_weights.clone(),

@@ -22,7 +22,7 @@
 //! | `chain`, `score` | chains as one line of text, and what is right in them |
 //! | `forensics` | where a chain goes wrong, and what stands there instead |
 //! | `align` | windows, targets, masks of every iteration |
-//! | `group`, `batch` | groups with little padding; host batches as flat vectors |
+//! | `group`, `batch`, `reshape` | groups with little padding; host batches as flat vectors; wider, or some of their rows |
 //! | `jsonl`, `benchmark` | files in and out |
 //! | `random` | every random draw |
 
@@ -49,6 +49,7 @@ mod own_data;
 mod problem;
 mod random;
 mod record;
+mod reshape;
 mod score;
 mod split;
 mod task;

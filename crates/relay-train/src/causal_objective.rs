@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::cross_entropy;
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, shares, task_weight,
 };
 use crate::{Effort, Result};
 
@@ -86,6 +86,24 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         group_causal(examples, info, &self.limits)?
             .into_iter()
             .map(batch)
+            .collect()
+    }
+
+    fn widen(&self, batch: CausalMicroBatch, columns: usize) -> CausalMicroBatch {
+        let width = batch.host.width.next_multiple_of(columns.max(1));
+        CausalMicroBatch {
+            host: batch.host.widened(width),
+            ..batch
+        }
+    }
+
+    fn share(&self, batch: CausalMicroBatch, workers: usize) -> Vec<Option<CausalMicroBatch>> {
+        let part = |rows| CausalMicroBatch {
+            host: batch.host.rows(rows),
+            ..batch
+        };
+        shares(batch.host.size, workers)
+            .map(|rows| rows.map(part))
             .collect()
     }
 

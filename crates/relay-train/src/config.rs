@@ -41,10 +41,16 @@ pub struct TrainConfig {
     // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
     #[serde(skip_serializing_if = "is_default")]
     pub recovery: Recovery,
-    /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on processors with AVX-512 BF16
-    /// and less exact. Weights, sums, norms, softmax, losses and the optimizer stay f32; only the CPU kernels heed it.
+    /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on GPUs and on processors with
+    /// AVX-512 BF16, and less exact. Weights, norms, softmax, losses and the optimizer stay f32. A backend without bf16 is
+    /// refused.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
+    /// Micro-batches get padding until their width is a multiple of so many columns. Default 0, for none; 16 or so makes
+    /// few shapes of many, for devices that compile or choose kernels by shape. It changes results by rounding only, and
+    /// dropout by other masks.
+    #[serde(skip_serializing_if = "is_default")]
+    pub width_multiple: usize,
 }
 
 /// For fields that are left out of a file where they have their default.
@@ -132,6 +138,7 @@ impl Default for TrainConfig {
             seed: 1,
             recovery: Recovery::default(),
             precision: Precision::F32,
+            width_multiple: 0,
         }
     }
 }

@@ -115,6 +115,14 @@ pub enum TrainError {
         /// Updates done.
         step: u64,
     },
+    /// One of the workers of a run on several devices ended unexpectedly.
+    #[error("worker {rank} of this run failed: {reason}")]
+    Worker {
+        /// Its place, from 0.
+        rank: usize,
+        /// What it said.
+        reason: String,
+    },
     /// The thread that makes batches ended unexpectedly.
     #[error("the loader thread failed at step {step}: {reason}")]
     Loader {

@@ -38,6 +38,12 @@ impl<B: Backend> GradientSet<B> {
         });
     }
 
+    /// Sets the gradient of the parameter at `path`, which has none yet.
+    pub(crate) fn put(&mut self, path: String, gradient: Tensor<B, 1>) {
+        self.places.insert(path.clone(), self.entries.len());
+        self.entries.push((path, gradient));
+    }
+
     fn add_one(&mut self, path: String, gradient: Tensor<B, 1>) {
         match self.places.get(&path) {
             Some(&place) => {
@@ -46,10 +52,7 @@ impl<B: Backend> GradientSet<B> {
                 let old = core::mem::replace(sum, gradient);
                 *sum = old + sum.clone();
             }
-            None => {
-                self.places.insert(path.clone(), self.entries.len());
-                self.entries.push((path, gradient));
-            }
+            None => self.put(path, gradient),
         }
     }
 
@@ -60,24 +63,30 @@ impl<B: Backend> GradientSet<B> {
 
     /// The root of the sum of all squares; not finite as soon as one gradient is not.
     pub fn norm(&self) -> f64 {
-        let gradients = self.entries.iter().map(|(_, gradient)| gradient);
-        if let Some(sum) = relay_kernels::sum_of_squares(gradients) {
-            return sum.sqrt();
-        }
-        let squares = self
-            .entries
+        let Some(sum) = self.known_squares() else {
+            let squares = self.squares();
+            if squares.is_empty() {
+                return 0.0;
+            }
+            // One copy from the device for all of them.
+            let squares = Tensor::cat(squares, 0).into_data();
+            return squares.iter::<f64>().sum::<f64>().sqrt();
+        };
+        sum.sqrt()
+    }
+
+    /// The sum of all squares, where a kernel makes it on the host.
+    pub(crate) fn known_squares(&self) -> Option<f64> {
+        relay_kernels::sum_of_squares(self.entries.iter().map(|(_, gradient)| gradient))
+    }
+
+    /// The sum of squares of each gradient, `[1]`, left on the device.
+    pub(crate) fn squares(&self) -> Vec<Tensor<B, 1>> {
+        let square = |gradient: &Tensor<B, 1>| (gradient.clone() * gradient.clone()).sum();
+        self.entries
             .iter()
-            .map(|(_, gradient)| (gradient.clone() * gradient.clone()).sum());
-        let squares: Vec<Tensor<B, 1>> = squares.collect();
-        if squares.is_empty() {
-            return 0.0;
-        }
-        // One copy from the device for all of them.
-        Tensor::cat(squares, 0)
-            .into_data()
-            .iter::<f64>()
-            .sum::<f64>()
-            .sqrt()
+            .map(|(_, gradient)| square(gradient))
+            .collect()
     }
 }
 

@@ -22,12 +22,14 @@
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
+//! | `workers`, `all_reduce` | a run on several devices |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `plain`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
+mod all_reduce;
 mod average;
 mod batch;
 mod batching;
@@ -69,7 +71,9 @@ mod tensors;
 mod trainer;
 mod usage;
 mod validation;
+mod workers;
 
+pub use all_reduce::AllReduce;
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
 pub use config::{OptimizerConfig, TrainConfig};

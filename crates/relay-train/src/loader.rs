@@ -29,11 +29,12 @@ pub(crate) struct Loader<'scope, T> {
 }
 
 impl<'scope, T: Send + 'static> Loader<'scope, T> {
-    /// Starts to make the updates of `steps`.
+    /// Starts to make the updates of `steps`, in widths that are a multiple of `width_multiple`.
     pub fn start<'env, B, O>(
         scope: &'scope Scope<'scope, 'env>,
         source: &'env dyn ExampleSource,
         objective: &'env O,
+        width_multiple: usize,
         steps: Range<u64>,
     ) -> Self
     where
@@ -43,7 +44,11 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
         let (sender, updates) = sync_channel(AHEAD);
         let make = move |step| {
             let examples = source.examples(step)?;
-            let batches = objective.collate(&examples)?;
+            let batches = objective.collate(&examples)?.into_iter();
+            let batches: Vec<T> = match width_multiple {
+                0 | 1 => batches.collect(),
+                columns => (batches.map(|batch| objective.widen(batch, columns))).collect(),
+            };
             Ok(Update {
                 samples: examples.len() as u64,
                 effort: batches.iter().map(|batch| objective.effort(batch)).sum(),
@@ -80,7 +85,8 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
     }
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a thread said when it panicked.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

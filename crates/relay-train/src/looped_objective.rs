@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::{cross_entropy, readout_cross_entropy};
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, shares,
+    task_weight,
 };
 use crate::recompute;
 use crate::{Effort, GradientSet, LossReport, Result, TrainError};
@@ -172,6 +173,24 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         group_looped(examples, &self.limits)
             .into_iter()
             .map(batch)
+            .collect()
+    }
+
+    fn widen(&self, batch: LoopedMicroBatch, columns: usize) -> LoopedMicroBatch {
+        let width = batch.host.width.next_multiple_of(columns.max(1));
+        LoopedMicroBatch {
+            host: batch.host.widened(width),
+            ..batch
+        }
+    }
+
+    fn share(&self, batch: LoopedMicroBatch, workers: usize) -> Vec<Option<LoopedMicroBatch>> {
+        let part = |rows| LoopedMicroBatch {
+            host: batch.host.rows(rows),
+            weight: batch.weight,
+        };
+        shares(batch.host.size, workers)
+            .map(|rows| rows.map(part))
             .collect()
     }
 

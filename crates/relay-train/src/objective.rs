@@ -2,7 +2,7 @@
 
 use burn::module::AutodiffModule;
 use burn::tensor::{
-    Int, Tensor,
+    Int, Tensor, TensorData,
     backend::{AutodiffBackend, Backend},
 };
 use relay_models::DropoutKey;
@@ -35,6 +35,20 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When an example is not solved or does not fit.
     fn collate(&self, examples: &[Example]) -> Result<Vec<Self::Batch>>;
+
+    /// A micro-batch whose width is a multiple of `columns`, by more padding: the same loss up to rounding. The default
+    /// leaves it as it is.
+    fn widen(&self, batch: Self::Batch, _columns: usize) -> Self::Batch {
+        batch
+    }
+
+    /// The parts of a micro-batch for so many workers, in their order: their losses add up to its own. `None` where a
+    /// worker has nothing to do. The default leaves all to the first.
+    fn share(&self, batch: Self::Batch, workers: usize) -> Vec<Option<Self::Batch>> {
+        let mut shares = vec![Some(batch)];
+        shares.resize_with(workers.max(1), || None);
+        shares
+    }
 
     /// The loss of a micro-batch, scaled as [`collate`](Self::collate) says.
     fn loss(
@@ -139,37 +153,38 @@ pub(crate) fn keep_all<B: AutodiffBackend, M: AutodiffModule<B>>(
     report
 }
 
-/// Most probable tokens, left on their device until after the backward pass.
+/// How many of the most probable tokens are right, left on their device until somebody asks.
 #[derive(Debug)]
 pub struct Guesses<B: Backend> {
-    tokens: Tensor<B, 2, Int>,
-    /// The truth; `None` where none is asked for.
-    truth: Vec<Option<i32>>,
+    /// `[1]`; whole numbers, exact in f32 up to 16 million.
+    right: Tensor<B, 1>,
+    all: u64,
 }
 
 impl<B: Backend> Guesses<B> {
     /// The guesses of `logits`, `[rows, vocab]`, for the rows of `targets` whose weight is not 0.
     pub fn new(logits: Tensor<B, 2>, targets: &[i32], weights: &[f32]) -> Self {
-        let truth = targets
-            .iter()
-            .zip(weights)
-            .map(|(target, weight)| (*weight != 0.0).then_some(*target));
+        let judged = |weight: &f32| *weight != 0.0;
+        // No token is -1.
+        let truth = targets.iter().zip(weights);
+        let truth = truth.map(|(target, weight)| if judged(weight) { *target } else { -1 });
+        let truth = TensorData::new(truth.collect::<Vec<i32>>(), [targets.len(), 1]);
+        let truth = Tensor::<B, 2, Int>::from_data(truth, &logits.device());
         Self {
-            tokens: logits.argmax(1),
-            truth: truth.collect(),
+            right: logits.argmax(1).equal(truth).float().sum(),
+            all: weights.iter().filter(|weight| judged(weight)).count() as u64,
         }
     }
 
     /// How many are right, of how many.
     pub fn count(self) -> (u64, u64) {
-        let tokens = self.tokens.into_data();
-        let judged = tokens
-            .iter::<i64>()
-            .zip(&self.truth)
-            .filter_map(|(token, truth)| Some(token == i64::from((*truth)?)));
-        judged.fold((0, 0), |(right, all), hit| {
-            (right + u64::from(hit), all + 1)
-        })
+        let right = self.right.into_data().iter::<f64>().next();
+        (right.unwrap_or(0.0) as u64, self.all)
+    }
+
+    /// The number of right ones, `[1]`, and of all.
+    pub(crate) fn into_parts(self) -> (Tensor<B, 1>, u64) {
+        (self.right, self.all)
     }
 }
 
@@ -221,4 +236,16 @@ pub(crate) fn count_by_task(
         *sum += count(example)?;
     }
     Ok(counts)
+}
+
+/// The rows of each of `workers`, as even as can be; `None` for those that are left without one.
+pub(crate) fn shares(
+    rows: usize,
+    workers: usize,
+) -> impl Iterator<Item = Option<std::ops::Range<usize>>> {
+    let workers = workers.max(1);
+    (0..workers).map(move |rank| {
+        let range = rank * rows / workers..(rank + 1) * rows / workers;
+        (!range.is_empty()).then_some(range)
+    })
 }

@@ -176,6 +176,17 @@ impl<B: Backend> Optimizer<B> {
         }
     }
 
+    /// The same on another device.
+    pub fn on_device(&self, device: &B::Device) -> Self {
+        let state = self.state.iter();
+        Self {
+            state: state
+                .map(|(path, state)| (path.clone(), state.on_device(device)))
+                .collect(),
+            ..self.clone()
+        }
+    }
+
     /// All that is remembered, for a checkpoint.
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::new();
@@ -247,6 +258,20 @@ impl<B: Backend> State<B> {
                 moment_2,
             }),
             Rule::Muon { velocity, .. } => Self::Muon { velocity },
+        }
+    }
+
+    fn on_device(&self, device: &B::Device) -> Self {
+        let moved = |tensor: &Tensor<B, 1>| tensor.clone().to_device(device);
+        match self {
+            Self::AdamW(state) => Self::AdamW(AdamWState {
+                time: state.time,
+                moment_1: moved(&state.moment_1),
+                moment_2: moved(&state.moment_2),
+            }),
+            Self::Muon { velocity } => Self::Muon {
+                velocity: moved(velocity),
+            },
         }
     }
 

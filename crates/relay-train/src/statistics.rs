@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::tensor::{Tensor, backend::Backend};
 use serde::{Deserialize, Serialize};
 
-use crate::LossReport;
+use crate::{GradientSet, Guesses, LossReport};
 
 /// Sums over the updates since the last line of metrics; part of a checkpoint, so that the lines of a resumed run are
 /// those of one that was never stopped.
@@ -78,27 +78,127 @@ pub(crate) struct UpdateNumbers {
     pub tasks: BTreeMap<usize, TaskWindow>,
 }
 
-impl UpdateNumbers {
-    /// Adds a micro-batch, after its backward pass.
-    pub fn add<I: Backend>(&mut self, parts: LossReport<I>) {
-        self.loss += scalar(parts.total);
-        let sums = self.tasks.entry(parts.task).or_default();
-        // Without a weight there is no loss to tell.
-        let unweighted = if parts.weight > 0.0 {
-            f64::from(parts.weight).recip()
-        } else {
-            0.0
-        };
-        sums.answer_loss += scalar(parts.answer) * unweighted;
-        sums.step_loss += parts.steps.map_or(0.0, scalar) * unweighted;
-        for guesses in parts.guesses {
-            let (right, all) = guesses.count();
-            sums.right += right;
-            sums.guesses += all;
+/// What the micro-batches of an update reported, left on their device so that nobody waits for it between them.
+#[derive(Debug)]
+pub(crate) struct Reports<I: Backend> {
+    reports: Vec<LossReport<I>>,
+}
+
+impl<I: Backend> Reports<I> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self {
+            reports: Vec::new(),
         }
+    }
+
+    /// Adds a micro-batch, after its backward pass.
+    pub fn add(&mut self, report: LossReport<I>) {
+        self.reports.push(report);
+    }
+
+    /// Waits for the device and gives all numbers, and the norm of `gradients`: one copy from it for everything.
+    pub fn read(self, gradients: &GradientSet<I>) -> (UpdateNumbers, f64) {
+        let known = gradients.known_squares();
+        let mut scalars = match known {
+            Some(_) => Vec::new(),
+            None => gradients.squares(),
+        };
+        let squares = scalars.len();
+        let mut shapes = Vec::new();
+        for report in self.reports {
+            scalars.extend([report.total, report.answer]);
+            scalars.extend(report.steps.clone());
+            let (right, all): (Vec<_>, Vec<u64>) =
+                report.guesses.into_iter().map(Guesses::into_parts).unzip();
+            scalars.extend(right);
+            shapes.push(Shape {
+                task: report.task,
+                weight: report.weight,
+                steps: report.steps.is_some(),
+                guesses: all,
+            });
+        }
+        let mut numbers = UpdateNumbers::default();
+        if scalars.is_empty() {
+            return (numbers, known.unwrap_or(0.0).sqrt());
+        }
+        let read = Tensor::cat(scalars, 0).into_data();
+        let mut read = read.iter::<f64>();
+        let sum = known.unwrap_or_else(|| read.by_ref().take(squares).sum());
+        for shape in shapes {
+            numbers.add(&shape, &mut read);
+        }
+        (numbers, sum.sqrt())
     }
 }
 
-fn scalar<B: Backend>(value: Tensor<B, 1>) -> f64 {
-    value.into_data().iter::<f64>().next().unwrap_or(f64::NAN)
+/// Which numbers a report has, besides the loss and that of the answers.
+#[derive(Debug)]
+struct Shape {
+    task: usize,
+    weight: f32,
+    steps: bool,
+    /// All guesses of each count of right ones.
+    guesses: Vec<u64>,
+}
+
+impl UpdateNumbers {
+    /// All numbers one after the other, for so many tasks.
+    pub fn flat(&self, tasks: usize) -> Vec<f32> {
+        let mut flat = vec![self.loss as f32];
+        for task in 0..tasks {
+            let sums = self.tasks.get(&task).copied().unwrap_or_default();
+            flat.extend([
+                sums.updates as f32,
+                sums.answer_loss as f32,
+                sums.step_loss as f32,
+                sums.right as f32,
+                sums.guesses as f32,
+            ]);
+        }
+        flat
+    }
+
+    /// From such numbers, those of several workers added up.
+    pub fn from_flat(flat: &[f64]) -> Self {
+        let (loss, tasks) = flat.split_first().unwrap_or((&f64::NAN, &[]));
+        let task = |(task, numbers): (usize, &[f64])| {
+            let [updates, answer_loss, step_loss, right, guesses] = *numbers else {
+                return None;
+            };
+            let sums = TaskWindow {
+                updates: 1,
+                answer_loss,
+                step_loss,
+                right: right as u64,
+                guesses: guesses as u64,
+            };
+            (updates > 0.0).then_some((task, sums))
+        };
+        Self {
+            loss: *loss,
+            tasks: tasks.chunks_exact(5).enumerate().filter_map(task).collect(),
+        }
+    }
+
+    /// Adds the numbers of a micro-batch, which stand in `read` in the order of its report.
+    fn add(&mut self, shape: &Shape, read: &mut impl Iterator<Item = f64>) {
+        let mut next = || read.next().unwrap_or(f64::NAN);
+        self.loss += next();
+        let sums = self.tasks.entry(shape.task).or_default();
+        sums.updates = 1;
+        // Without a weight there is no loss to tell.
+        let unweighted = if shape.weight > 0.0 {
+            f64::from(shape.weight).recip()
+        } else {
+            0.0
+        };
+        sums.answer_loss += next() * unweighted;
+        sums.step_loss += if shape.steps { next() } else { 0.0 } * unweighted;
+        for all in &shape.guesses {
+            sums.right += next() as u64;
+            sums.guesses += all;
+        }
+    }
 }

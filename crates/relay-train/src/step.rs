@@ -4,11 +4,12 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_kernels::with_precision;
 use relay_models::DropoutKey;
 
+use crate::all_reduce::{AllReduce, exchange};
 use crate::average::Average;
 use crate::gradients::GradientSet;
 use crate::manifest::Counters;
 use crate::optimizer::Optimizer;
-use crate::statistics::{UpdateNumbers, Window};
+use crate::statistics::{Reports, Window};
 use crate::{Objective, Result, Schedule, TrainConfig, TrainError};
 
 /// All that changes in the course of a run.
@@ -21,56 +22,86 @@ pub(crate) struct State<B: AutodiffBackend, M> {
     pub window: Window,
 }
 
-/// Gradients of all micro-batches, one step against them, and what to tell of it.
-///
-/// # Errors
-/// When too many updates in a row had to be skipped.
-pub(crate) fn update<B: AutodiffBackend, O: Objective<B>>(
-    mut state: State<B, O::Model>,
-    objective: &O,
-    batches: &[O::Batch],
-    config: &TrainConfig,
-    device: &B::Device,
-) -> Result<State<B, O::Model>> {
-    let step = state.counters.step;
-    let (mut gradients, mut numbers) = (GradientSet::new(), UpdateNumbers::default());
-    for (batch, host) in (0..).zip(batches) {
-        let key = DropoutKey {
-            seed: config.seed,
-            step,
-            batch,
+/// Who makes updates on one device, alone or as one of several that share the micro-batches.
+#[derive(Debug)]
+pub(crate) struct Worker<'a, B: AutodiffBackend, O> {
+    pub objective: &'a O,
+    pub config: &'a TrainConfig,
+    pub device: B::Device,
+    /// Its place among the workers, from 0.
+    pub rank: usize,
+    pub workers: usize,
+    /// Tasks of the codec.
+    pub tasks: usize,
+    /// What connects it with the others, if there are any.
+    pub others: Option<Box<dyn AllReduce<B::InnerBackend>>>,
+}
+
+impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
+    /// Gradients of all micro-batches, one step against them, and what to tell of it. `batches` are this worker's shares
+    /// of them.
+    ///
+    /// # Errors
+    /// When too many updates in a row had to be skipped, or another worker is lost.
+    pub fn update(
+        &mut self,
+        mut state: State<B, O::Model>,
+        batches: &[Option<O::Batch>],
+    ) -> Result<State<B, O::Model>> {
+        let (config, step) = (self.config, state.counters.step);
+        let (mut gradients, mut reports) = (GradientSet::new(), Reports::new());
+        for (place, host) in (0..).zip(batches) {
+            let Some(host) = host else { continue };
+            let key = DropoutKey {
+                seed: config.seed,
+                step,
+                batch: place * self.workers as u64 + self.rank as u64,
+            };
+            reports.add(with_precision(config.precision, || {
+                let (model, device) = (&state.model, &self.device);
+                self.objective
+                    .backward(model, host, key, device, &mut gradients)
+            }));
+        }
+        // The one time in an update that the host waits for its device: an update that is not finite must not be made.
+        let (mut numbers, mut norm) = match self.others {
+            None => reports.read(&gradients),
+            Some(_) => reports.read(&GradientSet::new()),
         };
-        numbers.add(with_precision(config.precision, || {
-            objective.backward(&state.model, host, key, device, &mut gradients)
-        }));
-    }
-    let norm = gradients.norm();
-    state.counters.step += 1;
-    if numbers.loss.is_finite() && norm.is_finite() {
-        let scale = config.recovery.rate(state.counters.recoveries);
-        let factor = Schedule::new(config).factor(step) * scale;
-        state.model = state
-            .optimizer
-            .update(state.model, &gradients, norm, factor);
-        if let Some(average) = &mut state.average {
-            average.update(&state.model, step);
+        if let Some(others) = &mut self.others {
+            let own = (gradients, numbers);
+            let all = exchange::<B, _>(&state.model, own, self.tasks, self.rank, others.as_mut())?;
+            (gradients, numbers, norm) = all;
         }
-        state.counters.skipped_in_a_row = 0;
-        state.window.add(&numbers, norm);
-    } else {
-        state.counters.skipped += 1;
-        state.counters.skipped_in_a_row += 1;
-        state.window.skipped += 1;
-        tracing::warn!(
-            "step {}: loss {} with gradient norm {norm}, update skipped",
-            step + 1,
-            numbers.loss
-        );
-        let updates = state.counters.skipped_in_a_row;
-        if updates >= config.recovery.patience {
-            let step = step + 1;
-            return Err(TrainError::NotFinite { step, updates });
+        state.counters.step += 1;
+        if numbers.loss.is_finite() && norm.is_finite() {
+            let scale = config.recovery.rate(state.counters.recoveries);
+            let factor = Schedule::new(config).factor(step) * scale;
+            state.model = state
+                .optimizer
+                .update(state.model, &gradients, norm, factor);
+            if let Some(average) = &mut state.average {
+                average.update(&state.model, step);
+            }
+            state.counters.skipped_in_a_row = 0;
+            state.window.add(&numbers, norm);
+        } else {
+            state.counters.skipped += 1;
+            state.counters.skipped_in_a_row += 1;
+            state.window.skipped += 1;
+            if self.rank == 0 {
+                tracing::warn!(
+                    "step {}: loss {} with gradient norm {norm}, update skipped",
+                    step + 1,
+                    numbers.loss
+                );
+            }
+            let updates = state.counters.skipped_in_a_row;
+            if updates >= config.recovery.patience {
+                let step = step + 1;
+                return Err(TrainError::NotFinite { step, updates });
+            }
         }
+        Ok(state)
     }
-    Ok(state)
 }

@@ -7,7 +7,10 @@ use std::{
     time::Instant,
 };
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::{
+    DType,
+    backend::{AutodiffBackend, DTypeUsage},
+};
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
 
@@ -17,11 +20,12 @@ use crate::metrics::Metrics;
 use crate::own_pool::in_own_pool;
 use crate::plain::refuse_links;
 use crate::progress::Progress;
-use crate::step::{State, update};
+use crate::step::State;
 use crate::telling::Log;
 use crate::validation::first_of_each_task;
 use crate::{
-    Counters, Effort, ExampleSource, Objective, Result, StopFlag, TrainConfig, TrainError,
+    Counters, Effort, ExampleSource, Objective, Precision, Result, StopFlag, TrainConfig,
+    TrainError,
 };
 
 /// Whether a run may go on with what its directory holds.
@@ -65,6 +69,7 @@ pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
     pub(crate) codec: Codec,
     pub(crate) model_settings: Value,
     pub(crate) device: B::Device,
+    pub(crate) more_devices: Vec<B::Device>,
     pub(crate) dir: PathBuf,
     quiet: bool,
     kill_after: Option<u64>,
@@ -75,7 +80,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// remembered by the checkpoints.
     ///
     /// # Errors
-    /// When a setting is wrong, the model's vocabulary is too small, or `dir` cannot be made.
+    /// When a setting is wrong or asks for more than `device` can do, the model's vocabulary is too small, or `dir` cannot
+    /// be made.
     pub fn new(
         config: TrainConfig,
         objective: O,
@@ -85,6 +91,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         dir: &Path,
     ) -> Result<Self> {
         config.validate()?;
+        check_precision::<B>(config.precision, &device)?;
         if let Some(vocab) = model_settings
             .pointer("/transformer/vocab")
             .and_then(Value::as_u64)
@@ -101,10 +108,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             codec,
             model_settings,
             device,
+            more_devices: Vec::new(),
             dir,
             quiet: false,
             kill_after: None,
         })
+    }
+
+    /// Trains on these devices as well: each takes its share of every micro-batch, gradients are added up, and all make
+    /// the same update. That is the update of one device up to rounding and other dropout masks, so a run can be gone on
+    /// with on another number of devices. The trainer's own device validates, tells and saves.
+    pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
+        self.more_devices = devices;
+        self
     }
 
     /// Shows no progress.
@@ -230,7 +246,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let steps = self.config.steps;
         thread::scope(|scope| {
             let todo = state.counters.step..steps;
-            let mut loader = Loader::start::<B, O>(scope, data.source, &self.objective, todo);
+            let widths = self.config.width_multiple;
+            let (source, objective) = (data.source, &self.objective);
+            let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
+            let mut workers = self.start_workers(scope, &state);
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {
@@ -242,8 +261,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 let (ready, rest) = loader.next(step)?;
                 loader = rest;
                 state.counters.see(ready.samples, ready.effort);
-                let batches = &ready.batches;
-                state = update(state, &self.objective, batches, &self.config, &self.device)?;
+                state = workers.update(state, ready.batches)?;
                 state.counters.seconds = clock();
                 self.tell(&mut state, data.valid, log)?;
                 let step = state.counters.step;
@@ -255,6 +273,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             Ok(state)
         })
     }
+}
+
+/// That `device` can multiply what the settings ask for: some backends would panic in the middle of the first update.
+fn check_precision<B: AutodiffBackend>(precision: Precision, device: &B::Device) -> Result<()> {
+    let usage = B::dtype_usage(device, DType::BF16);
+    let multiplies = [DTypeUsage::Arithmetic, DTypeUsage::Accelerated]
+        .into_iter()
+        .any(|way| usage.contains(way));
+    if precision == Precision::F32 || (usage.contains(DTypeUsage::Storage) && multiplies) {
+        return Ok(());
+    }
+    let expected = format!("f32 here: {} has no bf16", B::name(device));
+    Err(TrainError::setting("precision", precision, expected))
 }
 
 /// What a run learns from and is watched on.

@@ -12,3 +12,5 @@ mod resume;
 mod sources;
 mod training;
 mod untrusted;
+mod widths;
+mod workers;

@@ -73,9 +73,30 @@ fn products_in_bf16_train_about_as_well() {
     for (exact, rounded) in [(exact.0, rounded.0), (exact.1, rounded.1)] {
         assert!((exact - rounded).abs() < 0.02 * exact, "{exact} {rounded}");
     }
-    // Only the kernels know of it.
-    let other = golden_in::<NdArray>(OptimizerConfig::adamw(), Precision::Bf16);
-    assert_eq!(other, golden::<NdArray>(OptimizerConfig::adamw()));
+}
+
+#[test]
+fn a_backend_without_bf16_says_so_before_anything_is_done() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path().join("run");
+    let config = TrainConfig {
+        precision: Precision::Bf16,
+        ..config(OptimizerConfig::adamw())
+    };
+    let made = Trainer::<NdArray, _>::new(
+        config,
+        aligned(),
+        codec(),
+        settings(&looped(0.0)),
+        Default::default(),
+        &dir,
+    );
+    let message = made.unwrap_err().to_string();
+    assert!(
+        message.starts_with("training setting `precision` is bf16: it must be f32 here: "),
+        "{message}"
+    );
+    assert!(!dir.exists());
 }
 
 /// Recorded once; a change beyond rounding means that numbers changed.

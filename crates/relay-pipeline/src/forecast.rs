@@ -1,0 +1,121 @@
+//! What a training will cost, counted from the shapes of some of its updates before anything is trained.
+
+use burn::module::Module;
+use burn::tensor::backend::AutodiffBackend;
+use relay_train::{Effort, ExampleSource, LoopedMicroBatch, Objective};
+use serde::Serialize;
+
+use crate::{Result, Stages};
+
+/// Means over some updates of a training.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Forecast {
+    /// Updates of the whole training.
+    pub updates: u64,
+    /// Parameters of the model.
+    pub parameters: usize,
+    /// Samples an update.
+    pub samples: f64,
+    /// Micro-batches an update.
+    pub micro_batches: f64,
+    /// Iterations that come one after the other in an update, over all its micro-batches.
+    pub iterations: f64,
+    /// Token positions that go through the whole block, an update.
+    pub block_passes: f64,
+    /// Floating-point operations of the matrix products an update, backward pass included.
+    pub flops: f64,
+}
+
+impl Forecast {
+    /// Bytes of the gradients, which devices that share the work exchange in every update.
+    pub fn gradient_bytes(&self) -> usize {
+        4 * self.parameters
+    }
+}
+
+impl<B: AutodiffBackend> Stages<B> {
+    /// What an arm's training on the original data costs, by so many of its updates, evenly spread over it.
+    ///
+    /// # Errors
+    /// When the data cannot be made.
+    pub fn forecast(&self, arm: &'static str, updates: u64) -> Result<Forecast> {
+        let source = self.source(arm)?;
+        if arm.starts_with("looped") {
+            let (config, objective) = (self.looped(arm), self.looped_objective(arm));
+            let model = config.init::<B::InnerBackend>(self.device(), 0);
+            let steps = spread(self.updates(arm), updates);
+            let count = count::<B, _>(&objective, source.as_ref(), steps, looped_iterations)?;
+            let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
+            Ok(count.forecast(self.updates(arm), model.num_params(), flops))
+        } else {
+            let (config, objective) = (self.causal(), self.causal_objective(arm));
+            let model = config.init::<B::InnerBackend>(self.device(), 0);
+            let steps = spread(self.updates(arm), updates);
+            let count = count::<B, _>(&objective, source.as_ref(), steps, |_| 1)?;
+            let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
+            Ok(count.forecast(self.updates(arm), model.num_params(), flops))
+        }
+    }
+}
+
+fn looped_iterations(batch: &LoopedMicroBatch) -> usize {
+    batch.host.iterations
+}
+
+/// At least one of `all` updates, at most `some`, evenly spread: a curriculum makes the later ones longer.
+fn spread(all: u64, some: u64) -> impl Iterator<Item = u64> {
+    let some = some.clamp(1, all.max(1));
+    (0..some).map(move |i| i * all / some)
+}
+
+/// Sums over some updates.
+#[derive(Debug, Default)]
+struct Count {
+    updates: u64,
+    samples: usize,
+    micro_batches: usize,
+    iterations: usize,
+    effort: Effort,
+}
+
+fn count<B: AutodiffBackend, O: Objective<B>>(
+    objective: &O,
+    source: &dyn ExampleSource,
+    steps: impl Iterator<Item = u64>,
+    iterations: impl Fn(&O::Batch) -> usize,
+) -> Result<Count> {
+    let mut count = Count::default();
+    for step in steps {
+        let examples = source.examples(step)?;
+        let batches = objective.collate(&examples)?;
+        count.updates += 1;
+        count.samples += examples.len();
+        count.micro_batches += batches.len();
+        count.iterations += batches.iter().map(&iterations).sum::<usize>();
+        count.effort += batches
+            .iter()
+            .map(|batch| objective.effort(batch))
+            .sum::<Effort>();
+    }
+    Ok(count)
+}
+
+impl Count {
+    fn forecast(
+        &self,
+        updates: u64,
+        parameters: usize,
+        flops: impl Fn(&Effort) -> f64,
+    ) -> Forecast {
+        let mean = |sum: f64| sum / self.updates as f64;
+        Forecast {
+            updates,
+            parameters,
+            samples: mean(self.samples as f64),
+            micro_batches: mean(self.micro_batches as f64),
+            iterations: mean(self.iterations as f64),
+            block_passes: mean(self.effort.block_passes() as f64),
+            flops: mean(flops(&self.effort)),
+        }
+    }
+}
