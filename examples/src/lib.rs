@@ -1,15 +1,19 @@
 //! What the example programs share: choosing a device, logging, ending with a clear line and the right exit code.
 
 mod args;
+mod comparison;
 mod data_files;
 mod device;
 mod dialect_args;
 mod finish;
 mod many;
+mod parts;
 mod run;
 mod signals;
+mod slot;
 
 pub use args::parse_args;
+pub use comparison::{Comparison, Difference, Side, Tolerances};
 pub use data_files::{InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput};
 pub use device::{DeviceError, DeviceName, Program, on_device};
 pub use dialect_args::{
@@ -17,5 +21,7 @@ pub use dialect_args::{
 };
 pub use finish::{CliError, finish, start_logging};
 pub use many::{quoted, run_command, run_several};
+pub use parts::{PARTS, PartsError, join, split};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;
+pub use slot::{Bench, Slot, trained_arm};

@@ -1,0 +1,217 @@
+//! The first updates of one training on two devices, side by side: the same losses within stated tolerances?
+//!
+//! ```text
+//! cargo run --release --example compare_devices -- --preset mini --a flex --b ndarray --updates 200 --out runs/compare
+//! ```
+//!
+//! It ends with 1 when they lie further apart than that. Everything random is drawn on the host, so both sides see the
+//! same weights, problems and dropout.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use relay_examples::{
+    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, parse_args,
+    start_logging, stop_on_signals, trained_arm,
+};
+use relay_pipeline::{
+    LossCurve, Override, PipelineError, Settings, Stages, corpus, loss_figure, preset,
+    write_atomically,
+};
+use relay_train::{Precision, StopFlag};
+use serde_json::{Value, json};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Trains for some updates on two devices and compares the losses.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// Sizes and lengths: `smoke`, `mini` or `paper`.
+    #[arg(long, default_value = "mini")]
+    preset: String,
+    /// One device: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    a: DeviceName,
+    /// The other.
+    #[arg(long, default_value = "ndarray")]
+    b: DeviceName,
+    /// What the layers' products multiply on the first device: `f32` or `bf16`.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision_a: Precision,
+    /// The same on the second.
+    #[arg(long, default_value_t = Precision::F32)]
+    precision_b: Precision,
+    /// The first updates of the preset's training that are made.
+    #[arg(long, default_value_t = 200)]
+    updates: u64,
+    /// The arm whose training it is: `looped_aligned`, `looped_vanilla` or `ar_baseline`.
+    #[arg(long, default_value = "looped_aligned")]
+    arm: String,
+    /// Seed of everything random.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Change a setting, as often as wanted.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    sets: Vec<String>,
+    /// Compute with burn's own operations only, without the hand-written kernels.
+    #[arg(long)]
+    no_kernels: bool,
+    /// The greatest relative difference of the first loss [default: by devices and precisions, 1e-4 to 0.02].
+    #[arg(long)]
+    first_tolerance: Option<f64>,
+    /// The greatest relative difference of any loss [default: by devices and precisions, 0.02 to 0.1].
+    #[arg(long)]
+    tolerance: Option<f64>,
+    /// Directory of what is written.
+    #[arg(long, default_value = "runs/compare")]
+    out: PathBuf,
+}
+
+fn main() -> ExitCode {
+    start_logging();
+    finish(parse_args().and_then(run))
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    relay_kernels::set_enabled(!args.no_kernels);
+    let arm = trained_arm(&args.arm)?;
+    if args.updates == 0 {
+        return Err(CliError::usage("--updates is 0: it must be at least 1"));
+    }
+    let stop = StopFlag::default();
+    stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+    let one = |name: &str, device: DeviceName, precision: Precision| {
+        let settings = settings(&args, precision).map_err(CliError::usage)?;
+        let training = Training {
+            settings,
+            arm,
+            updates: args.updates,
+            dir: args.out.join(name),
+            stop: stop.clone(),
+        };
+        let losses = on_device(device, training).map_err(CliError::usage)?;
+        let side = Side {
+            device: device.to_string(),
+            precision,
+        };
+        Ok::<_, CliError>((side, losses?))
+    };
+    let (side_a, a) = one("a", args.a, args.precision_a)?;
+    let (side_b, b) = one("b", args.b, args.precision_b)?;
+    let usual = Tolerances::of([&side_a, &side_b]);
+    let tolerances = Tolerances {
+        first: args.first_tolerance.unwrap_or(usual.first),
+        largest: args.tolerance.unwrap_or(usual.largest),
+    };
+    let compared = Comparison::new([side_a, side_b], tolerances, [&a, &b])
+        .ok_or_else(|| CliError::failure("no update was made on both devices"))?;
+    write(&args, &compared).map_err(CliError::failure)?;
+    print!("{}", compared.lines());
+    println!("written: {}", args.out.display());
+    if compared.agree {
+        Ok(())
+    } else {
+        Err(CliError::failure(
+            "the losses lie further apart than they may",
+        ))
+    }
+}
+
+/// The preset, with every loss told and nothing else done beside the updates.
+fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError> {
+    let sets = args.sets.iter().map(|text| text.parse());
+    let sets: Vec<Override> = sets.collect::<Result<_, _>>()?;
+    let mut settings = preset(&args.preset, args.seed)?;
+    settings.set_precision(precision);
+    let settings = settings.with(&sets)?;
+    let arm = &args.arm;
+    let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
+    let told = told.map(|set| format!("{arm}.train.{set}").parse());
+    let told: Vec<Override> = told.into_iter().collect::<Result<_, _>>()?;
+    settings.with(&told)
+}
+
+/// One side's training.
+struct Training {
+    settings: Settings,
+    arm: &'static str,
+    updates: u64,
+    dir: PathBuf,
+    stop: StopFlag,
+}
+
+impl Program for Training {
+    type Output = Result<Vec<(u64, f64)>, CliError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let corpus = corpus(&self.settings).map_err(CliError::usage)?;
+        let all = self.settings.stages();
+        let steps = all.iter().find(|(name, _)| *name == self.arm);
+        let steps = steps.map_or(0, |(_, stage)| stage.train.steps);
+        // Metrics of an earlier comparison in the same place are not those of this one.
+        let metrics = self.dir.join("metrics.jsonl");
+        if let Err(error) = fs::remove_file(&metrics)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            return Err(CliError::failure(format!("{}: {error}", metrics.display())));
+        }
+        let stages = Stages::<B>::new(self.settings, corpus, device, self.stop.clone())
+            .kill_after(self.updates.min(steps));
+        match stages.train(self.arm, &self.dir) {
+            Err(error) if error.is_interrupted() && !self.stop.is_set() => {}
+            Err(error) if error.is_usage() => return Err(CliError::usage(error)),
+            Err(error) => return Err(CliError::failure(error)),
+            Ok(_) => {}
+        }
+        losses(&metrics)
+            .map_err(|error| CliError::failure(format!("{}: {error}", metrics.display())))
+    }
+}
+
+/// Numbers and losses of the updates.
+fn losses(metrics: &Path) -> std::io::Result<Vec<(u64, f64)>> {
+    let mut losses = Vec::new();
+    for line in fs::read_to_string(metrics)?.lines() {
+        let line: Value = serde_json::from_str(line)?;
+        if line["kind"] == "train" {
+            let loss = line["loss"].as_f64().unwrap_or(f64::NAN);
+            losses.push((line["step"].as_u64().unwrap_or(0), loss));
+        }
+    }
+    Ok(losses)
+}
+
+fn write(args: &Args, compared: &Comparison) -> Result<(), PipelineError> {
+    let about = json!({
+        "preset": args.preset, "seed": args.seed, "arm": args.arm, "settings": args.sets,
+        "kernels": !args.no_kernels, "compared": compared,
+    });
+    let text = format!("{about:#}\n");
+    write_atomically(&args.out.join("compare.json"), text.as_bytes())?;
+    write_atomically(&args.out.join("losses.csv"), compared.csv().as_bytes())?;
+    let curve = |side: usize| LossCurve {
+        label: compared.sides[side].label(),
+        points: (compared.losses.iter())
+            .map(|(update, a, b)| (*update, [*a, *b][side]))
+            .collect(),
+    };
+    let (mut curves, title) = (
+        [curve(0), curve(1)],
+        format!("{}, preset {}", args.arm, args.preset),
+    );
+    if curves[0].label == curves[1].label {
+        curves[1].label += " again";
+    }
+    let Some(figure) = loss_figure(&curves, "losses", &title) else {
+        return Ok(());
+    };
+    write_atomically(&args.out.join("losses.svg"), figure.svg()?.as_bytes())?;
+    figure.write_png(&args.out.join("losses.png"))
+}

@@ -1,0 +1,126 @@
+//! Slots of a lent machine, on the CPU: a training in pieces ends as one in a whole.
+
+#![cfg(unix)]
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+fn program() -> PathBuf {
+    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    path.join("examples/gpu_slot")
+}
+
+fn slot(minutes: &str, out: &Path, options: &[&str]) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/gpu/run.sh");
+    let mut command = Command::new(script);
+    command.arg(program()).arg(minutes).arg(out).args(options);
+    command.env("RUST_LOG", "error").output().unwrap()
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+const TRAINING: [&str; 6] = [
+    "--preset",
+    "smoke",
+    "--device",
+    "flex",
+    "--set",
+    "looped_aligned.train.log_every=10",
+];
+
+#[test]
+fn slots_go_on_from_the_parts_of_the_one_before() {
+    let place = tempfile::tempdir().unwrap();
+    let whole = place.path().join("whole");
+    let peak = ["--peak-tflops", "0.5", "--workers", "1"];
+    let done = slot("10", &whole, &[&TRAINING[..], &peak].concat());
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    let bench = json(&whole.join("bench.json"));
+    assert_eq!(bench["updates"], serde_json::json!([0, 60]));
+    assert_eq!(bench["done"], true);
+    for number in [
+        "updates_per_second",
+        "updates_per_second_later",
+        "utilisation",
+    ] {
+        assert!(bench[number].as_f64().unwrap() > 0.0, "{number}: {bench}");
+    }
+    assert!(
+        fs::read_to_string(whole.join("bench.md"))
+            .unwrap()
+            .contains("| updates | 0 to 60 |")
+    );
+    assert_eq!(
+        fs::read_to_string(whole.join("metrics.jsonl"))
+            .unwrap()
+            .matches("train")
+            .count(),
+        6
+    );
+
+    // So little time that it takes several slots; the last one has enough.
+    let mut before: Option<PathBuf> = None;
+    for (number, minutes) in ["0.001", "0.002", "10"].into_iter().enumerate() {
+        let out = place.path().join(format!("slot-{number}"));
+        let from = before.map(|out| out.join("parts").to_str().unwrap().to_owned());
+        let from: Vec<&str> = from.as_deref().map_or(vec![], |from| vec!["--from", from]);
+        let done = slot(minutes, &out, &[&from[..], &TRAINING].concat());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{number}: {said}");
+        before = Some(out);
+    }
+    let model = |out: &Path| fs::read(out.join("run/step-000000060/model.safetensors")).unwrap();
+    let last = before.unwrap();
+    assert_eq!(json(&last.join("bench.json"))["updates"][1], 60);
+    assert!(model(&last) == model(&whole), "the weights differ");
+}
+
+#[test]
+fn damaged_parts_and_wrong_options_are_named() {
+    let place = tempfile::tempdir().unwrap();
+    let out = place.path().join("first");
+    assert!(slot("0.001", &out, &TRAINING).status.success());
+    let part = out.join("parts/part-0000");
+    let mut bytes = fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&part, bytes).unwrap();
+    let from = ["--from", out.to_str().unwrap()];
+    let parts = format!("{}/parts", from[1]);
+    let second = place.path().join("second");
+    let done = slot(
+        "1",
+        &second,
+        &[&["--from", &parts[..]][..], &TRAINING].concat(),
+    );
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("part-0000: it was altered"), "{said}");
+
+    for (options, reason) in [
+        (["--arm", "ar_relay"], "no arm `ar_relay` to train"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--device", "tpu"], "unknown device `tpu`"),
+    ] {
+        let done = slot(
+            "1",
+            &second,
+            &[&options[..], &["--preset", "smoke"]].concat(),
+        );
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(2), "{said}");
+        assert!(said.contains(reason), "{said}");
+    }
+}
