@@ -20,8 +20,7 @@ use relay_examples::{
     start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
-    LossCurve, Override, PipelineError, Settings, Stages, corpus, loss_figure, preset,
-    write_atomically,
+    Figure, Override, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
 };
 use relay_train::{Precision, StopFlag};
 use serde_json::{Value, json};
@@ -195,23 +194,23 @@ fn write(args: &Args, compared: &Comparison) -> Result<(), PipelineError> {
     });
     let text = format!("{about:#}\n");
     write_atomically(&args.out.join("compare.json"), text.as_bytes())?;
-    write_atomically(&args.out.join("losses.csv"), compared.csv().as_bytes())?;
-    let curve = |side: usize| LossCurve {
-        label: compared.sides[side].label(),
-        points: (compared.losses.iter())
-            .map(|(update, a, b)| (*update, [*a, *b][side]))
-            .collect(),
+    let [one, other] = compared.sides.each_ref().map(Side::label);
+    let again = if one == other { " again" } else { "" };
+    let curve = |side: usize| {
+        let losses = compared.losses.iter();
+        let points = losses.map(|(update, a, b)| (*update as f64, [*a, *b][side]));
+        points.collect()
     };
-    let (mut curves, title) = (
-        [curve(0), curve(1)],
-        format!("{}, preset {}", args.arm, args.preset),
-    );
-    if curves[0].label == curves[1].label {
-        curves[1].label += " again";
-    }
-    let Some(figure) = loss_figure(&curves, "losses", &title) else {
-        return Ok(());
+    let panel = Traces {
+        title: format!("{}, preset {}", args.arm, args.preset),
+        unit: "loss".into(),
+        from_zero: false,
+        lines: vec![(one, curve(0)), (other + again, curve(1))],
     };
-    write_atomically(&args.out.join("losses.svg"), figure.svg()?.as_bytes())?;
-    figure.write_png(&args.out.join("losses.png"))
+    let title = "The same updates on two devices";
+    let base = args.out.join("losses");
+    let figure = Figure::of_traces("losses", title, "update", vec![panel]);
+    figure.write(&base)?;
+    // Both losses of an update in one line, which is easier to read than the figure's own numbers.
+    write_atomically(&base.with_extension("csv"), compared.csv().as_bytes())
 }

@@ -149,7 +149,10 @@ impl Traces {
         frame.draw(canvas, &self.title, (across, &along), (&self.unit, &beside))?;
         self.lines.iter().try_for_each(|(name, points)| {
             let style = style(name);
-            let points: Vec<Point> = points.iter().map(|&(x, y)| frame.at(x, y)).collect();
+            let finite = points
+                .iter()
+                .filter(|(x, y)| x.is_finite() && y.is_finite());
+            let points: Vec<Point> = finite.map(|&(x, y)| frame.at(x, y)).collect();
             canvas.line(&points, style.colour, 1.5, style.dashes)
         })
     }
