@@ -101,10 +101,13 @@ impl RunDir {
         &self.path
     }
 
-    /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same; what a run with
-    /// the same `making` is about to finish is waited for.
-    pub(crate) fn reuse_from(&mut self, lenders: Vec<PathBuf>, making: Arc<Making>) {
+    /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same.
+    pub fn reuse_from(&mut self, lenders: Vec<PathBuf>) {
         self.lenders = lenders;
+    }
+
+    /// Lets what another run with the same `making` is about to finish be waited for.
+    pub(crate) fn share(&mut self, making: Arc<Making>) {
         self.making = making;
     }
 

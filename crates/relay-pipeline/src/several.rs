@@ -72,7 +72,8 @@ impl SeveralRuns {
             let lenders = self.lenders(run)?;
             self.open::<B>(run, device, &stop)?
                 .side_by_side(jobs)
-                .sharing(lenders, Arc::clone(&making))
+                .reusing(lenders)
+                .sharing(Arc::clone(&making))
                 .run_arms(&self.arms)
         })
     }

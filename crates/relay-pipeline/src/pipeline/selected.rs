@@ -30,14 +30,15 @@ impl Settings {
 impl<B: AutodiffBackend> Pipeline<B> {
     /// The same run, which takes over stages that the runs in `lenders` have finished and that were made from the same.
     #[must_use]
-    pub fn reusing(self, lenders: Vec<PathBuf>) -> Self {
-        self.sharing(lenders, Arc::default())
+    pub fn reusing(mut self, lenders: Vec<PathBuf>) -> Self {
+        self.dir.reuse_from(lenders);
+        self
     }
 
-    /// The same, beside other runs of this process that have the same `making`.
+    /// The same run, beside other runs of this process that have the same `making`.
     #[must_use]
-    pub(crate) fn sharing(mut self, lenders: Vec<PathBuf>, making: Arc<Making>) -> Self {
-        self.dir.reuse_from(lenders, making);
+    pub(crate) fn sharing(mut self, making: Arc<Making>) -> Self {
+        self.dir.share(making);
         self
     }
 
