@@ -33,18 +33,18 @@ pub fn estimate<B: AutodiffBackend>(settings: &Settings) -> Result<Vec<(&'static
     arms.map(of_arm).collect()
 }
 
-/// The estimates as a table for people, with the days that they take at a rate of 1 TFLOP/s.
+/// The estimates as a table for people, with the hours that they take at a rate of 1 TFLOP/s.
 pub fn estimate_table(estimates: &[(&str, Forecast)]) -> String {
     let mut text = format!(
-        "{:<22} {:>10} {:>13} {:>9} {:>18}\n",
-        "training", "updates", "samples", "FLOP", "days at 1 TFLOP/s"
+        "{:<32} {:>10} {:>13} {:>9} {:>18}\n",
+        "training", "updates", "samples", "FLOP", "hours at 1 TFLOP/s"
     );
     let mut line = |name: &str, updates: &str, samples: &str, flops: f64| {
-        let days = flops / 1e12 / 86_400.0;
+        let hours = flops / 1e12 / 3600.0;
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "{name:<22} {updates:>10} {samples:>13} {flops:>9.1e} {days:>18.3}"
+            "{name:<32} {updates:>10} {samples:>13} {flops:>9.1e} {hours:>18.2}"
         );
     };
     let mut sum = 0.0;
