@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset mini
-//! cargo run --release --example soak -- runs/mini-seed-1 --record docs/results/reliability/soak
+//! cargo run --release --example soak -- runs/mini-seed-1 --record docs/results/reliability/soak-seed-1
 //! ```
 
 use std::{
@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 struct Args {
     /// Directory of a run that is complete.
     run: PathBuf,
-    /// Stages that took less are drawn, but not judged.
-    #[arg(long, default_value_t = 10.0, value_name = "MINUTES")]
+    /// Stages that took less are drawn, but not judged: batches differ in shape, and so does what the allocator keeps.
+    #[arg(long, default_value_t = 60.0, value_name = "MINUTES")]
     at_least: f64,
     /// Write the numbers and the figure to FILE.json, FILE.svg, FILE.png and FILE.csv.
     #[arg(long, value_name = "FILE")]
