@@ -16,11 +16,11 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, parse_args,
-    start_logging, stop_on_signals, trained_arm,
+    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, overrides,
+    parse_args, start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
-    Figure, Override, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
+    Figure, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
 };
 use relay_train::{Precision, StopFlag};
 use serde_json::{Value, json};
@@ -125,16 +125,13 @@ fn run(args: Args) -> Result<(), CliError> {
 
 /// The preset, with every loss told and nothing else done beside the updates.
 fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError> {
-    let sets = args.sets.iter().map(|text| text.parse());
-    let sets: Vec<Override> = sets.collect::<Result<_, _>>()?;
     let mut settings = preset(&args.preset, args.seed)?;
     settings.set_precision(precision);
-    let settings = settings.with(&sets)?;
+    let settings = settings.with(&overrides(&args.sets)?)?;
     let arm = &args.arm;
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
-    let told = told.map(|set| format!("{arm}.train.{set}").parse());
-    let told: Vec<Override> = told.into_iter().collect::<Result<_, _>>()?;
-    settings.with(&told)
+    let told = told.map(|set| format!("{arm}.train.{set}"));
+    settings.with(&overrides(&told)?)
 }
 
 /// One side's training.

@@ -14,10 +14,10 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use relay_examples::{
-    CliError, DeviceName, Program, Slot, finish, join, on_device, parse_args, split, start_logging,
-    trained_arm,
+    CliError, DeviceName, Program, Slot, finish, join, on_device, overrides, parse_args, split,
+    start_logging, trained_arm,
 };
-use relay_pipeline::{Forecast, Override, PipelineError, Settings, Stages, corpus, preset};
+use relay_pipeline::{Forecast, PipelineError, Settings, Stages, corpus, preset};
 use relay_train::{Precision, StopFlag};
 
 #[global_allocator]
@@ -35,7 +35,7 @@ struct Args {
 enum What {
     /// Train for some minutes, from a checkpoint or from nothing.
     Train(Box<Train>),
-    /// Count what an update costs, from the shapes of the first ones; nothing is trained.
+    /// Count what an update costs, from the shapes of some of them; nothing is trained.
     Cost {
         /// Sizes and lengths: `smoke`, `mini` or `paper`.
         #[arg(long, default_value = "paper")]
@@ -214,7 +214,5 @@ fn settings(
     if let Some(precision) = precision {
         settings.set_precision(precision);
     }
-    let sets = sets.iter().map(|text| text.parse());
-    let sets: Vec<Override> = sets.collect::<Result<_, _>>()?;
-    settings.with(&sets)
+    settings.with(&overrides(sets)?)
 }

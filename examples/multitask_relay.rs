@@ -14,10 +14,9 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, DeviceName, PipelineRun, Program, finish, on_device, parse_args, quoted, run_several,
-    start_logging,
+    CliError, Computing, DeviceName, PipelineRun, Program, finish, on_device, overrides,
+    parse_args, quoted, run_several, start_logging,
 };
-use relay_kernels::Precision;
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
     estimate_table, preset,
@@ -36,9 +35,8 @@ struct Args {
     /// Settings from a file, such as the `settings.json` of another run, in place of a preset.
     #[arg(long, conflicts_with_all = ["preset", "seed"])]
     settings: Option<PathBuf>,
-    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
-    #[arg(long, default_value = "flex")]
-    device: String,
+    #[command(flatten)]
+    computing: Computing,
     /// Directory of this run [default: runs/PRESET-seed-N].
     #[arg(long)]
     run_dir: Option<PathBuf>,
@@ -52,17 +50,9 @@ struct Args {
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,
-    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on GPUs and on processors
-    /// with AVX-512 BF16, and less exact [default: as the settings say].
-    #[arg(long)]
-    precision: Option<Precision>,
     /// Compute with burn's own operations only, without the hand-written kernels: slower, and equal up to rounding.
     #[arg(long)]
     no_kernels: bool,
-    /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the
-    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
     /// Say what the trainings would cost, counted on some of their updates, and run nothing.
     #[arg(long)]
     dry_run: bool,
@@ -90,10 +80,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), CliError> {
-    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let device = args.computing.device()?;
     relay_kernels::set_enabled(!args.no_kernels);
-    let sets = args.sets.iter().map(|text| text.parse::<Override>());
-    let sets: Vec<Override> = sets.collect::<Result<_, _>>().map_err(CliError::usage)?;
+    let sets = overrides(&args.sets).map_err(CliError::usage)?;
     let existing = match (args.resume, args.update) {
         (true, _) => Existing::Resume,
         (_, true) => Existing::Update,
@@ -114,7 +103,7 @@ fn run(args: Args) -> Result<(), CliError> {
         dir,
         existing,
         arms: args.arms.clone(),
-        jobs: args.jobs.map(usize::from),
+        jobs: args.computing.jobs(device),
         device,
         command: command(&args, args.seed, device),
     }
@@ -170,7 +159,7 @@ fn run_seeds(
         existing,
         arms: args.arms.clone(),
         reuse: false,
-        jobs: device.jobs(args.jobs.map(usize::from)),
+        jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
     let all = Aggregate::of_runs(&run_several(several, device)?).map_err(CliError::failure)?;
@@ -195,10 +184,7 @@ fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, Pipel
             vanilla.checkpoint_iterations = iterations;
         }
     }
-    if let Some(precision) = args.precision {
-        settings.set_precision(precision);
-    }
-    settings.with(sets)
+    args.computing.in_precision(settings).with(sets)
 }
 
 /// The command that repeats the run with `seed`.
@@ -219,9 +205,7 @@ fn command(args: &Args, seed: u64, device: DeviceName) -> String {
     if let Some(iterations) = args.checkpoint_iterations {
         source += &format!(" --checkpoint-iterations {iterations}");
     }
-    if let Some(precision) = args.precision {
-        source += &format!(" --precision {precision}");
-    }
+    source += &args.computing.precision_option();
     if args.no_kernels {
         source += " --no-kernels";
     }

@@ -15,10 +15,9 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, PipelineRun, finish, parse_args, start_logging};
+use relay_examples::{CliError, Computing, PipelineRun, finish, parse_args, start_logging};
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
 use relay_tasks::Stream;
-use relay_train::Precision;
 use serde_json::json;
 
 #[global_allocator]
@@ -43,16 +42,8 @@ struct Args {
     /// How long to train: `smoke` (seconds, to see it run) or `mini` (minutes).
     #[arg(long, default_value = "mini")]
     preset: String,
-    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Work on up to N stages at the same time where they do not need each other, each on its share of the
-    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
-    #[arg(long)]
-    precision: Option<Precision>,
+    #[command(flatten)]
+    computing: Computing,
     /// Go on with the run in the directory.
     #[arg(long)]
     resume: bool,
@@ -76,13 +67,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), CliError> {
-    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let device = args.computing.device()?;
     let (Some(train), Some(longer), Some(test)) = (args.train, args.longer, args.test) else {
         return Err(CliError::usage(
             "--train, --longer and --test belong together",
         ));
     };
-    let mut command = format!(
+    let command = format!(
         "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
         train.display(),
         longer.display(),
@@ -95,24 +86,20 @@ fn run(args: Args) -> Result<(), CliError> {
         longer,
         test,
     });
-    let mut settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
-    if let Some(precision) = args.precision {
-        settings.set_precision(precision);
-        command += &format!(" --precision {precision}");
-    }
+    let settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
     let existing = if args.resume {
         Existing::Resume
     } else {
         Existing::Refuse
     };
     PipelineRun {
-        settings,
+        settings: args.computing.in_precision(settings),
         dir: args.run_dir,
         existing,
         arms: Vec::new(),
-        jobs: args.jobs.map(usize::from),
+        jobs: args.computing.jobs(device),
         device,
-        command,
+        command: command + &args.computing.precision_option(),
     }
     .run()
 }

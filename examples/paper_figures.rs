@@ -13,12 +13,11 @@ use std::{
 
 use clap::Parser;
 use relay_examples::{
-    CliError, DeviceName, finish, parse_args, run_command, run_several, start_logging,
+    CliError, Computing, DeviceName, finish, parse_args, run_command, run_several, start_logging,
 };
 use relay_pipeline::{
     Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep, preset,
 };
-use relay_train::Precision;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -36,16 +35,8 @@ struct Args {
     /// Also train every model on each task alone, with its share of the updates: figure 2.
     #[arg(long)]
     single_task: bool,
-    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the
-    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
-    #[arg(long)]
-    precision: Option<Precision>,
+    #[command(flatten)]
+    computing: Computing,
     /// Directory of the runs and the figures [default: runs/PRESET-figures].
     #[arg(long)]
     out: Option<PathBuf>,
@@ -63,7 +54,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), CliError> {
-    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let device = args.computing.device()?;
     let out = args
         .out
         .clone()
@@ -74,7 +65,7 @@ fn run(args: Args) -> Result<(), CliError> {
         existing: Existing::Resume,
         arms: Vec::new(),
         reuse: false,
-        jobs: device.jobs(args.jobs.map(usize::from)),
+        jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
     let results = run_several(several, device)?;
@@ -88,7 +79,8 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
         axes: Vec::new(),
         seeds: args.seeds.clone(),
     };
-    let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device, args.precision);
+    let precision = args.computing.precision;
+    let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device, precision);
     let mut groups = vec![Group {
         dir: out.to_owned(),
         runs: seeds.runs(out, |seed| settings(args, seed), |seed, _| command(seed))?,
@@ -107,11 +99,7 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
 
 /// The settings of the runs with `seed`.
 fn settings(args: &Args, seed: u64) -> Result<Settings, PipelineError> {
-    let mut settings = preset(&args.preset, seed)?;
-    if let Some(precision) = args.precision {
-        settings.set_precision(precision);
-    }
-    Ok(settings)
+    Ok(args.computing.in_precision(preset(&args.preset, seed)?))
 }
 
 /// Puts the runs of each group together, those of the single tasks in one figure, and says what was made from what.

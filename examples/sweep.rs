@@ -12,10 +12,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use relay_examples::{
-    CliError, DeviceName, finish, parse_args, quoted, run_command, run_several, start_logging,
+    CliError, Computing, DeviceName, finish, parse_args, quoted, run_command, run_several,
+    start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
-use relay_train::Precision;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -40,16 +40,8 @@ struct Args {
     /// The arms that are trained and measured [default: all].
     #[arg(long, value_delimiter = ',')]
     arms: Vec<String>,
-    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// Work on up to N runs, and stages of runs, at the same time, each on its share of the
-    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    jobs: Option<u16>,
-    /// What the layers' products multiply in training, `f32` or `bf16` [default: as the preset says].
-    #[arg(long)]
-    precision: Option<Precision>,
+    #[command(flatten)]
+    computing: Computing,
     /// Directory of the sweep; runs that it holds are gone on with, or taken as they are.
     #[arg(long)]
     out: PathBuf,
@@ -61,7 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), CliError> {
-    let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+    let device = args.computing.device()?;
     let axes = args.sets.iter().map(|text| text.parse::<Axis>());
     let mut axes: Vec<Axis> = axes.collect::<Result<_, _>>().map_err(CliError::usage)?;
     if let Some(range) = &args.loops {
@@ -74,16 +66,10 @@ fn run(args: Args) -> Result<(), CliError> {
     let runs = sweep
         .runs(
             &args.out,
-            |seed| {
-                let mut settings = preset(&args.preset, seed)?;
-                if let Some(precision) = args.precision {
-                    settings.set_precision(precision);
-                }
-                Ok(settings)
-            },
+            |seed| Ok(args.computing.in_precision(preset(&args.preset, seed)?)),
             |seed, overrides| {
-                let arms = &args.arms;
-                run_command(&args.preset, seed, overrides, arms, device, args.precision)
+                let (arms, precision) = (&args.arms, args.computing.precision);
+                run_command(&args.preset, seed, overrides, arms, device, precision)
             },
         )
         .map_err(CliError::usage)?;
@@ -92,12 +78,12 @@ fn run(args: Args) -> Result<(), CliError> {
         existing: Existing::Resume,
         arms: args.arms.clone(),
         reuse: true,
-        jobs: device.jobs(args.jobs.map(usize::from)),
+        jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
     let results = run_several(several, device)?;
     let swept = sweep
-        .results(&runs, &results, &command(&args))
+        .results(&runs, &results, &command(&args, device))
         .map_err(CliError::failure)?;
     let written = swept.write(&args.out).map_err(CliError::failure)?;
     println!("{}", swept.markdown());
@@ -122,7 +108,7 @@ fn print_reused(swept: &SweepResults) {
     }
 }
 
-fn command(args: &Args) -> String {
+fn command(args: &Args, device: DeviceName) -> String {
     let mut command = format!(
         "cargo run --release --example sweep -- --preset {} --seeds {}",
         args.preset,
@@ -141,8 +127,6 @@ fn command(args: &Args) -> String {
     if !args.arms.is_empty() {
         command += &format!(" --arms {}", args.arms.join(","));
     }
-    if let Some(precision) = args.precision {
-        command += &format!(" --precision {precision}");
-    }
-    command + &format!(" --device {}", args.device)
+    command += &args.computing.precision_option();
+    command + &format!(" --device {device}")
 }

@@ -27,17 +27,6 @@ pub enum DeviceError {
     NotCompiledIn(DeviceName),
 }
 
-impl DeviceName {
-    /// How much is worked on at the same time: `asked`, or as much as there are threads, but one thing at a time on a GPU.
-    pub fn jobs(self, asked: Option<usize>) -> usize {
-        match (asked, self) {
-            (Some(jobs), _) => jobs,
-            (None, Self::Cuda) => 1,
-            (None, _) => 0,
-        }
-    }
-}
-
 impl FromStr for DeviceName {
     type Err = DeviceError;
 

@@ -2,6 +2,7 @@
 
 mod args;
 mod comparison;
+mod computing;
 mod data_files;
 mod device;
 mod dialect_args;
@@ -14,13 +15,14 @@ mod slot;
 
 pub use args::parse_args;
 pub use comparison::{Comparison, Difference, Side, Tolerances};
+pub use computing::Computing;
 pub use data_files::{InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput};
 pub use device::{DeviceError, DeviceName, Program, on_device};
 pub use dialect_args::{
     CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
 };
 pub use finish::{CliError, finish, start_logging};
-pub use many::{quoted, run_command, run_several};
+pub use many::{overrides, quoted, run_command, run_several};
 pub use parts::{PARTS, PartsError, join, split};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;

@@ -44,6 +44,14 @@ impl Program for Running {
     }
 }
 
+/// The changed settings that texts of the form `PATH=VALUE` stand for.
+///
+/// # Errors
+/// Names the first text that is none.
+pub fn overrides(texts: &[String]) -> Result<Vec<Override>, PipelineError> {
+    texts.iter().map(|text| text.parse()).collect()
+}
+
 /// The options of `multitask_relay` that make one run, for its report.
 pub fn run_command(
     preset: &str,

@@ -22,8 +22,9 @@ pub struct PipelineRun {
     pub existing: Existing,
     /// The arms that are trained and measured; empty for all.
     pub arms: Vec<String>,
-    /// Stages that are worked on at the same time where they do not need each other; `None` for what suits the device.
-    pub jobs: Option<usize>,
+    /// Stages that are worked on at the same time where they do not need each other; 0 stands for as many as there are
+    /// threads.
+    pub jobs: usize,
     /// The device.
     pub device: DeviceName,
     /// The command that anyone can type to repeat the run.
@@ -88,7 +89,7 @@ impl Program for Running {
             command,
         };
         Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?
-            .side_by_side(name.jobs(jobs))
+            .side_by_side(jobs)
             .run_arms(&arms)
     }
 }

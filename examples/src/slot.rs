@@ -14,7 +14,7 @@ use std::{
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use relay_pipeline::{Settings, Stages, corpus, write_atomically};
-use relay_train::{Counters, Effort, StopFlag, read_manifest};
+use relay_train::{Counters, Effort, StopFlag, checkpoint_name, list_checkpoints, read_manifest};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -161,7 +161,7 @@ impl Slot {
             utilisation: tflops
                 .zip(self.peak_tflops)
                 .map(|(found, peak)| found / peak),
-            checkpoint: run.join(format!("step-{:09}", after.step)),
+            checkpoint: run.join(checkpoint_name(after.step)),
         };
         let text = serde_json::to_string_pretty(&bench).map_err(CliError::failure)?;
         for (name, text) in [("bench.json", text + "\n"), ("bench.md", bench.markdown())] {
@@ -263,9 +263,7 @@ fn more_devices<B: Backend>(first: &B::Device, slot: &Slot) -> Result<Vec<B::Dev
 
 /// Puts the checkpoint to go on from into `run`, unless that holds newer work of this slot already.
 fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
-    let held = fs::read_dir(run).map_err(|e| failed("read", run, &e))?;
-    let checkpoint = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("step-");
-    if held.flatten().any(checkpoint) {
+    if holds_checkpoints(run)? {
         tracing::info!("{} holds checkpoints: going on with them", run.display());
         return Ok(());
     }
@@ -277,7 +275,7 @@ fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
         .map_err(CliError::failure)?
         .counters
         .step;
-    let name = format!("step-{step:09}");
+    let name = checkpoint_name(step);
     let whole = from.join("manifest.json").exists();
     let source = if whole {
         from.to_owned()
@@ -299,15 +297,14 @@ fn failed(verb: &str, path: &Path, error: &std::io::Error) -> CliError {
     CliError::failure(format!("cannot {verb} {}: {error}", path.display()))
 }
 
+fn holds_checkpoints(run: &Path) -> Result<bool, CliError> {
+    let found = list_checkpoints(run).map_err(CliError::failure)?;
+    Ok(!found.is_empty())
+}
+
 /// The counters of the newest checkpoint, or of the start.
 fn counters(run: &Path) -> Result<Counters, CliError> {
-    let held = fs::read_dir(run).map_err(|e| failed("read", run, &e))?;
-    let names = held.flatten().map(|entry| entry.file_name());
-    if names
-        .filter(|name| name.to_string_lossy().starts_with("step-"))
-        .count()
-        == 0
-    {
+    if !holds_checkpoints(run)? {
         let effort = Some(Effort::default());
         return Ok(Counters {
             effort,

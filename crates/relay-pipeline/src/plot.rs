@@ -6,6 +6,7 @@
 //! - `heat_map`: hit matrices, a panel per arm (figures 5 and 6)
 //! - `traces`: numbers over time or updates, a panel a quantity
 //! - `frame`: the axes of a panel
+//! - `legend`: where its entries stand
 //! - `canvas`: lines, shapes and text in layout pixels, on either backend
 //! - `letters`: text for PNG, with the font that travels with the program
 //! - `output`: the two backends
@@ -22,6 +23,7 @@ mod curves;
 mod first_wrong;
 mod frame;
 mod heat_map;
+mod legend;
 mod letters;
 mod output;
 mod panel;

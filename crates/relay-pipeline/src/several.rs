@@ -6,7 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_train::StopFlag;
 
 use crate::{
-    About, Existing, Pipeline, PipelineError, Result, Results, Settings,
+    About, Existing, Pipeline, Result, Results, Settings,
     making::Making,
     reuse::beside,
     side_by_side::{lanes, side_by_side},
@@ -60,9 +60,6 @@ impl SeveralRuns {
         let stop = stop.child();
         let numbered = self.runs.iter().enumerate().collect();
         side_by_side(self.jobs, &stop, numbered, |(number, run)| {
-            if stop.is_set() {
-                return Err(PipelineError::Stopped);
-            }
             tracing::info!(
                 "run {} of {}: {}",
                 number + 1,

@@ -40,9 +40,15 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
     items: Vec<I>,
     work: impl Fn(I) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
+    let begin = |item| {
+        if stop.is_set() {
+            return Err(PipelineError::Stopped);
+        }
+        work(item)
+    };
     let lanes = lanes(jobs, items.len());
     if lanes == 1 {
-        return items.into_iter().map(work).collect();
+        return items.into_iter().map(begin).collect();
     }
     let threads = (current_num_threads() / lanes).max(1);
     let pools = (0..lanes).map(|_| pool(threads));
@@ -54,11 +60,7 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
             // The guard goes before the work begins.
             let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some((item, place)) = next else { return };
-            let result = if stop.is_set() {
-                Err(PipelineError::Stopped)
-            } else {
-                work(item)
-            };
+            let result = begin(item);
             if result.is_err() {
                 stop.set();
             }
@@ -148,9 +150,11 @@ mod tests {
     fn nothing_is_begun_once_it_was_asked_to_stop() {
         let stop = StopFlag::new();
         stop.set();
-        let error = side_by_side(2, &stop, vec![0, 1], |_| -> Result<()> {
-            panic!("begun all the same")
-        });
-        assert!(error.unwrap_err().is_interrupted());
+        for jobs in [1, 2] {
+            let error = side_by_side(jobs, &stop, vec![0, 1], |_| -> Result<()> {
+                panic!("begun all the same")
+            });
+            assert!(error.unwrap_err().is_interrupted());
+        }
     }
 }

@@ -26,8 +26,8 @@ pub(crate) const OPTIMIZER: &str = "optimizer.safetensors";
 /// The names that a manifest may list: whoever wrote one must not choose what is read.
 pub(crate) const FILES: [&str; 3] = [MODEL, WEIGHTS, OPTIMIZER];
 
-/// Name of the checkpoint after `step` updates.
-pub(crate) fn name_of(step: u64) -> String {
+/// Name of the directory of the checkpoint after `step` updates.
+pub fn name_of(step: u64) -> String {
     format!("step-{step:09}")
 }
 
@@ -127,7 +127,10 @@ pub(crate) fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) ->
 }
 
 /// Steps and names of what looks like checkpoints in `dir`, the highest step first; nothing if there is no `dir`.
-pub(crate) fn list(dir: &Path) -> Result<Vec<(u64, String)>> {
+///
+/// # Errors
+/// When `dir` cannot be read.
+pub fn list(dir: &Path) -> Result<Vec<(u64, String)>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -1,12 +1,10 @@
 //! Files that are on the disk whole, or not there.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::Write,
     path::Path,
 };
-
-use serde_json::Value;
 
 use crate::{Result, TrainError};
 
@@ -37,15 +35,6 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
             .filter(|parent| !parent.as_os_str().is_empty())
             .unwrap_or(Path::new(".")),
     )
-}
-
-/// Adds a line to a file of lines that is there.
-pub(crate) fn append_line(path: &Path, line: &Value) -> Result<()> {
-    OpenOptions::new()
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()))
-        .map_err(TrainError::io("write", path))
 }
 
 /// Removes a directory that may not be there. It gets another name first, so that no half of it is ever mistaken for

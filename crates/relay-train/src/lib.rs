@@ -76,6 +76,7 @@ mod workers;
 pub use all_reduce::AllReduce;
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
+pub use checkpoint::{list as list_checkpoints, name_of as checkpoint_name};
 pub use config::{OptimizerConfig, TrainConfig};
 pub use cost::Effort;
 pub use curriculum::Curriculum;

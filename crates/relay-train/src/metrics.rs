@@ -85,13 +85,28 @@ impl Metrics {
         )
     }
 
-    /// A line that the run went back. It is of the first update that is made anew, so that it stays as long as the
-    /// updates after it do.
-    pub fn went_back(&mut self, from: u64, to: u64, recoveries: u64, rate: f64) -> Result<()> {
-        self.values.write(&json!({
-            "kind": "recovery", "step": to + 1, "not_finite_up_to": from, "recoveries": recoveries,
-            "learning_rate_scale": rate,
-        }))
+    /// A line that the run went back to step `to` from an `error`. It is of the first update that is made anew, so that it
+    /// stays as long as the updates after it do.
+    pub fn went_back(
+        &mut self,
+        error: &TrainError,
+        to: u64,
+        recoveries: u64,
+        rate: f64,
+    ) -> Result<()> {
+        let step = to + 1;
+        self.values.write(&match error {
+            TrainError::Diverged { step: at, loss, usual } => json!({
+                "kind": "recovery", "step": step, "diverged_at": at, "loss": loss, "usual_loss": usual,
+                "recoveries": recoveries, "learning_rate_scale": rate,
+            }),
+            TrainError::NotFinite { step: up_to, .. } => json!({
+                "kind": "recovery", "step": step, "not_finite_up_to": up_to, "recoveries": recoveries,
+                "learning_rate_scale": rate,
+            }),
+            // A run goes back from nothing else.
+            _ => return Ok(()),
+        })
     }
 
     /// A line of times: seconds since the start of the run, breaks not counted, and what the process uses. A process

@@ -2,10 +2,8 @@
 
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 
 use crate::config::{at_least_one, check, is_default};
-use crate::files::append_line;
 use crate::metrics::Metrics;
 use crate::restore::Verified;
 use crate::step::State;
@@ -129,20 +127,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             "{why}; going back to step {saved} with {rate} times the learning rate ({recoveries} of {retries} times)"
         );
         log.metrics = Metrics::open(&self.dir, saved)?;
-        match *error {
-            TrainError::NotFinite { step, .. } => {
-                log.metrics.went_back(step, saved, recoveries, rate)?;
-            }
-            TrainError::Diverged { step, loss, usual } => {
-                // Of the first update that is made anew, as the line of `went_back` is.
-                let line = json!({
-                    "kind": "recovery", "step": saved + 1, "diverged_at": step, "loss": loss, "usual_loss": usual,
-                    "recoveries": recoveries, "learning_rate_scale": rate,
-                });
-                append_line(&self.dir.join("metrics.jsonl"), &line)?;
-            }
-            _ => {}
-        }
+        log.metrics.went_back(error, saved, recoveries, rate)?;
         log.saved = saved;
         Ok(state)
     }

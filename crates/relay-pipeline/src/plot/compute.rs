@@ -8,6 +8,7 @@ use super::{
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
     frame::{BESIDE, Frame, HEIGHT, PERCENT, TEXT, percents},
+    legend,
     letters::text_width,
     style::{LineStyle, line_styles},
 };
@@ -18,7 +19,6 @@ use crate::{
 
 const MARGIN: f64 = 18.0;
 const TITLE: f64 = 40.0;
-const LEGEND_ROW: f64 = 24.0;
 const PLOT: f64 = 330.0;
 const COLUMNS: usize = 3;
 
@@ -107,22 +107,14 @@ impl Compute {
     /// Where the panels begin.
     fn top(&self) -> f64 {
         let last = self.legend_places().last().map_or(TITLE, |place| place.1);
-        last + LEGEND_ROW
+        last + legend::ROW
     }
 
     /// Where the entries of the legend begin, row by row.
     fn legend_places(&self) -> Vec<Point> {
-        let (mut x, mut y) = (MARGIN, TITLE + LEGEND_ROW / 2.0);
-        let place = |(label, _): &(String, LineStyle)| {
-            let width = 18.0 + text_width(label, TEXT) + 26.0;
-            if x > MARGIN && x + width > self.width() {
-                (x, y) = (MARGIN, y + LEGEND_ROW);
-            }
-            let place = (x, y);
-            x += width;
-            place
-        };
-        self.legend.iter().map(place).collect()
+        let width = |(label, _): &(String, LineStyle)| 18.0 + text_width(label, TEXT) + 26.0;
+        let start = (MARGIN, TITLE + legend::ROW / 2.0);
+        legend::places(self.legend.iter().map(width), start, self.width())
     }
 
     fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {

@@ -8,6 +8,7 @@ use super::{
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
     frame::{BESIDE, HEIGHT, TEXT},
+    legend,
     letters::text_width,
     panel::{Line, Panel, RADIUS},
     style::{GRID, LineStyle, SHADE, line_styles},
@@ -19,7 +20,6 @@ use crate::{
 
 const MARGIN: f64 = 18.0;
 const TITLE: f64 = 34.0;
-const LEGEND_ROW: f64 = 24.0;
 /// Width of the axes, and of a figure's only axes.
 const PLOT: f64 = 330.0;
 const LONE_PLOT: f64 = 470.0;
@@ -160,28 +160,21 @@ impl Curves {
         let rows = self
             .legend_places()
             .last()
-            .map_or(0.0, |(_, y)| y + LEGEND_ROW);
+            .map_or(0.0, |(_, y)| y + legend::ROW);
         rows.max(MARGIN + TITLE) + 4.0
     }
 
     /// Where each entry of the legend begins; the last is that of the shaded range.
     fn legend_places(&self) -> Vec<Point> {
-        let (mut x, mut y) = (MARGIN, MARGIN + TITLE);
         let labels = self
             .legend
             .iter()
             .map(|(label, _)| label.as_str())
             .chain(self.shades().then_some(TRAINED));
-        labels
-            .map(|label| {
-                let width = SWATCH + 8.0 + text_width(label, TEXT) + 22.0;
-                if x > MARGIN && x + width > self.width() - MARGIN + 22.0 {
-                    (x, y) = (MARGIN, y + LEGEND_ROW);
-                }
-                x += width;
-                (x - width, y)
-            })
-            .collect()
+        let widths = labels.map(|label| SWATCH + 8.0 + text_width(label, TEXT) + 22.0);
+        // What an entry has on its right may stand in the margin.
+        let right = self.width() - MARGIN + 22.0;
+        legend::places(widths, (MARGIN, MARGIN + TITLE), right)
     }
 
     /// Whether training lengths are known, and shaded.
@@ -192,7 +185,7 @@ impl Curves {
     fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
         let places = self.legend_places();
         for ((label, style), &(x, y)) in self.legend.iter().zip(&places) {
-            let middle = y + LEGEND_ROW / 2.0;
+            let middle = y + legend::ROW / 2.0;
             canvas.line(
                 &[(x, middle), (x + SWATCH, middle)],
                 style.colour,
@@ -210,7 +203,7 @@ impl Curves {
         let Some(&(x, y)) = places.get(self.legend.len()) else {
             return Ok(());
         };
-        let middle = y + LEGEND_ROW / 2.0;
+        let middle = y + legend::ROW / 2.0;
         canvas.rectangle((x, middle - 7.0), (x + SWATCH, middle + 7.0), GRID)?;
         canvas.rectangle(
             (x + 1.0, middle - 6.0),

@@ -8,13 +8,13 @@ use super::{
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
     frame::{BESIDE, Frame, HEIGHT, TEXT, ticks},
+    legend,
     letters::text_width,
     style::{LineStyle, line_styles},
 };
 
 const MARGIN: f64 = 18.0;
 const TITLE: f64 = 34.0;
-const LEGEND_ROW: f64 = 24.0;
 const SWATCH: f64 = 40.0;
 const PLOT: f64 = 430.0;
 
@@ -107,22 +107,15 @@ impl TracesFigure {
 
     fn top(&self) -> f64 {
         let last = self.legend_places().last().map_or(0.0, |place| place.1);
-        last.max(MARGIN + TITLE / 2.0) + LEGEND_ROW / 2.0 + 4.0
+        last.max(MARGIN + TITLE / 2.0) + legend::ROW / 2.0 + 4.0
     }
 
     /// Middles of the left ends of the legend's entries, row by row.
     fn legend_places(&self) -> Vec<Point> {
-        let (mut x, mut y) = (MARGIN, MARGIN + TITLE + LEGEND_ROW / 2.0);
-        let place = |name: &&str| {
-            let width = SWATCH + 30.0 + text_width(name, TEXT);
-            if x > MARGIN && x + width > self.width() {
-                (x, y) = (MARGIN, y + LEGEND_ROW);
-            }
-            let place = (x, y);
-            x += width;
-            place
-        };
-        self.names().iter().map(place).collect()
+        let names = self.names().into_iter();
+        let widths = names.map(|name| SWATCH + 30.0 + text_width(name, TEXT));
+        let start = (MARGIN, MARGIN + TITLE + legend::ROW / 2.0);
+        legend::places(widths, start, self.width())
     }
 }
 

@@ -1,0 +1,56 @@
+//! The options that say where and how a program computes.
+
+use clap::Args;
+use relay_pipeline::Settings;
+use relay_train::Precision;
+
+use crate::{CliError, DeviceName};
+
+/// Options that the programs with runs have in common.
+#[derive(Debug, Clone, Args)]
+pub struct Computing {
+    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    device: String,
+    /// What the layers' products multiply in training, `f32` or `bf16`: bf16 is faster on processors with AVX-512 BF16 and
+    /// less exact [default: as the settings say].
+    #[arg(long)]
+    pub precision: Option<Precision>,
+    /// Work on up to N runs and stages at the same time where they do not need each other, each on its share of the
+    /// threads [default: as many as there are threads; 1 on a GPU]. Results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
+}
+
+impl Computing {
+    /// The device.
+    ///
+    /// # Errors
+    /// A usage error for one that does not exist.
+    pub fn device(&self) -> Result<DeviceName, CliError> {
+        self.device.parse().map_err(CliError::usage)
+    }
+
+    /// How much is worked on at the same time on `device`; 0 stands for as much as there are threads.
+    pub fn jobs(&self, device: DeviceName) -> usize {
+        match (self.jobs, device) {
+            (Some(jobs), _) => usize::from(jobs),
+            (None, DeviceName::Cuda) => 1,
+            (None, _) => 0,
+        }
+    }
+
+    /// The settings in the precision that is asked for, if one is.
+    pub fn in_precision(&self, mut settings: Settings) -> Settings {
+        if let Some(precision) = self.precision {
+            settings.set_precision(precision);
+        }
+        settings
+    }
+
+    /// The option that asks for the precision, with a space before it; nothing if none is.
+    pub fn precision_option(&self) -> String {
+        let option = |precision| format!(" --precision {precision}");
+        self.precision.map_or(String::new(), option)
+    }
+}
