@@ -5,6 +5,7 @@ round gives a ratio, the time of the others' best variant divided by RELAY's. At
 
     ratio NAME MIN MEDIAN MAX
 
+and, where it is known, one with `bound` for the ratio that nothing but the matrix products at gemm's speed would reach.
 See docs/performance.md for what the names mean. `run.sh` installs and builds all that this needs, and calls it.
 """
 
@@ -87,7 +88,7 @@ class Sides:
 
 def prepare(sides, group, wanted):
     """Makes every variant ready; gives those that work, with what went wrong with the others."""
-    variants, failed = ["relay"] + (["gemm"] if plan.SHARE in wanted else []), {}
+    variants, failed = ["relay"] + (["gemm"] if plan.product_flops(group) else []), {}
     for name in wanted:
         there = [variant for variant in group.comparisons[name] if sides.side(variant)]
         variants += [variant for variant in there if variant not in variants]
@@ -117,7 +118,7 @@ def measure(sides, group, variants, chosen, wanted):
             if "error" in answer:
                 raise SystemExit(f"{variant}: {answer['error']}")
             if variant == "gemm":
-                seconds[variant] = plan.training_flops(group.shape) / answer["checked"]["flops_per_second"]
+                seconds[variant] = plan.product_flops(group) / answer["checked"]["flops_per_second"]
             else:
                 seconds[variant] = median(answer["seconds"])
         rounds.append(seconds)
@@ -139,13 +140,22 @@ def promising(group, wanted, seconds):
     return keep
 
 
+def against(rounds, peers, variant):
+    """For every round the seconds of the best of the peers, divided by those of `variant`."""
+    return [min(seconds[peer] for peer in peers if peer in seconds) / seconds[variant] for seconds in rounds]
+
+
 def conclude(group, name, rounds, failed):
-    """The result of one comparison."""
+    """The result of one comparison.
+
+    `bound` is the ratio that a program would reach whose time is that of the matrix products at gemm's speed.
+    """
     peers = ["gemm"] if name == plan.SHARE else group.comparisons[name]
     peers = [peer for peer in peers if peer in rounds[0]]
     if not peers:
         return None
-    ratios = [min(seconds[peer] for peer in peers if peer in seconds) / seconds["relay"] for seconds in rounds]
+    ratios = against(rounds, peers, "relay")
+    bounded = "gemm" in rounds[0] and name != plan.SHARE
     times = {
         variant: {
             **report.spread([seconds[variant] for seconds in rounds if variant in seconds]),
@@ -157,6 +167,7 @@ def conclude(group, name, rounds, failed):
         "unit": group.unit,
         "shape": group.shape,
         "ratio": {**report.spread(ratios), "rounds": ratios},
+        "bound": report.spread(against(rounds, peers, "gemm")) if bounded else None,
         "peer": min(peers, key=lambda peer: times[peer]["median"]),
         "seconds": times,
         "failed": {variant: error for variant, error in failed.items() if variant in group.comparisons[name]},
@@ -182,7 +193,7 @@ def main():
         "relay": sides.relay.ask({"about": True}),
         "candle": sides.candle.ask({"about": True}) if sides.candle else None,
         "quick": chosen.quick,
-        "flops_of_training_step_d256": plan.training_flops(plan.groups(False)[0].shape),
+        "flops": {name: plan.product_flops(group) for group in plan.groups(chosen.quick) for name in group.comparisons},
     }
     print(json.dumps({key: results[key] for key in ("machine", "torch", "relay", "candle")}), flush=True)
     path, commit = chosen.out / "peers.json", machine.commit(ROOT)
@@ -212,7 +223,7 @@ def main():
     report.draw(path.with_suffix(""), results)
     print(f"the sides that wait use {results['idle_cpu_share']:.1%} of a core at most")
     for name in measured:
-        print(report.line(name, results["comparisons"][name]))
+        print("\n".join(report.lines(name, results["comparisons"][name])))
 
 
 if __name__ == "__main__":

@@ -76,9 +76,16 @@ def groups(quick):
 NAMES = [name for group in groups(False) for name in group.comparisons]
 
 
-def training_flops(shape):
-    """Operations of a training step's matrix products: forward, and twice that backward."""
+def product_flops(group):
+    """Operations of the matrix products of one unit of a group's work, forward and for a step twice that backward.
+
+    None where their speed in fp32 says nothing: of bf16, and of texts, whose products have few rows.
+    """
+    shape = group.shape
+    passes = {"train_step": 3, "looped_generation": 1}.get(group.kind)
+    if passes is None or shape["precision"] != "f32":
+        return None
     d, width = shape["d_model"], shape["width"]
     layer = 2 * 12 * d * d + 2 * 2 * width * d
     token = shape["layers"] * layer + 2 * d * shape["vocab"]
-    return 3 * token * shape["batch"] * width * shape["iterations"]
+    return passes * token * shape["batch"] * width * shape["iterations"]

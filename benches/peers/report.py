@@ -19,10 +19,10 @@ def spread(values):
     return {"min": min(values), "median": median(values), "max": max(values)}
 
 
-def line(name, result):
-    """The line that a comparison ends in."""
-    ratio = result["ratio"]
-    return f"ratio {name} {ratio['min']:.3f} {ratio['median']:.3f} {ratio['max']:.3f}"
+def lines(name, result):
+    """The lines that a comparison ends in: the ratio, and what it would be with nothing but products, where known."""
+    told = [(kind, result[kind]) for kind in ("ratio", "bound") if result[kind]]
+    return [f"{kind} {name} {value['min']:.3f} {value['median']:.3f} {value['max']:.3f}" for kind, value in told]
 
 
 def write_json(path, results):
@@ -51,7 +51,8 @@ def draw(stem, results):
     from matplotlib import pyplot
 
     comparisons = {name: results["comparisons"][name] for name in TITLES if name in results["comparisons"]}
-    scale = max(1, *(result["ratio"]["max"] for result in comparisons.values()))
+    reached = [result[kind]["max"] for result in comparisons.values() for kind in ("ratio", "bound") if result.get(kind)]
+    scale = max(1, *reached)
     figure, axes = pyplot.subplots(figsize=(8.5, 1.2 + 0.75 * len(comparisons)), layout="constrained")
     for place, (name, result) in enumerate(comparisons.items()):
         ratio = result["ratio"]
@@ -60,13 +61,20 @@ def draw(stem, results):
         whiskers = [[ratio["median"] - ratio["min"]], [ratio["max"] - ratio["median"]]]
         axes.barh(place, ratio["median"], 0.6, color=colour, xerr=whiskers, capsize=4, hatch="//" if share else None)
         note = f"{ratio['median']:.2f}:  {_note(result)}"
+        bound = result.get("bound")
+        if bound:
+            axes.plot([bound["median"]] * 2, [place - 0.38, place + 0.38], color="black", linewidth=2)
         box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        axes.text(ratio["max"] + 0.04 * scale, place, note, va="center", fontsize=9, bbox=box)
+        end = max(ratio["max"], bound["median"] if bound else 0)
+        axes.text(end + 0.04 * scale, place, note, va="center", fontsize=9, bbox=box)
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(comparisons)), [TITLES[name] for name in comparisons])
     axes.invert_yaxis()
     axes.set_xlim(0, scale * 1.6)
-    axes.set_xlabel("speed of RELAY / speed of the best peer, median and range of the rounds")
+    axes.set_xlabel(
+        "speed of RELAY / speed of the best peer, median and range of the rounds;\n"
+        "black mark: if the matrix products alone took time, at gemm's speed"
+    )
     machine, torch = results["machine"], results["torch"]
     programs = f"RELAY {results['relay']['relay']}, PyTorch {torch['torch']}"
     if results.get("candle"):

@@ -62,6 +62,7 @@ fn measure(
     [batch, width]: [usize; 2],
     iterations: usize,
     repeats: usize,
+    causal: bool,
     dropout: Option<f32>,
 ) {
     let device = Default::default();
@@ -71,10 +72,11 @@ fn measure(
     let pads = vec![0; batch];
     let spec = LayerSpec {
         heads: 4,
-        causal: false,
+        causal,
         pads: &pads,
         rope: true,
         rope_base: 1e4,
+        slopes: &[],
         dropout: dropout.map(|rate| LayerDropout {
             probabilities: DropoutMask::new(&[0], rate),
             attention: DropoutMask::new(&[1], rate),
@@ -107,8 +109,9 @@ fn measure(
     let (rows, passes) = ((batch * width) as f64, (3 * iterations) as f64);
     let flops = passes * rows * (24.0 * (d * d) as f64 + 4.0 * (width * d) as f64);
     let dropout = dropout.map_or(String::new(), |rate| format!(" dropout {rate}"));
+    let kind = if causal { " causal" } else { "" };
     println!(
-        "d {d} batch {batch} width {width} T {iterations}{dropout}: forward {:.1} ms ({:.0} GFLOP/s), both {:.1} ms ({:.0} GFLOP/s)",
+        "d {d} batch {batch} width {width} T {iterations}{kind}{dropout}: forward {:.1} ms ({:.0} GFLOP/s), both {:.1} ms ({:.0} GFLOP/s)",
         forward * 1e3,
         flops / forward * 1e-9,
         total * 1e3,
@@ -163,11 +166,15 @@ fn main() {
     for precision in [Precision::F32, Precision::Bf16] {
         println!("{precision}");
         with_precision(precision, || {
-            measure(64, [64, 32], 4, 40, None);
-            measure(64, [64, 32], 4, 40, Some(0.1));
-            measure(256, [32, 64], 4, 6, None);
-            measure(256, [32, 64], 4, 6, Some(0.1));
-            measure(64, [8, 10], 4, 40, None);
+            measure(64, [64, 32], 4, 40, false, None);
+            measure(64, [64, 32], 4, 40, false, Some(0.1));
+            measure(256, [32, 64], 4, 6, false, None);
+            measure(256, [32, 64], 4, 6, false, Some(0.1));
+            measure(64, [8, 10], 4, 40, false, None);
+            measure(64, [16, 300], 1, 20, false, None);
+            measure(64, [16, 300], 1, 20, true, None);
+            measure(256, [8, 500], 1, 6, false, None);
+            measure(256, [8, 500], 1, 6, true, None);
         });
     }
 }

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use crate::dropout::{DropProbabilities, DropoutMask};
 use crate::isa::Isa;
-use crate::prefetch::{fetch, part};
-use crate::product::{Left, left, times_rows};
+use crate::product::{left, times_rows};
 use crate::rope::Rope;
-use crate::rows::{Softmax, SoftmaxBackward};
+use crate::softmax::{Slope, Softmax};
 
+mod backward;
+mod bands;
 mod layout;
 
+use bands::Band;
 use layout::{Across, GatherRows, Rotate};
 
 /// Most floats of a head's rows that products read where they stand, among those of other heads.
@@ -25,6 +27,8 @@ pub(crate) struct Attention {
     pub head_dim: usize,
     pub causal: bool,
     pub rope: Option<Arc<Rope>>,
+    /// Of each head, what a score loses with every column between query and key; empty if that is nothing.
+    pub slopes: Vec<f32>,
     /// What is dropped of the probabilities.
     pub dropout: Option<DropoutMask>,
 }
@@ -74,6 +78,7 @@ impl Attention {
     ///
     /// Turns queries and keys by their positions in place, and scales the queries: so the backward pass wants them.
     /// In `probabilities`, which come before dropout, column 0 stands for the first that is attended to.
+    /// Of what causality hides, no more is written there than a band has.
     pub fn forward(
         &self,
         sample: Sample,
@@ -85,9 +90,8 @@ impl Attention {
         let (n, d, hd, stride, padded) = self.dims();
         let pads = sample.pads;
         let keys = n - pads;
+        out[..self.idle_rows(pads) * d].fill(0.0);
         if keys == 0 {
-            out.fill(0.0);
-            probabilities.fill(0.0);
             return;
         }
         self.isa.run(Rotate {
@@ -113,149 +117,55 @@ impl Attention {
                 across,
                 to: keys_across,
             });
-            times_rows(
-                self.isa,
-                [n, hd, across],
-                left(&qkv[at..], 3 * d),
-                keys_across,
-                across,
-                p,
-                stride,
-                false,
-            );
-            let causal = self.causal;
-            let valid = |i: usize| {
-                if causal {
-                    (i + 1).saturating_sub(pads)
-                } else {
-                    keys
+            for Band { rows, columns } in self.bands(pads) {
+                times_rows(
+                    self.isa,
+                    [rows.len(), hd, columns],
+                    left(&qkv[rows.start * 3 * d + at..], 3 * d),
+                    keys_across,
+                    across,
+                    &mut p[rows.start * stride..],
+                    stride,
+                    false,
+                );
+                if let Some(slope) = self.slopes.get(head) {
+                    self.isa.run(Slope {
+                        rows: &mut p[rows.start * stride..rows.end * stride],
+                        stride,
+                        width: columns,
+                        slope: *slope,
+                        query: rows.start as f32 - pads as f32,
+                    });
                 }
-            };
-            self.isa.run(Softmax {
-                rows: p,
-                stride,
-                width: across,
-                valid,
-            });
+                let valid = |i: usize| {
+                    if self.causal {
+                        (rows.start + i + 1).saturating_sub(pads)
+                    } else {
+                        keys
+                    }
+                };
+                self.isa.run(Softmax {
+                    rows: &mut p[rows.start * stride..rows.end * stride],
+                    stride,
+                    width: columns,
+                    valid,
+                });
+            }
             let p = self.drop(sample, head, p, dropped, None);
             let (values, row) = self.rows(&qkv[first + 2 * d + at..], 3 * d, values);
-            times_rows(
-                self.isa,
-                [n, keys, hd],
-                left(p, stride),
-                values,
-                row,
-                &mut out[at..],
-                d,
-                false,
-            );
+            for Band { rows, columns } in self.bands(pads) {
+                times_rows(
+                    self.isa,
+                    [rows.len(), columns.min(keys), hd],
+                    left(&p[rows.start * stride..], stride),
+                    values,
+                    row,
+                    &mut out[rows.start * d + at..],
+                    d,
+                    false,
+                );
+            }
         }
-    }
-
-    /// Gradient of the queries, keys and values from that of the output.
-    ///
-    /// `next` is what is kept of the following sample; it is fetched meanwhile.
-    pub fn backward(
-        &self,
-        sample: Sample,
-        kept: Kept<'_>,
-        next: Kept<'_>,
-        grad: &[f32],
-        grad_qkv: &mut [f32],
-        scratch: &mut [f32],
-    ) {
-        let Kept { qkv, probabilities } = kept;
-        let (n, d, hd, stride, padded) = self.dims();
-        let pads = sample.pads;
-        let keys = n - pads;
-        if keys == 0 {
-            grad_qkv.fill(0.0);
-            return;
-        }
-        for row in grad_qkv.chunks_exact_mut(3 * d).take(pads) {
-            row[d..].fill(0.0);
-        }
-        let first = pads * 3 * d;
-        let across = keys.next_multiple_of(self.isa.lanes());
-        let (rows, rest) = scratch.split_at_mut(n * padded);
-        let (values_across, rest) = rest.split_at_mut(hd * stride);
-        let values_across = &mut values_across[..hd * across];
-        let (ds, dropped) = rest.split_at_mut(n * stride);
-        for (head, p) in probabilities.chunks_exact(n * stride).enumerate() {
-            let at = head * hd;
-            fetch(part(next.qkv, head, self.heads));
-            fetch(part(next.probabilities, head, self.heads));
-            self.isa.run(Across {
-                from: &qkv[first + 2 * d + at..],
-                stride: 3 * d,
-                columns: keys,
-                across,
-                to: values_across,
-            });
-            times_rows(
-                self.isa,
-                [n, hd, across],
-                left(&grad[at..], d),
-                values_across,
-                across,
-                ds,
-                stride,
-                false,
-            );
-            let after = self.drop(sample, head, p, dropped, Some(ds));
-            self.isa.run(SoftmaxBackward {
-                p,
-                grad: ds,
-                stride,
-                width: across,
-            });
-
-            let (right, row) = self.rows(&grad[at..], d, rows);
-            let to = &mut grad_qkv[first + 2 * d + at..];
-            let sizes = [keys, n, hd];
-            times_rows(
-                self.isa,
-                sizes,
-                across_left(after, stride),
-                right,
-                row,
-                to,
-                3 * d,
-                false,
-            );
-            let (right, row) = self.rows(&qkv[first + d + at..], 3 * d, rows);
-            let to = &mut grad_qkv[at..];
-            times_rows(
-                self.isa,
-                [n, keys, hd],
-                left(ds, stride),
-                right,
-                row,
-                to,
-                3 * d,
-                false,
-            );
-            let (right, row) = self.rows(&qkv[at..], 3 * d, rows);
-            let to = &mut grad_qkv[first + d + at..];
-            times_rows(
-                self.isa,
-                sizes,
-                across_left(ds, stride),
-                right,
-                row,
-                to,
-                3 * d,
-                false,
-            );
-        }
-        self.isa.run(Rotate {
-            rope: self.rope.as_deref(),
-            scale: self.scale(),
-            back: true,
-            rows: grad_qkv,
-            d,
-            head_dim: hd,
-        });
     }
 
     /// One head's rows as the right side of a product, with the floats from one row to the next.
@@ -284,21 +194,25 @@ impl Attention {
         head: usize,
         p: &'a [f32],
         dropped: &'a mut [f32],
-        grad: Option<&mut [f32]>,
+        mut grad: Option<&mut [f32]>,
     ) -> &'a [f32] {
         let Some(mask) = self.dropout else {
             return p;
         };
-        let row = (sample.index * self.heads + head) * self.width;
-        self.isa.run(DropProbabilities {
-            mask,
-            index: (row * self.width + sample.pads, self.width),
-            keys: self.width - sample.pads,
-            stride: self.stride(),
-            p,
-            dropped,
-            grad,
-        });
+        let (n, _, _, stride, _) = self.dims();
+        let first = (sample.index * self.heads + head) * n;
+        for Band { rows, columns } in self.bands(sample.pads) {
+            let floats = rows.start * stride..rows.end * stride;
+            self.isa.run(DropProbabilities {
+                mask,
+                index: ((first + rows.start) * n + sample.pads, n),
+                keys: columns.min(n - sample.pads),
+                stride,
+                p: &p[floats.clone()],
+                dropped: &mut dropped[floats.clone()],
+                grad: grad.as_deref_mut().map(|grad| &mut grad[floats]),
+            });
+        }
         dropped
     }
 
@@ -310,14 +224,5 @@ impl Attention {
             self.stride(),
             self.padded(),
         )
-    }
-}
-
-/// The transpose of a matrix with `stride` floats from one row to the next.
-fn across_left(data: &[f32], stride: usize) -> Left<'_> {
-    Left {
-        data,
-        row: 1,
-        col: stride,
     }
 }

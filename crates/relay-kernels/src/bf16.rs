@@ -75,15 +75,6 @@ fn narrow_row(isa: Isa, x: &[f32], to: &mut [Duo]) {
     isa.run(Row { x, to });
 }
 
-/// Two rows to elements of what stands one below the other; zeros stand in for a missing second row.
-fn narrow_rows(isa: Isa, rows: [&[f32]; 2], to: &mut [Duo]) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(simd) = native::simd(isa) {
-        return native::narrow_rows(simd, rows, to);
-    }
-    isa.run(Rows { rows, to });
-}
-
 /// Rows of `cols` numbers, two numbers of a row to an element; an odd last one stands beside a zero.
 pub(crate) fn narrow(isa: Isa, x: &[f32], cols: usize, to: &mut [Duo]) {
     if cols.is_multiple_of(2) {
@@ -100,12 +91,33 @@ pub(crate) fn narrow(isa: Isa, x: &[f32], cols: usize, to: &mut [Duo]) {
 /// Two rows to a row of elements; an odd last one stands above zeros.
 pub(crate) fn narrow_below<'a>(
     isa: Isa,
-    mut rows: impl Iterator<Item = &'a [f32]>,
+    rows: impl Iterator<Item = &'a [f32]>,
     to: impl Iterator<Item = &'a mut [Duo]>,
 ) {
-    for to in to {
-        let Some(first) = rows.next() else { return };
-        narrow_rows(isa, [first, rows.next().unwrap_or_default()], to);
+    let pairs = Pairs { rows, to };
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = native::simd(isa) {
+        return native::narrow_pairs(simd, pairs);
+    }
+    pairs.for_each(|rows, to| isa.run(Rows { rows, to }));
+}
+
+/// Rows, and where two of them at a time go.
+struct Pairs<R, T> {
+    rows: R,
+    to: T,
+}
+
+impl<'a, R: Iterator<Item = &'a [f32]>, T: Iterator<Item = &'a mut [Duo]>> Pairs<R, T> {
+    /// Gives every two rows, the last of which may be missing and is then empty, and their elements.
+    #[inline(always)]
+    fn for_each(mut self, narrow: impl Fn([&[f32]; 2], &mut [Duo])) {
+        for to in self.to {
+            let Some(first) = self.rows.next() else {
+                return;
+            };
+            narrow([first, self.rows.next().unwrap_or_default()], to);
+        }
     }
 }
 

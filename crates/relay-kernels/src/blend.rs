@@ -131,13 +131,7 @@ impl Operation<4> for Call {
 }
 
 /// `out = transpose(input) * grad`, some of its rows at a time, each summed over all rows of `input` in their order.
-pub(crate) fn gradient_of_weight(
-    isa: Isa,
-    input: &[f32],
-    d: usize,
-    grad: &Packed,
-    out: &mut [f32],
-) {
+fn gradient_of_weight(isa: Isa, input: &[f32], d: usize, grad: &Packed, out: &mut [f32]) {
     let (pieces, cols) = (out.par_chunks_mut(WEIGHT_ROWS * grad.cols), grad.cols);
     pieces.enumerate().for_each(|(index, out)| {
         let left = Left {

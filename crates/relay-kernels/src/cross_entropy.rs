@@ -94,6 +94,8 @@ impl Labels {
                 .map(|(((logits, targets), weights), gradient)| {
                     isa.run(CrossEntropy {
                         logits,
+                        vocab: self.vocab,
+                        stride: self.vocab,
                         targets,
                         weights,
                         gradient: Some(gradient),
@@ -104,6 +106,8 @@ impl Labels {
                 .map(|((logits, targets), weights)| {
                     isa.run(CrossEntropy {
                         logits,
+                        vocab: self.vocab,
+                        stride: self.vocab,
                         targets,
                         weights,
                         gradient: None,

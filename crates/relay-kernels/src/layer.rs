@@ -47,10 +47,12 @@ pub struct LayerSpec<'a> {
     pub causal: bool,
     /// For each sample the number of columns at the left that are padding: they are never attended to.
     pub pads: &'a [usize],
-    /// Whether queries and keys are rotated by their column (RoPE, rotate-half); without, there are no positions.
+    /// Whether queries and keys are rotated by their column (RoPE, rotate-half).
     pub rope: bool,
     /// Base of the wavelengths of RoPE; usually 10000.
     pub rope_base: f32,
+    /// For each head, what a score loses with every column between query and key (ALiBi); empty if that is nothing.
+    pub slopes: &'a [f32],
     /// What is dropped, if anything.
     pub dropout: Option<LayerDropout>,
     /// Added to the variance in both norms; usually 1e-5.
@@ -68,8 +70,8 @@ pub struct LayerSpec<'a> {
 /// - `x` and the result: `[batch, width, d_model]`.
 ///
 /// # Panics
-/// If the shapes of the parameters do not fit `x`, if there is not one entry of `pads` for each sample, or if `heads`
-/// does not divide the model's width.
+/// If the shapes of the parameters do not fit `x`, if there is not one entry of `pads` for each sample, if there are
+/// slopes and not one for each head, or if `heads` does not divide the model's width.
 pub fn layer<B: Backend>(
     x: &Tensor<B, 3>,
     params: LayerParams<'_, B>,

@@ -50,6 +50,12 @@ impl Call {
             "{} heads do not divide the width {d}",
             spec.heads
         );
+        assert!(
+            spec.slopes.is_empty() || spec.slopes.len() == spec.heads,
+            "{} slopes for {} heads",
+            spec.slopes.len(),
+            spec.heads
+        );
         check_shapes(&tensors, d, m);
         let head_dim = d / spec.heads;
         if spec.rope && head_dim % 2 == 1 || dims.contains(&0) || m == 0 {
@@ -82,6 +88,7 @@ impl Call {
             head_dim,
             causal: spec.causal,
             rope,
+            slopes: spec.slopes.to_vec(),
             dropout: spec.dropout.map(|dropout| dropout.probabilities),
         };
         let pads = spec.pads.iter().map(|pads| (*pads).min(width)).collect();

@@ -44,6 +44,7 @@ mod product;
 mod readout;
 mod rope;
 mod rows;
+mod softmax;
 mod squares;
 mod switch;
 mod update;

@@ -35,9 +35,11 @@ impl Buffer {
     /// `len` floats of arbitrary content.
     pub fn take(len: usize) -> Self {
         let mut pool = pool();
-        // The smallest that fits, unless it would waste more than half.
+        // The smallest that fits, unless it would waste more than half while there is room for another.
+        let room = pool.free_floats + pool.used_floats + len <= pool.peak_floats;
+        let most = if room { 2 * len } else { usize::MAX };
         let best = (0..pool.free.len())
-            .filter(|i| (len..=2 * len).contains(&pool.free[*i].len()))
+            .filter(|i| (len..=most).contains(&pool.free[*i].len()))
             .min_by_key(|i| pool.free[*i].len());
         let reused = best.map(|i| pool.free.swap_remove(i));
         pool.free_floats -= reused.as_ref().map_or(0, Vec::len);

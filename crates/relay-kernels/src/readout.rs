@@ -4,15 +4,17 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-use crate::blend::gradient_of_weight;
 use crate::cross_entropy::{Labels, ROWS};
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::pack::{Matrix, Packed};
 use crate::pool::{Buffer, with_scratch};
-use crate::product::{left, times_packed};
+use crate::product::{Left, left, times_packed, times_rows};
 use crate::rows::{ColumnSums, CrossEntropy};
+
+/// Rows of the weight's gradient that one task computes.
+const WEIGHT_ROWS: usize = 32;
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `states * weight + bias`, or `None` where there is no kernel.
 ///
@@ -77,8 +79,10 @@ struct Call {
 struct Saved {
     /// `[chosen, d]`.
     states: Buffer,
-    /// Gradient of the logits, `[chosen, vocab]`.
+    /// Gradient of the logits, `[chosen, stride]`.
     logits: Buffer,
+    /// Gradient of the bias.
+    bias: Vec<f32>,
 }
 
 impl Call {
@@ -88,6 +92,12 @@ impl Call {
             rows: self.d,
             cols: self.labels.vocab,
         }
+    }
+
+    /// Floats from one row of logits to the next: whole vectors, and an odd number of them, so that a panel's rows do not
+    /// fall into few sets of the first-level cache.
+    fn stride(&self, isa: Isa) -> usize {
+        (self.labels.vocab.div_ceil(isa.lanes()) | 1) * isa.lanes()
     }
 
     /// A row of `all` for each of the chosen rows.
@@ -109,72 +119,93 @@ impl Operation<3> for Call {
     }
 
     fn forward(&self) -> (FlexTensor, Saved) {
-        let (isa, vocab) = (Isa::best(), self.labels.vocab);
+        let (isa, d, vocab) = (Isa::best(), self.d, self.labels.vocab);
+        let stride = self.stride(isa);
         let packed = Packed::beside(isa, &[self.matrix()]);
         let states = self.states();
-        let mut gradient = Buffer::take(self.chosen.len() * vocab);
+        let rows = self.chosen.len();
+        let mut gradient = Buffer::take(rows * stride);
+        let mut sums = vec![0.0; rows.div_ceil(ROWS) * stride];
         let labels = self
             .labels
             .targets
             .par_chunks(ROWS)
             .zip(self.labels.weights.par_chunks(ROWS));
         let pieces = states
-            .par_chunks(ROWS * self.d)
-            .zip(gradient.par_chunks_mut(ROWS * vocab));
-        let sums = pieces
+            .par_chunks(ROWS * d)
+            .zip(gradient.par_chunks_mut(ROWS * stride))
+            .zip(sums.par_chunks_mut(stride));
+        let losses = pieces
             .zip(labels)
-            .map(|((states, gradient), (targets, weights))| {
+            .map(|(((states, gradient), sums), (targets, weights))| {
                 with_scratch(gradient.len(), |logits| {
-                    for row in logits.chunks_exact_mut(vocab) {
-                        row.copy_from_slice(self.bias.get());
+                    for row in logits.chunks_exact_mut(stride) {
+                        row[..vocab].copy_from_slice(self.bias.get());
                     }
-                    let states = left(states, self.d);
-                    times_packed(isa, targets.len(), states, &packed, logits, vocab, true);
-                    isa.run(CrossEntropy {
+                    let states = left(states, d);
+                    times_packed(isa, targets.len(), states, &packed, logits, stride, true);
+                    let loss = isa.run(CrossEntropy {
                         logits,
+                        vocab,
+                        stride,
                         targets,
                         weights,
                         gradient: Some(gradient),
-                    })
+                    });
+                    isa.run(ColumnSums { x: gradient, sums });
+                    loss
                 })
             });
-        let sums: Vec<f64> = sums.collect();
+        let losses: Vec<f64> = losses.collect();
+        let mut bias = vec![0.0; stride];
+        isa.run(ColumnSums {
+            x: &sums,
+            sums: &mut bias,
+        });
+        bias.truncate(vocab);
         let saved = Saved {
             states,
             logits: gradient,
+            bias,
         };
-        (tensor(vec![sums.iter().sum::<f64>() as f32], [1]), saved)
+        (tensor(vec![losses.iter().sum::<f64>() as f32], [1]), saved)
     }
 
+    /// What is scaled by the gradient of the sum are the results, which are fewer than the logits.
     fn backward(&self, saved: &Saved, grad: &[f32]) -> [FlexTensor; 3] {
         let (isa, d, vocab) = (Isa::best(), self.d, self.labels.vocab);
+        let stride = self.stride(isa);
         let scale = grad.first().copied().unwrap_or_default();
-        let logits: Vec<f32> = saved.logits.iter().map(|x| x * scale).collect();
-        let packed = Packed::transposes_below(isa, &[self.matrix()]);
+        let scaled = |floats: &mut [f32]| floats.iter_mut().for_each(|x| *x *= scale);
+        let mut packed = Packed::transposes_below(isa, &[self.matrix()]);
+        scaled(&mut packed.data);
         let mut chosen = Buffer::take(self.chosen.len() * d);
-        let pieces = logits
-            .par_chunks(ROWS * vocab)
+        let pieces = saved
+            .logits
+            .par_chunks(ROWS * stride)
             .zip(chosen.par_chunks_mut(ROWS * d));
         pieces.for_each(|(logits, out)| {
-            let logits = left(logits, vocab);
+            let logits = left(logits, stride);
             times_packed(isa, out.len() / d, logits, &packed, out, d, false);
         });
         let mut states = vec![0.0; self.rows * d];
         for (row, chosen) in self.chosen.iter().zip(chosen.chunks_exact(d)) {
             states[row * d..][..d].copy_from_slice(chosen);
         }
-        let (mut weight, mut bias) = (vec![0.0; d * vocab], vec![0.0; vocab]);
-        let matrix = Matrix {
-            data: &logits,
-            rows: self.chosen.len(),
-            cols: vocab,
-        };
-        let grad = Packed::beside(isa, &[matrix]);
-        gradient_of_weight(isa, &saved.states, d, &grad, &mut weight);
-        isa.run(ColumnSums {
-            x: &logits,
-            sums: &mut bias,
+        let mut weight = vec![0.0; d * vocab];
+        let pieces = weight.par_chunks_mut(WEIGHT_ROWS * vocab).enumerate();
+        pieces.for_each(|(index, out)| {
+            let states = Left {
+                data: saved.states.get(index * WEIGHT_ROWS..).unwrap_or_default(),
+                row: 1,
+                col: d,
+            };
+            let sizes = [out.len() / vocab, self.chosen.len(), vocab];
+            times_rows(isa, sizes, states, &saved.logits, stride, out, vocab, false);
+            scaled(out);
         });
+        let mut bias = saved.bias.clone();
+        scaled(&mut bias);
         [
             tensor(states, [self.rows, d]),
             tensor(weight, [d, vocab]),

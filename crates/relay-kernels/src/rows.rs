@@ -1,4 +1,4 @@
-//! Row-wise passes: norms, GELU, softmax, sums of columns.
+//! Row-wise passes: norms, GELU, sums of columns, cross-entropy.
 
 use pulp::{Simd, WithSimd};
 
@@ -236,85 +236,12 @@ impl WithSimd for AddBias<'_> {
     }
 }
 
-/// Softmax in place over the first `valid(row)` entries of each row; the rest becomes zero.
-pub(crate) struct Softmax<'a, F: Fn(usize) -> usize> {
-    pub rows: &'a mut [f32],
-    /// Floats from one row to the next.
-    pub stride: usize,
-    /// Floats of a row that are used, a whole number of vectors.
-    pub width: usize,
-    pub valid: F,
-}
-
-impl<F: Fn(usize) -> usize> WithSimd for Softmax<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        for (index, row) in self.rows.chunks_exact_mut(self.stride).enumerate() {
-            let row = &mut row[..self.width];
-            let valid = (self.valid)(index);
-            if valid == 0 {
-                row.fill(0.0);
-                continue;
-            }
-            row[valid..].fill(f32::NEG_INFINITY);
-            let (vectors, _) = S::as_mut_simd_f32s(row);
-            let mut most = vectors[0];
-            for x in &vectors[1..] {
-                most = s.max_f32s(most, *x);
-            }
-            let most = s.splat_f32s(s.reduce_max_f32s(most));
-            let mut sum = s.splat_f32s(0.0);
-            for x in vectors.iter_mut() {
-                *x = exp(s, s.sub_f32s(*x, most));
-                sum = s.add_f32s(sum, *x);
-            }
-            // What is masked adds at most e^-87 each to the sum, which is at least 1: nothing in f32.
-            let scale = s.splat_f32s(1.0 / s.reduce_sum_f32s(sum));
-            for x in vectors.iter_mut() {
-                *x = s.mul_f32s(*x, scale);
-            }
-            row[valid..].fill(0.0);
-        }
-    }
-}
-
-/// Backward of [`Softmax`] in place: `grad = p * (grad - sum(p * grad))` on each row.
-pub(crate) struct SoftmaxBackward<'a> {
-    pub p: &'a [f32],
-    pub grad: &'a mut [f32],
-    pub stride: usize,
-    pub width: usize,
-}
-
-impl WithSimd for SoftmaxBackward<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, s: S) {
-        for (p, grad) in self
-            .p
-            .chunks_exact(self.stride)
-            .zip(self.grad.chunks_exact_mut(self.stride))
-        {
-            let (p, _) = S::as_simd_f32s(&p[..self.width]);
-            let (grad, _) = S::as_mut_simd_f32s(&mut grad[..self.width]);
-            let mut dot = s.splat_f32s(0.0);
-            for (p, g) in p.iter().zip(&*grad) {
-                dot = s.mul_add_e_f32s(*p, *g, dot);
-            }
-            let dot = s.splat_f32s(s.reduce_sum_f32s(dot));
-            for (p, g) in p.iter().zip(grad) {
-                *g = s.mul_f32s(*p, s.sub_f32s(*g, dot));
-            }
-        }
-    }
-}
-
 /// Weighted cross-entropy of rows of logits; gives the sum, and the gradient of the logits if wanted.
 pub(crate) struct CrossEntropy<'a> {
     pub logits: &'a [f32],
+    pub vocab: usize,
+    /// Floats from one row to the next, of logits and gradient; what the gradient has beyond the vocabulary becomes zero.
+    pub stride: usize,
     pub targets: &'a [i32],
     pub weights: &'a [f32],
     pub gradient: Option<&'a mut [f32]>,
@@ -325,18 +252,20 @@ impl WithSimd for CrossEntropy<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, s: S) -> f64 {
-        let vocab = self.logits.len() / self.targets.len();
+        let (vocab, stride) = (self.vocab, self.stride);
         let mut total = 0.0;
         let rows = self
             .logits
-            .chunks_exact(vocab)
+            .chunks_exact(stride)
             .zip(self.targets)
             .zip(self.weights);
         for (row, ((logits, target), weight)) in rows.enumerate() {
-            let gradient = self
-                .gradient
-                .as_deref_mut()
-                .map(|gradient| &mut gradient[row * vocab..][..vocab]);
+            let logits = &logits[..vocab];
+            let gradient = self.gradient.as_deref_mut().map(|gradient| {
+                let (gradient, rest) = gradient[row * stride..][..stride].split_at_mut(vocab);
+                rest.fill(0.0);
+                gradient
+            });
             if *weight == 0.0 {
                 if let Some(gradient) = gradient {
                     gradient.fill(0.0);

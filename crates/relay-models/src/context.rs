@@ -24,6 +24,8 @@ pub struct Context<B: Backend> {
     pub(crate) head_dim: usize,
     pub(crate) causal: bool,
     pub(crate) positions: Positions,
+    /// Of each head with ALiBi, else none.
+    pub(crate) slopes: Vec<f32>,
     /// Columns on the left of each sample that are padding.
     pub(crate) pads: Vec<usize>,
     pub(crate) dropout: Option<Dropout>,
@@ -70,6 +72,10 @@ impl<B: Backend> Context<B> {
             head_dim: config.head_dim(),
             causal,
             positions: config.positions,
+            slopes: match config.positions {
+                Positions::Alibi => alibi_slopes(config.heads),
+                Positions::Rope | Positions::None => Vec::new(),
+            },
             pads: pads.to_vec(),
             dropout: Dropout::new(dropout, config.dropout),
             device: device.clone(),
@@ -82,6 +88,7 @@ impl<B: Backend> Context<B> {
         Self {
             size: rows.len(),
             pads: rows.iter().map(|row| self.pads[*row]).collect(),
+            slopes: self.slopes.clone(),
             device: self.device.clone(),
             tables: OnceLock::new(),
             ..*self
@@ -127,14 +134,14 @@ impl<B: Backend> Context<B> {
 
     /// What depends on the places of query and key only: `[1, heads or 1, width, width]`.
     fn structure_bias(&self) -> Option<Tensor<B, 4>> {
-        let slopes = match self.positions {
-            Positions::Alibi => alibi_slopes(self.heads),
-            Positions::Rope | Positions::None if self.causal => vec![0.0],
-            Positions::Rope | Positions::None => return None,
+        let slopes = match self.slopes.as_slice() {
+            [] if self.causal => &[0.0],
+            [] => return None,
+            slopes => slopes,
         };
         let width = self.width;
         let mut values = Vec::with_capacity(slopes.len() * width * width);
-        for slope in &slopes {
+        for slope in slopes {
             for query in 0..width {
                 values.extend((0..width).map(|key| {
                     let hidden = self.causal && key > query;

@@ -22,15 +22,13 @@ pub(crate) fn layer<B: Backend>(
     iteration: usize,
     index: usize,
 ) -> Option<Tensor<B, 3>> {
-    if context.positions == Positions::Alibi {
-        return None;
-    }
     let spec = LayerSpec {
         heads: context.heads,
         causal: context.causal,
         pads: &context.pads,
         rope: context.positions == Positions::Rope,
         rope_base: ROPE_BASE,
+        slopes: &context.slopes,
         dropout: context
             .dropout
             .map(|dropout| dropout.layer(iteration, index)),

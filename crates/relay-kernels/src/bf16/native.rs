@@ -11,7 +11,7 @@ use core::mem::{size_of, transmute, transmute_copy};
 use pulp::x86::V4;
 use pulp::{Simd, WithSimd};
 
-use super::{Duo, Emulated, Row, Rows};
+use super::{Duo, Emulated, Pairs, Row, Rows};
 use crate::dot::Dot;
 use crate::isa::Isa;
 use crate::product::Product;
@@ -99,43 +99,56 @@ pub(super) fn narrow_row(simd: V4, x: &[f32], to: &mut [Duo]) {
     unsafe { run(simd, x, to) }
 }
 
-/// [`Rows`], on a machine that [`simd`] has found fit.
-pub(super) fn narrow_rows(simd: V4, [first, second]: [&[f32]; 2], to: &mut [Duo]) {
+/// [`Rows`] of each two, on a machine that [`simd`] has found fit.
+pub(super) fn narrow_pairs<'a>(
+    simd: V4,
+    pairs: Pairs<impl Iterator<Item = &'a [f32]>, impl Iterator<Item = &'a mut [Duo]>>,
+) {
     #[target_feature(
         enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr"
     )]
-    fn run(simd: V4, [first, second]: [&[f32]; 2], to: &mut [Duo]) {
-        let (firsts, first) = first.as_chunks::<LANES>();
-        let (seconds, second) = second.as_chunks::<LANES>();
-        let (out, rest) = to.as_chunks_mut::<LANES>();
-        // SAFETY: all chunks are vectors.
-        unsafe {
-            let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
-            for ((first, second), to) in firsts.iter().zip(seconds).zip(out) {
-                let low = _mm512_loadu_ps(first.as_ptr());
-                let high = _mm512_loadu_ps(second.as_ptr());
-                let both: __m512i = transmute(_mm512_cvtne2ps_pbh(high, low));
-                let both = _mm512_permutexvar_epi16(order, both);
-                _mm512_storeu_si512(to.as_mut_ptr().cast(), both);
-            }
-        }
-        let rows = [first, second];
-        Rows { rows, to: rest }.with_simd(simd);
+    fn run<'a>(
+        simd: V4,
+        pairs: Pairs<impl Iterator<Item = &'a [f32]>, impl Iterator<Item = &'a mut [Duo]>>,
+    ) {
+        pairs.for_each(|rows, to| narrow_rows(simd, rows, to));
     }
     check();
+    // SAFETY: as in `product`.
+    unsafe { run(simd, pairs) }
+}
+
+/// [`Rows`], whose whole vectors are narrowed at once.
+#[inline]
+#[target_feature(
+    enable = "avx512f,avx512bw,avx512cd,avx512dq,avx512vl,avx512bf16,avx2,fma,bmi1,bmi2,lzcnt,popcnt,fxsr"
+)]
+fn narrow_rows(simd: V4, rows: [&[f32]; 2], to: &mut [Duo]) {
+    let [first, second] = rows;
     if second.is_empty() {
-        return Isa::Avx512(simd).run(Rows {
-            rows: [first, second],
-            to,
-        });
+        return Rows { rows, to }.with_simd(simd);
     }
     assert_eq!(
         [first.len(), second.len()],
         [to.len(); 2],
         "rows of other lengths than their elements"
     );
-    // SAFETY: as in `product`.
-    unsafe { run(simd, [first, second], to) }
+    let (firsts, first) = first.as_chunks::<LANES>();
+    let (seconds, second) = second.as_chunks::<LANES>();
+    let (out, rest) = to.as_chunks_mut::<LANES>();
+    // SAFETY: all chunks are vectors.
+    unsafe {
+        let order = _mm512_loadu_si512(ORDER.as_ptr().cast());
+        for ((first, second), to) in firsts.iter().zip(seconds).zip(out) {
+            let low = _mm512_loadu_ps(first.as_ptr());
+            let high = _mm512_loadu_ps(second.as_ptr());
+            let both: __m512i = transmute(_mm512_cvtne2ps_pbh(high, low));
+            let both = _mm512_permutexvar_epi16(order, both);
+            _mm512_storeu_si512(to.as_mut_ptr().cast(), both);
+        }
+    }
+    let rows = [first, second];
+    Rows { rows, to: rest }.with_simd(simd);
 }
 
 /// The numbers of two vectors, alternating.

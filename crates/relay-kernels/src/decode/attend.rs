@@ -8,7 +8,7 @@ use super::cache::{Layout, PAGE};
 use crate::pool::Buffer;
 use crate::prefetch::prefetch;
 use crate::rope::{Rope, rotate};
-use crate::rows::Softmax;
+use crate::softmax::Softmax;
 
 /// Floats by which reading is prepared: caches of many texts do not fit the second-level cache.
 const AHEAD: usize = 512;

@@ -36,6 +36,7 @@ impl Model {
             heads,
             causal: true,
             rope,
+            slopes: Vec::new(),
             pads: vec![0],
             dropout: None,
         };

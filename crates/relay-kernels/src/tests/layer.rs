@@ -38,6 +38,7 @@ pub(super) fn run_in<E: Form>(
         head_dim: d / case.heads,
         causal: case.causal,
         rope,
+        slopes: case.slopes.clone(),
         dropout: case.dropout.map(|dropout| dropout.probabilities),
     };
     let block = Block {

@@ -37,6 +37,7 @@ pub(crate) struct Case {
     pub heads: usize,
     pub causal: bool,
     pub rope: bool,
+    pub slopes: Vec<f32>,
     pub pads: Vec<usize>,
     pub dropout: Option<LayerDropout>,
 }
@@ -52,6 +53,7 @@ impl Case {
             heads,
             causal,
             rope,
+            slopes: Vec::new(),
             pads: pads.to_vec(),
             dropout: None,
         };
@@ -67,6 +69,8 @@ impl Case {
             case(2, 5, 8, 2, false, true, &[0, 2]).dropping(0.3),
             case(3, 6, 10, 5, true, true, &[0, 3, 6]).dropping(0.2),
             case(2, 4, 5, 1, false, false, &[0, 3]).dropping(0.5),
+            case(2, 5, 8, 2, false, false, &[0, 2]).sloping(),
+            case(2, 6, 8, 4, true, false, &[0, 3]).sloping(),
         ]
     }
 
@@ -80,6 +84,7 @@ impl Case {
             heads,
             causal,
             rope,
+            slopes: Vec::new(),
             pads: (0..batch).map(|b| b * 5 % width).collect(),
             dropout: None,
         };
@@ -91,7 +96,28 @@ impl Case {
             case(2, 70, 128, 2, true, false),
             case(5, 33, 64, 4, false, true).dropping(0.1),
             case(9, 17, 96, 3, true, true).dropping(0.3),
+            case(4, 100, 32, 2, true, true).padded(&[0, 37, 99, 100]),
+            case(3, 70, 24, 2, true, false)
+                .padded(&[32, 31, 1])
+                .dropping(0.2),
+            case(2, 40, 24, 3, false, false).sloping(),
+            case(2, 70, 32, 2, true, false).sloping().dropping(0.2),
         ]
+    }
+
+    /// The case with other columns at the left.
+    fn padded(self, pads: &[usize]) -> Self {
+        let pads = pads.to_vec();
+        Self { pads, ..self }
+    }
+
+    /// The case with distances that count.
+    fn sloping(self) -> Self {
+        let slopes = (0..self.heads).map(|head| 0.5 / (head + 1) as f32);
+        Self {
+            slopes: slopes.collect(),
+            ..self
+        }
     }
 
     /// The case with masks.

@@ -73,6 +73,7 @@ fn spec(case: &Case) -> LayerSpec<'_> {
         pads: &case.pads,
         rope: case.rope,
         rope_base: 10_000.0,
+        slopes: &case.slopes,
         dropout: case.dropout,
         epsilon: 1e-5,
     }
@@ -109,18 +110,24 @@ fn ordinary<B: Backend>(case: &Case, x: &Tensor<B, 3>, inputs: &Inputs<B>) -> Te
         x.reshape([case.batch, case.width, case.heads, hd])
             .swap_dims(1, 2)
     };
-    let mut mask = vec![0.0f32; case.batch * case.width * case.width];
+    let mut mask = vec![0.0f32; case.batch * case.heads * case.width * case.width];
     let mut seeing = vec![1.0f32; rows];
     for (b, i) in (0..case.batch).flat_map(|b| (0..case.width).map(move |i| (b, i))) {
-        for j in (0..case.width).filter(|j| *j < case.pads[b] || case.causal && *j > i) {
-            mask[(b * case.width + i) * case.width + j] = -1e9;
+        for (j, h) in (0..case.width).flat_map(|j| (0..case.heads).map(move |h| (j, h))) {
+            let hidden = j < case.pads[b] || case.causal && j > i;
+            let slope = case.slopes.get(h).copied().unwrap_or_default();
+            mask[((b * case.heads + h) * case.width + i) * case.width + j] = if hidden {
+                -1e9
+            } else {
+                -slope * i.abs_diff(j) as f32
+            };
         }
         if case.pads[b] >= if case.causal { i + 1 } else { case.width } {
             seeing[b * case.width + i] = 0.0;
         }
     }
     let mask = Tensor::<B, 4>::from_data(
-        TensorData::new(mask, [case.batch, 1, case.width, case.width]),
+        TensorData::new(mask, [case.batch, case.heads, case.width, case.width]),
         &device,
     );
     let seeing = Tensor::<B, 2>::from_data(TensorData::new(seeing, [rows, 1]), &device);

@@ -84,7 +84,11 @@ fn attention(case: &Case, q: &[f64], k: &[f64], v: &[f64]) -> Vec<f64> {
                                 .sum::<f64>(),
                         )
                     })
-                    .map(|(j, dot)| (j, (dot / (hd as f64).sqrt()).exp()))
+                    .map(|(j, dot)| {
+                        let slope = case.slopes.get(h).copied().map_or(0.0, f64::from);
+                        let score = dot / (hd as f64).sqrt() - slope * i.abs_diff(j) as f64;
+                        (j, score.exp())
+                    })
                     .collect();
                 let total: f64 = scores.iter().map(|(_, e)| e).sum();
                 let out = &mut out[(b * case.width + i) * case.d + h * hd..][..hd];
