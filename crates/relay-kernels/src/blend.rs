@@ -117,7 +117,11 @@ impl Operation<4> for Call {
             let each = self.inputs.each_ref().map(Floats::get);
             each.into_par_iter()
                 .zip(grad_weights.par_chunks_mut(d * d))
-                .for_each(|(input, out)| gradient_of_weight(isa, input, d, &grad, out));
+                .for_each(|(input, out)| {
+                    gradient_of_weight(input, d, d, out, |left, out| {
+                        times_packed(isa, out.len() / d, left, &grad, out, d, false);
+                    });
+                });
         };
         rayon::join(inputs, weights);
         let grad_b = grad_weights.split_off(d * d);
@@ -130,15 +134,22 @@ impl Operation<4> for Call {
     }
 }
 
-/// `out = transpose(input) * grad`, some of its rows at a time, each summed over all rows of `input` in their order.
-fn gradient_of_weight(isa: Isa, input: &[f32], d: usize, grad: &Packed, out: &mut [f32]) {
-    let (pieces, cols) = (out.par_chunks_mut(WEIGHT_ROWS * grad.cols), grad.cols);
-    pieces.enumerate().for_each(|(index, out)| {
+/// `out = transpose(input) * grad [.., cols]`, some of its rows at a time, each summed over all rows of `input` in their
+/// order. `times_grad` multiplies the left side that it is given with `grad`.
+pub(crate) fn gradient_of_weight(
+    input: &[f32],
+    d: usize,
+    cols: usize,
+    out: &mut [f32],
+    times_grad: impl Fn(Left<'_>, &mut [f32]) + Sync,
+) {
+    let pieces = out.par_chunks_mut(WEIGHT_ROWS * cols).enumerate();
+    pieces.for_each(|(index, out)| {
         let left = Left {
             data: input.get(index * WEIGHT_ROWS..).unwrap_or_default(),
             row: 1,
             col: d,
         };
-        times_packed(isa, out.len() / cols, left, grad, out, cols, false);
+        times_grad(left, out);
     });
 }

@@ -4,17 +4,15 @@ use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
+use crate::blend::gradient_of_weight;
 use crate::cross_entropy::{Labels, ROWS};
 use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::pack::{Matrix, Packed};
 use crate::pool::{Buffer, with_scratch};
-use crate::product::{Left, left, times_packed, times_rows};
+use crate::product::{left, times_packed, times_rows};
 use crate::rows::{ColumnSums, CrossEntropy};
-
-/// Rows of the weight's gradient that one task computes.
-const WEIGHT_ROWS: usize = 32;
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `states * weight + bias`, or `None` where there is no kernel.
 ///
@@ -193,15 +191,9 @@ impl Operation<3> for Call {
             states[row * d..][..d].copy_from_slice(chosen);
         }
         let mut weight = vec![0.0; d * vocab];
-        let pieces = weight.par_chunks_mut(WEIGHT_ROWS * vocab).enumerate();
-        pieces.for_each(|(index, out)| {
-            let states = Left {
-                data: saved.states.get(index * WEIGHT_ROWS..).unwrap_or_default(),
-                row: 1,
-                col: d,
-            };
+        gradient_of_weight(&saved.states, d, vocab, &mut weight, |left, out| {
             let sizes = [out.len() / vocab, self.chosen.len(), vocab];
-            times_rows(isa, sizes, states, &saved.logits, stride, out, vocab, false);
+            times_rows(isa, sizes, left, &saved.logits, stride, out, vocab, false);
             scaled(out);
         });
         let mut bias = saved.bias.clone();

@@ -24,15 +24,14 @@ impl Attention {
         let (n, d, hd, stride, padded) = self.dims();
         let pads = sample.pads;
         let keys = n - pads;
+        let (first, idle) = (pads * 3 * d, self.idle_rows(pads) * 3 * d);
+        grad_qkv[..idle].fill(0.0);
         if keys == 0 {
-            grad_qkv.fill(0.0);
             return;
         }
-        for row in grad_qkv.chunks_exact_mut(3 * d).take(pads) {
+        for row in grad_qkv[idle..first].chunks_exact_mut(3 * d) {
             row[d..].fill(0.0);
         }
-        grad_qkv[..self.idle_rows(pads) * 3 * d].fill(0.0);
-        let first = pads * 3 * d;
         let across = keys.next_multiple_of(self.isa.lanes());
         let (rows, rest) = scratch.split_at_mut(n * padded);
         let (values_across, rest) = rest.split_at_mut(hd * stride);
