@@ -14,8 +14,8 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use relay_examples::{
-    CliError, DeviceName, Program, Slot, finish, join, on_device, overrides, parse_args, split,
-    start_logging, trained_arm,
+    CliError, DeviceName, Meeting, Program, Slot, finish, join, on_device, overrides, parse_args,
+    split, start_logging, trained_arm,
 };
 use relay_pipeline::{Forecast, PipelineError, Settings, Stages, corpus, preset};
 use relay_train::{Precision, StopFlag};
@@ -98,9 +98,20 @@ struct Train {
     /// Devices of this machine that share the work; on a CPU so many threads, to try it out.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// How long to train.
-    #[arg(long)]
-    minutes: f64,
+    /// How many machines share the work, this one included, which leads: the others `--join` it.
+    #[arg(long, default_value_t = 1, requires = "listen")]
+    machines: usize,
+    /// Where a machine that leads waits for the others, such as `0.0.0.0:7300`. Anybody who reaches this port can join:
+    /// the network has to be one that is trusted.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Follow the machine that leads at this address, with the same options for all that is learnt. It makes the
+    /// checkpoints; this one writes nothing.
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["listen", "from", "peak_tflops"])]
+    join: Option<String>,
+    /// How long to train, from when all machines are there; on one that follows no limit if not given.
+    #[arg(long, required_unless_present = "join")]
+    minutes: Option<f64>,
     /// What to go on from: a checkpoint, a directory of checkpoints, or a directory of parts [default: the start].
     #[arg(long)]
     from: Option<PathBuf>,
@@ -144,17 +155,34 @@ fn main() -> ExitCode {
 fn run(args: Train) -> Result<(), CliError> {
     let (name, task) = ((args.preset.as_str(), args.seed), args.task.as_deref());
     let settings = settings(name, task, args.precision, &args.sets).map_err(CliError::usage)?;
+    let machines = match (args.join, args.listen) {
+        (Some(leader), _) => Meeting::Follow(leader),
+        (None, Some(_)) if args.machines < 2 => {
+            return Err(CliError::usage(
+                "--listen waits for other machines: --machines must be at least 2",
+            ));
+        }
+        (None, Some(listen)) => Meeting::Lead {
+            listen,
+            followers: args.machines - 1,
+        },
+        (None, None) => Meeting::Alone,
+    };
     let slot = Slot {
         settings,
         arm: args.arm,
         device: args.device,
         workers: args.workers,
+        machines,
         minutes: args.minutes,
         from: args.from,
         peak_tflops: args.peak_tflops,
         out: args.out,
     };
-    let bench = slot.train()?;
+    let Some(bench) = slot.train()? else {
+        println!("followed to the end");
+        return Ok(());
+    };
     print!("{}", bench.markdown());
     println!("newest checkpoint: {}", bench.checkpoint.display());
     Ok(())

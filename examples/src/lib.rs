@@ -26,4 +26,4 @@ pub use many::{overrides, quoted, run_command, run_several};
 pub use parts::{PARTS, PartsError, join, split};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;
-pub use slot::{Bench, Slot, trained_arm};
+pub use slot::{Bench, Meeting, Slot, trained_arm};

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     path::{Path, PathBuf},
     sync::{
         atomic::Ordering,
@@ -13,12 +14,51 @@ use std::{
 
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use relay_pipeline::{Settings, Stages, corpus, write_atomically};
-use relay_train::{Counters, Effort, StopFlag, checkpoint_name, list_checkpoints, read_manifest};
+use relay_pipeline::{Machines, Settings, Stages, corpus, write_atomically};
+use relay_train::{
+    Counters, Effort, Followers, Leader, StopFlag, checkpoint_name, list_checkpoints, read_manifest,
+};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{CliError, DeviceName, PARTS, Program, join, on_device, stop_on_signals};
+
+/// Which machines share a training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Meeting {
+    /// This one alone.
+    Alone,
+    /// This one leads so many others, which find it at this address.
+    Lead {
+        /// Address and port to listen at.
+        listen: String,
+        /// Machines that follow.
+        followers: usize,
+    },
+    /// This one follows the one at this address.
+    Follow(String),
+}
+
+impl Meeting {
+    /// Waits for the other machines.
+    fn meet(&self, workers: usize, stop: &StopFlag) -> Result<Machines, CliError> {
+        match self {
+            Self::Alone => Ok(Machines::Alone),
+            Self::Lead { listen, followers } => {
+                let listener = TcpListener::bind(listen)
+                    .map_err(|error| CliError::usage(format!("--listen {listen}: {error}")))?;
+                let address = listener.local_addr().map_err(CliError::failure)?;
+                tracing::info!("waiting at {address} for {followers} followers");
+                Followers::gather(&listener, *followers, stop)
+                    .map(Machines::Lead)
+                    .map_err(CliError::failure)
+            }
+            Self::Follow(address) => Leader::join(address, workers, stop)
+                .map(Machines::Follow)
+                .map_err(CliError::failure),
+        }
+    }
+}
 
 /// A training that has some minutes.
 #[derive(Debug)]
@@ -29,10 +69,12 @@ pub struct Slot {
     pub arm: String,
     /// Where.
     pub device: DeviceName,
-    /// Devices that share the work.
+    /// Devices of this machine that share the work.
     pub workers: usize,
-    /// How long.
-    pub minutes: f64,
+    /// Machines that do.
+    pub machines: Meeting,
+    /// How long from when all machines are there; `None` as long as there are updates.
+    pub minutes: Option<f64>,
     /// A checkpoint, a directory of checkpoints or of parts; `None` to begin.
     pub from: Option<PathBuf>,
     /// What the devices can do at most, in 10^12 floating-point operations a second.
@@ -46,8 +88,10 @@ pub struct Slot {
 pub struct Bench {
     /// Name of the device.
     pub device: String,
-    /// Devices that shared the work.
+    /// Devices of this machine that shared the work.
     pub workers: usize,
+    /// Machines that did.
+    pub machines: usize,
     /// What the layers' products multiplied.
     pub precision: String,
     /// Updates before and after.
@@ -74,13 +118,17 @@ pub struct Bench {
 }
 
 impl Slot {
-    /// Trains until the time is over, a signal comes or all updates are made; a checkpoint is saved in each case.
+    /// Trains until the time is over, a signal comes or all updates are made; a checkpoint is saved in each case. On a
+    /// machine that follows there is none, and nothing is measured.
     ///
     /// # Errors
     /// A usage error for settings that cannot be; a failure for what goes wrong; an interruption by a signal.
-    pub fn train(self) -> Result<Bench, CliError> {
+    pub fn train(self) -> Result<Option<Bench>, CliError> {
         let arm = trained_arm(&self.arm)?;
-        if !(self.minutes > 0.0 && self.minutes.is_finite()) {
+        if self
+            .minutes
+            .is_some_and(|minutes| !(minutes > 0.0 && minutes.is_finite()))
+        {
             return Err(CliError::usage("--minutes must be a number above 0"));
         }
         if self.workers == 0 {
@@ -94,34 +142,46 @@ impl Slot {
         let before = counters(&run)?;
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+        let by_signal = |message: String| match signal.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(CliError::Interrupted {
+                message,
+                signal: u8::try_from(signal).unwrap_or(0),
+            }),
+        };
+        let machines = self.machines.meet(self.workers, &stop);
+        by_signal("stopped while other machines were waited for".to_owned())?;
         let done = thread::scope(|scope| {
             let (finished, waiting) = channel::<()>();
-            let flag = stop.shared();
-            let wait = Duration::from_secs_f64(60.0 * self.minutes);
-            scope.spawn(move || {
-                // Ends early when the training does.
-                if waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                    flag.store(true, Ordering::SeqCst);
-                }
-            });
+            if let Some(minutes) = self.minutes {
+                let flag = stop.shared();
+                let wait = Duration::from_secs_f64(60.0 * minutes);
+                scope.spawn(move || {
+                    // Ends early when the training does.
+                    if waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                        flag.store(true, Ordering::SeqCst);
+                    }
+                });
+            }
             let program = Training {
                 slot: &self,
                 arm,
                 run: run.clone(),
+                machines: machines?,
                 stop: stop.clone(),
             };
             let outcome = on_device(self.device, program).map_err(CliError::usage);
             drop(finished);
             outcome?
         })?;
-        let signal = signal.load(Ordering::SeqCst);
-        if signal != 0 {
-            return Err(CliError::Interrupted {
-                message: format!("stopped; a checkpoint lies in {}", run.display()),
-                signal: u8::try_from(signal).unwrap_or(0),
-            });
+        by_signal(match &self.machines {
+            Meeting::Follow(leader) => format!("stopped; checkpoints lie at {leader}"),
+            _ => format!("stopped; a checkpoint lies in {}", run.display()),
+        })?;
+        match self.machines {
+            Meeting::Follow(_) => Ok(None),
+            _ => self.measure(before, &run, done).map(Some),
         }
-        self.measure(before, &run, done)
     }
 
     /// What the counters of the checkpoints before and after say.
@@ -149,6 +209,10 @@ impl Slot {
         let bench = Bench {
             device: self.device.to_string(),
             workers: self.workers,
+            machines: match &self.machines {
+                Meeting::Lead { followers, .. } => 1 + followers,
+                _ => 1,
+            },
             precision: training["precision"].as_str().unwrap_or("f32").to_owned(),
             updates: [before.step, after.step],
             done,
@@ -179,6 +243,7 @@ impl Bench {
         let rows = [
             ("device", self.device.clone()),
             ("workers", self.workers.to_string()),
+            ("machines", self.machines.to_string()),
             ("precision", self.precision.clone()),
             ("updates", format!("{from} to {to}")),
             ("seconds", format!("{:.1}", self.seconds)),
@@ -221,6 +286,7 @@ struct Training<'a> {
     slot: &'a Slot,
     arm: &'static str,
     run: PathBuf,
+    machines: Machines,
     stop: StopFlag,
 }
 
@@ -231,7 +297,9 @@ impl Program for Training<'_> {
         let settings = self.slot.settings.clone();
         let corpus = corpus(&settings).map_err(CliError::usage)?;
         let more = more_devices::<B>(&device, self.slot)?;
-        let stages = Stages::<B>::new(settings, corpus, device, self.stop).more_devices(more);
+        let stages = Stages::<B>::new(settings, corpus, device, self.stop)
+            .more_devices(more)
+            .machines(self.machines);
         match stages.train(self.arm, &self.run) {
             Ok(_) => Ok(true),
             Err(error) if error.is_interrupted() => Ok(false),

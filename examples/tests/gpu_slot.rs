@@ -6,8 +6,10 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Child, Command, Output, Stdio},
+    thread,
 };
 
 use serde_json::Value;
@@ -88,6 +90,82 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
     assert!(model(&last) == model(&whole), "the weights differ");
 }
 
+/// A machine that leads another, and its address once it waits.
+fn leader(out: &Path) -> (Child, String) {
+    let mut command = Command::new(program());
+    command.args(["train", "--minutes", "10", "--machines", "2"]);
+    command.args(["--listen", "127.0.0.1:0", "--out"]).arg(out);
+    command.args(TRAINING).env("RUST_LOG", "info");
+    let mut leader = command.stderr(Stdio::piped()).spawn().unwrap();
+    let said = BufReader::new(leader.stderr.take().unwrap());
+    let mut lines = said.lines().map(Result::unwrap);
+    let address = lines.find_map(|line| {
+        let (_, rest) = line.split_once("waiting at ")?;
+        Some(rest.split(' ').next().unwrap().to_owned())
+    });
+    // Or it would stop at a full pipe.
+    thread::spawn(move || lines.for_each(drop));
+    (leader, address.unwrap())
+}
+
+fn follower(address: &str, out: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(["train", "--join", address, "--out"]).arg(out);
+    command.args(TRAINING).args(options);
+    command.env("RUST_LOG", "error").output().unwrap()
+}
+
+#[test]
+fn machines_share_a_training() {
+    let place = tempfile::tempdir().unwrap();
+    let (leads, follows) = (place.path().join("leads"), place.path().join("follows"));
+    let (mut leader_1, address) = leader(&leads);
+    // With other settings neither goes on.
+    let done = follower(&address, &follows, &["--seed", "2"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("training.seed is"), "{said}");
+    assert_eq!(leader_1.wait().unwrap().code(), Some(1));
+
+    let (mut leader_2, address) = leader(&leads);
+    let done = follower(&address, &follows, &["--workers", "2"]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert_eq!(done.stdout, b"followed to the end\n");
+    assert!(leader_2.wait().unwrap().success());
+    let bench = json(&leads.join("bench.json"));
+    assert_eq!(
+        (&bench["machines"], &bench["done"]),
+        (&2.into(), &true.into())
+    );
+    assert_eq!(bench["updates"], serde_json::json!([0, 60]));
+    assert_eq!(fs::read_dir(follows.join("run")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_follower_whose_time_is_over_ends_the_run_with_a_checkpoint() {
+    let place = tempfile::tempdir().unwrap();
+    let leads = place.path().join("leads");
+    let (mut leader, address) = leader(&leads);
+    // Its time is over at once.
+    let done = follower(
+        &address,
+        &place.path().join("follows"),
+        &["--minutes", "0.001"],
+    );
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(leader.wait().unwrap().success());
+    let bench = json(&leads.join("bench.json"));
+    let made = bench["updates"][1].as_u64().unwrap();
+    assert!(!bench["done"].as_bool().unwrap() && made < 60, "{bench}");
+    assert!(
+        leads
+            .join(format!("run/step-{made:09}/manifest.json"))
+            .exists()
+    );
+}
+
 #[test]
 fn damaged_parts_and_wrong_options_are_named() {
     let place = tempfile::tempdir().unwrap();
@@ -113,6 +191,8 @@ fn damaged_parts_and_wrong_options_are_named() {
         (["--arm", "ar_relay"], "no arm `ar_relay` to train"),
         (["--workers", "0"], "--workers is 0"),
         (["--device", "tpu"], "unknown device `tpu`"),
+        (["--listen", "127.0.0.1:0"], "--machines must be at least 2"),
+        (["--machines", "2"], "--listen <ADDRESS:PORT>"),
     ] {
         let done = slot(
             "1",

@@ -99,7 +99,7 @@ pub use settings::{
     StageSettings, TaskSettings,
 };
 pub use several::{PlannedRun, SeveralRuns};
-pub use stages::{Stages, Writer};
+pub use stages::{Machines, Stages, Writer};
 pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;
 pub use wilson::{Interval, wilson};

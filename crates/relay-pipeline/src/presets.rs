@@ -164,15 +164,19 @@ fn mini(seed: u64) -> Settings {
         data: DataSettings::Generated(mini_tasks()),
         looped,
         causal: CausalConfig { transformer },
-        looped_aligned: looped_stage(20_000),
-        looped_vanilla: Some(looped_stage(9_000)),
-        ar_baseline: causal_stage(8_000, 0.02),
-        ar_relay: causal_stage(3_500, 0.01),
+        // The auto-regressive model learns from the steps: with 1, whole chains of unseen lengths are rare.
+        looped_aligned: StageSettings {
+            lambda: 10.0,
+            ..looped_stage(24_000)
+        },
+        looped_vanilla: Some(looped_stage(18_000)),
+        ar_baseline: causal_stage(10_000, 0.02),
+        ar_relay: causal_stage(4_000, 0.01),
         // Five phases, and in all as many updates as the arm that they are compared with.
         self_chains: Some(SelfChainSettings {
             phase: StageSettings {
                 task_weights: Vec::new(),
-                ..causal_stage(700, 0.01)
+                ..causal_stage(800, 0.01)
             },
             samples: 9_000,
             tries: 3,

@@ -6,8 +6,8 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
-    CausalObjective, ExampleListSource, ExampleSource, InnerModel, LoopedObjective, Objective,
-    Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
+    CausalObjective, ExampleListSource, ExampleSource, Followers, InnerModel, Leader,
+    LoopedObjective, Objective, Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
 };
 use serde_json::{Value, json};
 
@@ -19,6 +19,17 @@ use crate::{
 /// Writes chains for examples, in their order.
 pub type Writer<'a> = Box<dyn Fn(&[Example]) -> Result<Vec<Chain>> + 'a>;
 
+/// The part of a machine in a training.
+#[derive(Debug)]
+pub enum Machines {
+    /// There are no others.
+    Alone,
+    /// It leads, see [`Trainer::lead`].
+    Lead(Followers),
+    /// It follows, see [`Trainer::follow`].
+    Follow(Leader),
+}
+
 /// The stages of one run on one device.
 #[derive(Debug)]
 pub struct Stages<B: AutodiffBackend> {
@@ -27,6 +38,7 @@ pub struct Stages<B: AutodiffBackend> {
     device: B::Device,
     stop: StopFlag,
     more_devices: Vec<B::Device>,
+    machines: Machines,
     kill_after: Option<u64>,
 }
 
@@ -47,6 +59,7 @@ impl<B: AutodiffBackend> Stages<B> {
             device,
             stop,
             more_devices: Vec::new(),
+            machines: Machines::Alone,
             kill_after: None,
         }
     }
@@ -54,6 +67,15 @@ impl<B: AutodiffBackend> Stages<B> {
     /// Trains on these devices as well, see [`Trainer::more_devices`].
     pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
         self.more_devices = devices;
+        self
+    }
+
+    /// Shares one training with other machines.
+    ///
+    /// On a machine that follows [`train`](Self::train) makes the updates of the leader's training of the same arm, and writes
+    /// nothing: there are no files in what it gives.
+    pub fn machines(mut self, machines: Machines) -> Self {
+        self.machines = machines;
         self
     }
 
@@ -224,6 +246,18 @@ impl<B: AutodiffBackend> Stages<B> {
         let trainer = match self.kill_after {
             Some(updates) => trainer.kill_after(updates),
             None => trainer,
+        };
+        let trainer = match &self.machines {
+            Machines::Alone => trainer,
+            Machines::Lead(followers) => trainer.lead(followers.clone()),
+            Machines::Follow(leader) => {
+                let followed = trainer.follow(model, source, leader, &self.stop)?;
+                return Ok(Made {
+                    files: Vec::new(),
+                    seconds: None,
+                    notes: json!({ "updates": followed.steps }),
+                });
+            }
         };
         let trained: Trained<O::Model> =
             trainer.run(model, source, &valid, Resume::Continue, &self.stop)?;

@@ -24,10 +24,10 @@ pub trait AllReduce<B: Backend>: std::fmt::Debug + Send {
 }
 
 /// Workers that are threads of one process. The first adds up in the order of the workers, so that a sum does not depend
-/// on who was ready when, and hands it to the others.
+/// on who was ready when, with the sums of other machines, if there are any, and hands it to the others.
 #[derive(Debug)]
 pub(crate) enum Threads<B: Backend> {
-    First(Vec<Line<B>>),
+    First(Vec<Line<B>>, Option<Box<dyn AllReduce<B>>>),
     Other(Line<B>),
 }
 
@@ -39,8 +39,8 @@ pub(crate) struct Line<B: Backend> {
 }
 
 impl<B: Backend> Threads<B> {
-    /// The ends of so many workers, in their order.
-    pub fn connect(workers: usize) -> Vec<Self> {
+    /// The ends of so many workers, in their order; `machines` adds up over other machines.
+    pub fn connect(workers: usize, machines: Option<Box<dyn AllReduce<B>>>) -> Vec<Self> {
         let line = |_| {
             let ((to_other, at_other), (to_first, at_first)) = (channel(), channel());
             let first = Line {
@@ -54,7 +54,7 @@ impl<B: Backend> Threads<B> {
             (first, Self::Other(other))
         };
         let (first, others): (Vec<_>, Vec<_>) = (1..workers).map(line).unzip();
-        let mut ends = vec![Self::First(first)];
+        let mut ends = vec![Self::First(first, machines)];
         ends.extend(others);
         ends
     }
@@ -64,11 +64,14 @@ impl<B: Backend> AllReduce<B> for Threads<B> {
     fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
         let device = values.device();
         match self {
-            Self::First(others) => {
+            Self::First(others, machines) => {
                 let mut sum = values;
                 for (rank, other) in (1..).zip(&*others) {
                     let part = other.from.recv().map_err(|_| lost(rank))?;
                     sum = sum + part.to_device(&device);
+                }
+                if let Some(machines) = machines {
+                    sum = machines.sum(sum)?;
                 }
                 for (rank, other) in (1..).zip(&*others) {
                     other.to.send(sum.clone()).map_err(|_| lost(rank))?;
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn everybody_gets_the_same_sum() {
-        let ends = Threads::<Flex>::connect(3);
+        let ends = Threads::<Flex>::connect(3, None);
         let sum = |(rank, mut end): (usize, Threads<Flex>)| {
             let values = [rank as f32, 1.0];
             let values = Tensor::from_floats(values, &Default::default());
@@ -168,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_lost_worker_is_an_error_and_no_wait() {
-        let mut ends = Threads::<Flex>::connect(3);
+        let mut ends = Threads::<Flex>::connect(3, None);
         drop(ends.remove(1));
         let mut first = ends.remove(0);
         let values = || Tensor::from_floats([1.0], &Default::default());

@@ -54,39 +54,58 @@ pub(crate) fn contents<B: AutodiffBackend, M: AutodiffModule<B>>(
     files
 }
 
-/// Writes a checkpoint into `dir`, which must be there: aside and synced, then renamed; gives its name and size.
-pub(crate) fn save(
-    dir: &Path,
-    mut manifest: Manifest,
-    files: &BTreeMap<&str, Tensors>,
-) -> Result<(String, u64)> {
-    let step = manifest.counters.step;
-    let name = name_of(step);
+/// The bytes of a checkpoint's files.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub step: u64,
+    /// The text of the manifest, which lists the others with their hashes.
+    pub manifest: String,
+    /// The other files by name.
+    pub files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Sealed {
+    /// The files with these contents; on failure says why there are none.
+    pub fn new(mut manifest: Manifest, files: &BTreeMap<&str, Tensors>) -> Result<Self, String> {
+        let mut all = BTreeMap::new();
+        for (file, tensors) in files {
+            let bytes = encode(tensors)?;
+            let record = FileRecord::of(&bytes);
+            manifest.files.insert((*file).to_owned(), record);
+            all.insert((*file).to_owned(), bytes);
+        }
+        Ok(Self {
+            step: manifest.counters.step,
+            manifest: manifest.seal()?,
+            files: all,
+        })
+    }
+
+    /// Bytes of all files but the manifest.
+    pub fn bytes(&self) -> u64 {
+        self.files.values().map(|bytes| bytes.len() as u64).sum()
+    }
+}
+
+/// Writes a checkpoint into `dir`, which must be there: aside and synced, then renamed; gives its name.
+pub(crate) fn save(dir: &Path, checkpoint: &Sealed) -> Result<String> {
+    let name = name_of(checkpoint.step);
     let (place, aside) = (dir.join(&name), dir.join(format!(".partial-{name}")));
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(TrainError::io("remove", &aside))?;
     }
     // Not its parents: where `dir` is gone, so is its disk, and what is written now would land on another one.
     fs::create_dir(&aside).map_err(TrainError::io("create", &aside))?;
-    let mut size = 0;
-    for (file, tensors) in files {
-        let bytes = encode(tensors).map_err(|reason| TrainError::checkpoint(&place, reason))?;
-        size += bytes.len() as u64;
-        manifest
-            .files
-            .insert((*file).to_owned(), FileRecord::of(&bytes));
-        write_synced(&aside.join(file), &bytes)?;
+    for (file, bytes) in &checkpoint.files {
+        write_synced(&aside.join(file), bytes)?;
     }
-    let text = manifest
-        .seal()
-        .map_err(|reason| TrainError::checkpoint(&place, reason))?;
-    write_synced(&aside.join(MANIFEST), text.as_bytes())?;
+    write_synced(&aside.join(MANIFEST), checkpoint.manifest.as_bytes())?;
     sync_dir(&aside)?;
     // One of the same step can only be damaged, or the run would have gone on from it.
     remove_dir(dir, &name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
     sync_dir(dir)?;
-    Ok((name, size))
+    Ok(name)
 }
 
 /// Removes what a run that was killed while it saved has left behind.

@@ -123,6 +123,14 @@ pub enum TrainError {
         /// What it said.
         reason: String,
     },
+    /// Another machine of a run on several is lost, or says that it cannot go on.
+    #[error("the machine at {address}, one of this run: {reason}")]
+    Machine {
+        /// Its address and port.
+        address: String,
+        /// What it said, or what was seen of it.
+        reason: String,
+    },
     /// The thread that makes batches ended unexpectedly.
     #[error("the loader thread failed at step {step}: {reason}")]
     Loader {

@@ -6,7 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 use serde_json::Value;
 
 use crate::average::Average;
-use crate::checkpoint::{self, MODEL, OPTIMIZER, WEIGHTS};
+use crate::checkpoint::{self, MODEL, OPTIMIZER, Sealed, WEIGHTS};
 use crate::manifest::{FORMAT, Manifest};
 use crate::optimizer::Optimizer;
 use crate::restore::Verified;
@@ -27,6 +27,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             files: BTreeMap::new(),
             digest: String::new(),
         })
+    }
+
+    /// All files of a checkpoint.
+    pub(crate) fn sealed(&self, state: &State<B, O::Model>) -> Result<Sealed> {
+        let contents = checkpoint::contents(state);
+        Sealed::new(self.manifest(state)?, &contents)
+            .map_err(|reason| TrainError::checkpoint(&self.dir, reason))
     }
 
     fn training(&self) -> Result<Value> {
@@ -78,7 +85,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// That a checkpoint was made by a run with these settings.
-    fn check(&self, found: &Verified) -> Result<()> {
+    pub(crate) fn check(&self, found: &Verified) -> Result<()> {
         found.check(&self.codec, &self.model_settings)?;
         found.check_settings(
             "objective",
@@ -88,7 +95,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         found.check_settings("training", &found.manifest.training, &self.training()?)
     }
 
-    fn state(
+    /// The state that a checkpoint holds.
+    pub(crate) fn state(
         &self,
         found: &Verified,
         model: O::Model,

@@ -23,6 +23,7 @@
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
 //! | `workers`, `all_reduce` | a run on several devices |
+//! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
@@ -41,12 +42,14 @@ mod curriculum;
 mod divergence;
 mod error;
 mod files;
+mod following;
 mod going_on;
 mod gradients;
 mod list_source;
 mod loader;
 mod looped_objective;
 mod loss;
+mod machines;
 mod manifest;
 mod metrics;
 mod muon;
@@ -71,6 +74,7 @@ mod tensors;
 mod trainer;
 mod usage;
 mod validation;
+mod wire;
 mod workers;
 
 pub use all_reduce::AllReduce;
@@ -82,10 +86,12 @@ pub use cost::Effort;
 pub use curriculum::Curriculum;
 pub use divergence::{LossPast, OnDivergence};
 pub use error::{Result, TrainError};
+pub use following::Followed;
 pub use gradients::GradientSet;
 pub use list_source::ExampleListSource;
 pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
+pub use machines::{Followers, Leader};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
 pub use plain::refuse_links;

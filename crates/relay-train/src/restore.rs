@@ -69,6 +69,31 @@ impl Verified {
         })
     }
 
+    /// One that comes from elsewhere, file by file, after its manifest and in the order of that. `path` stands for it in
+    /// messages.
+    pub fn received(
+        path: PathBuf,
+        manifest: &[u8],
+        mut next_file: impl FnMut() -> Result<Vec<u8>>,
+    ) -> Result<Self> {
+        let manifest =
+            Manifest::open(manifest).map_err(|reason| TrainError::checkpoint(&path, reason))?;
+        let mut files = BTreeMap::new();
+        for (name, record) in &manifest.files {
+            let bytes = next_file()?;
+            if FileRecord::of(&bytes) != *record {
+                let reason = format!("{name} was altered on its way");
+                return Err(TrainError::checkpoint(&path, reason));
+            }
+            files.insert(name.clone(), bytes);
+        }
+        Ok(Self {
+            path,
+            manifest,
+            files,
+        })
+    }
+
     /// As [`read`](Self::read), for a `path` that nobody asked for but that was found: it must not lead elsewhere.
     fn found(path: &Path) -> Result<Self> {
         match fs::symlink_metadata(path) {

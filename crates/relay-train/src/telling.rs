@@ -109,15 +109,23 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         if log.saved == state.counters.step && log.saved > 0 {
             return Ok(());
         }
-        let files = checkpoint::contents(state);
         let clock = Instant::now();
         log.metrics.sync()?;
-        let (name, bytes) = checkpoint::save(&self.dir, self.manifest(state)?, &files)?;
+        let checkpoint = self.sealed(state)?;
+        let name = checkpoint::save(&self.dir, &checkpoint)?;
         self.prune(state.counters.step)?;
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
-        log.time_of_writing(bytes, clock.elapsed());
+        log.time_of_writing(checkpoint.bytes(), clock.elapsed());
         Ok(())
+    }
+
+    /// Saves a checkpoint of a run that ends before its time, unless it could go back to there.
+    pub(crate) fn save_at_end(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
+        if self.config.recovery.holds_back(&state.counters, log.saved) {
+            return Ok(());
+        }
+        self.save(state, log)
     }
 
     /// Removes the checkpoints up to `step` that are not to be kept.

@@ -24,8 +24,8 @@ use crate::step::State;
 use crate::telling::Log;
 use crate::validation::first_of_each_task;
 use crate::{
-    Counters, Effort, ExampleSource, Objective, Precision, Result, StopFlag, TrainConfig,
-    TrainError,
+    Counters, Effort, ExampleSource, Followers, Objective, Precision, Result, StopFlag,
+    TrainConfig, TrainError,
 };
 
 /// Whether a run may go on with what its directory holds.
@@ -70,6 +70,7 @@ pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
     pub(crate) model_settings: Value,
     pub(crate) device: B::Device,
     pub(crate) more_devices: Vec<B::Device>,
+    pub(crate) followers: Option<Followers>,
     pub(crate) dir: PathBuf,
     quiet: bool,
     kill_after: Option<u64>,
@@ -109,6 +110,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             model_settings,
             device,
             more_devices: Vec::new(),
+            followers: None,
             dir,
             quiet: false,
             kill_after: None,
@@ -148,11 +150,25 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
     ///   the loss grows far above its past, as far as the settings say that the run ends then.
     /// - [`TrainError::NotPlain`] when the directory holds links or other things that could lead out of it.
+    /// - [`TrainError::Worker`] and [`TrainError::Machine`] when a device or a machine that shares the work is lost.
     /// - When examples cannot be made, or checkpoints and metrics not be read or written.
     pub fn run(
         &self,
         model: O::Model,
         source: Box<dyn ExampleSource>,
+        valid: &[Example],
+        resume: Resume,
+        stop: &StopFlag,
+    ) -> Result<Trained<O::Model>> {
+        let outcome = self.run_alone_or_leading(model, source.as_ref(), valid, resume, stop);
+        self.tell_followers(&outcome);
+        outcome
+    }
+
+    fn run_alone_or_leading(
+        &self,
+        model: O::Model,
+        source: &dyn ExampleSource,
         valid: &[Example],
         resume: Resume,
         stop: &StopFlag,
@@ -177,7 +193,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             slow: false,
         };
         let data = Data {
-            source: source.as_ref(),
+            source,
             valid: &valid,
         };
         let (state, saved) = in_own_pool(|| self.go_on(state, start, &data, stop, log))?;
@@ -249,15 +265,14 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
             let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
-            let mut workers = self.start_workers(scope, &state);
+            let mut workers = self.start_workers(scope, &state, self.team(&state)?);
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {
-                    if !self.config.recovery.holds_back(&state.counters, log.saved) {
-                        self.save(&state, log)?;
-                    }
+                    self.save_at_end(&state, log)?;
                     return Err(TrainError::Interrupted { step });
                 }
+                self.call(&state, log)?;
                 let (ready, rest) = loader.next(step)?;
                 loader = rest;
                 state.counters.see(ready.samples, ready.effort);

@@ -1,10 +1,10 @@
-//! One run on several devices: each has the model, takes its share of every micro-batch, and makes the same update.
+//! One run on several devices of a machine: each has the model, takes its share of every micro-batch, and makes the same update.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
 use burn::module::Module;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 
 use crate::all_reduce::{AllReduce, Threads, lost};
 use crate::loader::message;
@@ -22,6 +22,17 @@ pub(crate) struct Workers<'scope, 'a, B: AutodiffBackend, O: Objective<B>> {
     others: Vec<Other<'scope, O::Batch>>,
 }
 
+/// Where the workers of this machine stand among those of all.
+#[derive(Debug)]
+pub(crate) struct Team<I: Backend> {
+    /// Workers of the machines before this one.
+    pub first_rank: usize,
+    /// Workers of all machines.
+    pub workers: usize,
+    /// What adds up over the machines, if there are others.
+    pub machines: Option<Box<dyn AllReduce<I>>>,
+}
+
 #[derive(Debug)]
 struct Other<'scope, T> {
     // Dropped before anyone waits for the thread, which ends as soon as nobody sends.
@@ -35,13 +46,18 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
         state: &State<B, O::Model>,
+        team: Team<B::InnerBackend>,
     ) -> Workers<'scope, 'env, B, O> {
-        let workers = 1 + self.more_devices.len();
+        let Team {
+            first_rank,
+            workers,
+            machines,
+        } = team;
         let worker = |rank: usize, device: &B::Device, others| Worker {
             objective: &self.objective,
             config: &self.config,
             device: device.clone(),
-            rank,
+            rank: first_rank + rank,
             workers,
             tasks: self.codec.tasks.len(),
             others,
@@ -52,7 +68,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 others: Vec::new(),
             };
         }
-        let mut ends = Threads::connect(workers).into_iter().map(boxed);
+        let ends = Threads::connect(1 + self.more_devices.len(), machines);
+        let mut ends = ends.into_iter().map(boxed);
         let first = worker(0, &self.device, ends.next());
         let others = (1..).zip(&self.more_devices).zip(ends);
         let others = others.map(|((rank, device), end)| {
@@ -71,7 +88,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 }
 
-fn boxed<B: burn::tensor::backend::Backend>(end: Threads<B>) -> Box<dyn AllReduce<B>> {
+fn boxed<B: Backend>(end: Threads<B>) -> Box<dyn AllReduce<B>> {
     Box::new(end)
 }
 
@@ -119,13 +136,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Workers<'_, '_, B, O> {
 
     /// Gives the others their shares of the micro-batches, and the first worker its own.
     fn share(&self, batches: Vec<O::Batch>) -> Result<Shares<O::Batch>> {
-        if self.others.is_empty() {
+        let Worker { rank, workers, .. } = self.first;
+        if workers == 1 {
             return Ok(batches.into_iter().map(Some).collect());
         }
-        let workers = 1 + self.others.len();
-        let mut shares: Vec<Shares<O::Batch>> = (0..workers).map(|_| Vec::new()).collect();
+        let here = 1 + self.others.len();
+        let mut shares: Vec<Shares<O::Batch>> = (0..here).map(|_| Vec::new()).collect();
         for batch in batches {
+            // Those before and after are the other machines', which make the same batches.
             let parts = self.first.objective.share(batch, workers);
+            let parts = parts.into_iter().skip(rank);
             for (share, part) in shares.iter_mut().zip(parts) {
                 share.push(part);
             }
@@ -153,6 +173,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Workers<'_, '_, B, O> {
             Some(Ok(Err(error))) => error.to_string(),
             _ => "it ended early".to_owned(),
         };
+        let rank = self.first.rank + rank;
         TrainError::Worker { rank, reason }
     }
 }

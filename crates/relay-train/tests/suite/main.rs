@@ -7,6 +7,7 @@ mod corruption;
 mod divergence;
 mod fragile;
 mod losses;
+mod machines;
 mod recovery;
 mod resume;
 mod sources;

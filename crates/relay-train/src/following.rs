@@ -1,0 +1,202 @@
+//! The two sides of a run on several machines: what the leader does beside its own updates, and what a follower does.
+
+use std::thread;
+
+use burn::tensor::backend::AutodiffBackend;
+
+use crate::loader::Loader;
+use crate::machines::Next;
+use crate::optimizer::Optimizer;
+use crate::own_pool::in_own_pool;
+use crate::step::State;
+use crate::telling::Log;
+use crate::wire::Message;
+use crate::workers::Team;
+use crate::{ExampleSource, Followers, Leader, Objective, Result, StopFlag, TrainError, Trainer};
+
+/// A model after a training that another machine led.
+#[derive(Debug, Clone)]
+pub struct Followed<M> {
+    /// The model, with the leader's last weights bit by bit, but without the average that the leader may keep.
+    pub model: M,
+    /// Updates made, skipped ones and those before this machine joined included.
+    pub steps: u64,
+}
+
+impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
+    /// Leads a run on several machines: what [`more_devices`](Self::more_devices) does on one, with the workers of all. A
+    /// machine that is lost ends the run with an error, one that is asked to stop ends it after a checkpoint. Good for
+    /// one run.
+    pub fn lead(mut self, followers: Followers) -> Self {
+        self.followers = Some(followers);
+        self
+    }
+
+    /// Makes the updates of a run that another machine [leads](Self::lead), with the same settings, objective and source. State
+    /// and settings of the run come from there. Nothing is validated, told or saved here.
+    ///
+    /// # Errors
+    /// - [`TrainError::OtherSettings`] when the leader has other settings.
+    /// - [`TrainError::Interrupted`] when the leader stopped.
+    /// - [`TrainError::Machine`] when the leader failed or is lost.
+    /// - What a run on one machine ends with.
+    pub fn follow(
+        &self,
+        model: O::Model,
+        source: Box<dyn ExampleSource>,
+        leader: &Leader,
+        stop: &StopFlag,
+    ) -> Result<Followed<O::Model>> {
+        let outcome = in_own_pool(|| self.follow_on(model, source.as_ref(), leader, stop));
+        // Whoever leads says why itself.
+        match &outcome {
+            Ok(_) | Err(TrainError::Machine { .. } | TrainError::Interrupted { .. }) => {}
+            Err(error) => leader.fail(error),
+        }
+        outcome
+    }
+
+    fn follow_on(
+        &self,
+        model: O::Model,
+        source: &dyn ExampleSource,
+        leader: &Leader,
+        stop: &StopFlag,
+    ) -> Result<Followed<O::Model>> {
+        let (mut state, mut next) = (None, leader.next(stop)?);
+        loop {
+            match (next, state) {
+                (
+                    Next::Start {
+                        checkpoint,
+                        first_rank,
+                        workers,
+                    },
+                    _,
+                ) => {
+                    self.check(&checkpoint)?;
+                    let optimizer = Optimizer::new(&self.config);
+                    let mut start = self.state(&checkpoint, model.clone(), optimizer)?;
+                    // The leader keeps it.
+                    start.average = None;
+                    tracing::info!(
+                        "following {} after step {}: workers {first_rank} to {} of {workers}",
+                        leader.address(),
+                        start.counters.step,
+                        first_rank + self.more_devices.len(),
+                    );
+                    let team = Team {
+                        first_rank,
+                        workers,
+                        machines: Some(leader.all_reduce()),
+                    };
+                    (state, next) = self.updates_called_for(start, team, source, leader, stop)?;
+                }
+                (
+                    Next::Done,
+                    Some(State {
+                        model, counters, ..
+                    }),
+                ) => {
+                    let steps = counters.step;
+                    return Ok(Followed { model, steps });
+                }
+                (Next::Stopped(step), _) => return Err(TrainError::Interrupted { step }),
+                (Next::Update(_) | Next::Done, _) => {
+                    return Err(leader.lost("it did not say first where to start"));
+                }
+            }
+        }
+    }
+
+    /// Makes updates for as long as the leader calls for them; gives the state, which too many skipped updates lose, and
+    /// what the leader said then.
+    fn updates_called_for(
+        &self,
+        mut state: State<B, O::Model>,
+        team: Team<B::InnerBackend>,
+        source: &dyn ExampleSource,
+        leader: &Leader,
+        stop: &StopFlag,
+    ) -> Result<(Option<State<B, O::Model>>, Next)> {
+        thread::scope(|scope| {
+            let todo = state.counters.step..self.config.steps;
+            let widths = self.config.width_multiple;
+            let mut loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
+            let mut workers = self.start_workers(scope, &state, team);
+            loop {
+                let step = match leader.next(stop)? {
+                    Next::Update(step) => step,
+                    other => return Ok((Some(state), other)),
+                };
+                if step != state.counters.step {
+                    let here = state.counters.step;
+                    return Err(leader.lost(format!(
+                        "it called for the update after {step} updates, and here are {here}"
+                    )));
+                }
+                let (ready, rest) = loader.next(step)?;
+                loader = rest;
+                state.counters.see(ready.samples, ready.effort);
+                match workers.update(state, ready.batches) {
+                    Ok(made) => state = made,
+                    // The leader found the same, and says what becomes of it.
+                    Err(TrainError::NotFinite { .. }) => {
+                        leader.made(stop)?;
+                        return Ok((None, leader.next(stop)?));
+                    }
+                    Err(error) => return Err(error),
+                }
+                leader.made(stop)?;
+            }
+        })
+    }
+
+    /// Where the workers of this machine stand in a run that it leads, or makes alone; the followers start from `state`.
+    pub(crate) fn team(&self, state: &State<B, O::Model>) -> Result<Team<B::InnerBackend>> {
+        let own = 1 + self.more_devices.len();
+        let Some(followers) = &self.followers else {
+            return Ok(Team {
+                first_rank: 0,
+                workers: own,
+                machines: None,
+            });
+        };
+        followers.start(own, &self.sealed(state)?)?;
+        Ok(Team {
+            first_rank: 0,
+            workers: own + followers.workers(),
+            machines: Some(followers.all_reduce()),
+        })
+    }
+
+    /// Calls the followers, if there are any, for the next update. Where one is lost or was asked to stop, `state` is saved
+    /// and the run ends.
+    pub(crate) fn call(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
+        let Some(followers) = &self.followers else {
+            return Ok(());
+        };
+        let step = state.counters.step;
+        let ended = match followers.call(step) {
+            Ok(true) => return Ok(()),
+            Ok(false) => TrainError::Interrupted { step },
+            Err(error) => error,
+        };
+        self.save_at_end(state, log)?;
+        Err(ended)
+    }
+
+    /// Tells the followers, if there are any, how a run ended.
+    pub(crate) fn tell_followers<T>(&self, outcome: &Result<T>) {
+        let last_word = match outcome {
+            Ok(_) => Message::Done,
+            Err(TrainError::Interrupted { step }) => Message::Stopped { step: *step },
+            Err(error) => Message::Failed {
+                reason: error.to_string(),
+            },
+        };
+        if let Some(followers) = &self.followers {
+            followers.end(&last_word);
+        }
+    }
+}

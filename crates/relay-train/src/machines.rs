@@ -1,0 +1,358 @@
+//! One run on several machines: one leads, the others follow.
+//!
+//! Every machine makes the batches of an update, which are a pure function of seed and update, and its workers take their
+//! shares of them. Only gradients and numbers travel: each machine adds up those of its workers, the leader adds up those of
+//! the machines in the order in which they joined, and gives the sum to all.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{thread, time::Duration};
+
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::all_reduce::AllReduce;
+use crate::checkpoint::Sealed;
+use crate::restore::Verified;
+use crate::wire::{Message, Wire};
+use crate::{Result, StopFlag, TrainError};
+
+const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
+
+/// How often a machine looks whether another one is there.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long a program that connects may take to say what it is.
+const GREETING: Duration = Duration::from_secs(5);
+
+/// The machines that follow, as the one that leads sees them.
+///
+/// The network has to be one that is trusted: nobody is asked for a password, and nothing is encrypted.
+#[derive(Debug, Clone)]
+pub struct Followers {
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+#[derive(Debug)]
+struct Line {
+    wire: Wire,
+    workers: usize,
+    /// Whether it was called for an update and has not said yet that it made it.
+    called: bool,
+}
+
+impl Followers {
+    /// Waits at `listener` until so many machines have joined, for as long as `stop` is not set. Whoever connects and is
+    /// no follower of the same version is sent away.
+    ///
+    /// # Errors
+    /// [`TrainError::Interrupted`] when `stop` is set, [`TrainError::Machine`] when nobody can connect.
+    pub fn gather(listener: &TcpListener, machines: usize, stop: &StopFlag) -> Result<Self> {
+        let failed = |error: std::io::Error| TrainError::Machine {
+            address: listener
+                .local_addr()
+                .map_or_else(|_| "here".to_owned(), |address| address.to_string()),
+            reason: error.to_string(),
+        };
+        listener.set_nonblocking(true).map_err(failed)?;
+        let mut lines = Vec::new();
+        while lines.len() < machines {
+            match listener.accept() {
+                Ok((stream, address)) => match greet(stream, stop) {
+                    Ok(line) => {
+                        lines.push(line);
+                        tracing::info!("{address} joined: {} of {machines} followers", lines.len());
+                    }
+                    Err(error) => tracing::warn!("{error}; still waiting for followers"),
+                },
+                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LOOK),
+                Err(error) => return Err(failed(error)),
+            }
+            if stop.is_set() {
+                return Err(TrainError::Interrupted { step: 0 });
+            }
+        }
+        let lines = Arc::new(Mutex::new(lines));
+        Ok(Self { lines })
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What adds up with the other machines.
+    pub(crate) fn all_reduce<B: Backend>(&self) -> Box<dyn AllReduce<B>> {
+        Box::new(self.clone())
+    }
+
+    /// Workers of all followers.
+    pub(crate) fn workers(&self) -> usize {
+        self.lines().iter().map(|line| line.workers).sum()
+    }
+
+    /// Has all start from a checkpoint. The leader has the first `own` workers.
+    pub(crate) fn start(&self, own: usize, checkpoint: &Sealed) -> Result<()> {
+        self.done_with_update()?;
+        let workers = own + self.workers();
+        let mut first_rank = own;
+        for line in self.lines().iter_mut() {
+            let wire = &mut line.wire;
+            wire.say(&Message::Start {
+                first_rank,
+                workers,
+            })?;
+            wire.give(checkpoint.manifest.as_bytes())?;
+            for bytes in checkpoint.files.values() {
+                wire.give(bytes)?;
+            }
+            first_rank += line.workers;
+        }
+        Ok(())
+    }
+
+    /// Calls for the update after `step`. Gives false, and calls for none, when a follower was asked to stop.
+    pub(crate) fn call(&self, step: u64) -> Result<bool> {
+        if self.done_with_update()? {
+            return Ok(false);
+        }
+        for line in self.lines().iter_mut() {
+            line.wire.say(&Message::Update { step })?;
+            line.called = true;
+        }
+        Ok(true)
+    }
+
+    /// Hears from all that they made the update that they were last called for, and whether one was asked to stop.
+    fn done_with_update(&self) -> Result<bool> {
+        let mut stopped = false;
+        for line in self.lines().iter_mut() {
+            if !std::mem::take(&mut line.called) {
+                continue;
+            }
+            match line.wire.hear(None, None)? {
+                Message::Made { stopped: false } => {}
+                Message::Made { stopped: true } => {
+                    tracing::info!("{} was asked to stop", line.wire.address());
+                    stopped = true;
+                }
+                Message::Failed { reason } => return Err(line.wire.lost(reason)),
+                _ => return Err(line.wire.lost("it did not say that it made its update")),
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// Tells all how the run ended. Who is lost by then is not waited for.
+    pub(crate) fn end(&self, last_word: &Message) {
+        for line in self.lines().drain(..) {
+            let mut wire = line.wire;
+            if let Err(error) = wire.say(last_word) {
+                tracing::debug!("{error}");
+            }
+        }
+    }
+}
+
+/// The first words with a machine that wants to join.
+fn greet(stream: TcpStream, stop: &StopFlag) -> Result<Line> {
+    let address = stream.peer_addr();
+    let mut wire = Wire::new(stream).map_err(|error| TrainError::Machine {
+        address: address.map_or_else(|_| "somebody".to_owned(), |address| address.to_string()),
+        reason: error.to_string(),
+    })?;
+    match wire.hear(Some(stop), Some(GREETING))? {
+        Message::Join { program, workers } if program == PROGRAM && workers > 0 => Ok(Line {
+            wire,
+            workers,
+            called: false,
+        }),
+        Message::Join { program, .. } => {
+            let reason = format!("{program} cannot follow {PROGRAM}: all machines need the same");
+            let said = wire.say(&Message::Failed {
+                reason: reason.clone(),
+            });
+            said.and(Err(wire.lost(reason)))
+        }
+        _ => Err(wire.lost("it did not say that it wants to join")),
+    }
+}
+
+impl<B: Backend> AllReduce<B> for Followers {
+    fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
+        let mut lines = self.lines();
+        let (device, length) = (values.device(), values.dims()[0]);
+        let mut sum = values;
+        for line in lines.iter_mut() {
+            let part = line.wire.take(None)?;
+            sum = sum + tensor(&part, length, &device).map_err(|reason| line.wire.lost(reason))?;
+        }
+        let all = bytes(sum.clone());
+        for line in lines.iter_mut() {
+            line.wire.give(&all)?;
+        }
+        Ok(sum)
+    }
+}
+
+/// The machine that leads, as one that follows sees it.
+#[derive(Debug)]
+pub struct Leader {
+    wire: Arc<Mutex<Wire>>,
+}
+
+/// What a follower has to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Start from a checkpoint, as the first of some of all workers.
+    Start {
+        checkpoint: Box<Verified>,
+        first_rank: usize,
+        workers: usize,
+    },
+    /// Make the update after so many.
+    Update(u64),
+    /// End: all updates are made.
+    Done,
+    /// End: the run was stopped after so many updates.
+    Stopped(u64),
+}
+
+impl Leader {
+    /// Joins the run that is led at `address`, a name or number and a port, with so many workers. Tries again until
+    /// somebody is there or `stop` is set.
+    ///
+    /// # Errors
+    /// [`TrainError::Machine`] when `address` is none, [`TrainError::Interrupted`] when `stop` is set.
+    pub fn join(address: &str, workers: usize, stop: &StopFlag) -> Result<Self> {
+        let failed = |reason: String| TrainError::Machine {
+            address: address.to_owned(),
+            reason,
+        };
+        let addresses: Vec<SocketAddr> = address
+            .to_socket_addrs()
+            .map_err(|error| failed(error.to_string()))?
+            .collect();
+        let mut told = false;
+        let stream = loop {
+            match TcpStream::connect(&addresses[..]) {
+                Ok(stream) => break stream,
+                Err(error) if !told => {
+                    tracing::info!("{address}: {error}; trying again until it is there");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            if stop.is_set() {
+                return Err(TrainError::Interrupted { step: 0 });
+            }
+            thread::sleep(LOOK);
+        };
+        let mut wire = Wire::new(stream).map_err(|error| failed(error.to_string()))?;
+        wire.say(&Message::Join {
+            program: PROGRAM.to_owned(),
+            workers,
+        })?;
+        let wire = Arc::new(Mutex::new(wire));
+        Ok(Self { wire })
+    }
+
+    fn wire(&self) -> MutexGuard<'_, Wire> {
+        self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What adds up with the other machines.
+    pub(crate) fn all_reduce<B: Backend>(&self) -> Box<dyn AllReduce<B>> {
+        Box::new(Self {
+            wire: Arc::clone(&self.wire),
+        })
+    }
+
+    /// Where the leader is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.wire().address()
+    }
+
+    /// That the leader does what it must not.
+    pub(crate) fn lost(&self, reason: impl ToString) -> TrainError {
+        self.wire().lost(reason)
+    }
+
+    /// What the leader says next.
+    pub(crate) fn next(&self, stop: &StopFlag) -> Result<Next> {
+        let mut wire = self.wire();
+        match wire.hear(Some(stop), None)? {
+            Message::Start {
+                first_rank,
+                workers,
+            } => {
+                let manifest = wire.take(Some(stop))?;
+                let name = PathBuf::from(format!("of the run led at {}", wire.address()));
+                let next_file = || wire.take(Some(stop));
+                let checkpoint = Verified::received(name, &manifest, next_file)?;
+                Ok(Next::Start {
+                    checkpoint: Box::new(checkpoint),
+                    first_rank,
+                    workers,
+                })
+            }
+            Message::Update { step } => Ok(Next::Update(step)),
+            Message::Done => Ok(Next::Done),
+            Message::Stopped { step } => Ok(Next::Stopped(step)),
+            Message::Failed { reason } => Err(wire.lost(reason)),
+            Message::Join { .. } | Message::Made { .. } => {
+                Err(wire.lost("it speaks as one that follows"))
+            }
+        }
+    }
+
+    /// Says that an update was made. A follower that is asked to stop says so here, and hears what becomes of the run: the
+    /// leader saves and tells all to stop.
+    pub(crate) fn made(&self, stop: &StopFlag) -> Result<()> {
+        let stopped = stop.is_set();
+        self.wire().say(&Message::Made { stopped })
+    }
+
+    /// Says why this machine cannot go on.
+    pub(crate) fn fail(&self, error: &TrainError) {
+        let reason = error.to_string();
+        if let Err(error) = self.wire().say(&Message::Failed { reason }) {
+            tracing::debug!("{error}");
+        }
+    }
+}
+
+impl<B: Backend> AllReduce<B> for Leader {
+    fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
+        let (device, length) = (values.device(), values.dims()[0]);
+        let mut wire = self.wire();
+        wire.give(&bytes(values))?;
+        let all = wire.take(None)?;
+        tensor(&all, length, &device).map_err(|reason| wire.lost(reason))
+    }
+}
+
+fn bytes<B: Backend>(values: Tensor<B, 1>) -> Vec<u8> {
+    let data = values.into_data();
+    data.iter::<f32>().flat_map(f32::to_le_bytes).collect()
+}
+
+fn tensor<B: Backend>(
+    bytes: &[u8],
+    length: usize,
+    device: &B::Device,
+) -> Result<Tensor<B, 1>, String> {
+    let (values, rest) = bytes.as_chunks::<4>();
+    if values.len() != length || !rest.is_empty() {
+        return Err(format!(
+            "it sent {} bytes instead of {}",
+            bytes.len(),
+            4 * length
+        ));
+    }
+    let values: Vec<f32> = values
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect();
+    Ok(Tensor::from_data(TensorData::new(values, [length]), device))
+}

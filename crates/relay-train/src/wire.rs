@@ -1,0 +1,220 @@
+//! Messages between the machines of a run.
+//!
+//! A frame is a byte that says what it is, its length in 8 bytes, and so many bytes: a [`Message`] as JSON, or data. Numbers
+//! are little-endian.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Result, StopFlag, TrainError};
+
+/// The most bytes of a message; a reason that somebody gives is the longest part of one.
+const LARGEST_MESSAGE: u64 = 1 << 20;
+
+/// How often a machine that waits looks whether it is to stop.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long a machine that was asked to stop waits for the others, so that the run ends in good order.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// What machines say to each other besides data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Message {
+    /// The first word of a follower: what it runs, and how many workers it has.
+    Join { program: String, workers: usize },
+    /// Updates start from a checkpoint, which comes next as data: its manifest, then the files that this lists, in order.
+    Start {
+        /// The first of the follower's workers among all.
+        first_rank: usize,
+        /// All workers.
+        workers: usize,
+    },
+    /// The next update is the one after so many.
+    Update { step: u64 },
+    /// The follower made the update; whether it was asked to stop.
+    Made { stopped: bool },
+    /// All updates are made.
+    Done,
+    /// The run was stopped after so many updates, to be gone on with.
+    Stopped { step: u64 },
+    /// Whoever says it cannot go on.
+    Failed { reason: String },
+}
+
+/// A connection to another machine.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    address: SocketAddr,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Kind {
+    Message = b'M',
+    Data = b'D',
+}
+
+impl Wire {
+    /// The connection over `stream`.
+    ///
+    /// # Errors
+    /// When the operating system refuses to set it up.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        let address = stream.peer_addr()?;
+        stream.set_nonblocking(false)?;
+        // An update is a few short messages, each of which somebody waits for.
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(LOOK))?;
+        keep_alive(&stream)?;
+        Ok(Self { stream, address })
+    }
+
+    /// Says something.
+    pub fn say(&mut self, message: &Message) -> Result<()> {
+        let text = serde_json::to_vec(message).map_err(|error| self.lost(error))?;
+        self.send(Kind::Message, &text)
+    }
+
+    /// Sends data.
+    pub fn give(&mut self, data: &[u8]) -> Result<()> {
+        self.send(Kind::Data, data)
+    }
+
+    /// What the other side says next. Waits no longer than `patience`, and not long once `stop` is set.
+    pub fn hear(&mut self, stop: Option<&StopFlag>, patience: Option<Duration>) -> Result<Message> {
+        match self.receive(&mut Wait::new(stop, patience))? {
+            (Kind::Message, text) => serde_json::from_slice(&text)
+                .map_err(|error| self.lost(format!("it said what is no message: {error}"))),
+            (Kind::Data, _) => Err(self.lost("it sent data where a message was due")),
+        }
+    }
+
+    /// The data that the other side sends next.
+    pub fn take(&mut self, stop: Option<&StopFlag>) -> Result<Vec<u8>> {
+        match self.receive(&mut Wait::new(stop, None))? {
+            (Kind::Data, data) => Ok(data),
+            (Kind::Message, text) => Err(match serde_json::from_slice(&text) {
+                Ok(Message::Failed { reason }) => self.lost(reason),
+                _ => self.lost("it sent a message where data were due"),
+            }),
+        }
+    }
+
+    /// Where the other side is.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// That the other side is lost, and why.
+    pub fn lost(&self, reason: impl ToString) -> TrainError {
+        TrainError::Machine {
+            address: self.address.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn send(&mut self, kind: Kind, bytes: &[u8]) -> Result<()> {
+        let mut head = [kind as u8; 9];
+        head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
+        let sent = self.stream.write_all(&head);
+        let sent = sent.and_then(|()| self.stream.write_all(bytes));
+        let Err(error) = sent else { return Ok(()) };
+        // Why it closed the connection, if it had the time to say so.
+        let last_word = self.hear(None, Some(LOOK));
+        Err(match last_word {
+            Ok(Message::Failed { reason }) => self.lost(reason),
+            _ => self.lost(error),
+        })
+    }
+
+    fn receive(&mut self, wait: &mut Wait<'_>) -> Result<(Kind, Vec<u8>)> {
+        let head = self.read(9, wait)?;
+        let (kind, length) = head.split_at(1);
+        let length = length
+            .iter()
+            .rev()
+            .fold(0, |all, byte| (all << 8) | u64::from(*byte));
+        let kind = match kind {
+            b"M" if length <= LARGEST_MESSAGE => Kind::Message,
+            b"D" => Kind::Data,
+            _ => return Err(self.lost("it does not speak as the machines of a run do")),
+        };
+        Ok((kind, self.read(length, wait)?))
+    }
+
+    /// So many bytes. Memory grows with what has come, not with what was promised.
+    fn read(&mut self, length: u64, wait: &mut Wait<'_>) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        loop {
+            let rest = length - bytes.len() as u64;
+            match (&mut self.stream).take(rest).read_to_end(&mut bytes) {
+                Ok(_) if bytes.len() as u64 == length => return Ok(bytes),
+                Ok(_) => return Err(self.lost("it closed the connection")),
+                Err(error)
+                    if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) =>
+                {
+                    wait.goes_on(self)?;
+                }
+                Err(error) => return Err(self.lost(error)),
+            }
+        }
+    }
+}
+
+/// How long somebody waits.
+struct Wait<'a> {
+    stop: Option<&'a StopFlag>,
+    end: Option<Instant>,
+    stopped: Option<Instant>,
+}
+
+impl<'a> Wait<'a> {
+    fn new(stop: Option<&'a StopFlag>, patience: Option<Duration>) -> Self {
+        let end = patience.map(|patience| Instant::now() + patience);
+        Self {
+            stop,
+            end,
+            stopped: None,
+        }
+    }
+
+    /// That it is worth it to wait on for `other`.
+    fn goes_on(&mut self, other: &Wire) -> Result<()> {
+        let now = Instant::now();
+        if self.stop.is_some_and(StopFlag::is_set) && now - *self.stopped.get_or_insert(now) > GRACE
+        {
+            return Err(
+                other.lost("this machine was asked to stop and did not hear from it any more")
+            );
+        }
+        if self.end.is_some_and(|end| now > end) {
+            return Err(other.lost("it said nothing"));
+        }
+        Ok(())
+    }
+}
+
+/// Has the operating system ask a silent machine every few seconds whether it is there: one that lost its power or its
+/// network says no goodbye, and may be silent for as long as a validation takes.
+#[cfg(unix)]
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    use rustix::net::sockopt;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, Duration::from_secs(20))?;
+    sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(stream, 6)?;
+    // The same for what was sent and is not acknowledged.
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(stream, 80_000)?;
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn keep_alive(_: &TcpStream) -> io::Result<()> {
+    Ok(())
+}

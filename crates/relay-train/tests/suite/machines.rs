@@ -1,0 +1,321 @@
+//! Several machines make the update of one. Here they are several threads that talk over the loopback device.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::thread;
+
+use crate::common::*;
+use crate::fragile::{self, Fragile, limit, settings_with};
+use burn::tensor::backend::AutodiffBackend;
+use relay_models::LoopedTransformer;
+use relay_train::{
+    Batching, Followers, Leader, LoopedObjective, OptimizerConfig, Recovery, Result, Resume,
+    StopFlag, TrainConfig, TrainError, Trained, Trainer,
+};
+
+fn short(optimizer: OptimizerConfig) -> TrainConfig {
+    TrainConfig {
+        steps: 6,
+        log_every: 1,
+        ..config(optimizer)
+    }
+}
+
+/// A trainer without dropout, whose masks hang on the number of workers.
+fn plain<B: AutodiffBackend>(
+    config: TrainConfig,
+    workers: usize,
+    dir: &Path,
+) -> Trainer<B, LoopedObjective> {
+    let (model, device) = (settings(&looped(0.0)), B::Device::default());
+    Trainer::new(config, aligned(), codec(), model, device.clone(), dir)
+        .unwrap()
+        .more_devices(vec![device; workers - 1])
+        .quiet(true)
+}
+
+fn model<B: AutodiffBackend>(seed: u64) -> LoopedTransformer<B> {
+    looped(0.0).init(&B::Device::default(), seed)
+}
+
+fn samples() -> Box<dyn relay_train::ExampleSource> {
+    Box::new(source(Batching::Mixed { samples: 13 }))
+}
+
+fn weights<B: AutodiffBackend>(model: &LoopedTransformer<B>) -> Vec<f32> {
+    let layer = &model.block.layers[0];
+    [
+        model.block.embedding.val().into_data(),
+        layer.query.val().into_data(),
+        layer.down.val().into_data(),
+        model.head_answer.weight.val().into_data(),
+    ]
+    .iter()
+    .flat_map(|data| data.iter::<f32>())
+    .collect()
+}
+
+/// How a run led by `lead` ends with one follower for each of `follow`: the leader's word first. They get the address of the
+/// leader, and the followers that joined.
+fn together<L: Send, F: Send>(
+    lead: impl FnOnce(Followers) -> L + Send,
+    follow: Vec<impl FnOnce(&str) -> F + Send>,
+) -> (L, Vec<F>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let machines = follow.len();
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| {
+            let followers = Followers::gather(&listener, machines, &StopFlag::new());
+            lead(followers.unwrap())
+        });
+        let all: Vec<_> = follow
+            .into_iter()
+            .map(|follow| scope.spawn(|| follow(&address)))
+            .collect();
+        let led = leader.join().unwrap();
+        let followed = all.into_iter().map(|one| one.join().unwrap());
+        (led, followed.collect())
+    })
+}
+
+/// The usual follower. It begins with other weights, as it gets those of the leader.
+fn follower<B: AutodiffBackend>(
+    config: TrainConfig,
+    workers: usize,
+    stop: StopFlag,
+) -> impl FnOnce(&str) -> Result<Vec<f32>> + Send {
+    move |address| {
+        let dir = tempfile::tempdir().unwrap();
+        let leader = Leader::join(address, workers, &stop).unwrap();
+        let trainer = plain::<B>(config, workers, dir.path());
+        let followed = trainer.follow(model(99), samples(), &leader, &stop)?;
+        assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
+        Ok(weights(&followed.model))
+    }
+}
+
+fn lead<B: AutodiffBackend>(
+    config: TrainConfig,
+    workers: usize,
+    dir: &Path,
+) -> impl FnOnce(Followers) -> Result<Trained<LoopedTransformer<B>>> + Send {
+    move |followers| {
+        plain::<B>(config, workers, dir).lead(followers).run(
+            model(3),
+            samples(),
+            &examples(),
+            Resume::Continue,
+            &StopFlag::new(),
+        )
+    }
+}
+
+fn alone<B: AutodiffBackend>(config: TrainConfig, dir: &Path) -> Trained<LoopedTransformer<B>> {
+    let trainer = plain::<B>(config, 1, dir);
+    let stop = StopFlag::new();
+    let run = trainer.run(model(3), samples(), &examples(), Resume::Continue, &stop);
+    run.unwrap()
+}
+
+#[track_caller]
+fn near(a: &[f32], b: &[f32]) {
+    assert_eq!(a.len(), b.len());
+    let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    let off = off.fold(0.0, f32::max);
+    assert!(off < 2e-4, "weights are off by {off}");
+}
+
+fn many_make_the_updates_of_one<B: AutodiffBackend>(
+    optimizer: OptimizerConfig,
+    average: Option<f64>,
+) {
+    let config = TrainConfig {
+        average,
+        ..short(optimizer)
+    };
+    let place = tempfile::tempdir().unwrap();
+    let right = alone::<B>(config.clone(), &place.path().join("alone"));
+    for (own, others) in [(1, vec![1]), (2, vec![1, 3])] {
+        let dir = place.path().join(format!("{own}"));
+        let follow = others
+            .into_iter()
+            .map(|workers| follower::<B>(config.clone(), workers, StopFlag::new()));
+        let (led, followed) = together(lead::<B>(config.clone(), own, &dir), follow.collect());
+        let led = led.unwrap();
+        near(&weights(&right.model), &weights(&led.model));
+        assert_eq!((led.samples, led.effort), (right.samples, right.effort));
+        for found in followed {
+            let found = found.unwrap();
+            // Without an average the model of the leader is what it trains.
+            match average {
+                None => assert!(found == weights(&led.model), "not the leader's bits"),
+                Some(_) => assert!(found != weights(&led.model)),
+            }
+        }
+    }
+}
+
+#[test]
+fn several_machines_make_the_updates_of_one_with_all_samples() {
+    many_make_the_updates_of_one::<Flex>(OptimizerConfig::adamw(), None);
+    many_make_the_updates_of_one::<Flex>(OptimizerConfig::muon(0.02), Some(0.9));
+    many_make_the_updates_of_one::<NdArray>(OptimizerConfig::adamw(), None);
+}
+
+#[test]
+fn a_follower_that_is_asked_to_stop_ends_the_run_with_a_checkpoint_to_go_on_from() {
+    let config = short(OptimizerConfig::adamw());
+    let place = tempfile::tempdir().unwrap();
+    let right = alone::<Flex>(config.clone(), &place.path().join("alone"));
+    let dir = place.path().join("stopped");
+    let stop = StopFlag::new();
+    stop.set();
+    let (led, followed) = together(
+        lead::<Flex>(config.clone(), 1, &dir),
+        vec![follow_joined(config.clone(), stop)],
+    );
+    let stopped = |error: TrainError| matches!(error, TrainError::Interrupted { step: 1 });
+    assert!(stopped(led.unwrap_err()));
+    assert!(stopped(followed.into_iter().next().unwrap().unwrap_err()));
+    // Goes on without the machine that left, and with it again.
+    let follow = follower::<Flex>(config.clone(), 2, StopFlag::new());
+    let (led, followed) = together(lead::<Flex>(config, 1, &dir), vec![follow]);
+    near(&weights(&right.model), &weights(&led.unwrap().model));
+    assert!(followed[0].is_ok());
+}
+
+/// A follower whose flag is set only once it has joined: before that it would not.
+fn follow_joined(config: TrainConfig, stop: StopFlag) -> impl FnOnce(&str) -> Result<()> + Send {
+    move |address| {
+        let dir = tempfile::tempdir().unwrap();
+        let leader = Leader::join(address, 1, &StopFlag::new()).unwrap();
+        let trainer = plain::<Flex>(config, 1, dir.path());
+        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        followed.map(drop)
+    }
+}
+
+#[test]
+fn other_settings_are_named_on_both_sides() {
+    let place = tempfile::tempdir().unwrap();
+    let config = short(OptimizerConfig::adamw());
+    let other = TrainConfig {
+        learning_rate: 1e-4,
+        ..config.clone()
+    };
+    let follow = follower::<Flex>(other, 1, StopFlag::new());
+    let (led, followed) = together(lead::<Flex>(config, 1, place.path()), vec![follow]);
+    let error = followed.into_iter().next().unwrap().unwrap_err();
+    assert!(matches!(error, TrainError::OtherSettings { .. }), "{error}");
+    let right = "training.learning_rate is 0.003 there and 0.0001 here";
+    assert!(error.to_string().contains(right), "{error}");
+    let error = led.unwrap_err();
+    assert!(matches!(error, TrainError::Machine { .. }), "{error}");
+    assert!(error.to_string().contains(right), "{error}");
+}
+
+#[test]
+fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
+    let place = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        checkpoint_every: 2,
+        ..short(OptimizerConfig::adamw())
+    };
+    let right = alone::<Flex>(config.clone(), &place.path().join("alone"));
+    let dir = place.path().join("lost");
+    // It joins, takes the checkpoint, and falls silent for good in its first update.
+    let lost = |address: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let program = concat!("relay-train ", env!("CARGO_PKG_VERSION"));
+        let join = format!(r#"{{"join":{{"program":"{program}","workers":1}}}}"#);
+        stream.write_all(b"M").unwrap();
+        stream
+            .write_all(&(join.len() as u64).to_le_bytes())
+            .unwrap();
+        stream.write_all(join.as_bytes()).unwrap();
+        stream.read_exact(&mut [0; 4000]).unwrap();
+    };
+    let (led, _) = together(lead::<Flex>(config.clone(), 1, &dir), vec![lost]);
+    let error = led.unwrap_err();
+    assert!(matches!(error, TrainError::Machine { .. }), "{error}");
+    let follow = follower::<Flex>(config.clone(), 1, StopFlag::new());
+    let (led, _) = together(lead::<Flex>(config, 1, &dir), vec![follow]);
+    near(&weights(&right.model), &weights(&led.unwrap().model));
+}
+
+#[test]
+fn whoever_is_no_follower_is_sent_away() {
+    let place = tempfile::tempdir().unwrap();
+    let config = short(OptimizerConfig::adamw());
+    let follow = |address: &str| {
+        let mut stranger = TcpStream::connect(address).unwrap();
+        stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = Vec::new();
+        // Closed without a word, or reset as there is something that was not read.
+        let _ = stranger.read_to_end(&mut answer);
+        assert!(answer.is_empty());
+        follower::<Flex>(short(OptimizerConfig::adamw()), 1, StopFlag::new())(address)
+    };
+    let (led, followed) = together(lead::<Flex>(config, 1, place.path()), vec![follow]);
+    assert!(led.is_ok() && followed[0].is_ok());
+}
+
+#[test]
+fn a_leader_that_fails_or_is_gone_ends_its_followers() {
+    let config = short(OptimizerConfig::adamw());
+    let follow = || follower::<Flex>(config.clone(), 1, StopFlag::new());
+    let (_, followed) = together(drop::<Followers>, vec![follow()]);
+    let error = followed
+        .into_iter()
+        .next()
+        .unwrap()
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("it closed the connection"), "{error}");
+
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("step-000000001");
+    std::fs::create_dir(&file).unwrap();
+    let (led, followed) = together(
+        lead::<Flex>(config.clone(), 1, place.path()),
+        vec![follow()],
+    );
+    let (led, followed) = (led.unwrap_err(), followed.into_iter().next().unwrap());
+    let reason = followed.unwrap_err().to_string();
+    assert!(reason.contains(&led.to_string()), "{reason}");
+}
+
+#[test]
+fn all_go_back_together_when_numbers_are_not_finite() {
+    let recovery = Recovery {
+        patience: 3,
+        retries: 2,
+        rate_factor: 1e-3,
+        ..Recovery::default()
+    };
+    let limit = limit(3, 5);
+    let config = || settings_with(recovery.clone());
+    let objective = || Fragile::new(5, limit, f32::NAN);
+    let place = tempfile::tempdir().unwrap();
+    // The fragile objective shares nothing out: the follower has nothing to do but to add zeros and to skip alike.
+    let lead = |followers| {
+        let trainer = fragile::trainer_of(objective(), config(), place.path()).lead(followers);
+        fragile::go(&trainer, &StopFlag::new())
+    };
+    let follow = |address: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = StopFlag::new();
+        let leader = Leader::join(address, 1, &stop).unwrap();
+        let trainer = fragile::trainer_of(objective(), config(), dir.path());
+        let source = Box::new(source(Batching::OneLength { tokens: 64 }));
+        let model = looped(0.1).init(&Default::default(), 7);
+        let followed = trainer.follow(model, source, &leader, &stop);
+        followed.map(|followed| followed.steps)
+    };
+    let (led, followed) = together(lead, vec![follow]);
+    let led = led.unwrap();
+    assert_eq!((led.steps, led.recoveries), (12, 1));
+    assert_eq!(followed.into_iter().next().unwrap().unwrap(), 12);
+}
