@@ -23,6 +23,9 @@ pub struct Followed<M> {
     pub steps: u64,
 }
 
+/// The state after some updates, unless too many skipped ones lost it, and what the leader said in place of the next.
+type Ended<B, M> = (Option<State<B, M>>, Next);
+
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// Leads a run on several machines: what [`more_devices`](Self::more_devices) does on one, with the workers of all. A
     /// machine that is lost ends the run with an error, one that is asked to stop ends it after a checkpoint. Good for
@@ -109,8 +112,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         }
     }
 
-    /// Makes updates for as long as the leader calls for them; gives the state, which too many skipped updates lose, and
-    /// what the leader said then.
+    /// Makes updates for as long as the leader calls for them.
     fn updates_called_for(
         &self,
         mut state: State<B, O::Model>,
@@ -118,7 +120,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         source: &dyn ExampleSource,
         leader: &Leader,
         stop: &StopFlag,
-    ) -> Result<(Option<State<B, O::Model>>, Next)> {
+    ) -> Result<Ended<B, O::Model>> {
         thread::scope(|scope| {
             let todo = state.counters.step..self.config.steps;
             let widths = self.config.width_multiple;
