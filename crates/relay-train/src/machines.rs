@@ -66,7 +66,13 @@ impl Followers {
                     }
                     Err(error) => tracing::warn!("{error}; still waiting for followers"),
                 },
-                Err(error) if error.kind() == ErrorKind::WouldBlock => thread::sleep(LOOK),
+                // The second: somebody was gone before it was let in.
+                Err(error)
+                    if [ErrorKind::WouldBlock, ErrorKind::ConnectionAborted]
+                        .contains(&error.kind()) =>
+                {
+                    thread::sleep(LOOK);
+                }
                 Err(error) => return Err(failed(error)),
             }
             if stop.is_set() {
@@ -93,6 +99,10 @@ impl Followers {
 
     /// Has all start from a checkpoint. The leader has the first `own` workers.
     pub(crate) fn start(&self, own: usize, checkpoint: &Sealed) -> Result<()> {
+        if self.lines().is_empty() {
+            let right = "at least 1, and those of a run that ended are gone";
+            return Err(TrainError::setting("followers", 0, right));
+        }
         self.done_with_update()?;
         let workers = own + self.workers();
         let mut first_rank = own;
@@ -147,8 +157,9 @@ impl Followers {
     pub(crate) fn end(&self, last_word: &Message) {
         for line in self.lines().drain(..) {
             let mut wire = line.wire;
-            if let Err(error) = wire.say(last_word) {
-                tracing::debug!("{error}");
+            match wire.say(last_word) {
+                Ok(()) => wire.close(),
+                Err(error) => tracing::debug!("{error}"),
             }
         }
     }

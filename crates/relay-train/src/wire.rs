@@ -4,7 +4,7 @@
 //! are little-endian.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// How long a machine that was asked to stop waits for the others, so that the run ends in good order.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the other side may take to hear the last word.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// What machines say to each other besides data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +108,22 @@ impl Wire {
         }
     }
 
+    /// Ends the connection once the other side has had the time to hear what was said last: with data on its way that
+    /// nobody took, a connection that is just dropped takes it back.
+    pub fn close(mut self) {
+        if self.stream.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let (end, mut rest) = (Instant::now() + PARTING, [0; 1 << 16]);
+        while Instant::now() < end {
+            match self.stream.read(&mut rest) {
+                Ok(0) => return,
+                Err(error) if !is_patience(&error) => return,
+                _ => {}
+            }
+        }
+    }
+
     /// Where the other side is.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -155,15 +174,16 @@ impl Wire {
             match (&mut self.stream).take(rest).read_to_end(&mut bytes) {
                 Ok(_) if bytes.len() as u64 == length => return Ok(bytes),
                 Ok(_) => return Err(self.lost("it closed the connection")),
-                Err(error)
-                    if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) =>
-                {
-                    wait.goes_on(self)?;
-                }
+                Err(error) if is_patience(&error) => wait.goes_on(self)?,
                 Err(error) => return Err(self.lost(error)),
             }
         }
     }
+}
+
+/// Whether nothing came for as long as a read waits.
+fn is_patience(error: &io::Error) -> bool {
+    [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind())
 }
 
 /// How long somebody waits.
@@ -207,11 +227,7 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
     sockopt::set_socket_keepalive(stream, true)?;
     sockopt::set_tcp_keepidle(stream, Duration::from_secs(20))?;
     sockopt::set_tcp_keepintvl(stream, Duration::from_secs(10))?;
-    sockopt::set_tcp_keepcnt(stream, 6)?;
-    // The same for what was sent and is not acknowledged.
-    #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(stream, 80_000)?;
-    Ok(())
+    Ok(sockopt::set_tcp_keepcnt(stream, 6)?)
 }
 
 #[cfg(not(unix))]

@@ -263,6 +263,22 @@ fn whoever_is_no_follower_is_sent_away() {
 }
 
 #[test]
+fn followers_are_good_for_one_run() {
+    let place = tempfile::tempdir().unwrap();
+    let config = short(OptimizerConfig::adamw());
+    let twice = |followers: Followers| {
+        let dir = |name| place.path().join(name);
+        let first = lead::<Flex>(config.clone(), 1, &dir("1"))(followers.clone());
+        assert!(first.is_ok());
+        lead::<Flex>(config.clone(), 1, &dir("2"))(followers)
+    };
+    let follow = follower::<Flex>(config.clone(), 1, StopFlag::new());
+    let (second, _) = together(twice, vec![follow]);
+    let error = second.unwrap_err().to_string();
+    assert!(error.contains("`followers` is 0"), "{error}");
+}
+
+#[test]
 fn a_leader_that_fails_or_is_gone_ends_its_followers() {
     let config = short(OptimizerConfig::adamw());
     let follow = || follower::<Flex>(config.clone(), 1, StopFlag::new());
