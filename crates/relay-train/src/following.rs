@@ -4,13 +4,13 @@ use std::thread;
 
 use burn::tensor::backend::AutodiffBackend;
 
-use crate::loader::Loader;
+use crate::loader::{Loader, Update};
 use crate::machines::Next;
 use crate::optimizer::Optimizer;
 use crate::own_pool::in_own_pool;
 use crate::step::State;
 use crate::telling::Log;
-use crate::wire::Message;
+use crate::wire::{Call, Message};
 use crate::workers::Team;
 use crate::{ExampleSource, Followers, Leader, Objective, Result, StopFlag, TrainError, Trainer};
 
@@ -127,18 +127,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let mut loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
             let mut workers = self.start_workers(scope, &state, team);
             loop {
-                let step = match leader.next(stop)? {
-                    Next::Update(step) => step,
+                let there = match leader.next(stop)? {
+                    Next::Update(call) => call,
                     other => return Ok((Some(state), other)),
                 };
-                if step != state.counters.step {
-                    let here = state.counters.step;
-                    return Err(leader.lost(format!(
-                        "it called for the update after {step} updates, and here are {here}"
-                    )));
-                }
-                let (ready, rest) = loader.next(step)?;
+                let (ready, rest) = loader.next(state.counters.step)?;
                 loader = rest;
+                same(call_for(&state, &ready), there)?;
                 state.counters.see(ready.samples, ready.effort);
                 match workers.update(state, ready.batches) {
                     Ok(made) => state = made,
@@ -172,16 +167,21 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         })
     }
 
-    /// Calls the followers, if there are any, for the next update. Where one is lost or was asked to stop, `state` is saved
+    /// Calls the followers, if there are any, for the `next` update. Where one is lost or was asked to stop, `state` is saved
     /// and the run ends.
-    pub(crate) fn call(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
+    pub(crate) fn call(
+        &self,
+        state: &State<B, O::Model>,
+        next: &Update<O::Batch>,
+        log: &mut Log,
+    ) -> Result<()> {
         let Some(followers) = &self.followers else {
             return Ok(());
         };
-        let step = state.counters.step;
-        let ended = match followers.call(step) {
+        let call = call_for(state, next);
+        let ended = match followers.call(call) {
             Ok(true) => return Ok(()),
-            Ok(false) => TrainError::Interrupted { step },
+            Ok(false) => TrainError::Interrupted { step: call.step },
             Err(error) => error,
         };
         self.save_at_end(state, log)?;
@@ -201,4 +201,25 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             followers.end(&last_word);
         }
     }
+}
+
+fn call_for<B: AutodiffBackend, M, T>(state: &State<B, M>, next: &Update<T>) -> Call {
+    Call {
+        step: state.counters.step,
+        samples: next.samples,
+        effort: next.effort,
+    }
+}
+
+/// That an update has the same batches on both machines, as far as their sizes tell.
+fn same(here: Call, there: Call) -> Result<()> {
+    if here == there {
+        return Ok(());
+    }
+    let told = |call: Call| {
+        let (step, samples, tokens) = (call.step, call.samples, call.effort.tokens);
+        format!("{samples} samples of {tokens} tokens after step {step}")
+    };
+    let expected = told(there) + ", as on the machine that leads";
+    Err(TrainError::setting("data", told(here), expected))
 }

@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use crate::all_reduce::AllReduce;
 use crate::checkpoint::Sealed;
 use crate::restore::Verified;
-use crate::wire::{Message, Wire};
+use crate::wire::{Call, Message, Wire};
 use crate::{Result, StopFlag, TrainError};
 
 const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -121,13 +121,13 @@ impl Followers {
         Ok(())
     }
 
-    /// Calls for the update after `step`. Gives false, and calls for none, when a follower was asked to stop.
-    pub(crate) fn call(&self, step: u64) -> Result<bool> {
+    /// Calls for an update. Gives false, and calls for none, when a follower was asked to stop.
+    pub(crate) fn call(&self, update: Call) -> Result<bool> {
         if self.done_with_update()? {
             return Ok(false);
         }
         for line in self.lines().iter_mut() {
-            line.wire.say(&Message::Update { step })?;
+            line.wire.say(&Message::Update(update))?;
             line.called = true;
         }
         Ok(true)
@@ -221,8 +221,8 @@ pub(crate) enum Next {
         first_rank: usize,
         workers: usize,
     },
-    /// Make the update after so many.
-    Update(u64),
+    /// Make this update.
+    Update(Call),
     /// End: all updates are made.
     Done,
     /// End: the run was stopped after so many updates.
@@ -307,7 +307,7 @@ impl Leader {
                     workers,
                 })
             }
-            Message::Update { step } => Ok(Next::Update(step)),
+            Message::Update(update) => Ok(Next::Update(update)),
             Message::Done => Ok(Next::Done),
             Message::Stopped { step } => Ok(Next::Stopped(step)),
             Message::Failed { reason } => Err(wire.lost(reason)),

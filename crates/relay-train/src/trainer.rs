@@ -272,9 +272,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     self.save_at_end(&state, log)?;
                     return Err(TrainError::Interrupted { step });
                 }
-                self.call(&state, log)?;
                 let (ready, rest) = loader.next(step)?;
                 loader = rest;
+                self.call(&state, &ready, log)?;
                 state.counters.see(ready.samples, ready.effort);
                 state = workers.update(state, ready.batches)?;
                 state.counters.seconds = clock();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Result, StopFlag, TrainError};
+use crate::{Effort, Result, StopFlag, TrainError};
 
 /// The most bytes of a message; a reason that somebody gives is the longest part of one.
 const LARGEST_MESSAGE: u64 = 1 << 20;
@@ -36,8 +36,8 @@ pub(crate) enum Message {
         /// All workers.
         workers: usize,
     },
-    /// The next update is the one after so many.
-    Update { step: u64 },
+    /// The next update.
+    Update(Call),
     /// The follower made the update; whether it was asked to stop.
     Made { stopped: bool },
     /// All updates are made.
@@ -46,6 +46,16 @@ pub(crate) enum Message {
     Stopped { step: u64 },
     /// Whoever says it cannot go on.
     Failed { reason: String },
+}
+
+/// An update, by what its batches look like: machines with other data would add up gradients of other problems.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Call {
+    /// Updates before it.
+    pub step: u64,
+    pub samples: u64,
+    pub effort: Effort,
 }
 
 /// A connection to another machine.

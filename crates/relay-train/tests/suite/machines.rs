@@ -217,6 +217,26 @@ fn other_settings_are_named_on_both_sides() {
 }
 
 #[test]
+fn other_data_are_named_on_both_sides() {
+    let place = tempfile::tempdir().unwrap();
+    let config = short(OptimizerConfig::adamw());
+    let follow = |address: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let leader = Leader::join(address, 1, &StopFlag::new()).unwrap();
+        let trainer = plain::<Flex>(config.clone(), 1, dir.path());
+        let other = Box::new(source(Batching::Mixed { samples: 12 }));
+        let followed = trainer.follow(model(99), other, &leader, &StopFlag::new());
+        followed.map(drop)
+    };
+    let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
+    let error = followed.into_iter().next().unwrap().unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("`data` is 12 samples of"), "{error}");
+    assert!(error.contains("it must be 13 samples of"), "{error}");
+    assert!(led.unwrap_err().to_string().contains(&error));
+}
+
+#[test]
 fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
     let place = tempfile::tempdir().unwrap();
     let config = TrainConfig {
