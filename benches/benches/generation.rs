@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use relay_benches::{Cpu, Result, Shape};
+use relay_benches::{Measured, Result, Shape};
 use relay_models::{LoopedPrompts, generate_causal, generate_looped};
 use relay_tasks::{Codec, Dataset, Example, LoopedBatch, Split, TaskConfig, write_chain};
 
@@ -41,7 +41,7 @@ fn generation(criterion: &mut Criterion) -> Result<()> {
         .warm_up_time(Duration::from_secs(1))
         .measurement_time(Duration::from_secs(5));
 
-    let looped = shape.looped_config().init::<Cpu>(&device, 1);
+    let looped = shape.looped_config().init::<Measured>(&device, 1);
     let batch = LoopedBatch::prompts(&examples.iter().collect::<Vec<_>>())?;
     let prompts = LoopedPrompts {
         tokens: batch.tokens,
@@ -61,7 +61,7 @@ fn generation(criterion: &mut Criterion) -> Result<()> {
         });
     });
 
-    let causal = shape.causal_config().init::<Cpu>(&device, 1);
+    let causal = shape.causal_config().init::<Measured>(&device, 1);
     let texts: Vec<Vec<u32>> = examples
         .iter()
         .map(|example| example.prompt.clone())

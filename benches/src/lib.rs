@@ -18,7 +18,12 @@ pub use shape::Shape;
 pub use stepwise::StepwiseRun;
 
 /// The backend that everything here is measured on: burn's CPU backend, with the hand-written kernels.
-pub type Cpu = burn_flex::Flex;
+#[cfg(not(feature = "cuda"))]
+pub type Measured = burn_flex::Flex;
+
+/// The backend that everything here is measured on: the first GPU.
+#[cfg(feature = "cuda")]
+pub type Measured = burn::backend::Cuda;
 
 /// What fails in a bench says so and ends it.
 pub type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;

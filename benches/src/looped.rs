@@ -8,13 +8,13 @@ use relay_tasks::GroupLimits;
 use relay_train::{GradientSet, LoopedMicroBatch, LoopedObjective, Objective};
 
 use crate::shape::{Shape, codec};
-use crate::{Cpu, Result};
+use crate::{Measured, Result};
 
 /// A looped model and one micro-batch.
 #[derive(Debug)]
 pub struct LoopedWork {
-    model: LoopedTransformer<Autodiff<Cpu>>,
-    inner: LoopedTransformer<Cpu>,
+    model: LoopedTransformer<Autodiff<Measured>>,
+    inner: LoopedTransformer<Measured>,
     objective: LoopedObjective,
     batch: LoopedMicroBatch,
 }
@@ -29,7 +29,7 @@ impl LoopedWork {
         config.validate()?;
         let model = config.init(&Default::default(), 1);
         let objective = LoopedObjective::new(true, 1.0, vec![], GroupLimits::default(), codec()?);
-        let batches = Objective::<Autodiff<Cpu>>::collate(&objective, &shape.examples())?;
+        let batches = Objective::<Autodiff<Measured>>::collate(&objective, &shape.examples())?;
         let batch = batches.into_iter().next().ok_or("no batch")?;
         Ok(Self {
             inner: model.valid(),

@@ -21,7 +21,7 @@ use serde_json::{Value, to_value};
 use tempfile::TempDir;
 
 use crate::shape::{Shape, codec};
-use crate::{Cpu, Result};
+use crate::{Measured, Result};
 
 /// A run of the trainer with AdamW on a batch of one shape that makes an update when it is asked to.
 #[derive(Debug)]
@@ -69,20 +69,19 @@ impl StepwiseRun {
             precision: shape.precision,
             ..TrainConfig::default()
         };
-        let device = Default::default();
-        let trainer = Trainer::<Autodiff<Cpu>, Waiting>::new(
+        let trainer = Trainer::<Autodiff<Measured>, Waiting>::new(
             config,
             objective,
             codec,
             to_value(&looped)?,
-            device,
+            Default::default(),
             dir.path(),
         )?
         .quiet(true);
         let source = Box::new(Same(shape.examples()));
         let asked = stop.clone();
         let thread = thread::spawn(move || {
-            let model = looped.init::<Autodiff<Cpu>>(&device, 1);
+            let model = looped.init::<Autodiff<Measured>>(&Default::default(), 1);
             match trainer.run(model, source, &[], Resume::Fresh, &asked) {
                 Ok(_) | Err(TrainError::Interrupted { .. }) => {}
                 Err(error) => eprintln!("the training run failed: {error}"),

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
-use relay_benches::{Cpu, Result, Shape, StepwiseRun};
+use relay_benches::{Measured, Result, Shape, StepwiseRun};
 use relay_models::{
     CausalTransformer, LoopedPrompts, LoopedTransformer, generate_causal, generate_looped,
 };
@@ -31,9 +31,9 @@ pub enum Kind {
 #[derive(Debug)]
 pub enum Work {
     TrainStep(StepwiseRun),
-    LoopedGeneration(Box<LoopedTransformer<Cpu>>, Shape),
-    ArGeneration(Box<CausalTransformer<Cpu>>, Shape),
-    GemmRate(Vec<[Tensor<Cpu, 2>; 2]>),
+    LoopedGeneration(Box<LoopedTransformer<Measured>>, Shape),
+    ArGeneration(Box<CausalTransformer<Measured>>, Shape),
+    GemmRate(Vec<[Tensor<Measured, 2>; 2]>),
 }
 
 impl Work {
@@ -101,7 +101,7 @@ impl Work {
     }
 }
 
-fn write_looped(model: &LoopedTransformer<Cpu>, shape: &Shape) -> Result<Value> {
+fn write_looped(model: &LoopedTransformer<Measured>, shape: &Shape) -> Result<Value> {
     let rows = shape.random_rows(shape.batch, "problems");
     let prompts = LoopedPrompts {
         tokens: rows.into_iter().flatten().map(u32::cast_signed).collect(),
@@ -122,7 +122,7 @@ fn write_looped(model: &LoopedTransformer<Cpu>, shape: &Shape) -> Result<Value> 
     }
 }
 
-fn write_texts(model: &CausalTransformer<Cpu>, shape: &Shape) -> Result<Value> {
+fn write_texts(model: &CausalTransformer<Measured>, shape: &Shape) -> Result<Value> {
     let prompts = shape.random_rows(shape.batch, "problems");
     let limits = vec![shape.new_tokens; shape.batch];
     let texts = generate_causal(model, &prompts, NEVER, &limits, &Default::default())?;
@@ -137,10 +137,10 @@ fn write_texts(model: &CausalTransformer<Cpu>, shape: &Shape) -> Result<Value> {
 }
 
 /// The operands of one layer's products, forward and backward, over the whole batch.
-fn products(shape: &Shape) -> Vec<[Tensor<Cpu, 2>; 2]> {
+fn products(shape: &Shape) -> Vec<[Tensor<Measured, 2>; 2]> {
     let (rows, d, hidden) = (shape.batch * shape.width, shape.d_model, 4 * shape.d_model);
     let matrix = |dims: [usize; 2]| {
-        Tensor::<Cpu, 2>::random(dims, Distribution::Default, &Default::default())
+        Tensor::<Measured, 2>::random(dims, Distribution::Default, &Default::default())
     };
     let mut products = Vec::new();
     for [inputs, outputs] in [[d, d], [d, hidden], [hidden, d]] {
@@ -160,8 +160,8 @@ fn products(shape: &Shape) -> Vec<[Tensor<Cpu, 2>; 2]> {
 ///
 /// burn's `matmul` is `gemm` and the allocation of the result, which is small beside it where the inner dimension is
 /// large; so the best product shows what `gemm` reaches.
-fn best_rate(products: &[[Tensor<Cpu, 2>; 2]]) -> f64 {
-    let rate = |[left, right]: &[Tensor<Cpu, 2>; 2]| {
+fn best_rate(products: &[[Tensor<Measured, 2>; 2]]) -> f64 {
+    let rate = |[left, right]: &[Tensor<Measured, 2>; 2]| {
         let ([rows, inner], [_, columns]) = (left.dims(), right.dims());
         let mut fastest = f64::INFINITY;
         for _ in 0..15 {
