@@ -8,6 +8,7 @@ mod device;
 mod dialect_args;
 mod finish;
 mod many;
+mod meeting;
 mod parts;
 mod run;
 mod signals;
@@ -23,7 +24,8 @@ pub use dialect_args::{
 };
 pub use finish::{CliError, finish, start_logging};
 pub use many::{overrides, quoted, run_command, run_several};
+pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};
 pub use run::PipelineRun;
 pub use signals::stop_on_signals;
-pub use slot::{Bench, Meeting, Slot, trained_arm};
+pub use slot::{Bench, Slot, trained_arm};

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
     sync::{
         atomic::Ordering,
@@ -15,50 +14,11 @@ use std::{
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use relay_pipeline::{Machines, Settings, Stages, corpus, write_atomically};
-use relay_train::{
-    Counters, Effort, Followers, Leader, StopFlag, checkpoint_name, list_checkpoints, read_manifest,
-};
+use relay_train::{Counters, Effort, StopFlag, checkpoint_name, list_checkpoints, read_manifest};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{CliError, DeviceName, PARTS, Program, join, on_device, stop_on_signals};
-
-/// Which machines share a training.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Meeting {
-    /// This one alone.
-    Alone,
-    /// This one leads so many others, which find it at this address.
-    Lead {
-        /// Address and port to listen at.
-        listen: String,
-        /// Machines that follow.
-        followers: usize,
-    },
-    /// This one follows the one at this address.
-    Follow(String),
-}
-
-impl Meeting {
-    /// Waits for the other machines.
-    fn meet(&self, workers: usize, stop: &StopFlag) -> Result<Machines, CliError> {
-        match self {
-            Self::Alone => Ok(Machines::Alone),
-            Self::Lead { listen, followers } => {
-                let listener = TcpListener::bind(listen)
-                    .map_err(|error| CliError::usage(format!("--listen {listen}: {error}")))?;
-                let address = listener.local_addr().map_err(CliError::failure)?;
-                tracing::info!("waiting at {address} for {followers} followers");
-                Followers::gather(&listener, *followers, stop)
-                    .map(Machines::Lead)
-                    .map_err(CliError::failure)
-            }
-            Self::Follow(address) => Leader::join(address, workers, stop)
-                .map(Machines::Follow)
-                .map_err(CliError::failure),
-        }
-    }
-}
+use crate::{CliError, DeviceName, Meeting, PARTS, Program, join, on_device, stop_on_signals};
 
 /// A training that has some minutes.
 #[derive(Debug)]
@@ -151,6 +111,7 @@ impl Slot {
         };
         let machines = self.machines.meet(self.workers, &stop);
         by_signal("stopped while other machines were waited for".to_owned())?;
+        let machines = machines?;
         let done = thread::scope(|scope| {
             let (finished, waiting) = channel::<()>();
             if let Some(minutes) = self.minutes {
@@ -167,7 +128,7 @@ impl Slot {
                 slot: &self,
                 arm,
                 run: run.clone(),
-                machines: machines?,
+                machines,
                 stop: stop.clone(),
             };
             let outcome = on_device(self.device, program).map_err(CliError::usage);
@@ -209,10 +170,7 @@ impl Slot {
         let bench = Bench {
             device: self.device.to_string(),
             workers: self.workers,
-            machines: match &self.machines {
-                Meeting::Lead { followers, .. } => 1 + followers,
-                _ => 1,
-            },
+            machines: self.machines.size(),
             precision: training["precision"].as_str().unwrap_or("f32").to_owned(),
             updates: [before.step, after.step],
             done,

@@ -15,6 +15,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 use crate::all_reduce::AllReduce;
 use crate::checkpoint::Sealed;
 use crate::restore::Verified;
+use crate::tensors::values;
 use crate::wire::{Call, Message, Wire};
 use crate::{Result, StopFlag, TrainError};
 
@@ -198,9 +199,9 @@ impl<B: Backend> AllReduce<B> for Followers {
             let part = line.wire.take(None)?;
             sum = sum + tensor(&part, length, &device).map_err(|reason| line.wire.lost(reason))?;
         }
-        let all = bytes(sum.clone());
+        let all = data(sum.clone());
         for line in lines.iter_mut() {
-            line.wire.give(&all)?;
+            line.wire.give(all.as_bytes())?;
         }
         Ok(sum)
     }
@@ -337,15 +338,14 @@ impl<B: Backend> AllReduce<B> for Leader {
     fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
         let (device, length) = (values.device(), values.dims()[0]);
         let mut wire = self.wire();
-        wire.give(&bytes(values))?;
+        wire.give(data(values).as_bytes())?;
         let all = wire.take(None)?;
         tensor(&all, length, &device).map_err(|reason| wire.lost(reason))
     }
 }
 
-fn bytes<B: Backend>(values: Tensor<B, 1>) -> Vec<u8> {
-    let data = values.into_data();
-    data.iter::<f32>().flat_map(f32::to_le_bytes).collect()
+fn data<B: Backend>(values: Tensor<B, 1>) -> TensorData {
+    values.into_data().convert::<f32>()
 }
 
 fn tensor<B: Backend>(
@@ -353,17 +353,10 @@ fn tensor<B: Backend>(
     length: usize,
     device: &B::Device,
 ) -> Result<Tensor<B, 1>, String> {
-    let (values, rest) = bytes.as_chunks::<4>();
-    if values.len() != length || !rest.is_empty() {
-        return Err(format!(
-            "it sent {} bytes instead of {}",
-            bytes.len(),
-            4 * length
-        ));
+    let right = 4 * length;
+    if bytes.len() != right {
+        return Err(format!("it sent {} bytes instead of {right}", bytes.len()));
     }
-    let values: Vec<f32> = values
-        .iter()
-        .map(|bytes| f32::from_le_bytes(*bytes))
-        .collect();
-    Ok(Tensor::from_data(TensorData::new(values, [length]), device))
+    let data = TensorData::new(values(bytes, f32::from_le_bytes), [length]);
+    Ok(Tensor::from_data(data, device))
 }

@@ -45,8 +45,7 @@ impl Verified {
             return Err(wrong(format!("{MANIFEST} has {bytes} bytes, far too many")));
         }
         let manifest = Manifest::open(&read(MANIFEST)?).map_err(wrong)?;
-        let mut files = BTreeMap::new();
-        for (name, record) in &manifest.files {
+        Self::of_files(path.to_owned(), manifest, |name, record| {
             let found = size(name)?;
             if found != record.bytes {
                 let right = record.bytes;
@@ -54,18 +53,7 @@ impl Verified {
                     "{name} has {found} bytes instead of {right}"
                 )));
             }
-            let bytes = read(name)?;
-            if FileRecord::of(&bytes) != *record {
-                return Err(wrong(format!(
-                    "{name} was altered: its hash is not that of the manifest"
-                )));
-            }
-            files.insert(name.clone(), bytes);
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            manifest,
-            files,
+            read(name)
         })
     }
 
@@ -78,11 +66,20 @@ impl Verified {
     ) -> Result<Self> {
         let manifest =
             Manifest::open(manifest).map_err(|reason| TrainError::checkpoint(&path, reason))?;
+        Self::of_files(path, manifest, |_, _| next_file())
+    }
+
+    /// The files of a manifest, each as `read` gives it, if its hash is right.
+    fn of_files(
+        path: PathBuf,
+        manifest: Manifest,
+        mut read: impl FnMut(&str, &FileRecord) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
         let mut files = BTreeMap::new();
         for (name, record) in &manifest.files {
-            let bytes = next_file()?;
+            let bytes = read(name, record)?;
             if FileRecord::of(&bytes) != *record {
-                let reason = format!("{name} was altered on its way");
+                let reason = format!("{name} was altered: its hash is not that of the manifest");
                 return Err(TrainError::checkpoint(&path, reason));
             }
             files.insert(name.clone(), bytes);

@@ -52,7 +52,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Tensors, String> {
     Ok(tensors)
 }
 
-fn values<T, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
+/// Little-endian numbers; what does not fill one is left out.
+pub(crate) fn values<T, const N: usize>(bytes: &[u8], read: fn([u8; N]) -> T) -> Vec<T> {
     bytes
         .as_chunks::<N>()
         .0

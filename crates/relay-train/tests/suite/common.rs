@@ -147,3 +147,25 @@ pub fn run<B: AutodiffBackend>(
 pub fn saved(dir: &Path, step: u64, file: &str) -> Vec<u8> {
     std::fs::read(dir.join(format!("step-{step:09}")).join(file)).unwrap()
 }
+
+/// Some of a model's weights, from its first to its last layer.
+pub fn weights<B: AutodiffBackend>(model: &LoopedTransformer<B>) -> Vec<f32> {
+    let layer = &model.block.layers[0];
+    [
+        model.block.embedding.val().into_data(),
+        layer.query.val().into_data(),
+        layer.down.val().into_data(),
+        model.head_answer.weight.val().into_data(),
+    ]
+    .iter()
+    .flat_map(|data| data.iter::<f32>())
+    .collect()
+}
+
+#[track_caller]
+pub fn near(a: &[f32], b: &[f32], what: &str) {
+    assert_eq!(a.len(), b.len());
+    let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    let off = off.fold(0.0, f32::max);
+    assert!(off < 2e-4, "{what}: weights are off by {off}");
+}

@@ -43,19 +43,6 @@ fn samples() -> Box<dyn relay_train::ExampleSource> {
     Box::new(source(Batching::Mixed { samples: 13 }))
 }
 
-fn weights<B: AutodiffBackend>(model: &LoopedTransformer<B>) -> Vec<f32> {
-    let layer = &model.block.layers[0];
-    [
-        model.block.embedding.val().into_data(),
-        layer.query.val().into_data(),
-        layer.down.val().into_data(),
-        model.head_answer.weight.val().into_data(),
-    ]
-    .iter()
-    .flat_map(|data| data.iter::<f32>())
-    .collect()
-}
-
 /// How a run led by `lead` ends with one follower for each of `follow`: the leader's word first. They get the address of the
 /// leader, and the followers that joined.
 fn together<L: Send, F: Send>(
@@ -119,14 +106,6 @@ fn alone<B: AutodiffBackend>(config: TrainConfig, dir: &Path) -> Trained<LoopedT
     run.unwrap()
 }
 
-#[track_caller]
-fn near(a: &[f32], b: &[f32]) {
-    assert_eq!(a.len(), b.len());
-    let off = a.iter().zip(b).map(|(a, b)| (a - b).abs());
-    let off = off.fold(0.0, f32::max);
-    assert!(off < 2e-4, "weights are off by {off}");
-}
-
 fn many_make_the_updates_of_one<B: AutodiffBackend>(
     optimizer: OptimizerConfig,
     average: Option<f64>,
@@ -144,7 +123,7 @@ fn many_make_the_updates_of_one<B: AutodiffBackend>(
             .map(|workers| follower::<B>(config.clone(), workers, StopFlag::new()));
         let (led, followed) = together(lead::<B>(config.clone(), own, &dir), follow.collect());
         let led = led.unwrap();
-        near(&weights(&right.model), &weights(&led.model));
+        near(&weights(&right.model), &weights(&led.model), "led");
         assert_eq!((led.samples, led.effort), (right.samples, right.effort));
         for found in followed {
             let found = found.unwrap();
@@ -182,7 +161,11 @@ fn a_follower_that_is_asked_to_stop_ends_the_run_with_a_checkpoint_to_go_on_from
     // Goes on without the machine that left, and with it again.
     let follow = follower::<Flex>(config.clone(), 2, StopFlag::new());
     let (led, followed) = together(lead::<Flex>(config, 1, &dir), vec![follow]);
-    near(&weights(&right.model), &weights(&led.unwrap().model));
+    near(
+        &weights(&right.model),
+        &weights(&led.unwrap().model),
+        "gone on with",
+    );
     assert!(followed[0].is_ok());
 }
 
@@ -262,7 +245,11 @@ fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
     assert!(matches!(error, TrainError::Machine { .. }), "{error}");
     let follow = follower::<Flex>(config.clone(), 1, StopFlag::new());
     let (led, _) = together(lead::<Flex>(config, 1, &dir), vec![follow]);
-    near(&weights(&right.model), &weights(&led.unwrap().model));
+    near(
+        &weights(&right.model),
+        &weights(&led.unwrap().model),
+        "gone on with",
+    );
 }
 
 #[test]
