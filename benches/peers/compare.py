@@ -31,7 +31,8 @@ HOPELESS = 1.1
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, help="rounds of each comparison, 5 unless told")
-    parser.add_argument("--only", help=f"comparisons, separated by commas, of {', '.join(plan.NAMES)}")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both sides compute")
+    parser.add_argument("--only", help=f"comparisons, separated by commas, of {', '.join(plan.names('cpu'))}")
     parser.add_argument("--quick", action="store_true", help="two rounds of shorter work: to try it out only")
     parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
@@ -41,8 +42,9 @@ def arguments():
     parser.add_argument("--candle", type=Path, default=candle, help="candle's side; left out if it is not there")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
-    chosen.only = chosen.only.split(",") if chosen.only else plan.NAMES
-    unknown = [name for name in chosen.only if name not in plan.NAMES]
+    names = plan.names(chosen.device)
+    chosen.only = chosen.only.split(",") if chosen.only else names
+    unknown = [name for name in chosen.only if name not in names]
     if unknown or chosen.rounds < 1:
         parser.error(f"no comparison {unknown}" if unknown else f"{chosen.rounds} rounds")
     return chosen
@@ -54,8 +56,10 @@ class Sides:
     def __init__(self, chosen):
         self.relay = Worker("RELAY's side", [str(chosen.worker)])
         cache = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "target/peers-inductor")}
-        self.torch = Worker("PyTorch's side", [sys.executable, str(HERE / "torch_side/worker.py")], cache)
-        self.candle = Worker("candle's side", [str(chosen.candle)]) if chosen.candle.is_file() else None
+        torch = [sys.executable, str(HERE / "torch_side/worker.py"), "--device", chosen.device]
+        self.torch = Worker("PyTorch's side", torch, cache)
+        there = chosen.candle.is_file() and chosen.device == "cpu"
+        self.candle = Worker("candle's side", [str(chosen.candle)]) if there else None
         self.all = [side for side in (self.relay, self.torch, self.candle) if side]
         self.idle_share = 0.0
 
@@ -86,9 +90,9 @@ class Sides:
             side.close()
 
 
-def prepare(sides, group, wanted):
+def prepare(sides, group, chosen, wanted):
     """Makes every variant ready; gives those that work, with what went wrong with the others."""
-    variants, failed = ["relay"] + (["gemm"] if plan.product_flops(group) else []), {}
+    variants, failed = ["relay"] + (["gemm"] if chosen.device == "cpu" and plan.product_flops(group) else []), {}
     for name in wanted:
         there = [variant for variant in group.comparisons[name] if sides.side(variant)]
         variants += [variant for variant in there if variant not in variants]
@@ -193,18 +197,19 @@ def main():
         "relay": sides.relay.ask({"about": True}),
         "candle": sides.candle.ask({"about": True}) if sides.candle else None,
         "quick": chosen.quick,
-        "flops": {name: plan.product_flops(group) for group in plan.groups(chosen.quick) for name in group.comparisons},
+        "flops": {name: plan.product_flops(group) for group in plan.plan(chosen.device, chosen.quick) for name in group.comparisons},
     }
     print(json.dumps({key: results[key] for key in ("machine", "torch", "relay", "candle")}), flush=True)
-    path, commit = chosen.out / "peers.json", machine.commit(ROOT)
+    path = chosen.out / ("peers.json" if chosen.device == "cpu" else "peers-gpu.json")
+    commit = machine.commit(ROOT)
     results["comparisons"] = earlier(path, results)
     measured = []
-    for group in plan.groups(chosen.quick):
+    for group in plan.plan(chosen.device, chosen.quick):
         wanted = [name for name in group.comparisons if name in chosen.only]
         if not wanted:
             continue
         print(f"{group.kind}, {group.shape}", flush=True)
-        variants, failed = prepare(sides, group, wanted)
+        variants, failed = prepare(sides, group, chosen, wanted)
         if chosen.prepare:
             continue
         rounds = measure(sides, group, variants, chosen, wanted)
@@ -217,7 +222,7 @@ def main():
     if not measured:
         return
     results["idle_cpu_share"] = round(sides.idle_share, 4)
-    order = [name for name in plan.NAMES if name in results["comparisons"]]
+    order = [name for name in plan.names(chosen.device) if name in results["comparisons"]]
     results["comparisons"] = {name: results["comparisons"][name] for name in order}
     report.write_json(path, results)
     report.draw(path.with_suffix(""), results)

@@ -26,6 +26,9 @@ class Group:
 
 
 CANDLE = "candle"
+# Compiled as a whole the step of 30 iterations takes the compiler minutes; a graph leaves the host nothing to do.
+GPU_BF16 = ["block_compile_sdpa_bf16", "block_compile_sdpa_bf16_graph"]
+GPU_TF32 = ["block_compile_sdpa_tf32", "block_compile_sdpa_tf32_graph"]
 FP32 = ["eager", "sdpa", "compile", CANDLE]
 BF16 = ["eager_bf16", "compile_bf16"]
 SHARE = "share_of_gemm_d256"
@@ -73,7 +76,39 @@ def groups(quick):
     ]
 
 
-NAMES = [name for group in groups(False) for name in group.comparisons]
+def gpu_groups(quick):
+    """The paper's sizes: its batch, and the window and iterations of the longest training problem of each task."""
+    repeats, new_tokens = (2, 60) if quick else (8, 460)
+    tasks = {"ari": (48, 15), "ed": (66, 30), "lis": (102, 10)}
+
+    def steps(name, precision, variants):
+        width, iterations = tasks[name]
+        sizes = shape(256, batch=512, width=width, iterations=iterations, precision=precision)
+        kind = "tf32" if precision == "f32" else precision
+        return Group("train_step", "training step", sizes, repeats, {f"gpu_train_step_{name}_{kind}": variants})
+
+    def generation(kind, unit, name, sizes):
+        return Group(kind, unit, sizes, 2, {f"gpu_{kind}_{name}": ["sdpa_bf16", "compile_sdpa_bf16"]})
+
+    bf16 = [steps(name, "bf16", GPU_BF16) for name in tasks]
+    ed = shape(256, batch=512, width=66, iterations=30, precision="bf16")
+    texts = shape(256, batch=512, width=66, new_tokens=new_tokens, precision="bf16")
+    return [
+        *bf16,
+        steps("ari", "f32", GPU_TF32),
+        generation("looped_generation", "batch of chains", "ed", ed),
+        generation("ar_generation", "batch of texts", "ed", texts),
+    ]
+
+
+def plan(device, quick):
+    """What is compared on a device."""
+    return gpu_groups(quick) if device == "cuda" else groups(quick)
+
+
+def names(device):
+    """All comparisons on a device."""
+    return [name for group in plan(device, False) for name in group.comparisons]
 
 
 def product_flops(group):

@@ -139,8 +139,12 @@ struct Waiting {
 struct Gate {
     going: Receiver<()>,
     tell: SyncSender<Option<f64>>,
-    last_loss: Option<f64>,
+    /// Reads the loss of the update before. It is not read sooner: the host would wait for its device in the middle of an
+    /// update.
+    last_loss: Option<ReadLoss>,
 }
+
+type ReadLoss = Box<dyn FnOnce() -> Option<f64> + Send>;
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,9 +153,11 @@ impl fmt::Debug for Gate {
 }
 
 impl Gate {
-    /// Says that an update is due and waits until it may start, or until nobody asks any more.
-    fn wait(&self) {
-        if self.tell.send(self.last_loss).is_ok() {
+    /// Says that an update is due, as soon as the device has made the one before, and waits until it may start, or until
+    /// nobody asks any more.
+    fn wait(&mut self) {
+        let last_loss = self.last_loss.take().and_then(|read| read());
+        if self.tell.send(last_loss).is_ok() {
             let _ = self.going.recv();
         }
     }
@@ -185,7 +191,8 @@ impl<B: AutodiffBackend> Objective<B> for Waiting {
         let mut gate = self.gate.lock().unwrap_or_else(PoisonError::into_inner);
         gate.wait();
         let parts = self.inner.loss(model, batch, key, device);
-        gate.last_loss = parts.total.clone().inner().into_data().iter::<f64>().next();
+        let total = parts.total.clone().inner();
+        gate.last_loss = Some(Box::new(move || total.into_data().iter::<f64>().next()));
         parts
     }
 

@@ -50,7 +50,7 @@ class Layer(nn.Module):
         scores = query @ key.transpose(-1, -2) * self.head_dim**-0.5
         if causal:
             width = query.shape[2]
-            hidden = torch.ones(width, width, dtype=torch.bool).triu(1)
+            hidden = torch.ones(width, width, dtype=torch.bool, device=query.device).triu(1)
             scores = scores.masked_fill(hidden, float("-inf"))
         return scores.softmax(-1) @ value
 
@@ -110,10 +110,15 @@ class Transformer(nn.Module):
         """Mean cross-entropy over all iterations and columns; `targets` is `[iterations, batch, width]`."""
         state, total = self.embedding(tokens), 0.0
         for target in targets.unbind(0):
-            state = self.iterate(state)
-            logits = self.readout(state)
-            total = total + F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
+            state, loss = self.iteration_loss(state, target)
+            total = total + loss
         return total / targets.shape[0]
+
+    def iteration_loss(self, state, target):
+        """One iteration, and the mean cross-entropy of its columns."""
+        state = self.iterate(state)
+        logits = self.readout(state)
+        return state, F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
     def pass_and_read(self, state):
         """One iteration, and the most probable token of every column."""

@@ -2,7 +2,8 @@
 
 A request names a kind of work, its shape, a variant, and how often to run it: `{"kind": "train_step", "shape": {...},
 "variant": "compile", "repeats": 3}`; the answer holds the seconds of every run. `{"kind": "about"}` asks for versions.
-With 0 repeats the work is only made ready (compiled) and run once to check what it gives.
+With 0 repeats the work is only made ready (compiled) and run once to check what it gives. `--device cuda` measures on the
+first GPU.
 """
 
 import json
@@ -13,9 +14,10 @@ import traceback
 
 import torch
 
-from works import KINDS
+from works import KINDS, use, wait
 
 ready = {}
+DEVICE = sys.argv[2] if sys.argv[1:2] == ["--device"] else "cpu"
 
 
 def about():
@@ -27,6 +29,7 @@ def about():
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "mkldnn": torch.backends.mkldnn.is_available(),
         "mkl": torch.backends.mkl.is_available(),
+        "device": torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu",
     }
 
 
@@ -38,20 +41,24 @@ def measure(request):
         start = time.perf_counter()
         work = KINDS[request["kind"]](request["shape"], request["variant"])
         result = work.run()
+        wait()
         answer.update(work.check(result), preparation=time.perf_counter() - start)
         ready[key] = work
     work, seconds = ready[key], []
     if request["repeats"] > 0:
         work.warm_up()
+        wait()
     for _ in range(request["repeats"]):
         start = time.perf_counter()
         result = work.run()
+        wait()
         seconds.append(time.perf_counter() - start)
         answer.update(work.check(result))
     return {"seconds": seconds, **answer}
 
 
 def main():
+    use(DEVICE)
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     for line in sys.stdin:
         request = json.loads(line)

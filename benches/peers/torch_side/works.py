@@ -1,13 +1,26 @@
-"""What is measured, in PyTorch: each class makes itself ready once and then runs units of work."""
+"""What is measured, in PyTorch: each class makes itself ready once and then runs units of work.
+
+A variant's name holds what it is: `compile`d as a whole or by the `block`, attention by `sdpa`, products in `bf16` or
+`tf32`, launches recorded as a `graph` of the device.
+"""
 
 import torch
 
 from model import Transformer
 
 
+DEVICE = torch.device("cpu")
+
+
+def use(device):
+    """Measures on this device from now on."""
+    global DEVICE
+    DEVICE = torch.device(device)
+
+
 def _random_tokens(shape, *dims):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, shape["vocab"], dims, generator=generator)
+    return torch.randint(0, shape["vocab"], dims, generator=generator).to(DEVICE)
 
 
 def _compiled(function, variant, dynamic=False):
@@ -19,7 +32,14 @@ def _compiled(function, variant, dynamic=False):
 
 
 def _autocast(variant):
-    return torch.autocast("cpu", torch.bfloat16, enabled="bf16" in variant)
+    torch.set_float32_matmul_precision("high" if "tf32" in variant else "highest")
+    return torch.autocast(DEVICE.type, torch.bfloat16, enabled="bf16" in variant)
+
+
+def wait():
+    """Until the device has done what it was given."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
 
 
 class TrainStep:
@@ -28,11 +48,30 @@ class TrainStep:
     def __init__(self, shape, variant):
         torch.manual_seed(1)
         self.variant = variant
-        self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant)
+        self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).to(DEVICE)
         self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
         self.targets = _random_tokens(shape, shape["iterations"], shape["batch"], shape["width"])
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=5e-4, weight_decay=0.01, fused=True)
-        self.loss = _compiled(self.model.looped_loss, variant)
+        options = {"lr": 5e-4, "weight_decay": 0.01, "fused": True, "capturable": DEVICE.type == "cuda"}
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), **options)
+        if "block" in variant:
+            # The compiler's time grows with the iterations when it gets all of them.
+            self.model.iteration_loss = _compiled(self.model.iteration_loss, variant)
+            self.loss = self.model.looped_loss
+        else:
+            self.loss = _compiled(self.model.looped_loss, variant)
+        self.graph = self._recorded() if "graph" in variant else None
+
+    def _recorded(self):
+        """A graph of one step, and where it leaves its loss."""
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            loss = self._step()
+        return graph, loss
 
     def warm_up(self):
         """Before the clock of each turn: the other side has had the caches."""
@@ -40,6 +79,13 @@ class TrainStep:
 
     def run(self):
         """One step; gives the loss."""
+        if not self.graph:
+            return self._step()
+        graph, loss = self.graph
+        graph.replay()
+        return loss
+
+    def _step(self):
         self.optimizer.zero_grad(set_to_none=True)
         with _autocast(self.variant):
             loss = self.loss(self.tokens, self.targets)
@@ -60,7 +106,7 @@ class LoopedGeneration:
     def __init__(self, shape, variant):
         torch.manual_seed(1)
         self.shape, self.variant = shape, variant
-        self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).eval()
+        self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).eval().to(DEVICE)
         self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
         self.step = _compiled(self.model.pass_and_read, variant)
 
@@ -77,7 +123,7 @@ class LoopedGeneration:
             for _ in range(iterations):
                 state, greedy = self.step(state)
                 columns.append(greedy)
-        return torch.stack(columns).numpy()
+        return torch.stack(columns).cpu().numpy()
 
     def check(self, columns):
         expected = (self.shape["iterations"], self.shape["batch"], self.shape["width"])
@@ -92,12 +138,12 @@ class ArGeneration:
         torch.manual_seed(1)
         self.shape, self.variant = shape, variant
         columns = shape["width"] + shape["new_tokens"]
-        self.model = Transformer(shape, columns, sdpa="sdpa" in variant).eval()
+        self.model = Transformer(shape, columns, sdpa="sdpa" in variant).eval().to(DEVICE)
         self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
         heads = shape["heads"]
         dtype = torch.bfloat16 if "bf16" in variant else torch.float32
         size = (shape["layers"], shape["batch"], heads, columns, shape["d_model"] // heads)
-        self.keys, self.values = torch.zeros(size, dtype=dtype), torch.zeros(size, dtype=dtype)
+        self.keys, self.values = (torch.zeros(size, dtype=dtype, device=DEVICE) for _ in range(2))
         self.step = _compiled(self.model.append, variant, dynamic=True)
 
     def warm_up(self):
@@ -113,7 +159,7 @@ class ArGeneration:
             tokens = [self.model.read_prompt(self.tokens, keys, values)]
             for at in range(self.shape["width"], self.shape["width"] + new_tokens - 1):
                 tokens.append(self.step(tokens[-1], keys, values, at))
-        return torch.cat(tokens, dim=1).numpy()
+        return torch.cat(tokens, dim=1).cpu().numpy()
 
     def check(self, tokens):
         expected = (self.shape["batch"], self.shape["new_tokens"])

@@ -57,6 +57,13 @@ impl DropoutMask {
         }
     }
 
+    /// The mask as kernels for other devices get it: its fields, the last one by its bits.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn words(&self) -> [u32; 4] {
+        let keep = self.keep.to_bits();
+        [self.first, self.second, self.threshold, keep]
+    }
+
     /// Zero where the element with this row-major index is dropped, `1 / (1 - rate)` elsewhere.
     ///
     /// The index counts modulo 2^32.

@@ -66,6 +66,10 @@ pub struct LayerSpec<'a> {
 ///
 /// With dropout three places drop elements: the probabilities, and what attention and MLP add to the stream.
 ///
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
+/// recorded or not: for heads of 64, up to 128 columns, a model width up to 1024 and a width of the MLP that is a multiple
+/// of 64.
+///
 /// # Shapes
 /// - `x` and the result: `[batch, width, d_model]`.
 ///
@@ -77,6 +81,12 @@ pub fn layer<B: Backend>(
     params: LayerParams<'_, B>,
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        let tensors = params.primitives(x);
+        crate::layer_op::check(&tensors.each_ref(), x.dims(), spec);
+        return crate::cuda::layer::<B>(tensors, x.dims(), spec);
+    }
     apply(params.primitives(x), |tensors| {
         Call::new(tensors, x.dims(), spec)
     })

@@ -40,23 +40,7 @@ impl Call {
     ) -> Option<Self> {
         let [batch, width, d] = dims;
         let m = tensors[9].shape()[1];
-        assert_eq!(
-            spec.pads.len(),
-            batch,
-            "one entry of pads for each of the {batch} samples"
-        );
-        assert!(
-            spec.heads > 0 && d % spec.heads == 0,
-            "{} heads do not divide the width {d}",
-            spec.heads
-        );
-        assert!(
-            spec.slopes.is_empty() || spec.slopes.len() == spec.heads,
-            "{} slopes for {} heads",
-            spec.slopes.len(),
-            spec.heads
-        );
-        check_shapes(&tensors, d, m);
+        check(&tensors, dims, spec);
         let head_dim = d / spec.heads;
         if spec.rope && head_dim % 2 == 1 || dims.contains(&0) || m == 0 {
             return None;
@@ -178,7 +162,33 @@ impl Operation<13> for Call {
     }
 }
 
-fn check_shapes(tensors: &Thirteen<&FlexTensor>, d: usize, m: usize) {
+/// Asserts that parameters and settings fit the input.
+pub(crate) fn check<T: TensorMetadata>(
+    tensors: &Thirteen<&T>,
+    dims: [usize; 3],
+    spec: &LayerSpec<'_>,
+) {
+    let [batch, _, d] = dims;
+    assert_eq!(
+        spec.pads.len(),
+        batch,
+        "one entry of pads for each of the {batch} samples"
+    );
+    assert!(
+        spec.heads > 0 && d % spec.heads == 0,
+        "{} heads do not divide the width {d}",
+        spec.heads
+    );
+    assert!(
+        spec.slopes.is_empty() || spec.slopes.len() == spec.heads,
+        "{} slopes for {} heads",
+        spec.slopes.len(),
+        spec.heads
+    );
+    check_shapes(tensors, d, tensors[9].shape()[1]);
+}
+
+fn check_shapes<T: TensorMetadata>(tensors: &Thirteen<&T>, d: usize, m: usize) {
     let expected: [&[usize]; 12] = [
         &[d],
         &[d],

@@ -1,4 +1,4 @@
-//! Hand-written CPU kernels for the hot path of looped transformers on burn.
+//! Hand-written kernels for the hot path of looped transformers on burn, for CPUs and for some of it also for GPUs.
 //!
 //! Operations that are one node of the autodiff graph each: a whole transformer layer ([`layer`]), layer norm
 //! ([`norm`]), the linear input injection ([`blend`]), the masked cross-entropy ([`cross_entropy`]), also together with
@@ -16,6 +16,9 @@
 //! let loss = relay_kernels::cross_entropy(&logits, &[0, 1], &[1.0, 0.0]);
 //! assert!((loss.map_or(0.127, |loss| loss.into_scalar()) - 0.1269).abs() < 1e-3);
 //! ```
+//!
+//! With the feature `cuda` there are also kernels for training in bf16 on `burn::backend::Cuda`, on NVIDIA GPUs from
+//! Hopper on: of [`layer`], [`norm`], [`embedding`] and [`readout_cross_entropy`], see there.
 
 mod adamw;
 mod attention;
@@ -24,9 +27,12 @@ mod blend;
 mod block;
 mod block_backward;
 mod cross_entropy;
+#[cfg(feature = "cuda")]
+mod cuda;
 mod decode;
 mod dot;
 mod dropout;
+mod embedding;
 mod floats;
 mod form;
 mod greedy;
@@ -55,6 +61,7 @@ pub use blend::blend;
 pub use cross_entropy::cross_entropy;
 pub use decode::{Decoder, DecoderSpec, Written};
 pub use dropout::{DropoutMask, LayerDropout};
+pub use embedding::embedding;
 pub use greedy::{ReadoutParams, greedy};
 pub use layer::{LayerParams, LayerSpec, layer};
 pub use node::available;

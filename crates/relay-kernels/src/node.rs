@@ -33,8 +33,12 @@ pub(crate) trait Operation<const N: usize>: Debug + Send + Sync + 'static {
     fn backward(&self, saved: &Self::Saved, grad: &[f32]) -> [FlexTensor; N];
 }
 
-/// Whether there are kernels for `B`, and they are on.
+/// Whether there are kernels for `B`, in the precision of this thread, and they are on.
 pub fn available<B: Backend>() -> bool {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        return true;
+    }
     let kinds = [
         TypeId::of::<Flex>(),
         TypeId::of::<Autodiff<Flex, NoCheckpointing>>(),

@@ -64,6 +64,9 @@ thread_local! {
 /// matrices that an optimizer changes, norms, softmax, the products within attention, losses; and whatever is not
 /// recorded, such as evaluation and generation. A graph keeps the precision that it was recorded with.
 ///
+/// Kernels for GPUs exist only in this precision, recorded or not. They compute the products within attention in it too,
+/// and those of readouts.
+///
 /// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
 ///
 /// The kernels are faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded

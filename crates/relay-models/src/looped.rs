@@ -188,7 +188,8 @@ impl<B: Backend> LoopedTransformer<B> {
         fused::greedy(last_column, self.norm_of_heads(), &self.head_answer)
     }
 
-    fn norm_of_heads(&self) -> Option<&LayerNorm<B>> {
+    /// What stands before the heads; None where the loop normalises the state itself.
+    pub fn norm_of_heads(&self) -> Option<&LayerNorm<B>> {
         (!self.config.norm_state).then_some(&self.block.norm_final)
     }
 

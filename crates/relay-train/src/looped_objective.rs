@@ -319,10 +319,10 @@ fn step_loss<B: AutodiffBackend>(
     };
     let states = last_states(state, columns);
     let [size, columns, d_model] = states.dims();
-    let states = model.readable(states.reshape([size * columns, d_model]));
+    let states = states.reshape([size * columns, d_model]);
     let targets = last_columns(&host.targets[rows.clone()], host.width, columns);
     let weights = last_columns(&host.step_weights[rows], host.width, columns);
-    readout_cross_entropy(head, states, &targets, &weights)
+    readout_cross_entropy(head, model.norm_of_heads(), states, &targets, &weights)
 }
 
 pub(crate) fn add<B: Backend, const D: usize>(sum: &mut Option<Tensor<B, D>>, part: Tensor<B, D>) {

@@ -1,7 +1,8 @@
 //! Masked cross-entropy as a weighted sum.
 
 use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax, backend::Backend};
-use relay_models::Head;
+use relay_kernels::ReadoutParams;
+use relay_models::{EPSILON, Head, LayerNorm};
 
 /// Sum over the rows of `weights[row] * -log softmax(logits[row])[targets[row]]`.
 ///
@@ -37,7 +38,7 @@ pub fn cross_entropy<B: Backend>(
         .neg()
 }
 
-/// [`cross_entropy`] of what `head` reads out of normalised states.
+/// [`cross_entropy`] of what `head` reads out of states, after `norm` if they are not normalised.
 ///
 /// The fused kernel reads out only rows that have a weight.
 ///
@@ -48,11 +49,23 @@ pub fn cross_entropy<B: Backend>(
 /// When there are not as many targets and weights as rows.
 pub fn readout_cross_entropy<B: Backend>(
     head: &Head<B>,
+    norm: Option<&LayerNorm<B>>,
     states: Tensor<B, 2>,
     targets: &[i32],
     weights: &[f32],
 ) -> Tensor<B, 1> {
-    let (weight, bias) = (head.weight.val(), head.bias.val());
-    relay_kernels::readout_cross_entropy(&states, &weight, &bias, targets, weights)
-        .unwrap_or_else(|| cross_entropy(head.forward(states), targets, weights))
+    let vectors = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
+    let readout = ReadoutParams {
+        norm: vectors.as_ref().map(|vectors| vectors.each_ref()),
+        weight: &head.weight.val(),
+        bias: &head.bias.val(),
+        epsilon: EPSILON,
+    };
+    relay_kernels::readout_cross_entropy(&states, readout, targets, weights).unwrap_or_else(|| {
+        let states = match norm {
+            Some(norm) => norm.forward(states),
+            None => states,
+        };
+        cross_entropy(head.forward(states), targets, weights)
+    })
 }

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{SWITCH, assert_close, noise};
-use crate::{available, blend, norm, readout_cross_entropy};
+use crate::{ReadoutParams, available, blend, norm, readout_cross_entropy};
 
 type Tracked = Autodiff<Flex>;
 
@@ -130,7 +130,7 @@ fn readout_agrees_with_ordinary_ops() {
                 })
                 .collect();
             let ours = run(&m, &v, |m, v| {
-                let loss = readout_cross_entropy(&m[0], &m[1], &v[0], &targets, &weights);
+                let loss = readout_cross_entropy(&m[0], head(&m[1], &v[0]), &targets, &weights);
                 loss.unwrap().unsqueeze()
             });
             let theirs = run(&m, &v, |m, v| {
@@ -150,12 +150,48 @@ fn readout_agrees_with_ordinary_ops() {
     }
 }
 
+/// A head without a norm.
+fn head<'a, B: Backend>(weight: &'a Tensor<B, 2>, bias: &'a Tensor<B, 1>) -> ReadoutParams<'a, B> {
+    ReadoutParams {
+        norm: None,
+        weight,
+        bias,
+        epsilon: 1e-5,
+    }
+}
+
+#[test]
+fn a_readout_normalises_first() {
+    let _on = SWITCH.lock();
+    let (rows, d, vocab) = (70, 24, 11);
+    let (m, v) = (
+        [matrix(1, [rows, d]), matrix(2, [d, vocab])],
+        [vector(3, vocab), vector(4, d), vector(5, d)],
+    );
+    let targets: Vec<i32> = (0..rows).map(|row| (row % vocab) as i32).collect();
+    let ours = run(&m, &v, |m, v| {
+        let readout = ReadoutParams {
+            norm: Some([&v[1], &v[2]]),
+            ..head(&m[1], &v[0])
+        };
+        let loss = readout_cross_entropy(&m[0], readout, &targets, &weights(rows));
+        loss.unwrap().unsqueeze()
+    });
+    let theirs = run(&m, &v, |m, v| {
+        let normal = norm(&m[0], &v[1], &v[2], 1e-5).unwrap();
+        let readout = head(&m[1], &v[0]);
+        let loss = readout_cross_entropy(&normal, readout, &targets, &weights(rows));
+        loss.unwrap().unsqueeze()
+    });
+    assert_eq!(ours, theirs);
+}
+
 #[test]
 fn without_a_weight_nothing_is_lost_or_learnt() {
     let _on = SWITCH.lock();
     let (m, v) = ([matrix(1, [3, 4]), matrix(2, [4, 5])], [vector(3, 5)]);
     let all = run(&m, &v, |m, v| {
-        let loss = readout_cross_entropy(&m[0], &m[1], &v[0], &[9, -1, 0], &[0.0; 3]);
+        let loss = readout_cross_entropy(&m[0], head(&m[1], &v[0]), &[9, -1, 0], &[0.0; 3]);
         loss.unwrap().unsqueeze()
     });
     assert!(all.iter().flatten().all(|x| *x == 0.0), "{all:?}");
@@ -168,7 +204,8 @@ fn a_target_outside_the_vocabulary_is_named() {
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
     let (states, weight) = (matrix::<Flex>(1, [2, 4]), matrix(2, [4, 5]));
-    readout_cross_entropy(&states, &weight, &vector(3, 5), &[0, 5], &[1.0, 1.0]);
+    let bias = vector(3, 5);
+    readout_cross_entropy(&states, head(&weight, &bias), &[0, 5], &[1.0, 1.0]);
 }
 
 #[test]
@@ -188,9 +225,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 &[vector(6, d), vector(7, d), vector(8, vocab)],
                 |m, v| {
                     let mixed = blend([&m[0], &m[1]], [&m[2], &m[3]]).unwrap();
-                    let normal = norm(&mixed, &v[0], &v[1], 1e-5).unwrap();
-                    let loss =
-                        readout_cross_entropy(&normal, &m[4], &v[2], &targets, &weights(rows));
+                    let readout = ReadoutParams {
+                        norm: Some([&v[0], &v[1]]),
+                        ..head(&m[4], &v[2])
+                    };
+                    let loss = readout_cross_entropy(&mixed, readout, &targets, &weights(rows));
                     loss.unwrap().unsqueeze()
                 },
             )
@@ -209,5 +248,5 @@ fn other_backends_are_left_to_ordinary_ops() {
     assert!(norm(&x, &v, &v, 1e-5).is_none());
     assert!(blend([&x, &x], [&matrix(1, [3, 3]), &matrix(2, [3, 3])]).is_none());
     let (weight, bias) = (matrix(3, [3, 4]), vector(4, 4));
-    assert!(readout_cross_entropy(&x, &weight, &bias, &[0, 1], &[1.0, 1.0]).is_none());
+    assert!(readout_cross_entropy(&x, head(&weight, &bias), &[0, 1], &[1.0, 1.0]).is_none());
 }

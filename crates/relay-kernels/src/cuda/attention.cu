@@ -1,0 +1,474 @@
+// Attention of one (batch, head) by one block, forward and backward, on bf16 tensor cores.
+//
+//   q, k   the projections rotated (RoPE, rotate-half) at their own column, rounded to bf16
+//   S      = scale q k^T - slope |query - key|, minus infinity where the key is not visible to the query
+//   P      = softmax(S), by rows, in f32;  lse = log-sum-exp of the rows of S
+//   out    = (P * mask) v, with the mask of dropout (0 or keep)
+//
+//   delta  = sum over a head of dout * out            dP = dout v^T
+//   dS     = P * (mask * dP - delta)                  dv = (P * mask)^T dout
+//   dq     = scale dS k, rotated back                 dk = scale dS^T q, rotated back
+//
+// A key is visible where pads[batch] <= key < width and, if causal, key <= query. A query that sees no key has
+// out = 0 and lse = +infinity: exp(S - lse) is then 0 everywhere, and so are its gradients.
+//
+// In global memory: qkv and dqkv [batch, width, 3, heads, HD], out and dout [batch, width, heads, HD],
+// lse [batch, heads, width], angles [width, HD / 2] of (cos, sin).
+// In shared memory: matrices of ROWS rows, zero beyond width, PITCH numbers apart. PITCH is an odd number of
+// 16 bytes, so that the 8 rows that ldmatrix reads at once lie in different banks.
+//
+// Warp w owns the rows 16 w to 16 w + 15: of queries, or of keys in the main loop of backward. In what
+// mma16816 accumulates, a lane holds the rows lane / 4 and lane / 4 + 8, the columns 2 (lane % 4) and the next.
+// What it accumulates, rounded, is the left operand of the next product without an exchange between lanes.
+//
+// Defines: TILES = ceil(width / 16), 1 to 8. HD = 64 (or 32).
+// Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
+//   forward   3 * ROWS * PITCH * 2
+//   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
+
+#ifndef HD
+#define HD 64
+#endif
+#ifndef TILES
+#define TILES 5
+#endif
+
+#define ROWS (16 * TILES)
+#define THREADS (32 * TILES)
+#define PITCH (HD + 8)
+#define SCORE_PITCH (ROWS + 8)
+// 16-byte pieces of a row of one head, and products of depth 16 along it.
+#define PIECES (HD / 8)
+#define STEPS (HD / 16)
+
+#define CAUSAL 1u
+#define ROPE 2u
+#define ALIBI 4u
+#define DROPOUT 8u
+
+#define LOG2_E 1.4426950408889634f
+#define LN_2 0.6931471805599453f
+#define INFINITE __int_as_float(0x7f800000)
+
+struct AttentionParams {
+    u32 batch, width, heads, flags;
+    float scale;
+    Mask mask;
+};
+
+#ifndef RELAY_EMULATED
+// 2^x; 0 for minus infinity.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
+
+// Where a lane points ldmatrix_x4 in a matrix of 16 x 16, for the two orders of its four 8 x 8 parts.
+// By rows: the parts follow each other down, then right. Plain, it loads a left operand; transposed, the right
+// operands of a product that sums over the rows of the matrix.
+__device__ __forceinline__ u32 place_by_rows(u32 matrix, int row, int column, int pitch, int lane) {
+    return matrix + 2 * ((row + (lane & 15)) * pitch + column + (lane >> 4) * 8);
+}
+// By columns: the parts follow each other right, then down. Plain, it loads the right operands of a product
+// that sums over the columns of the matrix; transposed, a left operand from the transposed matrix.
+__device__ __forceinline__ u32 place_by_columns(u32 matrix, int row, int column, int pitch, int lane) {
+    return matrix + 2 * ((row + (lane & 7) + (lane >> 4) * 8) * pitch + column + ((lane >> 3) & 1) * 8);
+}
+
+// 16 rows of a matrix, 16 columns of them, as a left operand.
+__device__ __forceinline__ void load_left(u32 (&left)[4], u32 matrix, int row, int step, int lane) {
+    ldmatrix_x4(left[0], left[1], left[2], left[3], place_by_rows(matrix, row, 16 * step, PITCH, lane));
+}
+
+// tile += left x (16 rows of a matrix, 16 columns of them)^T: 16 x 16, as two halves of 8 columns.
+__device__ __forceinline__ void multiply_transposed(float (&tile)[2][4], const u32 (&left)[4], u32 matrix, int row,
+                                                    int step, int lane) {
+    u32 b[4];
+    ldmatrix_x4(b[0], b[1], b[2], b[3], place_by_columns(matrix, row, 16 * step, PITCH, lane));
+    mma16816(tile[0], left[0], left[1], left[2], left[3], b[0], b[1]);
+    mma16816(tile[1], left[0], left[1], left[2], left[3], b[2], b[3]);
+}
+
+// total += left x (16 rows of a matrix): 16 x HD.
+__device__ __forceinline__ void multiply_add(float (&total)[PIECES][4], const u32 (&left)[4], u32 matrix, int row,
+                                             int lane) {
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) {
+        u32 b[4];
+        ldmatrix_x4_trans(b[0], b[1], b[2], b[3], place_by_rows(matrix, row, 16 * step, PITCH, lane));
+        mma16816(total[2 * step], left[0], left[1], left[2], left[3], b[0], b[1]);
+        mma16816(total[2 * step + 1], left[0], left[1], left[2], left[3], b[2], b[3]);
+    }
+}
+
+template <int COUNT>
+__device__ __forceinline__ void clear(float (&total)[COUNT][4]) {
+#pragma unroll
+    for (int piece = 0; piece < COUNT; ++piece)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) total[piece][i] = 0.0f;
+}
+
+// A 16 x 16 accumulated tile, rounded, as a left operand.
+__device__ __forceinline__ void round_tile(u32 (&left)[4], const float (&tile)[2][4]) {
+    left[0] = pack_bf16(tile[0][0], tile[0][1]);
+    left[1] = pack_bf16(tile[0][2], tile[0][3]);
+    left[2] = pack_bf16(tile[1][0], tile[1][1]);
+    left[3] = pack_bf16(tile[1][2], tile[1][3]);
+}
+
+// Rotates two numbers of the first half of a row with their partners of the second half.
+__device__ __forceinline__ void rotate_pair(u32& first, u32& second, float4 angle) {
+    float a = low_bf16(first), b = high_bf16(first), c = low_bf16(second), d = high_bf16(second);
+    first = pack_bf16(a * angle.x - c * angle.y, b * angle.z - d * angle.w);
+    second = pack_bf16(c * angle.x + a * angle.y, d * angle.z + b * angle.w);
+}
+
+__device__ __forceinline__ void rotate_pieces(uint4& first, uint4& second, const float4 (&angle)[4]) {
+    rotate_pair(first.x, second.x, angle[0]);
+    rotate_pair(first.y, second.y, angle[1]);
+    rotate_pair(first.z, second.z, angle[2]);
+    rotate_pair(first.w, second.w, angle[3]);
+}
+
+// Copies q, k and v of this block's head to shared memory, q and k rotated. The copy of v goes on in the
+// background. qkv points at q of column 0; parts (q, k, v) are part_stride apart, columns three times that.
+__device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const float2* __restrict__ angles,
+                                         u32 part_stride, u32 width, u32 flags, u16* q, u16* k, u16* v) {
+#pragma unroll
+    for (int turn = 0; turn < PIECES / 2; ++turn) {
+        u32 unit = turn * THREADS + threadIdx.x;
+        u32 row = unit / PIECES, column = unit % PIECES * 8;
+        bool valid = row < width;
+        const u16* from = qkv + (valid ? (row * 3 + 2) * part_stride + column : 0);
+        cp_async16(smem_address(v + row * PITCH + column), from, valid);
+    }
+    cp_async_commit();
+
+    // A thread takes a piece of the first half and its partner in the second half, of q and of k: the angles
+    // are the same. All loads are asked for before the first is waited for.
+    const int TURNS = PIECES / 4;
+    uint4 piece[TURNS][4];
+#pragma unroll
+    for (int turn = 0; turn < TURNS; ++turn) {
+        u32 unit = turn * THREADS + threadIdx.x;
+        u32 row = unit / (PIECES / 2), column = unit % (PIECES / 2) * 8;
+        const u16* from = qkv + row * 3 * part_stride + column;
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            piece[turn][i] = make_uint4(0, 0, 0, 0);
+            if (row < width) piece[turn][i] = *(const uint4*)(from + (i / 2) * part_stride + (i % 2) * (HD / 2));
+        }
+    }
+#pragma unroll
+    for (int turn = 0; turn < TURNS; ++turn) {
+        u32 unit = turn * THREADS + threadIdx.x;
+        u32 row = unit / (PIECES / 2), column = unit % (PIECES / 2) * 8;
+        if ((flags & ROPE) && row < width) {
+            float4 angle[4];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) angle[i] = ((const float4*)(angles + row * (HD / 2) + column))[i];
+            rotate_pieces(piece[turn][0], piece[turn][1], angle);
+            rotate_pieces(piece[turn][2], piece[turn][3], angle);
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            *(uint4*)((i < 2 ? q : k) + row * PITCH + column + (i % 2) * (HD / 2)) = piece[turn][i];
+    }
+}
+
+// Rotates the rows of an accumulated gradient back, from the rotated q or k to the projection.
+__device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const float2* __restrict__ angles, u32 width,
+                                            int row, int pair) {
+#pragma unroll
+    for (int piece = 0; piece < PIECES / 2; ++piece)
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+            u32 at = row + 8 * half;
+            if (at >= width) continue;
+            float4 angle = *(const float4*)(angles + at * (HD / 2) + 8 * piece + 2 * pair);
+            float& a = total[piece][2 * half];
+            float& b = total[piece][2 * half + 1];
+            float& c = total[piece + PIECES / 2][2 * half];
+            float& d = total[piece + PIECES / 2][2 * half + 1];
+            float a_before = a, b_before = b;
+            a = a * angle.x + c * angle.y;
+            b = b * angle.z + d * angle.w;
+            c = c * angle.x - a_before * angle.y;
+            d = d * angle.z - b_before * angle.w;
+        }
+}
+
+// Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
+// whole lines are written. Only this warp may use these rows of the matrix by now.
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
+                                           u32 width, int first_row, int lane) {
+    __syncwarp();
+#pragma unroll
+    for (int piece = 0; piece < PIECES; ++piece) {
+        u16* place = matrix + (first_row + lane / 4) * PITCH + 8 * piece + 2 * (lane % 4);
+        *(u32*)place = pack_bf16(total[piece][0], total[piece][1]);
+        *(u32*)(place + 8 * PITCH) = pack_bf16(total[piece][2], total[piece][3]);
+    }
+    __syncwarp();
+#pragma unroll
+    for (int turn = 0; turn < PIECES / 2; ++turn) {
+        u32 unit = turn * 32 + lane;
+        u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
+        if (row < width) *(uint4*)(to + row * row_stride + column) = *(const uint4*)(matrix + row * PITCH + column);
+    }
+}
+
+#ifdef KERNEL_attention_forward
+extern "C" __global__ void __launch_bounds__(THREADS)
+    attention_forward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
+                      const float* __restrict__ slopes, u16* __restrict__ out, float* __restrict__ lse,
+                      const __grid_constant__ AttentionParams p) {
+    extern __shared__ __align__(16) unsigned char smem[];
+    u16* q = (u16*)smem;
+    u16* k = q + ROWS * PITCH;
+    u16* v = k + ROWS * PITCH;
+
+    const u32 width = p.width, flags = p.flags;
+    const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
+    const u32 row_stride = p.heads * HD;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int pad = min(pads[batch], (u32)ROWS);
+
+    load_qkv(qkv + (u64)batch * width * 3 * row_stride + head * HD, angles, row_stride, width, flags, q, k, v);
+    cp_async_wait<0>();
+    __syncthreads();
+
+    const bool causal = flags & CAUSAL, dropout = flags & DROPOUT;
+    // Scores are kept in units of log 2, for exp2.
+    const float scale = p.scale * LOG2_E;
+    const float slope = flags & ALIBI ? slopes[head] * LOG2_E : 0.0f;
+    const int first_tile = pad / 16, last_tile = causal ? warp : TILES - 1;
+    const int query = 16 * warp + lane / 4;
+    int last_key[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+        last_key[half] = causal ? min(query + 8 * half, (int)width - 1) : (int)width - 1;
+
+    u32 left[STEPS][4];
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) load_left(left[step], smem_address(q), 16 * warp, step, lane);
+
+    float scores[TILES][2][4];
+    float most[2] = {-INFINITE, -INFINITE};
+#pragma unroll
+    for (int tile = 0; tile < TILES; ++tile) {
+        if (tile < first_tile || tile > last_tile) continue;
+        clear(scores[tile]);
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step)
+            multiply_transposed(scores[tile], left[step], smem_address(k), 16 * tile, step, lane);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const int half = i / 2 % 2;
+            const int key = 16 * tile + 8 * (i / 4) + 2 * (lane % 4) + i % 2;
+            float& score = scores[tile][i / 4][i % 4];
+            float distance = fabsf((float)(query + 8 * half) - (float)key);
+            score = key >= pad && key <= last_key[half] ? score * scale - slope * distance : -INFINITE;
+            most[half] = fmaxf(most[half], score);
+        }
+    }
+
+    // Four lanes share a row. Where no key is visible, 0 stands for the maximum: minus infinity minus itself
+    // would not be a number.
+    float sum[2] = {0.0f, 0.0f};
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffffu, most[half], 1));
+        most[half] = fmaxf(most[half], __shfl_xor_sync(0xffffffffu, most[half], 2));
+        if (most[half] == -INFINITE) most[half] = 0.0f;
+    }
+
+    const u32 first_index = (blockIdx.x * width + query) * width + 2 * (lane % 4);
+    float total[PIECES][4];
+    clear(total);
+#pragma unroll
+    for (int tile = 0; tile < TILES; ++tile) {
+        if (tile < first_tile || tile > last_tile) continue;
+#pragma unroll
+        for (int i = 0; i < 8; ++i) {
+            const int half = i / 2 % 2;
+            float& score = scores[tile][i / 4][i % 4];
+            score = exp2_fast(score - most[half]);
+            sum[half] += score;
+            if (dropout)
+                score *= mask_factor(p.mask, first_index + 8 * half * width + 16 * tile + 8 * (i / 4) + i % 2);
+        }
+        u32 weights[4];
+        round_tile(weights, scores[tile]);
+        multiply_add(total, weights, smem_address(v), 16 * tile, lane);
+    }
+
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
+        sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
+        const bool sees = sum[half] > 0.0f;
+        const float inverse = sees ? 1.0f / sum[half] : 0.0f;
+#pragma unroll
+        for (int piece = 0; piece < PIECES; ++piece) {
+            total[piece][2 * half] *= inverse;
+            total[piece][2 * half + 1] *= inverse;
+        }
+        const u32 row = query + 8 * half;
+        if (lane % 4 == 0 && row < width)
+            lse[blockIdx.x * width + row] = sees ? (most[half] + __log2f(sum[half])) * LN_2 : INFINITE;
+    }
+    // This warp alone reads its rows of q, and has done so.
+    write_rows(total, q, out + (u64)batch * width * row_stride + head * HD, row_stride, width, 16 * warp, lane);
+}
+#endif
+
+// At most 128 registers, for 16 warps on a multiprocessor.
+#ifdef KERNEL_attention_backward
+extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
+    attention_backward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
+                       const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
+                       const float* __restrict__ lse, u16* __restrict__ dqkv,
+                       const __grid_constant__ AttentionParams p) {
+    extern __shared__ __align__(16) unsigned char smem[];
+    u16* q = (u16*)smem;
+    u16* k = q + ROWS * PITCH;
+    u16* grad = k + ROWS * PITCH;
+    // v, then dS^T [key, query], once every warp holds its rows of v in registers.
+    u16* v = grad + ROWS * PITCH;
+    u16* score_grad = v;
+    float* row_lse = (float*)(v + ROWS * (PITCH > SCORE_PITCH ? PITCH : SCORE_PITCH));
+    float* row_delta = row_lse + ROWS;
+
+    const u32 width = p.width, flags = p.flags;
+    const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
+    const u32 row_stride = p.heads * HD;
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int pad = min(pads[batch], (u32)ROWS);
+    const u64 out_start = (u64)batch * width * row_stride + head * HD;
+    const u64 qkv_start = (u64)batch * width * 3 * row_stride + head * HD;
+
+    load_qkv(qkv + qkv_start, angles, row_stride, width, flags, q, k, v);
+    for (u32 row = threadIdx.x; row < ROWS; row += THREADS)
+        row_lse[row] = row < width ? lse[blockIdx.x * width + row] * LOG2_E : INFINITE;
+    // dout, and delta on the way: the PIECES lanes that load a row add up their parts.
+#pragma unroll
+    for (int turn = 0; turn < PIECES / 2; ++turn) {
+        u32 unit = turn * THREADS + threadIdx.x;
+        u32 row = unit / PIECES, column = unit % PIECES * 8;
+        uint4 a = make_uint4(0, 0, 0, 0), b = a;
+        if (row < width) {
+            a = *(const uint4*)(dout + out_start + row * row_stride + column);
+            b = *(const uint4*)(out + out_start + row * row_stride + column);
+        }
+        *(uint4*)(grad + row * PITCH + column) = a;
+        float delta = low_bf16(a.x) * low_bf16(b.x) + high_bf16(a.x) * high_bf16(b.x);
+        delta += low_bf16(a.y) * low_bf16(b.y) + high_bf16(a.y) * high_bf16(b.y);
+        delta += low_bf16(a.z) * low_bf16(b.z) + high_bf16(a.z) * high_bf16(b.z);
+        delta += low_bf16(a.w) * low_bf16(b.w) + high_bf16(a.w) * high_bf16(b.w);
+#pragma unroll
+        for (int step = 1; step < PIECES; step *= 2) delta += __shfl_xor_sync(0xffffffffu, delta, step);
+        if (column == 0) row_delta[row] = delta;
+    }
+    cp_async_wait<0>();
+    __syncthreads();
+
+    const bool causal = flags & CAUSAL, dropout = flags & DROPOUT;
+    const float scale = p.scale * LOG2_E;
+    const float slope = flags & ALIBI ? slopes[head] * LOG2_E : 0.0f;
+
+    // By keys: this warp's keys against all queries, so with S, P and dS transposed.
+    const int key = 16 * warp + lane / 4;
+    u32 value_left[STEPS][4];
+#pragma unroll
+    for (int step = 0; step < STEPS; ++step) load_left(value_left[step], smem_address(v), 16 * warp, step, lane);
+    __syncthreads();
+
+    // The first query that sees a key, beyond all queries if none does. Queries from width on have an infinite
+    // lse.
+    int first_query[2];
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+        const int at = key + 8 * half;
+        first_query[half] = at >= pad && at < (int)width ? (causal ? at : 0) : ROWS;
+    }
+    // Tiles of keys that are all padding are left out, here and below.
+    const int first_tile = pad / 16;
+    const u32 first_index = (blockIdx.x * width + 2 * (lane % 4)) * width + key;
+
+    float key_total[PIECES][4], value_total[PIECES][4];
+    clear(key_total);
+    clear(value_total);
+#pragma unroll 1
+    for (int tile = warp < first_tile ? TILES : (causal ? warp : 0); tile < TILES; ++tile) {
+        float weights[2][4], gradients[2][4];
+        clear(weights);
+        clear(gradients);
+#pragma unroll
+        for (int step = 0; step < STEPS; ++step) {
+            // Loaded anew for each tile: registers are what limits the warps at work.
+            u32 key_left[4];
+            load_left(key_left, smem_address(k), 16 * warp, step, lane);
+            multiply_transposed(weights, key_left, smem_address(q), 16 * tile, step, lane);
+            multiply_transposed(gradients, value_left[step], smem_address(grad), 16 * tile, step, lane);
+        }
+#pragma unroll
+        for (int side = 0; side < 2; ++side) {
+            const int query = 16 * tile + 8 * side + 2 * (lane % 4);
+            const float2 lse_pair = *(const float2*)(row_lse + query);
+            const float2 delta_pair = *(const float2*)(row_delta + query);
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                const int half = i / 2, next = i % 2;
+                float distance = fabsf((float)(query + next) - (float)(key + 8 * half));
+                float score = weights[side][i] * scale - slope * distance - (next ? lse_pair.y : lse_pair.x);
+                float weight = query + next >= first_query[half] ? exp2_fast(score) : 0.0f;
+                float factor = 1.0f;
+                if (dropout)
+                    factor = mask_factor(p.mask, first_index + (16 * tile + 8 * side + next) * width + 8 * half);
+                weights[side][i] = weight * factor;
+                gradients[side][i] = weight * (factor * gradients[side][i] - (next ? delta_pair.y : delta_pair.x));
+            }
+        }
+        u32 left[4];
+        round_tile(left, weights);
+        multiply_add(value_total, left, smem_address(grad), 16 * tile, lane);
+        round_tile(left, gradients);
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            *(u32*)(score_grad + (key + 8 * (i % 2)) * SCORE_PITCH + 16 * tile + 8 * (i / 2) + 2 * (lane % 4)) =
+                left[i];
+        multiply_add(key_total, left, smem_address(q), 16 * tile, lane);
+    }
+#pragma unroll
+    for (int piece = 0; piece < PIECES; ++piece)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) key_total[piece][i] *= p.scale;
+    if (flags & ROPE) rotate_back(key_total, angles, width, key, lane % 4);
+    // From here on only k and dS are read by other warps.
+    __syncthreads();
+    write_rows(value_total, grad, dqkv + qkv_start + 2 * row_stride, 3 * row_stride, width, 16 * warp, lane);
+    write_rows(key_total, q, dqkv + qkv_start + row_stride, 3 * row_stride, width, 16 * warp, lane);
+
+    // By queries: dq of this warp's queries, from the dS of all warps.
+    float query_total[PIECES][4];
+    clear(query_total);
+    const int last_tile = causal ? warp : TILES - 1;
+#pragma unroll 1
+    for (int tile = first_tile; tile <= last_tile; ++tile) {
+        u32 left[4];
+        ldmatrix_x4_trans(left[0], left[1], left[2], left[3],
+                          place_by_columns(smem_address(score_grad), 16 * tile, 16 * warp, SCORE_PITCH, lane));
+        multiply_add(query_total, left, smem_address(k), 16 * tile, lane);
+    }
+#pragma unroll
+    for (int piece = 0; piece < PIECES; ++piece)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) query_total[piece][i] *= p.scale;
+    if (flags & ROPE) rotate_back(query_total, angles, width, key, lane % 4);
+    write_rows(query_total, q, dqkv + qkv_start, 3 * row_stride, width, 16 * warp, lane);
+}
+#endif

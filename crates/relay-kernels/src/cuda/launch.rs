@@ -1,0 +1,145 @@
+//! Memory of the device, and how kernels are started on it.
+
+use burn::tensor::{DType, Shape};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::client::ComputeClient;
+use cubecl::cuda::{CudaDevice, CudaRuntime};
+use cubecl::prelude::CubeCount;
+use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
+
+use super::source::{File, Kernel};
+use crate::dropout::DropoutMask;
+
+/// A tensor whose content exists on the device, or will when the work before is done.
+pub(super) type Eager = CubeTensor<CudaRuntime>;
+
+/// Where a part of a buffer may begin: where CubeCL lets buffers begin.
+const ALIGNMENT: usize = 512;
+
+/// The numbers that a kernel gets by value, in the order of its last parameter's fields.
+#[derive(Debug, Default)]
+pub(super) struct Params(Vec<u32>);
+
+impl Params {
+    /// From sizes, which fit by [`Sizes`](super::layer::Sizes).
+    pub fn sizes<const N: usize>(sizes: [usize; N]) -> Self {
+        Self(sizes.map(narrow).to_vec())
+    }
+
+    pub fn float(mut self, x: f32) -> Self {
+        self.0.push(x.to_bits());
+        self
+    }
+
+    /// A mask, or one that keeps everything as it is.
+    pub fn mask(mut self, mask: Option<DropoutMask>) -> Self {
+        let nothing = [0, 0, 0, 1.0_f32.to_bits()];
+        self.0.extend(mask.map_or(nothing, |mask| mask.words()));
+        self
+    }
+
+    /// Two numbers a word, the first in the low half: their bytes lie one after the other.
+    fn words(&self) -> Vec<u64> {
+        let word = |pair: &[u32]| {
+            let high = pair.get(1).copied().unwrap_or_default();
+            u64::from(pair[0]) | u64::from(high) << 32
+        };
+        self.0.chunks(2).map(word).collect()
+    }
+}
+
+/// A size as kernels count.
+pub(super) fn narrow(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
+/// The device and the stream of work on it.
+pub(super) struct Queue {
+    client: ComputeClient<CudaRuntime>,
+    device: CudaDevice,
+}
+
+impl Queue {
+    /// The one that a tensor was made by.
+    pub fn of(tensor: &Eager) -> Self {
+        Self {
+            client: tensor.client.clone(),
+            device: tensor.device.clone(),
+        }
+    }
+
+    pub fn device(&self) -> &CudaDevice {
+        &self.device
+    }
+
+    /// Room for so many f32, with anything in it.
+    pub fn floats(&self, count: usize) -> Handle {
+        self.client.empty(4 * count)
+    }
+
+    /// Room for so many bf16, with anything in it.
+    pub fn halves(&self, count: usize) -> Handle {
+        self.client.empty(2 * count)
+    }
+
+    /// A buffer with this content.
+    pub fn upload(&self, words: &[u32]) -> Handle {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        self.client.create_from_slice(&bytes)
+    }
+
+    /// Buffers of so many f32 each, all zero: parts of one, so that one kernel clears them.
+    pub fn zeros<const N: usize>(&self, counts: [usize; N]) -> [Handle; N] {
+        let sizes = counts.map(|count| (4 * count).next_multiple_of(ALIGNMENT));
+        let total: usize = sizes.iter().sum();
+        let all = self.client.empty(total);
+        self.zero(&all, total);
+        let mut begin = 0;
+        core::array::from_fn(|index| {
+            let (from, end) = (begin, begin + 4 * counts[index]);
+            begin += sizes[index];
+            all.clone()
+                .offset_start(from as u64)
+                .offset_end((total - end) as u64)
+        })
+    }
+
+    /// Clears the first `bytes` of a buffer, which are whole f32.
+    pub fn zero(&self, buffer: &Handle, bytes: usize) {
+        let count = bytes / 4;
+        let kernel = Kernel {
+            file: File::Narrow,
+            name: "zero",
+            // Of no meaning to this kernel, but the file asks for it.
+            defines: vec![("D", 64)],
+            threads: 256,
+            shared: 0,
+        };
+        let grid = [count.div_ceil(1024), 1, 1];
+        self.launch(kernel, grid, &[buffer], Params::sizes([count]));
+    }
+
+    /// Starts a kernel with `buffers` and `params` as its parameters, when all work before is done.
+    pub fn launch(&self, kernel: Kernel, grid: [usize; 3], buffers: &[&Handle], params: Params) {
+        let [x, y, z] = grid.map(narrow);
+        let words = params.words();
+        // With nothing behind this offset, all of the words are passed by value, after the buffers.
+        let end = words.len();
+        let arguments = KernelArguments::new()
+            .with_buffers(buffers.iter().map(|b| (*b).clone().binding()).collect())
+            .with_info(MetadataBindingInfo::new(words, end));
+        self.client
+            .launch(Box::new(kernel), CubeCount::Static(x, y, z), arguments);
+    }
+
+    /// What is in a buffer, as a tensor.
+    pub fn tensor(&self, buffer: Handle, shape: Shape, dtype: DType) -> Eager {
+        CubeTensor::new_contiguous(
+            self.client.clone(),
+            self.device.clone(),
+            shape,
+            buffer,
+            dtype,
+        )
+    }
+}

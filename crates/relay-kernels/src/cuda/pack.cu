@@ -1,0 +1,24 @@
+// Weights as the products read them: bf16, by rows and transposed.
+
+struct PackSizes {
+    // Of the matrix; its first column in what it becomes a part of, and the columns of that.
+    u32 inputs, outputs, column, total;
+};
+
+extern "C" __global__ void pack(const float* w, u16* rows, u16* transposed, const __grid_constant__ PackSizes p) {
+    __shared__ u16 tile[32][33];
+    u32 x = threadIdx.x & 31, y = threadIdx.x >> 5;
+    for (u32 i = y; i < 32; i += 8) {
+        u32 input = blockIdx.y * 32 + i, output = blockIdx.x * 32 + x;
+        if (input < p.inputs && output < p.outputs) {
+            u16 value = to_bf16(w[(u64)input * p.outputs + output]);
+            tile[i][x] = value;
+            rows[(u64)input * p.total + p.column + output] = value;
+        }
+    }
+    __syncthreads();
+    for (u32 i = y; i < 32; i += 8) {
+        u32 input = blockIdx.y * 32 + x, output = blockIdx.x * 32 + i;
+        if (input < p.inputs && output < p.outputs) transposed[(u64)(p.column + output) * p.inputs + input] = tile[x][i];
+    }
+}

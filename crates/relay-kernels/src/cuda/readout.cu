@@ -1,0 +1,81 @@
+// Masked cross-entropy of logits, and the ends of a readout's gradients.
+
+struct EntropySizes {
+    // Rows of logits, tokens, and columns from one row to the next.
+    u32 rows, vocab, padded;
+};
+
+// Adds the sum over rows of weight * -log softmax(logits + bias)[target] to `loss`; the logits are replaced by their
+// gradients, whose columns are added to `sums`. Rows of weight 0 get gradient 0. One warp a row.
+extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const int* targets, const float* weights,
+                                         float* loss, float* sums, const __grid_constant__ EntropySizes p) {
+    extern __shared__ float columns[];
+    for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) columns[at] = 0.0f;
+    __syncthreads();
+    u32 lane = threadIdx.x & 31;
+    float total = 0.0f;
+    float2 own[PADDED / 64];
+#pragma unroll
+    for (int i = 0; i < PADDED / 64; i++) own[i] = make_float2(0.0f, 0.0f);
+    for (u32 row = blockIdx.x * 8 + (threadIdx.x >> 5); row < p.rows; row += gridDim.x * 8) {
+        u16* line = logits + (u64)row * p.padded;
+        float weight = weights[row];
+        if (weight == 0.0f) {
+#pragma unroll
+            for (int i = 0; i < PADDED / 64; i++) *(u32*)(line + i * 64 + lane * 2) = 0;
+            continue;
+        }
+        u32 target = (u32)targets[row];
+        float2 x[PADDED / 64];
+        float most = -1e30f, wanted = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PADDED / 64; i++) {
+            u32 at = i * 64 + lane * 2;
+            u32 pair = *(const u32*)(line + at);
+            x[i].x = at < p.vocab ? low_bf16(pair) + bias[at] : -1e30f;
+            x[i].y = at + 1 < p.vocab ? high_bf16(pair) + bias[at + 1] : -1e30f;
+            most = fmaxf(most, fmaxf(x[i].x, x[i].y));
+            if (at == target) wanted = x[i].x;
+            if (at + 1 == target) wanted = x[i].y;
+        }
+        most = warp_max(most);
+        wanted = warp_sum(wanted);
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PADDED / 64; i++) {
+            x[i].x = __expf(x[i].x - most), x[i].y = __expf(x[i].y - most);
+            sum += x[i].x + x[i].y;
+        }
+        sum = warp_sum(sum);
+        total += weight * (most + __logf(sum) - wanted);
+        float scale = weight / sum;
+#pragma unroll
+        for (int i = 0; i < PADDED / 64; i++) {
+            u32 at = i * 64 + lane * 2;
+            float a = x[i].x * scale - (at == target ? weight : 0.0f);
+            float b = x[i].y * scale - (at + 1 == target ? weight : 0.0f);
+            *(u32*)(line + at) = pack_bf16(a, b);
+            own[i].x += a, own[i].y += b;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < PADDED / 64; i++) {
+        atomicAdd(columns + i * 64 + lane * 2, own[i].x);
+        atomicAdd(columns + i * 64 + lane * 2 + 1, own[i].y);
+    }
+    __syncthreads();
+    for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) atomicAdd(sums + at, columns[at]);
+    if (lane == 0 && total != 0.0f) atomicAdd(loss, total);
+}
+
+struct FinishSizes {
+    u32 d, vocab, padded;
+};
+
+// The gradients of a readout's matrix and bias, without the padding and times what the loss is scaled by.
+extern "C" __global__ void finish_readout(const float* padded_weight, const float* sums, const float* scale, float* weight,
+                                          float* bias, const __grid_constant__ FinishSizes p) {
+    u32 at = blockIdx.x * 256 + threadIdx.x;
+    if (at < p.d * p.vocab) weight[at] = *scale * padded_weight[(u64)(at / p.vocab) * p.padded + at % p.vocab];
+    if (at < p.vocab) bias[at] = *scale * sums[at];
+}

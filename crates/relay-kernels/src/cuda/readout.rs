@@ -1,0 +1,306 @@
+//! Norm, readout and masked cross-entropy as one operation on the tensors of burn's CUDA backend.
+//!
+//! With a norm only the rows that have a weight are read out. Without one all are: to leave some out the others would have
+//! to be copied.
+
+use std::sync::Arc;
+
+use burn::tensor::DType;
+use cubecl::server::Handle;
+
+use super::launch::{Params, Queue, narrow};
+use super::op::{Lazy, Operation, Saved, exactly, submit};
+use super::product::{Gradient, Product};
+use super::rows::{Norm, NormBackward, kernel, round};
+use super::source::{File, Kernel};
+use super::weights::{self, Packed};
+use crate::cross_entropy::Labels;
+
+/// What the columns of logits are a multiple of: tiles of the products.
+const COLUMNS: usize = 128;
+/// Most columns of logits: a row stays in the registers of a warp.
+const MOST: usize = 1024;
+/// Most blocks that take rows: eight on each of an H100's multiprocessors.
+const BLOCKS: usize = 8 * 132;
+
+#[derive(Debug)]
+struct Plan {
+    /// Of the states.
+    rows: usize,
+    d: usize,
+    /// Columns of the logits in memory.
+    padded: usize,
+    /// What is added to the variance, if there is a norm.
+    epsilon: Option<f32>,
+    /// The rows that are read out, if not all are.
+    chosen: Option<Vec<usize>>,
+    /// Of the rows that are read out.
+    labels: Labels,
+}
+
+impl Plan {
+    fn read(&self) -> usize {
+        self.labels.targets.len()
+    }
+}
+
+/// A readout of given rows and what is wanted of them.
+#[derive(Debug)]
+pub(super) struct Call {
+    plan: Arc<Plan>,
+    states: Lazy,
+    weight: Packed,
+    bias: Lazy,
+    /// Scale and shift of the norm.
+    norm: Option<[Lazy; 2]>,
+}
+
+impl Call {
+    /// From states, matrix and bias, and with `epsilon` the norm's scale and shift. None if a tensor is not of `f32`, or if
+    /// there are no kernels for such sizes.
+    pub fn new(tensors: Vec<Lazy>, epsilon: Option<f32>, labels: Labels) -> Option<Self> {
+        let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
+        let padded = labels.vocab.next_multiple_of(COLUMNS);
+        let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
+        let fits = rows > 0
+            && labels.vocab > 0
+            && (1..=MOST).contains(&d)
+            && d.is_multiple_of(64)
+            && padded <= MOST
+            && rows * padded.max(d) < 1 << 31;
+        if !floats || !fits {
+            return None;
+        }
+        let (chosen, labels) = match epsilon {
+            None => (None, labels),
+            Some(_) => {
+                let (chosen, labels) = labels.chosen();
+                ((chosen.len() < rows).then_some(chosen), labels)
+            }
+        };
+        if labels.targets.is_empty() {
+            return None;
+        }
+        let mut tensors = tensors.into_iter();
+        let mut next = || tensors.next();
+        let (states, weight, bias) = (next()?, next()?, next()?);
+        Some(Self {
+            plan: Arc::new(Plan {
+                rows,
+                d,
+                padded,
+                epsilon,
+                chosen,
+                labels,
+            }),
+            states,
+            weight: weights::of_readout(&weight, COLUMNS),
+            bias,
+            norm: next().zip(next()).map(<[Lazy; 2]>::from),
+        })
+    }
+
+    fn inputs(&self) -> Vec<Lazy> {
+        let weight = self.weight.transposed.clone();
+        let first = [self.states.clone(), weight, self.bias.clone()];
+        first
+            .into_iter()
+            .chain(self.norm.clone().into_iter().flatten())
+            .collect()
+    }
+}
+
+impl<const N: usize> Operation<N> for Call {
+    type Saved = Left;
+
+    fn infer(self) -> Lazy {
+        let plan = Arc::clone(&self.plan);
+        let outputs = [(DType::F32, vec![1])];
+        let work = move |queue: &Queue, inputs| {
+            forward(queue, &plan, inputs).into_iter().take(1).collect()
+        };
+        let [loss] = submit("relay_readout", self.inputs(), outputs, work);
+        loss
+    }
+
+    fn forward(self) -> (Lazy, Left) {
+        let (plan, read) = (Arc::clone(&self.plan), self.plan.read());
+        let outputs = [
+            (DType::F32, vec![1]),
+            (DType::BF16, vec![read, plan.d]),
+            (DType::F32, vec![read, 2]),
+            (DType::BF16, vec![read, plan.padded]),
+            (DType::F32, vec![plan.padded]),
+        ];
+        let inputs = self.inputs();
+        let results = submit(
+            "relay_readout_forward",
+            inputs,
+            outputs,
+            move |queue, inputs| forward(queue, &plan, inputs).into(),
+        );
+        let [loss, normed, stats, logits, sums] = results;
+        let norm = self.norm.map(|[gamma, _]| [self.states, gamma]);
+        let left = Left {
+            plan: self.plan,
+            kept: [normed, stats, logits, sums, self.weight.rows],
+            norm,
+        };
+        (loss, left)
+    }
+}
+
+/// The loss; of what is read out the states in bf16 and the moments of their norm; the gradient of the logits and the sums
+/// of its columns.
+fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 5] {
+    let (d, padded, read) = (plan.d, plan.padded, plan.read());
+    let (states, weight, bias) = (&inputs[0], &inputs[1], &inputs[2]);
+    let [loss, sums, ignored] = queue.zeros([1, padded, d]);
+    let [states, stats] = match (plan.epsilon, &inputs[3..]) {
+        (Some(epsilon), [gamma, beta]) => {
+            let chosen = upload_chosen(queue, plan);
+            let norm = Norm {
+                sizes: [read, d],
+                epsilon,
+                x: states,
+                vectors: [gamma, beta],
+                chosen: chosen.as_ref(),
+            };
+            norm.rounded(queue)
+        }
+        // There are no moments, but room for them.
+        _ => [
+            round(queue, [read, d], states, None, &ignored),
+            queue.floats(2 * read),
+        ],
+    };
+    let product = Product {
+        left: &states,
+        right: weight,
+        sizes: [read, padded, d],
+    };
+    let logits = product.rounded(queue);
+    let words = |word: fn(&Labels, usize) -> u32| {
+        let words: Vec<u32> = (0..read).map(|row| word(&plan.labels, row)).collect();
+        queue.upload(&words)
+    };
+    let targets = words(|labels, row| labels.targets[row].cast_unsigned());
+    let weights = words(|labels, row| labels.weights[row].to_bits());
+    let defines = vec![("PADDED", narrow(padded))];
+    queue.launch(
+        kernel(File::Readout, "cross_entropy", defines, 4 * padded),
+        [read.div_ceil(8).min(BLOCKS), 1, 1],
+        &[&logits, bias, &targets, &weights, &loss, &sums],
+        Params::sizes([read, plan.labels.vocab, padded]),
+    );
+    [loss, states, stats, logits, sums]
+}
+
+fn upload_chosen(queue: &Queue, plan: &Plan) -> Option<Handle> {
+    let chosen = plan.chosen.as_ref()?;
+    let words: Vec<u32> = chosen.iter().copied().map(narrow).collect();
+    Some(queue.upload(&words))
+}
+
+/// What the forward pass leaves.
+#[derive(Debug, Clone)]
+pub(super) struct Left {
+    plan: Arc<Plan>,
+    /// Normalised states in bf16 and their moments, gradient of the logits and the sums of its columns, and the matrix as
+    /// it is, which the backward pass reads as transposed.
+    kept: [Lazy; 5],
+    /// The states, and the norm's scale.
+    norm: Option<[Lazy; 2]>,
+}
+
+impl<const N: usize> Saved<N> for Left {
+    fn backward(self, grad: Lazy) -> [Lazy; N] {
+        let plan = self.plan;
+        let (d, vocab) = (plan.d, plan.labels.vocab);
+        let shapes = [
+            vec![plan.rows, d],
+            vec![d, vocab],
+            vec![vocab],
+            vec![d],
+            vec![d],
+        ];
+        let outputs: [(DType, Vec<usize>); N] =
+            core::array::from_fn(|index| (DType::F32, shapes[index].clone()));
+        let inputs = core::iter::once(grad)
+            .chain(self.kept)
+            .chain(self.norm.into_iter().flatten());
+        submit(
+            "relay_readout_backward",
+            inputs.collect(),
+            outputs,
+            move |queue, inputs| backward(queue, &plan, inputs),
+        )
+    }
+}
+
+/// The gradients of states, matrix and bias, and of the norm's scale and shift; that of the loss stays on the device.
+fn backward(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Vec<Handle> {
+    let (rows, d, padded, read) = (plan.rows, plan.d, plan.padded, plan.read());
+    let of_norm = inputs.split_off(6);
+    let [scale, normed, stats, logits, sums, weight] = exactly(inputs);
+    let [all] = queue.zeros([d * padded]);
+    let gradient = Gradient {
+        left: &normed,
+        right: &logits,
+        rows: read,
+        sizes: [d, padded],
+        stride: padded,
+        offset: 0,
+    };
+    gradient.add_to(queue, &all);
+    let [grad_weight, grad_bias] = finish(queue, plan, [&all, &sums, &scale]);
+    let product = Product {
+        left: &logits,
+        right: &weight,
+        sizes: [read, d, padded],
+    };
+    let [states, gamma] = of_norm.as_slice() else {
+        return vec![product.scaled(queue, &scale), grad_weight, grad_bias];
+    };
+    let out = queue.floats(rows * d);
+    let chosen = upload_chosen(queue, plan);
+    if chosen.is_some() {
+        queue.zero(&out, 4 * rows * d);
+    }
+    let [grad_gamma, grad_beta] = queue.zeros([d, d]);
+    let norm = NormBackward {
+        sizes: [read, d],
+        grad: &product.rounded(queue),
+        wide: false,
+        x: states,
+        stats: &stats,
+        gamma,
+        skip: None,
+        chosen: chosen.as_ref(),
+        scale: Some(&scale),
+        sums: [&grad_gamma, &grad_beta],
+    };
+    norm.run(queue, &out);
+    vec![out, grad_weight, grad_bias, grad_gamma, grad_beta]
+}
+
+/// The gradients of matrix and bias without what is padding, times the scale.
+fn finish(queue: &Queue, plan: &Plan, [all, sums, scale]: [&Handle; 3]) -> [Handle; 2] {
+    let (d, vocab) = (plan.d, plan.labels.vocab);
+    let (grad_weight, grad_bias) = (queue.floats(d * vocab), queue.floats(vocab));
+    let finish = Kernel {
+        file: File::Readout,
+        name: "finish_readout",
+        // Of no meaning to this kernel, but the file asks for it.
+        defines: vec![("PADDED", narrow(COLUMNS))],
+        threads: 256,
+        shared: 0,
+    };
+    queue.launch(
+        finish,
+        [(d * vocab).div_ceil(256), 1, 1],
+        &[all, sums, scale, &grad_weight, &grad_bias],
+        Params::sizes([d, vocab, plan.padded]),
+    );
+    [grad_weight, grad_bias]
+}

@@ -1,0 +1,165 @@
+//! Kernels written in CUDA, as CubeCL compiles and remembers them.
+
+use std::collections::HashSet;
+
+use cubecl::cuda::CudaCompiler;
+use cubecl::ir::{ElemType, StorageType, UIntKind};
+use cubecl::prelude::{CompiledKernel, CubeDim, ExecutionMode, KernelId, KernelMetadata};
+use cubecl::{CompilationError, Compiler, CubeTask, Info};
+use cubecl_cpp::shared::{Body, ComputeKernel, Elem, Flags, Item, SharedMemory};
+
+/// What stands before every file.
+const COMMON: &str = include_str!("common.cuh");
+
+/// A file of kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum File {
+    Attention,
+    Embedding,
+    Gemm,
+    Narrow,
+    Norm,
+    Pack,
+    Readout,
+}
+
+impl File {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Attention => include_str!("attention.cu"),
+            Self::Embedding => include_str!("embedding.cu"),
+            Self::Gemm => include_str!("gemm.cu"),
+            Self::Narrow => include_str!("narrow.cu"),
+            Self::Norm => include_str!("norm.cu"),
+            Self::Pack => include_str!("pack.cu"),
+            Self::Readout => include_str!("readout.cu"),
+        }
+    }
+
+    /// A number that changes with the text, so that what was compiled from another one is not taken for it.
+    fn fingerprint(self) -> u64 {
+        const KNOWN: [u64; 7] = [
+            fingerprint(File::Attention.text()),
+            fingerprint(File::Embedding.text()),
+            fingerprint(File::Gemm.text()),
+            fingerprint(File::Narrow.text()),
+            fingerprint(File::Norm.text()),
+            fingerprint(File::Pack.text()),
+            fingerprint(File::Readout.text()),
+        ];
+        KNOWN[self as usize]
+    }
+}
+
+/// FNV-1a of what all files have in common and of `text`.
+const fn fingerprint(text: &str) -> u64 {
+    let (mut hash, mut part) = (0xcbf2_9ce4_8422_2325_u64, 0);
+    while part < 2 {
+        let bytes = if part == 0 { COMMON } else { text }.as_bytes();
+        let mut at = 0;
+        while at < bytes.len() {
+            hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+            at += 1;
+        }
+        part += 1;
+    }
+    hash
+}
+
+/// A kernel of a file, compiled for given constants.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Kernel {
+    pub file: File,
+    /// The function, which is `extern "C"`.
+    pub name: &'static str,
+    /// What the preprocessor is told before it reads the file. `KERNEL_` with the name is always defined.
+    pub defines: Vec<(&'static str, u32)>,
+    /// Threads of a block.
+    pub threads: u32,
+    /// Bytes of shared memory of a block whose size is not known to the file.
+    pub shared: u32,
+}
+
+impl Kernel {
+    fn source(&self) -> String {
+        let mut source = format!("#define KERNEL_{} 1\n", self.name);
+        for (name, value) in &self.defines {
+            source += &format!("#define {name} {value}\n");
+        }
+        source + COMMON + self.file.text()
+    }
+
+    /// CubeCL's own form of a kernel, of which it only asks how much shared memory it is to provide.
+    fn form(&self) -> <CudaCompiler as Compiler>::Representation {
+        let byte = Item::scalar(Elem::U8, true);
+        ComputeKernel {
+            tensor_maps: Vec::new(),
+            buffers: Vec::new(),
+            scalars: Vec::new(),
+            info: Info::default(),
+            meta_static_len: 0,
+            body: Body {
+                instructions: Vec::new(),
+                shared_memories: vec![SharedMemory::Array {
+                    index: 0,
+                    item: byte,
+                    length: self.shared as usize,
+                    align: 1024,
+                    offset: 0,
+                }],
+                pipelines: Vec::new(),
+                barriers: Vec::new(),
+                const_arrays: Vec::new(),
+                local_arrays: Vec::new(),
+                info_by_ptr: false,
+                has_dynamic_meta: false,
+                address_type: byte,
+            },
+            cube_dim: self.block(),
+            cluster_dim: None,
+            extensions: Vec::new(),
+            flags: Flags::default(),
+            items: HashSet::new(),
+            kernel_name: self.name.to_owned(),
+        }
+    }
+
+    fn block(&self) -> CubeDim {
+        CubeDim::new_1d(self.threads)
+    }
+}
+
+impl KernelMetadata for Kernel {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>()
+            .cube_dim(self.block())
+            .info((self.clone(), self.file.fingerprint()))
+    }
+
+    fn address_type(&self) -> StorageType {
+        ElemType::UInt(UIntKind::U32).into()
+    }
+}
+
+impl CubeTask<CudaCompiler> for Kernel {
+    fn compile(
+        &self,
+        _: &mut CudaCompiler,
+        _: &<CudaCompiler as Compiler>::CompilationOptions,
+        _: ExecutionMode,
+        _: StorageType,
+    ) -> Result<CompiledKernel<CudaCompiler>, CompilationError> {
+        Ok(CompiledKernel {
+            entrypoint_name: self.name.to_owned(),
+            debug_name: Some(self.name),
+            source: self.source(),
+            repr: Some(self.form()),
+            cube_dim: self.block(),
+            debug_info: None,
+        })
+    }
+}

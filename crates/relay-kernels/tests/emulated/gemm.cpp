@@ -1,0 +1,147 @@
+// Products, as product.rs launches them. Of the defines only BIAS changes from one compilation to the next.
+#include "check.h"
+#include "wgmma.h"
+
+#include "common.cuh"
+#include "gemm.cu"
+
+static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f}, KEEPING = {0, 0, 0, 1.0f};
+
+// a[m, k] * b[n, k]^T, and the same of the absolute values.
+struct Operands {
+    Sizes size;
+    Buffer<u16> a, b;
+    std::vector<double> sum, magnitude;
+
+    Operands(u32 m, u32 n, u32 k) : size{m, n, k}, a(random_halves(m * k, 1)), b(random_halves(n * k, 2)) {
+        for (u32 row = 0; row < m; row++)
+            for (u32 column = 0; column < n; column++) {
+                double x = 0.0, y = 0.0;
+                for (u32 i = 0; i < k; i++) {
+                    double product = from_half(a[row * k + i]) * from_half(b[column * k + i]);
+                    x += product, y += std::fabs(product);
+                }
+                sum.push_back(x), magnitude.push_back(y);
+            }
+    }
+    size_t results() const { return sum.size(); }
+    double noise(size_t at) const { return NOISE * magnitude[at]; }
+    std::string name(const char* kernel) const {
+        return std::string(kernel) + "/" + std::to_string(size.m) + "x" + std::to_string(size.n) + "x" +
+               std::to_string(size.k);
+    }
+    void launch(const std::function<void()>& kernel) const {
+        Index grid = {(size.n + TILE - 1) / TILE, (size.m + TILE - 1) / TILE, 1};
+        machine::launch(grid, THREADS, STAGES * STAGE_BYTES, kernel);
+    }
+};
+
+static void residual(Operands& in, const Mask& mask, const char* name) {
+    Buffer<float> bias(random_floats(in.size.n, 3)), before(random_floats(in.results(), 4)), out(in.results());
+    // A bias that is not to be read does not exist.
+    const float* shift = BIAS ? bias.data() : nullptr;
+    ResidualSizes sizes = {in.size, mask};
+    in.launch([&] { gemm_residual(in.a.data(), in.b.data(), shift, before.data(), out.data(), sizes); });
+    Outcome outcome(in.name(name));
+    outcome.guarded(out);
+    for (size_t at = 0; at < in.results(); at++) {
+        double added = in.sum[at] + (BIAS ? bias[at % in.size.n] : 0.0f), factor = drawn(mask, at);
+        double noise = factor * (in.noise(at) + NOISE * std::fabs(added)) + F32 * std::fabs(before[at]);
+        outcome.near_f32(at, out[at], before[at] + factor * added, noise);
+    }
+}
+
+#if !BIAS
+// Abramowitz and Stegun's formula is off by 1e-7, and so are the few roundings around it.
+constexpr double OF_NORMAL = 4e-7;
+static double normal_below_exactly(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
+static double slope_exactly(double x) {
+    return normal_below_exactly(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * std::acos(-1.0));
+}
+
+static void store_and_scaled(Operands& in) {
+    Buffer<u16> rounded(in.results());
+    in.launch([&] { gemm_store(in.a.data(), in.b.data(), rounded.data(), in.size); });
+    Buffer<float> scale(std::vector<float>{0.7f}), scaled(in.results());
+    in.launch([&] { gemm_scaled(in.a.data(), in.b.data(), scale.data(), scaled.data(), in.size); });
+    Outcome store(in.name("gemm_store")), times(in.name("gemm_scaled"));
+    store.guarded(rounded), times.guarded(scaled);
+    for (size_t at = 0; at < in.results(); at++) {
+        store.near_bf16(at, from_half(rounded[at]), in.sum[at], in.noise(at));
+        times.near_f32(at, scaled[at], in.sum[at] * scale[0], in.noise(at));
+    }
+}
+
+static void gelu_of_product(Operands& in) {
+    Buffer<float> bias(random_floats(in.size.n, 3));
+    Buffer<u16> before(in.results()), after(in.results());
+    in.launch([&] { gemm_gelu(in.a.data(), in.b.data(), bias.data(), before.data(), after.data(), in.size); });
+    Outcome outcome(in.name("gemm_gelu/before")), through(in.name("gemm_gelu/after"));
+    outcome.guarded(before), through.guarded(after);
+    for (size_t at = 0; at < in.results(); at++) {
+        double shift = bias[at % in.size.n], x = from_half(before[at]);
+        outcome.near_bf16(at, x, in.sum[at] + shift, in.noise(at) + F32 * std::fabs(shift));
+        through.near_bf16(at, from_half(after[at]), x * normal_below_exactly(x), OF_NORMAL * std::fabs(x));
+    }
+}
+
+static void back_through_gelu(Operands& in) {
+    Buffer<u16> before(random_halves(in.results(), 5, 4.0f)), out(in.results());
+    std::vector<float> start = random_floats(in.size.n, 6);
+    Buffer<float> sums(start);
+    in.launch([&] { gemm_dgelu(in.a.data(), in.b.data(), before.data(), out.data(), sums.data(), in.size); });
+    Outcome outcome(in.name("gemm_dgelu")), added(in.name("gemm_dgelu/sums"));
+    outcome.guarded(out), added.guarded(sums);
+    std::vector<double> total(start.begin(), start.end()), lost(in.size.n);
+    for (size_t at = 0; at < in.results(); at++) {
+        double x = from_half(before[at]), slope = slope_exactly(x), wanted = in.sum[at] * slope;
+        double noise = in.noise(at) * std::fabs(slope) + OF_NORMAL * (1.0 + std::fabs(x)) * std::fabs(in.sum[at]);
+        outcome.near_bf16(at, from_half(out[at]), wanted, noise);
+        total[at % in.size.n] += wanted, lost[at % in.size.n] += noise + NOISE * std::fabs(wanted);
+    }
+    for (u32 column = 0; column < in.size.n; column++)
+        added.near_f32(column, sums[column], total[column], lost[column] + NOISE * std::fabs(start[column]));
+}
+
+static void gradient(u32 rows, u32 i, u32 j, u32 rows_per_split, u32 stride, u32 offset) {
+    Buffer<u16> a(random_halves(rows * i, 1)), b(random_halves(rows * stride, 2));
+    std::vector<float> start = random_floats(i * j, 7);
+    Buffer<float> c(start);
+    GradientSizes sizes = {rows, i, j, rows_per_split, stride, offset};
+    Index grid = {(i + TILE - 1) / TILE, (j + TILE - 1) / TILE, (rows + rows_per_split - 1) / rows_per_split};
+    machine::launch(grid, THREADS, STAGES * STAGE_BYTES, [&] { gemm_grad(a.data(), b.data(), c.data(), sizes); });
+    Outcome outcome("gemm_grad/" + std::to_string(rows) + "x" + std::to_string(i) + "x" + std::to_string(j) + "/splits " +
+                    std::to_string(grid.z) + "/stride " + std::to_string(stride) + "+" + std::to_string(offset));
+    outcome.guarded(c);
+    for (u32 x = 0; x < i; x++)
+        for (u32 y = 0; y < j; y++) {
+            double sum = start[x * j + y], magnitude = std::fabs(sum);
+            for (u32 row = 0; row < rows; row++) {
+                double product = from_half(a[row * i + x]) * from_half(b[row * stride + offset + y]);
+                sum += product, magnitude += std::fabs(product);
+            }
+            outcome.near_f32(x * j + y, c[x * j + y], sum, NOISE * magnitude);
+        }
+}
+#endif
+
+int main() {
+    // One slice of the inner dimension, two, more than are in flight at once; rows and columns that fill no tile.
+    for (Sizes size : {Sizes{1, 64, 64}, Sizes{130, 192, 128}, Sizes{200, 128, 320}}) {
+        Operands in(size.m, size.n, size.k);
+        residual(in, KEEPING, BIAS ? "gemm_residual/bias" : "gemm_residual");
+        residual(in, DROPPING, BIAS ? "gemm_residual/bias, dropout" : "gemm_residual/dropout");
+#if !BIAS
+        store_and_scaled(in);
+        gelu_of_product(in);
+        back_through_gelu(in);
+#endif
+    }
+#if !BIAS
+    gradient(5, 64, 64, 64, 64, 0);
+    gradient(333, 192, 128, 128, 128, 0);
+    gradient(390, 128, 64, 448, 192, 128);
+    gradient(300, 64, 192, 192, 576, 192);
+#endif
+    return failures != 0;
+}

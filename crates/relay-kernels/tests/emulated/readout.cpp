@@ -1,0 +1,76 @@
+// Cross-entropy and the end of a readout's gradients, as readout.rs launches them, with PADDED columns of logits.
+#include "check.h"
+
+#include "common.cuh"
+#include "readout.cu"
+
+// The loss starts at what is there before.
+constexpr float BEFORE = 3.0f;
+// exp and log of f32, near to a few units in the last place; larger numbers have larger units.
+constexpr double OF_EXP = 32 * F32;
+
+static void entropy(u32 rows, u32 vocab, u32 blocks) {
+    std::string name = "/" + std::to_string(rows) + "x" + std::to_string(vocab) + " of " + std::to_string(PADDED);
+    std::vector<u16> before = random_halves(rows * PADDED, 1, 6.0f);
+    std::vector<float> weights = random_floats(rows, 2), start = random_floats(PADDED, 3);
+    std::vector<int> targets(rows);
+    for (u32 row = 0; row < rows; row++) {
+        // Every token in turn, the first and the last among them.
+        targets[row] = (int)((row * 37 + vocab - 1) % vocab);
+        weights[row] = std::fabs(weights[row]) + 0.01f;
+        // What is not to be predicted may have any target.
+        if (row % 3 == 1) weights[row] = 0.0f, targets[row] = -1;
+    }
+    Buffer<u16> logits(before);
+    Buffer<float> bias(random_floats(vocab, 4)), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
+    Buffer<int> target(targets);
+    machine::launch({blocks, 1, 1}, 256, 4 * PADDED, [&] {
+        cross_entropy(logits.data(), bias.data(), target.data(), weight.data(), loss.data(), sums.data(),
+                      {rows, vocab, PADDED});
+    });
+    Outcome gradients("cross_entropy" + name), columns("cross_entropy/sums" + name), total("cross_entropy/loss" + name);
+    gradients.guarded(logits), columns.guarded(sums), total.guarded(loss);
+    std::vector<double> wanted_sums(start.begin(), start.end()), lost(PADDED);
+    double wanted_loss = BEFORE, size = BEFORE;
+    for (u32 row = 0; row < rows; row++) {
+        std::vector<double> x(vocab);
+        double sum = 0.0;
+        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = from_half(before[row * PADDED + i]) + bias[i]);
+        if (weights[row] > 0.0f) {
+            wanted_loss += weights[row] * (std::log(sum) - x[targets[row]]);
+            size += weights[row] * (std::log(sum) + std::fabs(x[targets[row]]));
+        }
+        for (u32 i = 0; i < PADDED; i++) {
+            double share = i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
+            double aimed = (int)i == targets[row] ? weights[row] : 0.0;
+            double noise = OF_EXP * share + NOISE * aimed;
+            gradients.near_bf16(row * PADDED + i, from_half(logits[row * PADDED + i]), share - aimed, noise);
+            wanted_sums[i] += share - aimed, lost[i] += noise + NOISE * (share + aimed);
+        }
+    }
+    for (u32 i = 0; i < PADDED; i++)
+        columns.near_f32(i, sums[i], wanted_sums[i], lost[i] + NOISE * std::fabs(start[i]));
+    total.near_f32(0, loss[0], wanted_loss, NOISE * size);
+}
+
+static void finish(u32 d, u32 vocab) {
+    Buffer<float> padded(random_floats(d * PADDED, 5)), sums(random_floats(PADDED, 6)), scale(std::vector<float>{0.7f});
+    Buffer<float> weight(d * vocab), bias(vocab);
+    machine::launch({(d * vocab + 255) / 256, 1, 1}, 256, 0, [&] {
+        finish_readout(padded.data(), sums.data(), scale.data(), weight.data(), bias.data(), {d, vocab, PADDED});
+    });
+    Outcome outcome("finish_readout/" + std::to_string(d) + "x" + std::to_string(vocab));
+    outcome.guarded(weight), outcome.guarded(bias);
+    for (u32 at = 0; at < d * vocab; at++)
+        outcome.near_f32(at, weight[at], (double)scale[0] * padded[at / vocab * PADDED + at % vocab], 0.0);
+    for (u32 at = 0; at < vocab; at++) outcome.near_f32(at, bias[at], (double)scale[0] * sums[at], 0.0);
+}
+
+int main() {
+    for (u32 vocab : {1u, PADDED - 28u - 1u, PADDED + 0u}) {
+        entropy(45, vocab, 2);
+        entropy(3, vocab, 1);
+        finish(64, vocab);
+    }
+    return failures != 0;
+}
