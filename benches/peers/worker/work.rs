@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use burn::tensor::{Distribution, Tensor};
 use relay_benches::{Measured, Result, Shape, StepwiseRun};
+use relay_kernels::with_precision;
 use relay_models::{
     CausalTransformer, LoopedPrompts, LoopedTransformer, generate_causal, generate_looped,
 };
@@ -110,7 +111,8 @@ fn write_looped(model: &LoopedTransformer<Measured>, shape: &Shape) -> Result<Va
         pads: vec![0; shape.batch],
         iterations: vec![shape.iterations; shape.batch],
     };
-    let chains = generate_looped(model, &prompts, &Default::default())?;
+    let write = || generate_looped(model, &prompts, &Default::default());
+    let chains = with_precision(shape.precision, write)?;
     let whole = chains.iter().all(|chain| {
         chain.columns.len() == shape.iterations
             && chain.columns.iter().all(|row| row.len() == shape.width)

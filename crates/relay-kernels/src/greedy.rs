@@ -10,6 +10,8 @@ use rayon::prelude::*;
 use crate::floats::{Floats, primitive};
 use crate::isa::Isa;
 use crate::math::exp;
+#[cfg(feature = "cuda")]
+use crate::node::float_tensor;
 use crate::pack::{Matrix, Packed};
 use crate::pool::{cut_mut, with_scratch};
 use crate::product::{left, times_packed};
@@ -34,6 +36,9 @@ pub struct ReadoutParams<'a, B: Backend> {
 
 /// The most probable token of each row, the first among equals, and its probability; `None` where there is no kernel.
 ///
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16): states
+/// are rounded, sums and logits are f32.
+///
 /// Logits that are no number never win; a row of nothing else gives token 0. Where a probability cannot be told, because
 /// of such logits or infinite ones, it is 0.
 ///
@@ -46,10 +51,28 @@ pub fn greedy<B: Backend>(
     states: &Tensor<B, 2>,
     params: ReadoutParams<'_, B>,
 ) -> Option<Vec<(u32, f32)>> {
+    let [rows, d] = states.dims();
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        check(d, &params);
+        let mut tensors = vec![
+            float_tensor(states),
+            float_tensor(params.weight),
+            float_tensor(params.bias),
+        ];
+        tensors.extend(
+            params
+                .norm
+                .iter()
+                .flatten()
+                .map(|vector| float_tensor(*vector)),
+        );
+        let epsilon = params.norm.map(|_| params.epsilon);
+        return crate::cuda::greedy::<B>(tensors, epsilon);
+    }
     if !enabled() || TypeId::of::<B>() != TypeId::of::<Flex>() {
         return None;
     }
-    let [rows, d] = states.dims();
     let states = Floats::new(&primitive::<B, FlexTensor, 2>(states)?)?;
     let readout = Readout::new(Isa::best(), d, params)?;
     let mut chosen = vec![(0, 0.0); rows];
@@ -65,6 +88,17 @@ pub fn greedy<B: Backend>(
     Some(chosen)
 }
 
+/// Asserts that the parameters fit states of width `d`; gives the number of tokens.
+fn check<B: Backend>(d: usize, params: &ReadoutParams<'_, B>) -> usize {
+    let [rows, vocab] = params.weight.dims();
+    assert_eq!(rows, d, "rows of a head for states of width {d}");
+    assert_eq!(params.bias.dims(), [vocab], "bias of a head of {vocab}");
+    for vector in params.norm.iter().flatten() {
+        assert_eq!(vector.dims(), [d], "norm of width {d}");
+    }
+    vocab
+}
+
 /// A head ready for use.
 #[derive(Debug)]
 pub(crate) struct Readout {
@@ -78,15 +112,12 @@ pub(crate) struct Readout {
 impl Readout {
     /// None if a tensor is not one of `f32` on Flex, or if there is nothing to choose from.
     pub fn new<B: Backend>(isa: Isa, d: usize, params: ReadoutParams<'_, B>) -> Option<Self> {
-        let [rows, vocab] = params.weight.dims();
-        assert_eq!(rows, d, "rows of a head for states of width {d}");
-        assert_eq!(params.bias.dims(), [vocab], "bias of a head of {vocab}");
+        let vocab = check(d, &params);
         if d == 0 || vocab == 0 {
             return None;
         }
         let norm = match params.norm {
             Some([gamma, beta]) => {
-                assert_eq!([gamma.dims(), beta.dims()], [[d], [d]], "norm of width {d}");
                 let floats = |x| Floats::new(&primitive::<B, FlexTensor, 1>(x)?);
                 Some([floats(gamma)?, floats(beta)?])
             }

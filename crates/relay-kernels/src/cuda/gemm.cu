@@ -185,7 +185,8 @@ gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __gr
 // gelu of both halves.
 __device__ __forceinline__ u32 gelu_pair(u32 pair) { return pack_bf16(gelu(low_bf16(pair)), gelu(high_bf16(pair))); }
 
-// before = a * b + bias, after = gelu(before), of the rounded numbers, which are what the backward pass sees.
+// before = a * b + bias, after = gelu(before), of the rounded numbers, which are what the backward pass sees. Without KEEP
+// only the latter is written.
 #ifdef KERNEL_gemm_gelu
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
 gemm_gelu(const u16* a, const u16* b, const float* bias, u16* before, u16* after, const __grid_constant__ Sizes size) {
@@ -197,7 +198,9 @@ gemm_gelu(const u16* a, const u16* b, const float* bias, u16* before, u16* after
         float2 left = make_float2(0.0f, 0.0f), right = left;
         if (at < size.n) left = *(const float2*)(bias + at), right = *(const float2*)(bias + at + 8);
         u32 first = pack_bf16(a + left.x, b + left.y), second = pack_bf16(c + right.x, d + right.y);
+#if KEEP
         store_sixteen(before, size, line, group, first, second);
+#endif
         store_sixteen(after, size, line, group, gelu_pair(first), gelu_pair(second));
     });
 }

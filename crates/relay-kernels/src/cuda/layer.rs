@@ -143,7 +143,7 @@ impl Operation<13> for Call {
     fn infer(self) -> Lazy {
         let (plan, out) = (Arc::clone(&self.plan), stream(&self.plan.sizes));
         let [out] = submit("relay_layer", self.inputs(), [out], move |queue, inputs| {
-            vec![layer_forward::run(queue, &plan, &Inputs::of(inputs)).0]
+            vec![layer_forward::infer(queue, &plan, &Inputs::of(inputs))]
         });
         out
     }

@@ -31,40 +31,93 @@ impl Inputs {
     }
 }
 
-/// The result, and what the backward pass needs of what came between.
-pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &Inputs) -> (Handle, Kept<Handle>) {
-    let Sizes { d, m, .. } = plan.sizes;
-    let rows = plan.sizes.rows();
-    let x = &inputs.x;
-    let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = &inputs.vectors;
-    let [qkv_weight, output, up, down] = &inputs.weights;
-    let product = |left, right, n, k| Product {
-        left,
-        right,
-        sizes: [rows, n, k],
-    };
-    let norm = |x, vectors| {
+/// Both halves of a layer on given rows.
+struct Halves<'a> {
+    queue: &'a Queue,
+    plan: &'a Plan,
+    inputs: &'a Inputs,
+}
+
+impl Halves<'_> {
+    fn product<'a>(&self, left: &'a Handle, right: &'a Handle, n: usize, k: usize) -> Product<'a> {
+        Product {
+            left,
+            right,
+            sizes: [self.plan.sizes.rows(), n, k],
+        }
+    }
+
+    fn norm(&self, x: &Handle, vectors: [&Handle; 2]) -> [Handle; 2] {
         let norm = Norm {
-            sizes: [rows, d],
-            epsilon: plan.epsilon,
+            sizes: [self.plan.sizes.rows(), self.plan.sizes.d],
+            epsilon: self.plan.epsilon,
             x,
             vectors,
             chosen: None,
         };
-        norm.rounded(queue)
+        norm.rounded(self.queue)
+    }
+
+    /// The input normalised, its moments, queries, keys and values, what attention brings together, the logarithms of its
+    /// sums, and the stream behind it.
+    fn attention(&self) -> [Handle; 6] {
+        let (queue, plan, d) = (self.queue, self.plan, self.plan.sizes.d);
+        let [gamma, beta, ..] = &self.inputs.vectors;
+        let [qkv_weight, output, ..] = &self.inputs.weights;
+        let x = &self.inputs.x;
+        let [normed, stats] = self.norm(x, [gamma, beta]);
+        let qkv = self.product(&normed, qkv_weight, 3 * d, d).rounded(queue);
+        let columns = constants::columns(queue, plan);
+        let [attended, sums] = attention(queue, plan, &columns, &qkv);
+        let mask = plan.dropout.map(|dropout| dropout.attention);
+        let product = self.product(&attended, output, d, d);
+        let middle = product.residual(queue, None, x, mask);
+        [normed, stats, qkv, attended, sums, middle]
+    }
+
+    /// What goes into the MLP and its moments.
+    fn norm_mlp(&self, middle: &Handle) -> [Handle; 2] {
+        let [_, _, gamma, beta, ..] = &self.inputs.vectors;
+        self.norm(middle, [gamma, beta])
+    }
+
+    fn up<'a>(&'a self, normed: &'a Handle) -> Product<'a> {
+        let Sizes { d, m, .. } = self.plan.sizes;
+        self.product(normed, &self.inputs.weights[2], m, d)
+    }
+
+    fn down(&self, after: &Handle, middle: &Handle) -> Handle {
+        let Sizes { d, m, .. } = self.plan.sizes;
+        let mask = self.plan.dropout.map(|dropout| dropout.mlp);
+        let product = self.product(after, &self.inputs.weights[3], d, m);
+        product.residual(self.queue, Some(&self.inputs.vectors[5]), middle, mask)
+    }
+}
+
+/// The result.
+pub(super) fn infer(queue: &Queue, plan: &Plan, inputs: &Inputs) -> Handle {
+    let halves = Halves {
+        queue,
+        plan,
+        inputs,
     };
+    let [.., middle] = halves.attention();
+    let [normed, _] = halves.norm_mlp(&middle);
+    let after = halves.up(&normed).only_gelu(queue, &inputs.vectors[4]);
+    halves.down(&after, &middle)
+}
 
-    let [normed, stats] = norm(x, [gamma, beta]);
-    let qkv = product(&normed, qkv_weight, 3 * d, d).rounded(queue);
-    let columns = constants::columns(queue, plan);
-    let [attended, sums] = attention(queue, plan, &columns, &qkv);
-    let mask = plan.dropout.map(|dropout| dropout.attention);
-    let middle = product(&attended, output, d, d).residual(queue, None, x, mask);
-
-    let [normed_mlp, stats_mlp] = norm(&middle, [gamma_mlp, beta_mlp]);
-    let [before, after] = product(&normed_mlp, up, m, d).gelu(queue, up_bias);
-    let mask = plan.dropout.map(|dropout| dropout.mlp);
-    let out = product(&after, down, d, m).residual(queue, Some(down_bias), &middle, mask);
+/// The result, and what the backward pass needs of what came between.
+pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &Inputs) -> (Handle, Kept<Handle>) {
+    let halves = Halves {
+        queue,
+        plan,
+        inputs,
+    };
+    let [normed, stats, qkv, attended, sums, middle] = halves.attention();
+    let [normed_mlp, stats_mlp] = halves.norm_mlp(&middle);
+    let [before, after] = halves.up(&normed_mlp).gelu(queue, &inputs.vectors[4]);
+    let out = halves.down(&after, &middle);
     let kept = Kept {
         normed,
         stats,

@@ -7,6 +7,7 @@
 
 mod constants;
 mod embedding;
+mod greedy;
 mod launch;
 mod layer;
 mod layer_backward;
@@ -27,6 +28,7 @@ use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
 use crate::cross_entropy::Labels;
+use crate::floats::wrap;
 use crate::layer::LayerSpec;
 use crate::switch::{Precision, enabled, precision};
 
@@ -74,6 +76,22 @@ pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
     op::apply::<B, readout::Call, N, 1>(tensors, |tensors| {
         supported(&tensors[0]).then(|| readout::Call::new(tensors.into(), epsilon, labels))?
     })
+}
+
+/// [`greedy`](crate::greedy()) of tensors whose shapes have been checked: states, matrix and bias, and with `epsilon` the
+/// norm's scale and shift.
+pub(crate) fn greedy<B: Backend>(
+    tensors: Vec<FloatTensor<B>>,
+    epsilon: Option<f32>,
+) -> Option<Vec<(u32, f32)>> {
+    let tensors = op::untracked::<B>(tensors)?;
+    if !supported(tensors.first()?) {
+        return None;
+    }
+    let chosen: Tensor<B, 2> = wrap(greedy::choose(tensors, epsilon)?)?;
+    let chosen: Vec<f32> = chosen.into_data().iter().collect();
+    let pairs = chosen.chunks_exact(2);
+    Some(pairs.map(|pair| (pair[0] as u32, pair[1])).collect())
 }
 
 /// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).

@@ -60,6 +60,12 @@ pub(super) fn available<B: Backend>() -> bool {
     kinds.contains(&TypeId::of::<B>())
 }
 
+/// The tensors, if `B` has these kernels and records nothing.
+pub(super) fn untracked<B: Backend>(inputs: Vec<FloatTensor<B>>) -> Option<Vec<Lazy>> {
+    let inputs = (Box::new(inputs) as Box<dyn Any>).downcast().ok()?;
+    Some(*inputs)
+}
+
 /// The result of the operation that `build` makes of `inputs`; `None` where there is none for `B`.
 pub(super) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>(
     inputs: [FloatTensor<B>; N],

@@ -84,13 +84,24 @@ impl Product<'_> {
     /// The product with `bias`, and the GELU of it, both in bf16.
     pub fn gelu(&self, queue: &Queue, bias: &Handle) -> [Handle; 2] {
         let [before, after] = [(); 2].map(|()| queue.halves(self.results()));
+        self.launch_gelu(queue, 1, bias, [&before, &after]);
+        [before, after]
+    }
+
+    /// The GELU of the product with `bias`, in bf16.
+    pub fn only_gelu(&self, queue: &Queue, bias: &Handle) -> Handle {
+        let after = queue.halves(self.results());
+        self.launch_gelu(queue, 0, bias, [&after, &after]);
+        after
+    }
+
+    fn launch_gelu(&self, queue: &Queue, keep: u32, bias: &Handle, out: [&Handle; 2]) {
         queue.launch(
-            kernel("gemm_gelu", Vec::new()),
+            kernel("gemm_gelu", vec![("KEEP", keep)]),
             self.grid(),
-            &[self.left, self.right, bias, &before, &after],
+            &[self.left, self.right, bias, out[0], out[1]],
             Params::sizes(self.sizes),
         );
-        [before, after]
     }
 
     /// `residual + mask * (product + bias)` in f32.

@@ -68,6 +68,32 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
     if (lane == 0 && total != 0.0f) atomicAdd(loss, total);
 }
 
+// The most probable token of each row of logits, the first among equals, and its probability; a row of nothing that is a
+// number gives token 0 and probability 0. One warp a row.
+extern "C" __global__ void greedy(const float* logits, const float* bias, float2* chosen,
+                                  const __grid_constant__ EntropySizes p) {
+    u32 lane = threadIdx.x & 31;
+    u32 row = blockIdx.x * 8 + (threadIdx.x >> 5);
+    if (row >= p.rows) return;
+    const float* line = logits + (u64)row * p.padded;
+    float most = __uint_as_float(0xff800000u), sum = 0.0f;
+    u32 best = 0xffffffffu;
+    for (u32 at = lane; at < p.vocab; at += 32) {
+        float x = line[at] + bias[at];
+        if (x > most) most = x, best = at;
+    }
+#pragma unroll
+    for (int step = 16; step > 0; step >>= 1) {
+        float other = __shfl_xor_sync(0xffffffffu, most, step);
+        u32 its = __shfl_xor_sync(0xffffffffu, best, step);
+        if (other > most || (other == most && its < best)) most = other, best = its;
+    }
+    for (u32 at = lane; at < p.vocab; at += 32) sum += __expf(line[at] + bias[at] - most);
+    float probability = 1.0f / warp_sum(sum);
+    bool known = best < p.vocab && probability <= 1.0f;
+    if (lane == 0) chosen[row] = make_float2(best < p.vocab ? (float)best : 0.0f, known ? probability : 0.0f);
+}
+
 struct FinishSizes {
     u32 d, vocab, padded;
 };

@@ -17,9 +17,9 @@ use super::weights::{self, Packed};
 use crate::cross_entropy::Labels;
 
 /// What the columns of logits are a multiple of: tiles of the products.
-const COLUMNS: usize = 128;
+pub(super) const COLUMNS: usize = 128;
 /// Most columns of logits: a row stays in the registers of a warp.
-const MOST: usize = 1024;
+pub(super) const MOST: usize = 1024;
 /// Most blocks that take rows: eight on each of an H100's multiprocessors.
 const BLOCKS: usize = 8 * 132;
 

@@ -40,13 +40,13 @@ static void compare(Outcome& outcome, const Buffer<u16>& buffer, u32 sample, u32
         }
 }
 
-// `pads` are the columns of padding at the beginning of each sample.
+// `padding` are the columns of padding at the beginning of each sample.
 static void attention(u32 flags, const std::vector<u32>& padding) {
     std::string name = "/" + std::to_string(WIDTH);
-    if (flags & CAUSAL) name += ", causal";
-    if (flags & ROPE) name += ", rope";
-    if (flags & ALIBI) name += ", slopes";
-    if (flags & DROPOUT) name += ", dropout";
+    if (flags & CAUSAL) name += ",causal";
+    if (flags & ROPE) name += ",rope";
+    if (flags & ALIBI) name += ",slopes";
+    if (flags & DROPOUT) name += ",dropout";
     u32 columns = SAMPLES * WIDTH;
     Buffer<u16> qkv(random_halves(columns * 3 * D_MODEL, 1, 2.0f)), out(columns * D_MODEL);
     Buffer<float> lse(SAMPLES * HEADS * WIDTH), slopes(std::vector<float>(SLOPES, SLOPES + HEADS));

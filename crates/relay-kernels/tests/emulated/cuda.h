@@ -52,8 +52,11 @@ inline T __shfl_xor_sync(u32 lanes, T x, u32 with) {
     return same_bits<T>(offers[(threadIdx.x % 32) ^ with].word[0]);
 }
 
-// One lane runs at a time.
-inline void atomicAdd(float* to, float x) { *to += x; }
+// One lane runs at a time. An addition to NaN leaves it as it is, even behind a buffer, and so must not go unnoticed.
+inline void atomicAdd(float* to, float x) {
+    if (__float_as_uint(*to) == 0xffffffffu) machine::forbidden("an addition to a number that nobody has written");
+    *to += x;
+}
 
 inline u32 min(u32 a, u32 b) { return a < b ? a : b; }
 inline int min(int a, int b) { return a < b ? a : b; }

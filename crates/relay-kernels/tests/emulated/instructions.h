@@ -17,7 +17,7 @@ inline float exp2_fast(float x) { return exp2f(x); }
 // `red.global.add.v2.f32`, whose pairs are aligned.
 inline void add_pair(float* to, float x, float y) {
     float2* pair = (float2*)to;
-    pair->x += x, pair->y += y;
+    atomicAdd(&pair->x, x), atomicAdd(&pair->y, y);
 }
 
 inline u32 smem_address(const void* pointer) {

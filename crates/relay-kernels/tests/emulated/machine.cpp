@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <errno.h>
 #include <memory>
 #include <ucontext.h>
 
@@ -133,7 +134,7 @@ void run_block(u32 threads, size_t shared) {
 }  // namespace
 
 void forbidden(const char* what) {
-    printf("FAILED block %u %u %u, thread %u: %s\n", blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, what);
+    printf("FAILED %s, block %u %u %u, thread %u: %s\n", program_invocation_short_name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, what);
     fflush(stdout);
     _Exit(1);
 }

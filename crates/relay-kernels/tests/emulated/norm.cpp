@@ -81,8 +81,8 @@ static void backward(Case& in, const std::string& name) {
     Buffer<float> dgamma(start[0]), dbeta(start[1]);
     machine::launch({ROUNDS_OF, 1, 1}, 256, 0, [&] {
         norm_backward(dy.data(), in.x.data(), stats.data(), in.gamma.data(), SKIP ? skip.data() : nullptr, in.choice(),
-                      SCALED ? scale.data() : nullptr, dx.data(), DROPPED ? dropped.data() : nullptr, dgamma.data(),
-                      dbeta.data(), {LINES, DROPPING});
+                      SCALED ? scale.data() : nullptr, dx.data(), dropped.data(), dgamma.data(), dbeta.data(),
+                      {LINES, DROPPING});
     });
     Outcome outcome("norm_backward/dx" + name), rounded("norm_backward/dropped" + name);
     Outcome scales("norm_backward/dgamma" + name), shifts("norm_backward/dbeta" + name);
@@ -127,13 +127,13 @@ static void backward(Case& in, const std::string& name) {
 
 int main() {
     std::string name = "/" + std::to_string(D);
-    if (CHOSEN) name += ", chosen";
-    if (WIDE) name += ", wide";
+    if (CHOSEN) name += ",chosen";
+    if (WIDE) name += ",wide";
     Case in;
     forward(in, name);
-    if (SKIP) name += ", skip";
-    if (DROPPED) name += ", dropped";
-    if (SCALED) name += ", scaled";
+    if (SKIP) name += ",skip";
+    if (DROPPED) name += ",dropped";
+    if (SCALED) name += ",scaled";
     backward(in, name);
     return failures != 0;
 }

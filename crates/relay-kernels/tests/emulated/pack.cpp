@@ -9,8 +9,8 @@ static void packed(u32 inputs, u32 outputs, u32 column, u32 total) {
     Buffer<u16> rows(inputs * total), transposed(total * inputs);
     machine::launch({(outputs + 31) / 32, (inputs + 31) / 32, 1}, 256, 0,
                     [&] { pack(w.data(), rows.data(), transposed.data(), {inputs, outputs, column, total}); });
-    Outcome outcome("pack/" + std::to_string(inputs) + "x" + std::to_string(outputs) + " at " + std::to_string(column) +
-                    " of " + std::to_string(total));
+    Outcome outcome("pack/" + std::to_string(inputs) + "x" + std::to_string(outputs) + "/at=" + std::to_string(column) +
+                    "/of=" + std::to_string(total));
     outcome.guarded(rows), outcome.guarded(transposed);
     for (u32 input = 0; input < inputs; input++)
         for (u32 at = 0; at < total; at++) {

@@ -1,4 +1,5 @@
-// Cross-entropy and the end of a readout's gradients, as readout.rs launches them, with PADDED columns of logits.
+// Cross-entropy, the end of a readout's gradients, and the most probable tokens, as readout.rs and greedy.rs launch them,
+// with PADDED columns of logits.
 #include "check.h"
 
 #include "common.cuh"
@@ -10,7 +11,7 @@ constexpr float BEFORE = 3.0f;
 constexpr double OF_EXP = 32 * F32;
 
 static void entropy(u32 rows, u32 vocab, u32 blocks) {
-    std::string name = "/" + std::to_string(rows) + "x" + std::to_string(vocab) + " of " + std::to_string(PADDED);
+    std::string name = "/" + std::to_string(rows) + "x" + std::to_string(vocab) + "/padded=" + std::to_string(PADDED);
     std::vector<u16> before = random_halves(rows * PADDED, 1, 6.0f);
     std::vector<float> weights = random_floats(rows, 2), start = random_floats(PADDED, 3);
     std::vector<int> targets(rows);
@@ -18,8 +19,10 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
         // Every token in turn, the first and the last among them.
         targets[row] = (int)((row * 37 + vocab - 1) % vocab);
         weights[row] = std::fabs(weights[row]) + 0.01f;
-        // What is not to be predicted may have any target.
-        if (row % 3 == 1) weights[row] = 0.0f, targets[row] = -1;
+        if (row % 3 != 1) continue;
+        // What is not to be predicted may have any target, and logits that are no numbers.
+        weights[row] = 0.0f, targets[row] = -1;
+        for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = 0xffff;
     }
     Buffer<u16> logits(before);
     Buffer<float> bias(random_floats(vocab, 4)), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
@@ -36,12 +39,13 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
         std::vector<double> x(vocab);
         double sum = 0.0;
         for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = from_half(before[row * PADDED + i]) + bias[i]);
-        if (weights[row] > 0.0f) {
+        bool counts = weights[row] > 0.0f;
+        if (counts) {
             wanted_loss += weights[row] * (std::log(sum) - x[targets[row]]);
             size += weights[row] * (std::log(sum) + std::fabs(x[targets[row]]));
         }
         for (u32 i = 0; i < PADDED; i++) {
-            double share = i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
+            double share = counts && i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
             double aimed = (int)i == targets[row] ? weights[row] : 0.0;
             double noise = OF_EXP * share + NOISE * aimed;
             gradients.near_bf16(row * PADDED + i, from_half(logits[row * PADDED + i]), share - aimed, noise);
@@ -59,18 +63,51 @@ static void finish(u32 d, u32 vocab) {
     machine::launch({(d * vocab + 255) / 256, 1, 1}, 256, 0, [&] {
         finish_readout(padded.data(), sums.data(), scale.data(), weight.data(), bias.data(), {d, vocab, PADDED});
     });
-    Outcome outcome("finish_readout/" + std::to_string(d) + "x" + std::to_string(vocab));
+    Outcome outcome("finish_readout/" + std::to_string(d) + "x" + std::to_string(vocab) + "/padded=" +
+                    std::to_string(PADDED));
     outcome.guarded(weight), outcome.guarded(bias);
     for (u32 at = 0; at < d * vocab; at++)
         outcome.near_f32(at, weight[at], (double)scale[0] * padded[at / vocab * PADDED + at % vocab], 0.0);
     for (u32 at = 0; at < vocab; at++) outcome.near_f32(at, bias[at], (double)scale[0] * sums[at], 0.0);
 }
 
+static void most_probable(u32 rows, u32 vocab) {
+    std::string name = "greedy/" + std::to_string(rows) + "x" + std::to_string(vocab) + "/padded=" + std::to_string(PADDED);
+    // Few different numbers, so that there are equals; what is padding is no number.
+    auto coarse = [](std::vector<float> numbers) {
+        for (float& x : numbers) x = std::floor(4.0f * x) / 4.0f;
+        return numbers;
+    };
+    std::vector<float> numbers = coarse(random_floats(rows * PADDED, 7, 2.0f));
+    for (u32 at = 0; at < rows * PADDED; at++)
+        if (at % PADDED >= vocab || at / PADDED == 2) numbers[at] = NAN;
+    Buffer<float> logits(numbers), bias(coarse(random_floats(vocab, 8)));
+    Buffer<float2> chosen(rows);
+    machine::launch({(rows + 7) / 8, 1, 1}, 256, 0,
+                    [&] { greedy(logits.data(), bias.data(), chosen.data(), {rows, vocab, PADDED}); });
+    Outcome outcome(name);
+    outcome.guarded(chosen);
+    for (u32 row = 0; row < rows; row++) {
+        u32 best = 0;
+        double sum = 0.0, most = -INFINITY;
+        for (u32 i = 0; i < vocab; i++) {
+            double x = numbers[row * PADDED + i] + bias[i];
+            if (x > most) most = x, best = i;
+        }
+        for (u32 i = 0; i < vocab; i++) sum += std::exp(numbers[row * PADDED + i] + bias[i] - most);
+        outcome.near(2 * row, chosen[row].x, best, 0.0);
+        // Nothing is known of a row without numbers.
+        double probability = row == 2 ? 0.0 : 1.0 / sum;
+        outcome.near_f32(2 * row + 1, chosen[row].y, probability, OF_EXP * probability);
+    }
+}
+
 int main() {
-    for (u32 vocab : {1u, PADDED - 28u - 1u, PADDED + 0u}) {
+    for (u32 vocab : {1u, PADDED - 29u, PADDED - 28u, PADDED + 0u}) {
         entropy(45, vocab, 2);
         entropy(3, vocab, 1);
         finish(64, vocab);
+        most_probable(13, vocab);
     }
     return failures != 0;
 }

@@ -1,0 +1,96 @@
+//! The most probable token of each state, chosen on the device: what comes back are two numbers a row instead of all logits.
+
+use burn::tensor::DType;
+use cubecl::server::Handle;
+
+use super::launch::{Params, Queue};
+use super::op::{Lazy, exactly, submit};
+use super::product::Product;
+use super::readout::{COLUMNS, MOST};
+use super::rows::{Norm, blocks, kernel, round};
+use super::source::File;
+use super::weights;
+
+/// What is done, apart from the tensors that it is done to.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    rows: usize,
+    d: usize,
+    vocab: usize,
+    padded: usize,
+    /// What is added to the variance, if there is a norm.
+    epsilon: Option<f32>,
+}
+
+/// `[rows, 2]`: the token of each row, as a number of f32, and its probability. From states, matrix and bias, and with
+/// `epsilon` the norm's scale and shift; None if a tensor is not of `f32`, or if there are no kernels for such sizes.
+pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
+    let (rows, d, vocab) = (
+        tensors[0].shape[0],
+        tensors[0].shape[1],
+        tensors[1].shape[1],
+    );
+    let plan = Plan {
+        rows,
+        d,
+        vocab,
+        padded: vocab.next_multiple_of(COLUMNS),
+        epsilon,
+    };
+    let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
+    let fits = rows > 0
+        && vocab > 0
+        && (1..=MOST).contains(&d)
+        && d.is_multiple_of(64)
+        && plan.padded <= MOST
+        && rows * plan.padded.max(d) < 1 << 31;
+    if !floats || !fits {
+        return None;
+    }
+    let mut inputs = tensors;
+    inputs[1] = weights::of_readout(&inputs[1], COLUMNS).transposed;
+    let outputs = [(DType::F32, vec![rows, 2])];
+    let [chosen] = submit("relay_greedy", inputs, outputs, move |queue, inputs| {
+        vec![run(queue, &plan, inputs)]
+    });
+    Some(chosen)
+}
+
+fn run(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
+    let Plan { rows, d, .. } = *plan;
+    let vectors = inputs.split_off(3);
+    let [states, weight, bias] = exactly(inputs);
+    let states = match (plan.epsilon, vectors.as_slice()) {
+        (Some(epsilon), [gamma, beta]) => {
+            let norm = Norm {
+                sizes: [rows, d],
+                epsilon,
+                x: &states,
+                vectors: [gamma, beta],
+                chosen: None,
+            };
+            let [normed, _] = norm.rounded(queue);
+            normed
+        }
+        _ => {
+            let [ignored] = queue.zeros([d]);
+            round(queue, [rows, d], &states, None, &ignored)
+        }
+    };
+    let product = Product {
+        left: &states,
+        right: &weight,
+        sizes: [rows, plan.padded, d],
+    };
+    // In f32: rounded logits would have more equals.
+    let logits = product.scaled(queue, &queue.upload(&[1.0_f32.to_bits()]));
+    let chosen = queue.floats(2 * rows);
+    let defines = vec![("PADDED", super::launch::narrow(plan.padded))];
+    queue.launch(
+        kernel(File::Readout, "greedy", defines, 0),
+        blocks(rows, usize::MAX),
+        &[&logits, &bias, &chosen],
+        Params::sizes([rows, plan.vocab, plan.padded]),
+    );
+    chosen
+}
