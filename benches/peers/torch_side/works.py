@@ -47,7 +47,7 @@ class TrainStep:
 
     def __init__(self, shape, variant):
         torch.manual_seed(1)
-        self.variant = variant
+        self.shape, self.variant = shape, variant
         self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).to(DEVICE)
         self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
         self.targets = _random_tokens(shape, shape["iterations"], shape["batch"], shape["width"])

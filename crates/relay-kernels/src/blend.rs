@@ -18,6 +18,9 @@ const WEIGHT_ROWS: usize = 32;
 
 /// `x * a + y * b`, or `None` where there is no kernel.
 ///
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16), for
+/// rows of up to 1024 that are a multiple of 64. It rounds what it multiplies.
+///
 /// # Shapes
 /// - `x`, `y` and the result: `[rows, d]`; `a` and `b`: `[d, d]`.
 ///
@@ -33,7 +36,12 @@ pub fn blend<B: Backend>(
         [[rows, d], [d, d], [d, d]],
         "shapes beside a [{rows}, {d}]"
     );
-    apply([x, y, a, b].map(float_tensor), |[x, y, a, b]| {
+    let primitives = [x, y, a, b].map(float_tensor);
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        return crate::cuda::blend::<B>(primitives);
+    }
+    apply(primitives, |[x, y, a, b]| {
         (rows > 0 && d > 0).then_some(Call {
             inputs: [Floats::new(x)?, Floats::new(y)?],
             weights: [Floats::new(a)?, Floats::new(b)?],

@@ -68,7 +68,7 @@ pub struct LayerSpec<'a> {
 ///
 /// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
 /// recorded or not: for heads of 64, up to 128 columns, a model width up to 1024 and a width of the MLP that is a multiple
-/// of 64.
+/// of 64. Several calls in a graph are faster with [`prepare_layer`](crate::prepare_layer).
 ///
 /// # Shapes
 /// - `x` and the result: `[batch, width, d_model]`.
@@ -83,20 +83,17 @@ pub fn layer<B: Backend>(
 ) -> Option<Tensor<B, 3>> {
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
-        let tensors = params.primitives(x);
-        crate::layer_op::check(&tensors.each_ref(), x.dims(), spec);
-        return crate::cuda::layer::<B>(tensors, x.dims(), spec);
+        return crate::prepared::prepared_layer(x, &crate::prepare_layer(params)?, spec);
     }
-    apply(params.primitives(x), |tensors| {
-        Call::new(tensors, x.dims(), spec)
-    })
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = params.primitives();
+    let tensors = [float_tensor(x), a, b, c, d, e, f, g, h, i, j, k, l];
+    apply(tensors, |tensors| Call::new(tensors, x.dims(), spec))
 }
 
 impl<B: Backend> LayerParams<'_, B> {
-    /// The primitives of `x` and of the parameters in the order of their fields.
-    fn primitives(&self, x: &Tensor<B, 3>) -> [FloatTensor<B>; 13] {
+    /// The primitives of the parameters in the order of their fields.
+    pub(crate) fn primitives(&self) -> [FloatTensor<B>; 12] {
         [
-            float_tensor(x),
             float_tensor(self.norm_attention_gamma),
             float_tensor(self.norm_attention_beta),
             float_tensor(self.query),

@@ -40,7 +40,9 @@ impl Call {
     ) -> Option<Self> {
         let [batch, width, d] = dims;
         let m = tensors[9].shape()[1];
-        check(&tensors, dims, spec);
+        check_spec(dims, spec);
+        let [_, parameters @ ..] = tensors;
+        check_shapes(&parameters, d, m);
         let head_dim = d / spec.heads;
         if spec.rope && head_dim % 2 == 1 || dims.contains(&0) || m == 0 {
             return None;
@@ -162,13 +164,8 @@ impl Operation<13> for Call {
     }
 }
 
-/// Asserts that parameters and settings fit the input.
-pub(crate) fn check<T: TensorMetadata>(
-    tensors: &Thirteen<&T>,
-    dims: [usize; 3],
-    spec: &LayerSpec<'_>,
-) {
-    let [batch, _, d] = dims;
+/// Asserts that settings fit the input.
+pub(crate) fn check_spec([batch, _, d]: [usize; 3], spec: &LayerSpec<'_>) {
     assert_eq!(
         spec.pads.len(),
         batch,
@@ -185,10 +182,10 @@ pub(crate) fn check<T: TensorMetadata>(
         spec.slopes.len(),
         spec.heads
     );
-    check_shapes(tensors, d, tensors[9].shape()[1]);
 }
 
-fn check_shapes<T: TensorMetadata>(tensors: &Thirteen<&T>, d: usize, m: usize) {
+/// Asserts that the parameters are those of a layer of width `d` with an MLP of width `m`.
+pub(crate) fn check_shapes<T: TensorMetadata>(tensors: &[&T; 12], d: usize, m: usize) {
     let expected: [&[usize]; 12] = [
         &[d],
         &[d],
@@ -203,7 +200,7 @@ fn check_shapes<T: TensorMetadata>(tensors: &Thirteen<&T>, d: usize, m: usize) {
         &[m, d],
         &[d],
     ];
-    for (index, (tensor, expected)) in tensors[1..].iter().zip(expected).enumerate() {
+    for (index, (tensor, expected)) in tensors.iter().zip(expected).enumerate() {
         let shape = tensor.shape();
         assert_eq!(
             shape.as_slice(),

@@ -18,7 +18,8 @@
 //! ```
 //!
 //! With the feature `cuda` there are also kernels for training in bf16 on `burn::backend::Cuda`, on NVIDIA GPUs from
-//! Hopper on: of [`layer`], [`norm`], [`embedding`] and [`readout_cross_entropy`], see there.
+//! Hopper on: of [`layer`], [`norm`], [`blend`],
+//! [`embedding`], [`greedy`] and [`readout_cross_entropy`], see there.
 
 mod adamw;
 mod attention;
@@ -46,6 +47,7 @@ mod norm;
 mod pack;
 mod pool;
 mod prefetch;
+mod prepared;
 mod product;
 mod readout;
 mod rope;
@@ -66,6 +68,7 @@ pub use greedy::{ReadoutParams, greedy};
 pub use layer::{LayerParams, LayerSpec, layer};
 pub use node::available;
 pub use norm::norm;
+pub use prepared::{PreparedLayer, prepare_layer, prepared_layer};
 pub use readout::readout_cross_entropy;
 pub use squares::sum_of_squares;
 pub use switch::{Precision, enabled, precision, set_enabled, with_precision};

@@ -8,8 +8,8 @@ use burn::backend::{Autodiff, Cuda, Flex};
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
 use relay_kernels::{
-    DropoutMask, LayerDropout, LayerParams, LayerSpec, Precision, ReadoutParams, embedding, greedy,
-    layer, norm, readout_cross_entropy, with_precision,
+    DropoutMask, LayerDropout, LayerParams, LayerSpec, Precision, ReadoutParams, blend, embedding,
+    greedy, layer, norm, prepare_layer, prepared_layer, readout_cross_entropy, with_precision,
 };
 
 type Gpu = Autodiff<Cuda>;
@@ -181,10 +181,10 @@ impl<B: AutodiffBackend> Leaves<B> {
         }
     }
 
-    fn layer(&self, case: &Case) -> Tensor<B, 3> {
+    fn params(&self) -> LayerParams<'_, B> {
         let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = &self.vectors;
         let [query, key, value, output, up, down] = &self.matrices;
-        let params = LayerParams {
+        LayerParams {
             norm_attention_gamma: gamma,
             norm_attention_beta: beta,
             query,
@@ -197,14 +197,37 @@ impl<B: AutodiffBackend> Leaves<B> {
             up_bias,
             down,
             down_bias,
-        };
-        with_precision(Precision::Bf16, || layer(&self.x, params, &case.spec()))
-            .expect("a kernel for this case")
+        }
+    }
+
+    fn layer(&self, case: &Case) -> Tensor<B, 3> {
+        with_precision(Precision::Bf16, || {
+            layer(&self.x, self.params(), &case.spec())
+        })
+        .expect("a kernel for this case")
+    }
+
+    /// The layer applied so often, prepared once where it can be.
+    fn looped(&self, case: &Case, iterations: usize) -> Tensor<B, 3> {
+        let spec = case.spec();
+        with_precision(Precision::Bf16, || {
+            let prepared = prepare_layer(self.params());
+            (0..iterations).fold(self.x.clone(), |x, _| {
+                match &prepared {
+                    Some(prepared) => prepared_layer(&x, prepared, &spec),
+                    None => layer(&x, self.params(), &spec),
+                }
+                .expect("a kernel for this case")
+            })
+        })
     }
 
     /// The output and all gradients, by name.
     fn run(&self, case: &Case) -> Vec<(&'static str, Vec<f32>)> {
-        let out = self.layer(case);
+        self.results(case, self.layer(case))
+    }
+
+    fn results(&self, case: &Case, out: Tensor<B, 3>) -> Vec<(&'static str, Vec<f32>)> {
         let grad = tensor(&noise(77, case.batch * case.width * case.d), out.dims());
         let graph = (out.clone() * grad).sum().backward();
         let vector = |index: usize| floats(self.vectors[index].grad(&graph).unwrap());
@@ -255,7 +278,7 @@ fn layers_agree() {
 
 #[test]
 fn odd_layers_agree() {
-    check(&Case::new(1, 1));
+    check(&Case::new(1, 2));
     check(&Case::new(3, 128).padded().dropping(0.3));
     check(&Case {
         causal: true,
@@ -278,6 +301,24 @@ fn odd_layers_agree() {
         m: 192,
         ..Case::new(7, 48)
     });
+}
+
+#[test]
+fn calls_of_a_prepared_layer_add_up() {
+    let case = Case::new(4, 30).padded().dropping(0.1);
+    let data = case.data(5);
+    let (gpu, cpu) = (
+        Leaves::<Gpu>::new(&case, &data),
+        Leaves::<Cpu>::new(&case, &data),
+    );
+    let found = gpu.results(&case, gpu.looped(&case, 4));
+    agree(
+        "four calls",
+        &found,
+        &cpu.results(&case, cpu.looped(&case, 4)),
+    );
+    // A second graph begins at nothing.
+    agree("again", &gpu.results(&case, gpu.looped(&case, 4)), &found);
 }
 
 #[test]
@@ -434,6 +475,32 @@ fn normed<B: AutodiffBackend>(rows: usize, d: usize) -> Vec<(&'static str, Vec<f
     ]
 }
 
+/// A sum of two products and its gradients.
+fn blended<B: AutodiffBackend>(rows: usize, d: usize) -> Vec<(&'static str, Vec<f32>)> {
+    let [x, y]: [Tensor<B, 2>; 2] = [1, 2].map(|seed| leaf(&noise(seed, rows * d), [rows, d]));
+    let [a, b]: [Tensor<B, 2>; 2] = [3, 4].map(|seed| leaf(&noise(seed, d * d), [d, d]));
+    let out = with_precision(Precision::Bf16, || blend([&x, &y], [&a, &b]));
+    let out = out.expect("a kernel for this case");
+    let grad = tensor(&noise(5, rows * d), [rows, d]);
+    let graph = (out.clone() * grad).sum().backward();
+    let gradient = |x: Tensor<B, 2>| floats(x.grad(&graph).unwrap());
+    vec![
+        ("output", floats(out)),
+        ("x", gradient(x)),
+        ("y", gradient(y)),
+        ("a", gradient(a)),
+        ("b", gradient(b)),
+    ]
+}
+
+#[test]
+fn blends_agree() {
+    for (rows, d) in [(3, 64), (1000, 256)] {
+        let what = format!("blend of {rows} rows of {d}");
+        agree(&what, &blended::<Gpu>(rows, d), &blended::<Cpu>(rows, d));
+    }
+}
+
 #[test]
 fn norms_agree() {
     for (rows, d) in [(1, 64), (1000, 256), (77, 1024)] {
@@ -471,14 +538,16 @@ fn embeddings_agree() {
 /// Prints how long a layer takes forward and backward.
 #[test]
 fn time_of_a_layer() {
-    const REPETITIONS: usize = 20;
+    const REPETITIONS: usize = 5;
+    const LAYERS: usize = 20;
     let case = Case::new(512, 66).padded().dropping(0.1);
     let leaves = Leaves::<Gpu>::new(&case, &case.data(1));
     let shape = [case.batch, case.width, case.d];
     let grad: Tensor<Gpu, 3> = tensor(&noise(77, shape.iter().product()), shape);
     let device = leaves.x.device();
     let once = || {
-        let graph = (leaves.layer(&case) * grad.clone()).sum().backward();
+        let out = leaves.looped(&case, LAYERS);
+        let graph = (out * grad.clone()).sum().backward();
         drop(leaves.x.grad(&graph));
     };
     (0..3).for_each(|_| once());
@@ -486,7 +555,7 @@ fn time_of_a_layer() {
     let start = Instant::now();
     (0..REPETITIONS).for_each(|_| once());
     Gpu::sync(&device).unwrap();
-    let time = start.elapsed().as_secs_f64() / REPETITIONS as f64;
+    let time = start.elapsed().as_secs_f64() / (REPETITIONS * LAYERS) as f64;
     println!(
         "a layer, {shape:?}, forward and backward: {:.3} ms",
         1e3 * time

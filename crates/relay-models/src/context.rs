@@ -1,9 +1,11 @@
 //! What all layers and iterations of one forward pass share.
 
-use std::sync::OnceLock;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
+use relay_kernels::PreparedLayer;
 
 use crate::config::{Positions, TransformerConfig};
 use crate::dropout::{Dropout, DropoutKey, Site};
@@ -31,6 +33,8 @@ pub struct Context<B: Backend> {
     pub(crate) dropout: Option<Dropout>,
     device: B::Device,
     tables: OnceLock<Tables<B>>,
+    /// Of each layer by its index; None where its kernel takes parameters as they are.
+    prepared: Mutex<BTreeMap<usize, Option<PreparedLayer<B>>>>,
 }
 
 /// What ordinary operations need beyond the parameters.
@@ -80,6 +84,7 @@ impl<B: Backend> Context<B> {
             dropout: Dropout::new(dropout, config.dropout),
             device: device.clone(),
             tables: OnceLock::new(),
+            prepared: Mutex::default(),
         }
     }
 
@@ -91,8 +96,24 @@ impl<B: Backend> Context<B> {
             slopes: self.slopes.clone(),
             device: self.device.clone(),
             tables: OnceLock::new(),
+            prepared: Mutex::default(),
             ..*self
         }
+    }
+
+    /// The same for another graph: what is prepared belongs to one.
+    pub fn renewed(&self) -> Self {
+        self.select(&(0..self.size).collect::<Vec<_>>())
+    }
+
+    /// The parameters of the layer with this index, prepared by `make` if they have not been.
+    pub(crate) fn prepared(
+        &self,
+        index: usize,
+        make: impl FnOnce() -> Option<PreparedLayer<B>>,
+    ) -> Option<PreparedLayer<B>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        prepared.entry(index).or_insert_with(make).clone()
     }
 
     /// Drops elements if this pass has dropout.

@@ -34,7 +34,11 @@ pub(crate) fn layer<B: Backend>(
             .map(|dropout| dropout.layer(iteration, index)),
         epsilon: EPSILON,
     };
-    with_params(layer, |params| relay_kernels::layer(x, params, &spec))
+    let prepare = || with_params(layer, relay_kernels::prepare_layer);
+    match context.prepared(index, prepare) {
+        Some(prepared) => relay_kernels::prepared_layer(x, &prepared, &spec),
+        None => with_params(layer, |params| relay_kernels::layer(x, params, &spec)),
+    }
 }
 
 /// A decoder for the whole model by hand-written kernels, if there is one for this backend and these settings.

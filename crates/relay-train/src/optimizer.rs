@@ -13,7 +13,7 @@ use relay_kernels::{Rule, Update};
 use crate::adamw::{AdamW, AdamWState};
 use crate::gradients::GradientSet;
 use crate::muon::Muon;
-use crate::ordinary_step::ordinary_step;
+use crate::ordinary_step::ordinary_steps;
 use crate::parameters::{Place, map, visit};
 use crate::tensors::Tensors;
 use crate::{OptimizerConfig, TrainConfig};
@@ -114,8 +114,7 @@ impl<B: Backend> Optimizer<B> {
                 paths.push(place.path);
             }
         });
-        let updates = relay_kernels::update(updates)
-            .unwrap_or_else(|updates| updates.into_iter().map(ordinary_step).collect());
+        let updates = relay_kernels::update(updates).unwrap_or_else(ordinary_steps);
         let mut values = BTreeMap::new();
         for (path, update) in paths.into_iter().zip(updates) {
             self.state.insert(path.clone(), State::of(update.rule));

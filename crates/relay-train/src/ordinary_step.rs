@@ -1,87 +1,124 @@
 //! The optimizers' step in ordinary ops, for backends without kernels.
 
-use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, backend::Backend};
 use relay_kernels::{Rule, Update};
 
 use crate::adamw::{AdamW, AdamWState};
-use crate::muon::Muon;
+use crate::muon::{Moving, Muon};
 
-/// [`relay_kernels::update`] of one parameter in ordinary ops.
-pub(crate) fn ordinary_step<B: Backend>(update: Update<B>) -> Update<B> {
-    let Update {
-        value,
-        gradient,
-        clip,
-        learning_rate,
-        keep,
-        rule,
-    } = update;
-    let slope = if clip < 1.0 {
-        gradient.clone().mul_scalar(clip)
-    } else {
-        gradient.clone()
-    };
-    let (direction, rule) = match rule {
-        Rule::AdamW {
-            moments: [moment_1, moment_2],
-            time,
-            betas,
-            epsilon,
-        } => {
-            let [beta1, beta2] = betas;
-            let adamw = AdamW {
-                beta1,
-                beta2,
-                epsilon,
-            };
-            let state = AdamWState {
+/// [`relay_kernels::update`] in ordinary ops.
+pub(crate) fn ordinary_steps<B: Backend>(updates: Vec<Update<B>>) -> Vec<Update<B>> {
+    let mut moving: Vec<(Muon, Vec<usize>)> = Vec::new();
+    let mut directions = Vec::with_capacity(updates.len());
+    for (index, update) in updates.iter().enumerate() {
+        directions.push(None);
+        match &update.rule {
+            Rule::AdamW {
+                moments: [moment_1, moment_2],
                 time,
-                moment_1,
-                moment_2,
-            };
-            let (direction, state) = adamw.direction(slope, state);
-            let rule = Rule::AdamW {
-                moments: [state.moment_1, state.moment_2],
-                time: state.time,
                 betas,
                 epsilon,
-            };
-            (direction, rule)
-        }
-        Rule::Muon {
-            velocity,
-            shape,
-            momentum,
-            iterations,
-        } => {
-            let muon = Muon {
+            } => {
+                let state = AdamWState {
+                    time: *time,
+                    moment_1: moment_1.clone(),
+                    moment_2: moment_2.clone(),
+                };
+                directions[index] = Some(adamw(*betas, *epsilon, slope(update), state));
+            }
+            Rule::Muon {
                 momentum,
-                newton_schulz_steps: iterations,
-            };
-            let (direction, velocity) = muon.direction(shape, slope, velocity);
+                iterations,
+                ..
+            } => {
+                let muon = Muon {
+                    momentum: *momentum,
+                    newton_schulz_steps: *iterations,
+                };
+                match moving.iter_mut().find(|group| group.0 == muon) {
+                    Some(group) => group.1.push(index),
+                    None => moving.push((muon, vec![index])),
+                }
+            }
+        }
+    }
+    for (muon, members) in moving {
+        let matrices = members.iter().filter_map(|index| matrix(&updates[*index]));
+        let (shapes, matrices): (Vec<_>, Vec<_>) =
+            matrices.map(|matrix| (matrix.shape, matrix)).unzip();
+        let results = muon.directions(matrices);
+        for ((index, shape), (direction, velocity)) in members.iter().zip(shapes).zip(results) {
             let rule = Rule::Muon {
                 velocity,
                 shape,
-                momentum,
-                iterations,
+                momentum: muon.momentum,
+                iterations: muon.newton_schulz_steps,
             };
-            (direction, rule)
+            directions[*index] = Some((direction, rule));
         }
+    }
+    let steps = updates.into_iter().zip(directions);
+    steps
+        .map(|(update, step)| match step {
+            Some((direction, rule)) => Update {
+                value: update.value.mul_scalar(update.keep)
+                    - direction.mul_scalar(update.learning_rate),
+                rule,
+                ..update
+            },
+            None => unreachable!("every rule gives a direction"),
+        })
+        .collect()
+}
+
+/// The clipped gradient.
+fn slope<B: Backend>(update: &Update<B>) -> Tensor<B, 1> {
+    if update.clip < 1.0 {
+        update.gradient.clone().mul_scalar(update.clip)
+    } else {
+        update.gradient.clone()
+    }
+}
+
+fn adamw<B: Backend>(
+    betas: [f64; 2],
+    epsilon: f64,
+    slope: Tensor<B, 1>,
+    state: AdamWState<B>,
+) -> (Tensor<B, 1>, Rule<B>) {
+    let [beta1, beta2] = betas;
+    let adamw = AdamW {
+        beta1,
+        beta2,
+        epsilon,
     };
-    Update {
-        value: value.mul_scalar(keep) - direction.mul_scalar(learning_rate),
-        gradient,
-        clip,
-        learning_rate,
-        keep,
-        rule,
+    let (direction, state) = adamw.direction(slope, state);
+    let rule = Rule::AdamW {
+        moments: [state.moment_1, state.moment_2],
+        time: state.time,
+        betas,
+        epsilon,
+    };
+    (direction, rule)
+}
+
+/// What Muon moves, if it moves this parameter.
+fn matrix<B: Backend>(update: &Update<B>) -> Option<Moving<B>> {
+    match &update.rule {
+        Rule::Muon {
+            velocity, shape, ..
+        } => Some(Moving {
+            shape: *shape,
+            gradient: slope(update),
+            velocity: velocity.clone(),
+        }),
+        Rule::AdamW { .. } => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use burn::backend::Flex;
-    use burn::tensor::Tensor;
 
     use super::*;
 
@@ -138,7 +175,7 @@ mod tests {
                 a.gradient = numbers(step + 3, a.value.dims()[0]);
                 b.gradient = a.gradient.clone();
             }
-            ordinary = ordinary.into_iter().map(ordinary_step).collect();
+            ordinary = ordinary_steps(ordinary);
             ours = relay_kernels::update(ours).unwrap();
         }
         for (a, b) in ordinary.into_iter().zip(ours) {

@@ -40,6 +40,7 @@ pub(crate) fn backward<B: AutodiffBackend>(
     let (mut grad_state, mut grad_embedded) = (None, None);
     for (segment, state) in states.into_iter().enumerate().rev() {
         let first = segment * length + 1;
+        let context = context.renewed();
         let state = Tensor::<B, 3>::from_inner(state).require_grad();
         let embedded = Tensor::<B, 3>::from_inner(start.clone()).require_grad();
         let (mut losses, mut end) = (LoopedLosses::default(), state.clone());

@@ -75,11 +75,11 @@ pub(super) struct Left {
 }
 
 impl Saved<1> for Left {
-    fn backward(self, grad: Lazy) -> [Lazy; 1] {
+    fn backward(self, grad: Lazy) -> [Option<Lazy>; 1] {
         let sizes = self.sizes;
         let outputs = [(DType::F32, vec![sizes[1], sizes[2]])];
         let inputs = vec![grad, self.tokens];
-        submit(
+        let gradients = submit(
             "relay_embed_backward",
             inputs,
             outputs,
@@ -94,6 +94,7 @@ impl Saved<1> for Left {
                 );
                 vec![table]
             },
-        )
+        );
+        gradients.map(Some)
     }
 }

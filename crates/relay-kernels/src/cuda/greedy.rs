@@ -48,7 +48,7 @@ pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
         return None;
     }
     let mut inputs = tensors;
-    inputs[1] = weights::of_readout(&inputs[1], COLUMNS).transposed;
+    inputs[1] = weights::padded(&inputs[1], COLUMNS).transposed;
     let outputs = [(DType::F32, vec![rows, 2])];
     let [chosen] = submit("relay_greedy", inputs, outputs, move |queue, inputs| {
         vec![run(queue, &plan, inputs)]
@@ -60,7 +60,8 @@ fn run(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
     let Plan { rows, d, .. } = *plan;
     let vectors = inputs.split_off(3);
     let [states, weight, bias] = exactly(inputs);
-    let states = match (plan.epsilon, vectors.as_slice()) {
+    let rounded = queue.halves(rows * d);
+    match (plan.epsilon, vectors.as_slice()) {
         (Some(epsilon), [gamma, beta]) => {
             let norm = Norm {
                 sizes: [rows, d],
@@ -69,21 +70,21 @@ fn run(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
                 vectors: [gamma, beta],
                 chosen: None,
             };
-            let [normed, _] = norm.rounded(queue);
-            normed
+            norm.rounded(queue, &rounded, &queue.floats(2 * rows));
         }
         _ => {
             let [ignored] = queue.zeros([d]);
-            round(queue, [rows, d], &states, None, &ignored)
+            round(queue, [rows, d], &states, None, [&rounded, &ignored]);
         }
-    };
+    }
     let product = Product {
-        left: &states,
+        left: &rounded,
         right: &weight,
         sizes: [rows, plan.padded, d],
     };
     // In f32: rounded logits would have more equals.
-    let logits = product.scaled(queue, &queue.upload(&[1.0_f32.to_bits()]));
+    let logits = queue.floats(rows * plan.padded);
+    product.scaled(queue, &queue.one(), &logits);
     let chosen = queue.floats(2 * rows);
     let defines = vec![("PADDED", super::launch::narrow(plan.padded))];
     queue.launch(

@@ -53,6 +53,42 @@ pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
+/// Parts of one buffer: to ask for memory once instead of many times, and to hand on one tensor instead of many.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Parts<const N: usize> {
+    /// Of each part its first byte and its size.
+    places: [(usize, usize); N],
+    /// Of all.
+    pub bytes: usize,
+}
+
+impl<const N: usize> Parts<N> {
+    /// Of parts of so many bytes.
+    pub fn of(sizes: [usize; N]) -> Self {
+        let mut bytes = 0;
+        let places = sizes.map(|size| {
+            let begin = bytes;
+            bytes += size.next_multiple_of(ALIGNMENT);
+            (begin, size)
+        });
+        Self { places, bytes }
+    }
+
+    /// The form of a tensor that holds all parts.
+    pub fn form(&self) -> (DType, Vec<usize>) {
+        (DType::F32, vec![self.bytes / 4])
+    }
+
+    /// The parts of a buffer.
+    pub fn cut(&self, all: &Handle) -> [Handle; N] {
+        self.places.map(|(begin, size)| {
+            all.clone()
+                .offset_start(begin as u64)
+                .offset_end((self.bytes - begin - size) as u64)
+        })
+    }
+}
+
 /// The device and the stream of work on it.
 pub(super) struct Queue {
     client: ComputeClient<CudaRuntime>,
@@ -84,24 +120,25 @@ impl Queue {
 
     /// A buffer with this content.
     pub fn upload(&self, words: &[u32]) -> Handle {
-        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-        self.client.create_from_slice(&bytes)
+        self.client.create_from_slice(bytemuck::cast_slice(words))
+    }
+
+    /// A one of f32.
+    pub fn one(&self) -> Handle {
+        self.upload(&[1.0_f32.to_bits()])
+    }
+
+    /// Room for all parts, with anything in it.
+    pub fn room<const N: usize>(&self, parts: &Parts<N>) -> Handle {
+        self.client.empty(parts.bytes)
     }
 
     /// Buffers of so many f32 each, all zero: parts of one, so that one kernel clears them.
     pub fn zeros<const N: usize>(&self, counts: [usize; N]) -> [Handle; N] {
-        let sizes = counts.map(|count| (4 * count).next_multiple_of(ALIGNMENT));
-        let total: usize = sizes.iter().sum();
-        let all = self.client.empty(total);
-        self.zero(&all, total);
-        let mut begin = 0;
-        core::array::from_fn(|index| {
-            let (from, end) = (begin, begin + 4 * counts[index]);
-            begin += sizes[index];
-            all.clone()
-                .offset_start(from as u64)
-                .offset_end((total - end) as u64)
-        })
+        let parts = Parts::of(counts.map(|count| 4 * count));
+        let all = self.room(&parts);
+        self.zero(&all, parts.bytes);
+        parts.cut(&all)
     }
 
     /// Clears the first `bytes` of a buffer, which are whole f32.

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use burn::tensor::DType;
 
-use super::layer_backward::{self, Kept};
-use super::layer_forward::{self, Inputs};
+use super::launch::{Parts, narrow};
 use super::op::{Lazy, Operation, Saved, submit};
+use super::parameters::{Shared, fields};
 use super::rows::HEAD;
-use super::weights::{self, Packed};
+use super::{layer_backward, layer_forward};
 use crate::dropout::LayerDropout;
 use crate::layer::LayerSpec;
 
@@ -18,9 +18,6 @@ const COLUMNS: usize = 128;
 const WIDTH: usize = 1024;
 /// What widths are multiples of: slices of the products.
 const SLICE: usize = 64;
-
-/// `x` and the twelve parameters, or one thing for each.
-type Thirteen<T> = [T; 13];
 
 /// The sizes of a layer's input and of its MLP.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +46,25 @@ impl Sizes {
             && self.m.is_multiple_of(SLICE)
             && self.rows() * widest < 1 << 31
     }
+
+    /// What the forward pass leaves, see [`Kept`](layer_backward::Kept).
+    pub fn kept(&self) -> Parts<10> {
+        let (rows, d, m) = (self.rows(), self.d, self.m);
+        let (row, wide) = (2 * rows * d, 2 * rows * m);
+        let moments = 8 * rows;
+        Parts::of([
+            row,
+            moments,
+            3 * row,
+            row,
+            4 * rows * self.heads,
+            2 * row,
+            row,
+            moments,
+            wide,
+            wide,
+        ])
+    }
 }
 
 /// What is done, apart from the tensors that it is done to.
@@ -69,109 +85,45 @@ pub(super) struct Plan {
 pub(super) struct Call {
     plan: Arc<Plan>,
     x: Lazy,
-    vectors: [Lazy; 6],
-    weights: [Packed; 4],
+    /// The parameters, packed.
+    packed: Lazy,
+    shared: Shared,
 }
 
 impl Call {
-    /// None if a tensor is not of `f32`, or if there are no kernels for such sizes.
+    /// Of a layer of `m` columns in its MLP. None if the input is not of `f32`, or if there are no kernels for such sizes.
     pub fn new(
-        tensors: Thirteen<Lazy>,
-        [batch, width, d]: [usize; 3],
+        [x, packed]: [Lazy; 2],
+        shared: Shared,
+        m: usize,
         spec: &LayerSpec<'_>,
     ) -> Option<Self> {
         let sizes = Sizes {
-            batch,
-            width,
-            d,
-            m: tensors[9].shape[1],
+            batch: x.shape[0],
+            width: x.shape[1],
+            d: x.shape[2],
+            m,
             heads: spec.heads,
         };
-        let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
-        if !floats || !sizes.fit() {
+        if x.dtype != DType::F32 || !sizes.fit() {
             return None;
         }
+        let pads = spec.pads.iter().map(|pads| (*pads).min(sizes.width));
         let plan = Plan {
             sizes,
             causal: spec.causal,
             rope_base: spec.rope.then_some(spec.rope_base),
-            pads: spec
-                .pads
-                .iter()
-                .map(|pads| super::launch::narrow((*pads).min(width)))
-                .collect(),
+            pads: pads.map(narrow).collect(),
             slopes: spec.slopes.to_vec(),
             dropout: spec.dropout,
             epsilon: spec.epsilon,
         };
-        let [
-            x,
-            gamma,
-            beta,
-            query,
-            key,
-            value,
-            output,
-            gamma_mlp,
-            beta_mlp,
-            up,
-            up_bias,
-            down,
-            down_bias,
-        ] = tensors;
         Some(Self {
             plan: Arc::new(plan),
             x,
-            vectors: [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias],
-            weights: weights::of_layer([&query, &key, &value, &output, &up, &down]),
+            packed,
+            shared,
         })
-    }
-
-    /// What the forward pass reads, in the order of [`Inputs`].
-    fn inputs(&self) -> Vec<Lazy> {
-        let weights = self.weights.iter().map(|packed| packed.transposed.clone());
-        let x = core::iter::once(self.x.clone());
-        x.chain(self.vectors.iter().cloned())
-            .chain(weights)
-            .collect()
-    }
-}
-
-impl Operation<13> for Call {
-    type Saved = Left;
-
-    fn infer(self) -> Lazy {
-        let (plan, out) = (Arc::clone(&self.plan), stream(&self.plan.sizes));
-        let [out] = submit("relay_layer", self.inputs(), [out], move |queue, inputs| {
-            vec![layer_forward::infer(queue, &plan, &Inputs::of(inputs))]
-        });
-        out
-    }
-
-    fn forward(self) -> (Lazy, Left) {
-        let plan = Arc::clone(&self.plan);
-        let [a, b, c, d, e, f, g, h, i, j] = Kept::<Lazy>::forms(&plan.sizes);
-        let outputs = [stream(&plan.sizes), a, b, c, d, e, f, g, h, i, j];
-        let inputs = self.inputs();
-        let results = submit(
-            "relay_layer_forward",
-            inputs,
-            outputs,
-            move |queue, inputs| {
-                let (out, kept) = layer_forward::run(queue, &plan, &Inputs::of(inputs));
-                core::iter::once(out).chain(kept.into_array()).collect()
-            },
-        );
-        let [out, kept @ ..] = results;
-        let [gamma, _, gamma_mlp, ..] = self.vectors;
-        let left = Left {
-            plan: self.plan,
-            x: self.x,
-            gammas: [gamma, gamma_mlp],
-            weights: self.weights.map(|packed| packed.rows),
-            kept: Kept::of(kept),
-        };
-        (out, left)
     }
 }
 
@@ -180,44 +132,77 @@ fn stream(sizes: &Sizes) -> (DType, Vec<usize>) {
     (DType::F32, vec![sizes.batch, sizes.width, sizes.d])
 }
 
+impl Operation<2> for Call {
+    type Saved = Left;
+
+    fn infer(self) -> Lazy {
+        let (out, plan) = (stream(&self.plan.sizes), self.plan);
+        let inputs = vec![self.x, self.packed];
+        let [out] = submit("relay_layer", inputs, [out], move |queue, inputs| {
+            vec![layer_forward::infer(queue, &plan, &inputs)]
+        });
+        out
+    }
+
+    fn forward(self) -> (Lazy, Left) {
+        let plan = Arc::clone(&self.plan);
+        let outputs = [stream(&plan.sizes), plan.sizes.kept().form()];
+        let inputs = vec![self.x.clone(), self.packed.clone()];
+        let [out, kept] = submit(
+            "relay_layer_forward",
+            inputs,
+            outputs,
+            move |queue, inputs| layer_forward::run(queue, &plan, &inputs).into(),
+        );
+        let left = Left {
+            plan: self.plan,
+            x: self.x,
+            packed: self.packed,
+            kept,
+            shared: self.shared,
+        };
+        (out, left)
+    }
+}
+
 /// What a layer's forward pass leaves.
 #[derive(Debug, Clone)]
 pub(super) struct Left {
     plan: Arc<Plan>,
     x: Lazy,
-    gammas: [Lazy; 2],
-    /// As they are, which the backward pass reads as transposed.
-    weights: [Lazy; 4],
-    kept: Kept<Lazy>,
+    packed: Lazy,
+    kept: Lazy,
+    shared: Shared,
 }
 
-impl Saved<13> for Left {
-    fn backward(self, grad: Lazy) -> Thirteen<Lazy> {
+impl Saved<2> for Left {
+    fn backward(self, grad: Lazy) -> [Option<Lazy>; 2] {
         let plan = self.plan;
-        let Sizes { d, m, .. } = plan.sizes;
-        let parameters: [&[usize]; 12] = [
-            &[d],
-            &[d],
-            &[d, d],
-            &[d, d],
-            &[d, d],
-            &[d, d],
-            &[d],
-            &[d],
-            &[d, m],
-            &[m],
-            &[m, d],
-            &[d],
-        ];
-        let outputs: Thirteen<(DType, Vec<usize>)> = core::array::from_fn(|index| match index {
-            0 => stream(&plan.sizes),
-            _ => (DType::F32, parameters[index - 1].to_vec()),
-        });
-        let inputs = [grad, self.x].into_iter().chain(self.gammas);
-        let inputs = inputs.chain(self.weights).chain(self.kept.into_array());
-        let name = "relay_layer_backward";
-        submit(name, inputs.collect(), outputs, move |queue, inputs| {
-            layer_backward::run(queue, &plan, layer_backward::Inputs::of(inputs))
-        })
+        let Plan { sizes, .. } = *plan;
+        let x = stream(&sizes);
+        let mut inputs = vec![grad, self.x, self.packed, self.kept];
+        match self.shared.get() {
+            // The graph has it already: what it holds is added to where it is.
+            Some(sum) => {
+                inputs.push(sum);
+                let work = move |queue: &_, inputs: Vec<_>| {
+                    vec![layer_backward::run(queue, &plan, &inputs, &inputs[4])]
+                };
+                let [grad_x] = submit("relay_layer_backward", inputs, [x], work);
+                [Some(grad_x), None]
+            }
+            None => {
+                let fields = fields(sizes.d, sizes.m);
+                let work = move |queue: &super::launch::Queue, inputs: Vec<_>| {
+                    let sum = queue.room(&fields);
+                    queue.zero(&sum, fields.bytes);
+                    vec![layer_backward::run(queue, &plan, &inputs, &sum), sum]
+                };
+                let outputs = [x, fields.form()];
+                let [grad_x, sum] = submit("relay_layer_backward_first", inputs, outputs, work);
+                self.shared.put(sum.clone());
+                [Some(grad_x), Some(sum)]
+            }
+        }
     }
 }

@@ -1,12 +1,11 @@
 //! The backward pass of a layer on the device, and what it needs of the forward pass.
 
-use burn::tensor::DType;
 use cubecl::server::Handle;
 
 use super::constants;
-use super::launch::Queue;
+use super::launch::{Parts, Queue};
 use super::layer::{Plan, Sizes};
-use super::op::exactly;
+use super::parameters::{fields, forms};
 use super::product::{Gradient, Product};
 use super::rows::{NormBackward, attention_backward, round};
 
@@ -31,8 +30,9 @@ pub(super) struct Kept<T> {
 }
 
 impl<T> Kept<T> {
-    pub fn of(
-        [
+    /// In the order of the fields.
+    pub fn of(parts: [T; 10]) -> Self {
+        let [
             normed,
             stats,
             qkv,
@@ -43,8 +43,7 @@ impl<T> Kept<T> {
             stats_mlp,
             before,
             after,
-        ]: [T; 10],
-    ) -> Self {
+        ] = parts;
         Self {
             normed,
             stats,
@@ -58,165 +57,89 @@ impl<T> Kept<T> {
             after,
         }
     }
-
-    /// In the order of the fields.
-    pub fn into_array(self) -> [T; 10] {
-        [
-            self.normed,
-            self.stats,
-            self.qkv,
-            self.attended,
-            self.sums,
-            self.middle,
-            self.normed_mlp,
-            self.stats_mlp,
-            self.before,
-            self.after,
-        ]
-    }
-
-    /// Types and shapes in the order of the fields.
-    pub fn forms(sizes: &Sizes) -> [(DType, Vec<usize>); 10] {
-        let Sizes { d, m, heads, .. } = *sizes;
-        let rows = sizes.rows();
-        [
-            (DType::BF16, vec![rows, d]),
-            (DType::F32, vec![rows, 2]),
-            (DType::BF16, vec![rows, 3 * d]),
-            (DType::BF16, vec![rows, d]),
-            (DType::F32, vec![sizes.batch, heads, sizes.width]),
-            (DType::F32, vec![rows, d]),
-            (DType::BF16, vec![rows, d]),
-            (DType::F32, vec![rows, 2]),
-            (DType::BF16, vec![rows, m]),
-            (DType::BF16, vec![rows, m]),
-        ]
-    }
 }
 
-/// What the backward pass reads.
-#[derive(Debug)]
-pub(super) struct Inputs {
-    grad: Handle,
-    x: Handle,
-    /// Scales of the norms.
-    gammas: [Handle; 2],
-    /// Queries, keys and values, output, up, down.
-    weights: [Handle; 4],
-    kept: Kept<Handle>,
-}
-
-impl Inputs {
-    /// In the order of the fields.
-    pub fn of(inputs: Vec<Handle>) -> Self {
-        let [grad, x, gamma, gamma_mlp, qkv, output, up, down, kept @ ..]: [Handle; 18] =
-            exactly(inputs);
-        Self {
-            grad,
-            x,
-            gammas: [gamma, gamma_mlp],
-            weights: [qkv, output, up, down],
-            kept: Kept::of(kept),
-        }
-    }
-}
-
-/// The gradients of `x` and of the twelve parameters.
-pub(super) fn run(queue: &Queue, plan: &Plan, inputs: Inputs) -> Vec<Handle> {
+/// The gradient of the input; those of the parameters are added to `sum`. From the gradient of the result, the input, the
+/// parameters and what was kept.
+pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle], sum: &Handle) -> Handle {
     let Sizes { d, m, .. } = plan.sizes;
     let rows = plan.sizes.rows();
-    let Inputs {
-        grad,
-        x,
-        gammas: [gamma, gamma_mlp],
-        weights: [qkv_weight, output_weight, up_weight, down_weight],
-        kept,
-    } = inputs;
-    let gradients = queue.zeros([d, d, d * d, d * d, d * d, d * d, d, d, d * m, m, m * d, d]);
+    let [grad, x, parameters, kept, ..] = inputs else {
+        unreachable!("{} inputs", inputs.len())
+    };
+    let kept = Kept::of(plan.sizes.kept().cut(kept));
+    let parameters = fields(d, m).cut(parameters);
+    let sums = fields(d, m).cut(sum);
     let [
         grad_gamma,
         grad_beta,
-        query,
-        key,
-        value,
-        output,
         grad_gamma_mlp,
         grad_beta_mlp,
-        up,
-        up_bias,
-        down,
-        down_bias,
-    ] = gradients.each_ref();
-    let product = |left, right, n, k| Product {
-        left,
-        right,
-        sizes: [rows, n, k],
+        grad_up_bias,
+        grad_down_bias,
+        ..,
+    ] = &sums;
+    let sizes = [[d, 3 * d], [d, d], [d, m], [m, d]];
+    // A product with a matrix's transpose, whose rows are the matrix's columns.
+    let product = |left: &Handle, index: usize, run: &dyn Fn(Product<'_>)| {
+        let [inner, outer]: [usize; 2] = sizes[index];
+        let [right, _] = forms(&parameters[6 + index], inner * outer);
+        run(Product {
+            left,
+            right: &right,
+            sizes: [rows, inner, outer],
+        });
     };
-    let add_to = |out, left, i, right, j| {
+    let add_gradient = |index: usize, left: &Handle, right: &Handle| {
         let gradient = Gradient {
             left,
             right,
             rows,
-            sizes: [i, j],
-            stride: j,
-            offset: 0,
+            sizes: sizes[index],
         };
-        gradient.add_to(queue, out);
+        gradient.add_to(queue, &sums[6 + index]);
     };
+    let norm = |grad, x, stats, gamma, skip, sums| NormBackward {
+        sizes: [rows, d],
+        grad,
+        wide: false,
+        x,
+        stats,
+        gamma,
+        skip: Some(skip),
+        chosen: None,
+        scale: None,
+        sums,
+    };
+    let (row, wide) = (2 * rows * d, (2 * rows * m).max(6 * rows * d));
+    // Of gradients: of what dropout lets through, of something wide, of what was normalised, of the stream in between.
+    let parts = Parts::of([row, wide, row, 2 * row]);
+    let [dropped, inner, narrow, middle] = &parts.cut(&queue.room(&parts));
 
     // The MLP.
     let mask = plan.dropout.map(|dropout| dropout.mlp);
-    let dropped = round(queue, [rows, d], &grad, mask, down_bias);
-    add_to(down, &kept.after, m, &dropped, d);
-    let before = product(&dropped, &down_weight, m, d).through_gelu(queue, &kept.before, up_bias);
-    add_to(up, &kept.normed_mlp, d, &before, m);
-    let normed = product(&before, &up_weight, d, m).rounded(queue);
-    let norm = NormBackward {
-        sizes: [rows, d],
-        grad: &normed,
-        wide: false,
-        x: &kept.middle,
-        stats: &kept.stats_mlp,
-        gamma: &gamma_mlp,
-        skip: Some(&grad),
-        chosen: None,
-        scale: None,
-        sums: [grad_gamma_mlp, grad_beta_mlp],
-    };
+    round(queue, [rows, d], grad, mask, [dropped, grad_down_bias]);
+    add_gradient(3, &kept.after, dropped);
+    product(dropped, 3, &|product| {
+        product.through_gelu(queue, &kept.before, grad_up_bias, inner);
+    });
+    add_gradient(2, &kept.normed_mlp, inner);
+    product(inner, 2, &|product| product.rounded(queue, narrow));
     let mask = plan.dropout.map(|dropout| dropout.attention);
-    let [middle, dropped] = norm.run_dropping(queue, mask);
+    let (stats, added) = (&kept.stats_mlp, [grad_gamma_mlp, grad_beta_mlp]);
+    norm(narrow, &kept.middle, stats, &parameters[2], grad, added)
+        .run_dropping(queue, mask, middle, dropped);
 
     // Attention.
-    add_to(output, &kept.attended, d, &dropped, d);
-    let attended = product(&dropped, &output_weight, d, d).rounded(queue);
+    add_gradient(1, &kept.attended, dropped);
+    product(dropped, 1, &|product| product.rounded(queue, narrow));
     let columns = constants::columns(queue, plan);
-    let saved = [&kept.qkv, &kept.attended, &attended, &kept.sums];
-    let qkv = attention_backward(queue, plan, &columns, saved);
-    for (index, out) in [query, key, value].into_iter().enumerate() {
-        let gradient = Gradient {
-            left: &kept.normed,
-            right: &qkv,
-            rows,
-            sizes: [d, d],
-            stride: 3 * d,
-            offset: index * d,
-        };
-        gradient.add_to(queue, out);
-    }
-    let normed = product(&qkv, &qkv_weight, d, 3 * d).rounded(queue);
-    let norm = NormBackward {
-        sizes: [rows, d],
-        grad: &normed,
-        wide: false,
-        x: &x,
-        stats: &kept.stats,
-        gamma: &gamma,
-        skip: Some(&middle),
-        chosen: None,
-        scale: None,
-        sums: [grad_gamma, grad_beta],
-    };
-    let grad_x = queue.floats(rows * d);
-    norm.run(queue, &grad_x);
-    core::iter::once(grad_x).chain(gradients).collect()
+    let saved = [&kept.qkv, &kept.attended, narrow, &kept.sums];
+    attention_backward(queue, plan, &columns, saved, inner);
+    add_gradient(0, &kept.normed, inner);
+    product(inner, 0, &|product| product.rounded(queue, narrow));
+    let out = queue.floats(rows * d);
+    let added = [grad_gamma, grad_beta];
+    norm(narrow, x, &kept.stats, &parameters[0], middle, added).run(queue, &out);
+    out
 }

@@ -5,6 +5,7 @@
 //! queue between those of burn. What they allocate is CubeCL's memory too. See `op.rs` for how the tensors of fusion,
 //! whose content is computed later, come by it.
 
+mod blend;
 mod constants;
 mod embedding;
 mod greedy;
@@ -14,6 +15,7 @@ mod layer_backward;
 mod layer_forward;
 mod norm;
 mod op;
+mod parameters;
 mod product;
 mod readout;
 mod rows;
@@ -27,6 +29,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
+pub(crate) use self::parameters::Shared;
 use crate::cross_entropy::Labels;
 use crate::floats::wrap;
 use crate::layer::LayerSpec;
@@ -37,14 +40,29 @@ pub(crate) fn wanted<B: Backend>() -> bool {
     enabled() && precision() == Precision::Bf16 && op::available::<B>()
 }
 
-/// [`layer`](crate::layer()) of tensors whose shapes have been checked.
+/// The twelve parameters of a layer, packed; their shapes have been checked.
+pub(crate) fn pack_layer<B: Backend>(tensors: [FloatTensor<B>; 12]) -> Option<Tensor<B, 1>> {
+    op::apply(tensors, |tensors| {
+        supported(&tensors[0]).then(|| parameters::Pack::new(tensors))?
+    })
+}
+
+/// A layer with an MLP of `m` columns on an input and packed parameters, which fit together.
 pub(crate) fn layer<B: Backend>(
-    tensors: [FloatTensor<B>; 13],
-    dims: [usize; 3],
+    tensors: [FloatTensor<B>; 2],
+    shared: Shared,
+    m: usize,
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
     op::apply(tensors, |tensors| {
-        supported(&tensors[0]).then(|| layer::Call::new(tensors, dims, spec))?
+        layer::Call::new(tensors, shared, m, spec)
+    })
+}
+
+/// [`blend`](crate::blend()) of tensors whose shapes have been checked.
+pub(crate) fn blend<B: Backend>(tensors: [FloatTensor<B>; 4]) -> Option<Tensor<B, 2>> {
+    op::apply(tensors, |tensors| {
+        supported(&tensors[0]).then(|| blend::Call::new(tensors))?
     })
 }
 

@@ -56,7 +56,12 @@ impl Operation<3> for Call {
                 vectors: [&gamma, &beta],
                 chosen: None,
             };
-            norm.wide(queue).into()
+            let (out, stats) = (
+                queue.floats(sizes[0] * sizes[1]),
+                queue.floats(2 * sizes[0]),
+            );
+            norm.wide(queue, &out, &stats);
+            vec![out, stats]
         });
         let left = Left {
             x: self.x,
@@ -76,12 +81,12 @@ pub(super) struct Left {
 }
 
 impl Saved<3> for Left {
-    fn backward(self, grad: Lazy) -> [Lazy; 3] {
+    fn backward(self, grad: Lazy) -> [Option<Lazy>; 3] {
         let sizes = [self.x.shape[0], self.x.shape[1]];
         let outputs = [sizes.to_vec(), vec![sizes[1]], vec![sizes[1]]];
         let outputs = outputs.map(|shape| (DType::F32, shape));
         let inputs = vec![grad, self.x, self.stats, self.gamma];
-        submit(
+        let gradients = submit(
             "relay_norm_backward",
             inputs,
             outputs,
@@ -104,6 +109,7 @@ impl Saved<3> for Left {
                 norm.run(queue, &out);
                 vec![out, grad_gamma, grad_beta]
             },
-        )
+        );
+        gradients.map(Some)
     }
 }

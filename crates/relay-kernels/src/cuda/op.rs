@@ -46,8 +46,8 @@ pub(super) trait Operation<const N: usize> {
 
 /// What an operation left.
 pub(super) trait Saved<const N: usize>: Debug + Clone + Send + 'static {
-    /// The gradients of the inputs from that of the result.
-    fn backward(self, grad: Lazy) -> [Lazy; N];
+    /// The gradients of the inputs from that of the result; `None` for one that another call has given, or will give.
+    fn backward(self, grad: Lazy) -> [Option<Lazy>; N];
 }
 
 /// Whether `B` is a backend that has these kernels.
@@ -118,7 +118,7 @@ impl<S: Saved<N>, const N: usize> Backward<Cuda, N> for Node<S> {
         let grad = graph.consume::<Cuda>(&ops.node);
         let gradients = ops.state.backward(grad);
         for (parent, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(parent) = parent {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
                 graph.register::<Cuda>(parent.id, gradient);
             }
         }

@@ -22,3 +22,10 @@ extern "C" __global__ void pack(const float* w, u16* rows, u16* transposed, cons
         if (input < p.inputs && output < p.outputs) transposed[(u64)(p.column + output) * p.inputs + input] = tile[x][i];
     }
 }
+
+// The way back for gradients, in f32: the columns of one matrix out of several that stand side by side.
+extern "C" __global__ void take_columns(const float* all, float* out, const __grid_constant__ PackSizes p) {
+    u32 at = blockIdx.x * 256 + threadIdx.x;
+    if (at >= p.inputs * p.outputs) return;
+    out[at] = all[(u64)(at / p.outputs) * p.total + p.column + at % p.outputs];
+}

@@ -25,15 +25,13 @@ pub(super) struct Product<'a> {
     pub sizes: [usize; 3],
 }
 
-/// A product over rows, whose operands are `[rows, i]` and `[rows, stride]`, of which `j` columns from `offset` count.
+/// A product over rows, whose operands are `[rows, i]` and `[rows, j]`.
 #[derive(Debug)]
 pub(super) struct Gradient<'a> {
     pub left: &'a Handle,
     pub right: &'a Handle,
     pub rows: usize,
     pub sizes: [usize; 2],
-    pub stride: usize,
-    pub offset: usize,
 }
 
 fn kernel(name: &'static str, defines: Vec<(&'static str, u32)>) -> Kernel {
@@ -53,53 +51,33 @@ impl Product<'_> {
         [n.div_ceil(TILE), m.div_ceil(TILE), 1]
     }
 
-    fn results(&self) -> usize {
-        self.sizes[0] * self.sizes[1]
-    }
-
     /// The product in bf16.
-    pub fn rounded(&self, queue: &Queue) -> Handle {
-        let out = queue.halves(self.results());
+    pub fn rounded(&self, queue: &Queue, out: &Handle) {
         queue.launch(
             kernel("gemm_store", Vec::new()),
             self.grid(),
-            &[self.left, self.right, &out],
+            &[self.left, self.right, out],
             Params::sizes(self.sizes),
         );
-        out
     }
 
     /// The product in f32, times a number on the device.
-    pub fn scaled(&self, queue: &Queue, scale: &Handle) -> Handle {
-        let out = queue.floats(self.results());
+    pub fn scaled(&self, queue: &Queue, scale: &Handle, out: &Handle) {
         queue.launch(
             kernel("gemm_scaled", Vec::new()),
             self.grid(),
-            &[self.left, self.right, scale, &out],
+            &[self.left, self.right, scale, out],
             Params::sizes(self.sizes),
         );
-        out
     }
 
-    /// The product with `bias`, and the GELU of it, both in bf16.
-    pub fn gelu(&self, queue: &Queue, bias: &Handle) -> [Handle; 2] {
-        let [before, after] = [(); 2].map(|()| queue.halves(self.results()));
-        self.launch_gelu(queue, 1, bias, [&before, &after]);
-        [before, after]
-    }
-
-    /// The GELU of the product with `bias`, in bf16.
-    pub fn only_gelu(&self, queue: &Queue, bias: &Handle) -> Handle {
-        let after = queue.halves(self.results());
-        self.launch_gelu(queue, 0, bias, [&after, &after]);
-        after
-    }
-
-    fn launch_gelu(&self, queue: &Queue, keep: u32, bias: &Handle, out: [&Handle; 2]) {
+    /// The product with `bias`, and the GELU of it, both in bf16; the former only if there is room for it.
+    pub fn gelu(&self, queue: &Queue, bias: &Handle, before: Option<&Handle>, after: &Handle) {
+        let defines = vec![("KEEP", u32::from(before.is_some()))];
         queue.launch(
-            kernel("gemm_gelu", vec![("KEEP", keep)]),
+            kernel("gemm_gelu", defines),
             self.grid(),
-            &[self.left, self.right, bias, out[0], out[1]],
+            &[self.left, self.right, bias, before.unwrap_or(after), after],
             Params::sizes(self.sizes),
         );
     }
@@ -111,30 +89,27 @@ impl Product<'_> {
         bias: Option<&Handle>,
         residual: &Handle,
         mask: Option<DropoutMask>,
-    ) -> Handle {
-        let out = queue.floats(self.results());
+        out: &Handle,
+    ) {
         let defines = vec![("BIAS", u32::from(bias.is_some()))];
         // Without a bias its place is taken by what is there anyway.
         let bias = bias.unwrap_or(residual);
         queue.launch(
             kernel("gemm_residual", defines),
             self.grid(),
-            &[self.left, self.right, bias, residual, &out],
+            &[self.left, self.right, bias, residual, out],
             Params::sizes(self.sizes).mask(mask),
         );
-        out
     }
 
     /// The product times the slope of GELU at `before`, in bf16; the sums of its columns are added to `sums`.
-    pub fn through_gelu(&self, queue: &Queue, before: &Handle, sums: &Handle) -> Handle {
-        let out = queue.halves(self.results());
+    pub fn through_gelu(&self, queue: &Queue, before: &Handle, sums: &Handle, out: &Handle) {
         queue.launch(
             kernel("gemm_dgelu", Vec::new()),
             self.grid(),
-            &[self.left, self.right, before, &out, sums],
+            &[self.left, self.right, before, out, sums],
             Params::sizes(self.sizes),
         );
-        out
     }
 }
 
@@ -150,7 +125,7 @@ impl Gradient<'_> {
             kernel("gemm_grad", Vec::new()),
             [tiles[0], tiles[1], splits],
             &[self.left, self.right, out],
-            Params::sizes([self.rows, i, j, rows_per_split, self.stride, self.offset]),
+            Params::sizes([self.rows, i, j, rows_per_split, j, 0]),
         );
     }
 }

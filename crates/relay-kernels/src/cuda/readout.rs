@@ -8,12 +8,12 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Params, Queue, narrow};
+use super::launch::{Params, Parts, Queue, narrow};
 use super::op::{Lazy, Operation, Saved, exactly, submit};
 use super::product::{Gradient, Product};
 use super::rows::{Norm, NormBackward, kernel, round};
 use super::source::{File, Kernel};
-use super::weights::{self, Packed};
+use super::weights::{self, Packed, take_columns};
 use crate::cross_entropy::Labels;
 
 /// What the columns of logits are a multiple of: tiles of the products.
@@ -41,6 +41,19 @@ struct Plan {
 impl Plan {
     fn read(&self) -> usize {
         self.labels.targets.len()
+    }
+
+    /// What the forward pass leaves: of what is read out the states in bf16 and the moments of their norm, the gradient of
+    /// the logits and the sums of its columns, and the numbers of the rows.
+    fn kept(&self) -> Parts<5> {
+        let (read, padded) = (self.read(), self.padded);
+        Parts::of([
+            2 * read * self.d,
+            8 * read,
+            2 * read * padded,
+            4 * padded,
+            4 * read,
+        ])
     }
 }
 
@@ -94,7 +107,7 @@ impl Call {
                 labels,
             }),
             states,
-            weight: weights::of_readout(&weight, COLUMNS),
+            weight: weights::padded(&weight, COLUMNS),
             bias,
             norm: next().zip(next()).map(<[Lazy; 2]>::from),
         })
@@ -117,104 +130,96 @@ impl<const N: usize> Operation<N> for Call {
         let plan = Arc::clone(&self.plan);
         let outputs = [(DType::F32, vec![1])];
         let work = move |queue: &Queue, inputs| {
-            forward(queue, &plan, inputs).into_iter().take(1).collect()
+            let [loss, _] = forward(queue, &plan, inputs);
+            vec![loss]
         };
         let [loss] = submit("relay_readout", self.inputs(), outputs, work);
         loss
     }
 
     fn forward(self) -> (Lazy, Left) {
-        let (plan, read) = (Arc::clone(&self.plan), self.plan.read());
-        let outputs = [
-            (DType::F32, vec![1]),
-            (DType::BF16, vec![read, plan.d]),
-            (DType::F32, vec![read, 2]),
-            (DType::BF16, vec![read, plan.padded]),
-            (DType::F32, vec![plan.padded]),
-        ];
+        let plan = Arc::clone(&self.plan);
+        let outputs = [(DType::F32, vec![1]), plan.kept().form()];
         let inputs = self.inputs();
-        let results = submit(
+        let [loss, kept] = submit(
             "relay_readout_forward",
             inputs,
             outputs,
             move |queue, inputs| forward(queue, &plan, inputs).into(),
         );
-        let [loss, normed, stats, logits, sums] = results;
         let norm = self.norm.map(|[gamma, _]| [self.states, gamma]);
         let left = Left {
             plan: self.plan,
-            kept: [normed, stats, logits, sums, self.weight.rows],
+            kept,
+            weight: self.weight.rows,
             norm,
         };
         (loss, left)
     }
 }
 
-/// The loss; of what is read out the states in bf16 and the moments of their norm; the gradient of the logits and the sums
-/// of its columns.
-fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 5] {
+/// The loss, and what the backward pass needs.
+fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 2] {
     let (d, padded, read) = (plan.d, plan.padded, plan.read());
     let (states, weight, bias) = (&inputs[0], &inputs[1], &inputs[2]);
-    let [loss, sums, ignored] = queue.zeros([1, padded, d]);
-    let [states, stats] = match (plan.epsilon, &inputs[3..]) {
+    let labels = &plan.labels;
+    let all = queue.room(&plan.kept());
+    let [normed, stats, logits, sums, chosen] = plan.kept().cut(&all);
+    queue.zero(&sums, 4 * padded);
+    let [loss, ignored] = queue.zeros([1, d]);
+    let uploaded = plan.chosen.as_ref().map(|rows| {
+        let words: Vec<u32> = rows.iter().copied().map(narrow).collect();
+        queue.upload(&words)
+    });
+    if let Some(uploaded) = &uploaded {
+        // For the backward pass.
+        take_columns(queue, uploaded, &chosen, [1, read, 0, read]);
+    }
+    match (plan.epsilon, &inputs[3..]) {
         (Some(epsilon), [gamma, beta]) => {
-            let chosen = upload_chosen(queue, plan);
             let norm = Norm {
                 sizes: [read, d],
                 epsilon,
                 x: states,
                 vectors: [gamma, beta],
-                chosen: chosen.as_ref(),
+                chosen: uploaded.as_ref(),
             };
-            norm.rounded(queue)
+            norm.rounded(queue, &normed, &stats);
         }
-        // There are no moments, but room for them.
-        _ => [
-            round(queue, [read, d], states, None, &ignored),
-            queue.floats(2 * read),
-        ],
-    };
+        _ => round(queue, [read, d], states, None, [&normed, &ignored]),
+    }
     let product = Product {
-        left: &states,
+        left: &normed,
         right: weight,
         sizes: [read, padded, d],
     };
-    let logits = product.rounded(queue);
-    let words = |word: fn(&Labels, usize) -> u32| {
-        let words: Vec<u32> = (0..read).map(|row| word(&plan.labels, row)).collect();
-        queue.upload(&words)
-    };
-    let targets = words(|labels, row| labels.targets[row].cast_unsigned());
-    let weights = words(|labels, row| labels.weights[row].to_bits());
+    product.rounded(queue, &logits);
+    let targets: Vec<u32> = labels.targets.iter().map(|x| x.cast_unsigned()).collect();
+    let weights: Vec<u32> = labels.weights.iter().map(|x| x.to_bits()).collect();
+    let (targets, weights) = (queue.upload(&targets), queue.upload(&weights));
     let defines = vec![("PADDED", narrow(padded))];
     queue.launch(
         kernel(File::Readout, "cross_entropy", defines, 4 * padded),
         [read.div_ceil(8).min(BLOCKS), 1, 1],
         &[&logits, bias, &targets, &weights, &loss, &sums],
-        Params::sizes([read, plan.labels.vocab, padded]),
+        Params::sizes([read, labels.vocab, padded]),
     );
-    [loss, states, stats, logits, sums]
-}
-
-fn upload_chosen(queue: &Queue, plan: &Plan) -> Option<Handle> {
-    let chosen = plan.chosen.as_ref()?;
-    let words: Vec<u32> = chosen.iter().copied().map(narrow).collect();
-    Some(queue.upload(&words))
+    [loss, all]
 }
 
 /// What the forward pass leaves.
 #[derive(Debug, Clone)]
 pub(super) struct Left {
     plan: Arc<Plan>,
-    /// Normalised states in bf16 and their moments, gradient of the logits and the sums of its columns, and the matrix as
-    /// it is, which the backward pass reads as transposed.
-    kept: [Lazy; 5],
+    kept: Lazy,
+    /// The matrix as it is, which the backward pass reads as transposed.
+    weight: Lazy,
     /// The states, and the norm's scale.
     norm: Option<[Lazy; 2]>,
 }
 
 impl<const N: usize> Saved<N> for Left {
-    fn backward(self, grad: Lazy) -> [Lazy; N] {
+    fn backward(self, grad: Lazy) -> [Option<Lazy>; N] {
         let plan = self.plan;
         let (d, vocab) = (plan.d, plan.labels.vocab);
         let shapes = [
@@ -226,31 +231,30 @@ impl<const N: usize> Saved<N> for Left {
         ];
         let outputs: [(DType, Vec<usize>); N] =
             core::array::from_fn(|index| (DType::F32, shapes[index].clone()));
-        let inputs = core::iter::once(grad)
-            .chain(self.kept)
-            .chain(self.norm.into_iter().flatten());
-        submit(
+        let inputs = [grad, self.kept, self.weight].into_iter();
+        let inputs = inputs.chain(self.norm.into_iter().flatten());
+        let gradients = submit(
             "relay_readout_backward",
             inputs.collect(),
             outputs,
             move |queue, inputs| backward(queue, &plan, inputs),
-        )
+        );
+        gradients.map(Some)
     }
 }
 
 /// The gradients of states, matrix and bias, and of the norm's scale and shift; that of the loss stays on the device.
 fn backward(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Vec<Handle> {
     let (rows, d, padded, read) = (plan.rows, plan.d, plan.padded, plan.read());
-    let of_norm = inputs.split_off(6);
-    let [scale, normed, stats, logits, sums, weight] = exactly(inputs);
+    let of_norm = inputs.split_off(3);
+    let [scale, kept, weight] = exactly(inputs);
+    let [normed, stats, logits, sums, chosen] = plan.kept().cut(&kept);
     let [all] = queue.zeros([d * padded]);
     let gradient = Gradient {
         left: &normed,
         right: &logits,
         rows: read,
         sizes: [d, padded],
-        stride: padded,
-        offset: 0,
     };
     gradient.add_to(queue, &all);
     let [grad_weight, grad_bias] = finish(queue, plan, [&all, &sums, &scale]);
@@ -260,23 +264,26 @@ fn backward(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Vec<Handle> 
         sizes: [read, d, padded],
     };
     let [states, gamma] = of_norm.as_slice() else {
-        return vec![product.scaled(queue, &scale), grad_weight, grad_bias];
+        let out = queue.floats(rows * d);
+        product.scaled(queue, &scale, &out);
+        return vec![out, grad_weight, grad_bias];
     };
-    let out = queue.floats(rows * d);
-    let chosen = upload_chosen(queue, plan);
+    let (out, inner) = (queue.floats(rows * d), queue.halves(read * d));
+    product.rounded(queue, &inner);
+    let chosen = plan.chosen.as_ref().map(|_| &chosen);
     if chosen.is_some() {
         queue.zero(&out, 4 * rows * d);
     }
     let [grad_gamma, grad_beta] = queue.zeros([d, d]);
     let norm = NormBackward {
         sizes: [read, d],
-        grad: &product.rounded(queue),
+        grad: &inner,
         wide: false,
         x: states,
         stats: &stats,
         gamma,
         skip: None,
-        chosen: chosen.as_ref(),
+        chosen,
         scale: Some(&scale),
         sums: [&grad_gamma, &grad_beta],
     };

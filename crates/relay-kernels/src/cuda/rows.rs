@@ -53,20 +53,17 @@ pub(super) struct Norm<'a> {
 
 impl Norm<'_> {
     /// Normalised rows in bf16, and mean and reciprocal deviation of each.
-    pub fn rounded(&self, queue: &Queue) -> [Handle; 2] {
-        let out = queue.halves(self.sizes[0] * self.sizes[1]);
-        [out.clone(), self.launch(queue, false, &out)]
+    pub fn rounded(&self, queue: &Queue, out: &Handle, stats: &Handle) {
+        self.launch(queue, false, out, stats);
     }
 
     /// Normalised rows in f32, and mean and reciprocal deviation of each.
-    pub fn wide(&self, queue: &Queue) -> [Handle; 2] {
-        let out = queue.floats(self.sizes[0] * self.sizes[1]);
-        [out.clone(), self.launch(queue, true, &out)]
+    pub fn wide(&self, queue: &Queue, out: &Handle, stats: &Handle) {
+        self.launch(queue, true, out, stats);
     }
 
-    fn launch(&self, queue: &Queue, wide: bool, out: &Handle) -> Handle {
+    fn launch(&self, queue: &Queue, wide: bool, out: &Handle, stats: &Handle) {
         let ([rows, d], [gamma, beta]) = (self.sizes, self.vectors);
-        let stats = queue.floats(2 * rows);
         let defines = vec![
             ("D", narrow(d)),
             ("CHOSEN", u32::from(self.chosen.is_some())),
@@ -77,10 +74,9 @@ impl Norm<'_> {
         queue.launch(
             kernel(File::Norm, "norm_forward", defines, 0),
             blocks(rows, usize::MAX),
-            &[self.x, gamma, beta, chosen, out, &stats],
+            &[self.x, gamma, beta, chosen, out, stats],
             Params::sizes([rows]).float(self.epsilon),
         );
-        stats
     }
 }
 
@@ -111,11 +107,14 @@ impl NormBackward<'_> {
     }
 
     /// The gradient of `x`, and what dropout leaves of it in bf16.
-    pub fn run_dropping(&self, queue: &Queue, mask: Option<DropoutMask>) -> [Handle; 2] {
-        let numbers = self.sizes[0] * self.sizes[1];
-        let (out, dropped) = (queue.floats(numbers), queue.halves(numbers));
-        self.launch(queue, true, &out, &dropped, mask);
-        [out, dropped]
+    pub fn run_dropping(
+        &self,
+        queue: &Queue,
+        mask: Option<DropoutMask>,
+        out: &Handle,
+        dropped: &Handle,
+    ) {
+        self.launch(queue, true, out, dropped, mask);
     }
 
     fn launch(
@@ -158,16 +157,14 @@ pub(super) fn round(
     [rows, d]: [usize; 2],
     x: &Handle,
     mask: Option<DropoutMask>,
-    sums: &Handle,
-) -> Handle {
-    let out = queue.halves(rows * d);
+    [out, sums]: [&Handle; 2],
+) {
     queue.launch(
         kernel(File::Narrow, "narrow", vec![("D", narrow(d))], 0),
         blocks(rows, BLOCKS),
-        &[x, &out, sums],
+        &[x, out, sums],
         Params::sizes([rows]).mask(mask),
     );
-    out
 }
 
 /// Angles, padding and slopes on the device.
@@ -183,11 +180,8 @@ pub(super) fn attention(
     queue: &Queue,
     plan: &Plan,
     columns: &Columns,
-    qkv: &Handle,
-) -> [Handle; 2] {
-    let sizes = &plan.sizes;
-    let out = queue.halves(sizes.rows() * sizes.d);
-    let sums = queue.floats(sizes.rows() * sizes.heads);
+    [qkv, out, sums]: [&Handle; 3],
+) {
     let Columns {
         angles,
         pads,
@@ -197,9 +191,8 @@ pub(super) fn attention(
         queue,
         plan,
         "attention_forward",
-        &[qkv, angles, pads, slopes, &out, &sums],
+        &[qkv, angles, pads, slopes, out, sums],
     );
-    [out, sums]
 }
 
 /// The gradient of queries, keys and values, `[rows, 3 d]` in bf16.
@@ -208,8 +201,8 @@ pub(super) fn attention_backward(
     plan: &Plan,
     columns: &Columns,
     [qkv, out, grad, sums]: [&Handle; 4],
-) -> Handle {
-    let grad_qkv = queue.halves(plan.sizes.rows() * 3 * plan.sizes.d);
+    grad_qkv: &Handle,
+) {
     let Columns {
         angles,
         pads,
@@ -219,9 +212,8 @@ pub(super) fn attention_backward(
         queue,
         plan,
         "attention_backward",
-        &[qkv, angles, pads, slopes, out, grad, sums, &grad_qkv],
+        &[qkv, angles, pads, slopes, out, grad, sums, grad_qkv],
     );
-    grad_qkv
 }
 
 /// One block takes a head of a sample, with a warp for each tile of columns.

@@ -25,7 +25,21 @@ static void packed(u32 inputs, u32 outputs, u32 column, u32 total) {
         }
 }
 
+static void taken(u32 inputs, u32 outputs, u32 column, u32 total) {
+    Buffer<float> all(random_floats(inputs * total, 2)), out(inputs * outputs);
+    machine::launch({(inputs * outputs + 255) / 256, 1, 1}, 256, 0,
+                    [&] { take_columns(all.data(), out.data(), {inputs, outputs, column, total}); });
+    Outcome outcome("take_columns/" + std::to_string(inputs) + "x" + std::to_string(outputs) + "/at=" +
+                    std::to_string(column));
+    outcome.guarded(out);
+    for (u32 at = 0; at < inputs * outputs; at++)
+        outcome.near(at, out[at], all[at / outputs * total + column + at % outputs], 0.0);
+}
+
 int main() {
+    taken(64, 64, 128, 192);
+    taken(5, 70, 3, 80);
+    taken(1, 300, 0, 300);
     packed(64, 64, 0, 64);
     packed(64, 64, 64, 192);
     packed(70, 37, 0, 128);
