@@ -92,7 +92,7 @@ class Sides:
 
 def prepare(sides, group, chosen, wanted):
     """Makes every variant ready; gives those that work, with what went wrong with the others."""
-    variants, failed = ["relay"] + (["gemm"] if chosen.device == "cpu" and plan.product_flops(group) else []), {}
+    variants, failed = ["relay"] + (["gemm"] if plan.bounded(group, chosen.device) else []), {}
     for name in wanted:
         there = [variant for variant in group.comparisons[name] if sides.side(variant)]
         variants += [variant for variant in there if variant not in variants]

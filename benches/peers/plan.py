@@ -28,7 +28,6 @@ class Group:
 CANDLE = "candle"
 # Compiled as a whole the step of 30 iterations takes the compiler minutes; a graph leaves the host nothing to do.
 GPU_BF16 = ["block_compile_sdpa_bf16", "block_compile_sdpa_bf16_graph"]
-GPU_TF32 = ["block_compile_sdpa_tf32", "block_compile_sdpa_tf32_graph"]
 FP32 = ["eager", "sdpa", "compile", CANDLE]
 BF16 = ["eager_bf16", "compile_bf16"]
 SHARE = "share_of_gemm_d256"
@@ -78,27 +77,19 @@ def groups(quick):
 
 def gpu_groups(quick):
     """The paper's sizes: its batch, and the window and iterations of the longest training problem of each task."""
-    repeats, new_tokens = (2, 60) if quick else (8, 460)
+    repeats = 2 if quick else 8
     tasks = {"ari": (48, 15), "ed": (66, 30), "lis": (102, 10)}
 
-    def steps(name, precision, variants):
+    def sizes(name):
         width, iterations = tasks[name]
-        sizes = shape(256, batch=512, width=width, iterations=iterations, precision=precision)
-        kind = "tf32" if precision == "f32" else precision
-        return Group("train_step", "training step", sizes, repeats, {f"gpu_train_step_{name}_{kind}": variants})
+        return shape(256, batch=512, width=width, iterations=iterations, precision="bf16")
 
-    def generation(kind, unit, name, sizes):
-        return Group(kind, unit, sizes, 2, {f"gpu_{kind}_{name}": ["sdpa_bf16", "compile_sdpa_bf16"]})
-
-    bf16 = [steps(name, "bf16", GPU_BF16) for name in tasks]
-    ed = shape(256, batch=512, width=66, iterations=30, precision="bf16")
-    texts = shape(256, batch=512, width=66, new_tokens=new_tokens, precision="bf16")
-    return [
-        *bf16,
-        steps("ari", "f32", GPU_TF32),
-        generation("looped_generation", "batch of chains", "ed", ed),
-        generation("ar_generation", "batch of texts", "ed", texts),
+    steps = [
+        Group("train_step", "training step", sizes(name), repeats, {f"gpu_train_step_{name}_bf16": GPU_BF16})
+        for name in tasks
     ]
+    chains = {"gpu_looped_generation_ed": ["sdpa_bf16", "compile_sdpa_bf16"]}
+    return [*steps, Group("looped_generation", "batch of chains", sizes("ed"), 4, chains)]
 
 
 def plan(device, quick):
@@ -114,13 +105,18 @@ def names(device):
 def product_flops(group):
     """Operations of the matrix products of one unit of a group's work, forward and for a step twice that backward.
 
-    None where their speed in fp32 says nothing: of bf16, and of texts, whose products have few rows.
+    None for texts, whose products have few rows.
     """
     shape = group.shape
     passes = {"train_step": 3, "looped_generation": 1}.get(group.kind)
-    if passes is None or shape["precision"] != "f32":
+    if passes is None:
         return None
     d, width = shape["d_model"], shape["width"]
     layer = 2 * 12 * d * d + 2 * 2 * width * d
     token = shape["layers"] * layer + 2 * d * shape["vocab"]
     return passes * token * shape["batch"] * width * shape["iterations"]
+
+
+def bounded(group, device):
+    """Whether the speed of `gemm`, which is of f32 on a CPU, says how fast this work can be at most."""
+    return device == "cpu" and group.shape["precision"] == "f32" and product_flops(group) is not None

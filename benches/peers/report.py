@@ -10,6 +10,10 @@ TITLES = {
     "looped_generation": "looped generation",
     "ar_generation": "AR generation",
     "share_of_gemm_d256": "training step, d 256\nshare of gemm's speed",
+    "gpu_train_step_ari_bf16": "training step, arithmetic\nwidth 48, 15 iterations",
+    "gpu_train_step_ed_bf16": "training step, edit distance\nwidth 66, 30 iterations",
+    "gpu_train_step_lis_bf16": "training step, subsequence\nwidth 102, 10 iterations",
+    "gpu_looped_generation_ed": "looped generation\nedit distance",
 }
 OURS, BELOW, SHARE = "#0072b2", "#d55e00", "#999999"
 
@@ -71,16 +75,18 @@ def draw(stem, results):
     axes.set_yticks(range(len(comparisons)), [TITLES[name] for name in comparisons])
     axes.invert_yaxis()
     axes.set_xlim(0, scale * 1.6)
-    axes.set_xlabel(
-        "speed of RELAY / speed of the best peer, median and range of the rounds;\n"
-        "black mark: if the matrix products alone took time, at gemm's speed"
-    )
+    label = "speed of RELAY / speed of the best peer, median and range of the rounds"
+    if any(result.get("bound") for result in comparisons.values()):
+        label += ";\nblack mark: if the matrix products alone took time, at gemm's speed"
+    axes.set_xlabel(label)
     machine, torch = results["machine"], results["torch"]
     programs = f"RELAY {results['relay']['relay']}, PyTorch {torch['torch']}"
     if results.get("candle"):
         programs += f", candle {results['candle']['candle']}"
-    cores = f"{machine['cpu']}, {machine['cores']} cores, {machine['vectors']}"
-    figure.suptitle(f"{programs}; {cores}", fontsize=10)
+    where = f"{machine['cpu']}, {machine['cores']} cores, {machine['vectors']}"
+    if torch.get("device", "cpu") != "cpu":
+        where = f"{torch['device']}, batch 512, d 256, bf16"
+    figure.suptitle(f"{programs}; {where}", fontsize=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None})

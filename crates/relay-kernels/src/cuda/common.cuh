@@ -43,13 +43,11 @@ __device__ __forceinline__ float normal_below(float x, float& bell) {
     float tail = t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f)))) * bell;
     return x < 0.0f ? tail : 1.0f - tail;
 }
-__device__ __forceinline__ float gelu(float x) {
-    float bell;
-    return x * normal_below(x, bell);
-}
-__device__ __forceinline__ float gelu_slope(float x) {
+// The exact GELU, and its derivative.
+__device__ __forceinline__ float gelu(float x, float& slope) {
     float bell, below = normal_below(x, bell);
-    return below + x * 0.39894228f * bell;
+    slope = below + x * 0.39894228f * bell;
+    return x * below;
 }
 
 __device__ __forceinline__ float warp_sum(float x) {

@@ -182,14 +182,11 @@ gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __gr
 }
 #endif
 
-// gelu of both halves.
-__device__ __forceinline__ u32 gelu_pair(u32 pair) { return pack_bf16(gelu(low_bf16(pair)), gelu(high_bf16(pair))); }
-
-// before = a * b + bias, after = gelu(before), of the rounded numbers, which are what the backward pass sees. Without KEEP
-// only the latter is written.
+// after = gelu(a * b + bias), and `slope` = its derivative there, which comes nearly for free here and is all that the
+// backward pass needs. Without KEEP only the former is written.
 #ifdef KERNEL_gemm_gelu
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-gemm_gelu(const u16* a, const u16* b, const float* bias, u16* before, u16* after, const __grid_constant__ Sizes size) {
+gemm_gelu(const u16* a, const u16* b, const float* bias, u16* slope, u16* after, const __grid_constant__ Sizes size) {
     float sum[64];
     u32 row = blockIdx.y * TILE, column = blockIdx.x * TILE;
     multiply(sum, a, b, size, row, column);
@@ -197,11 +194,13 @@ gemm_gelu(const u16* a, const u16* b, const float* bias, u16* before, u16* after
         u32 at = group + (threadIdx.x & 3) * 2;
         float2 left = make_float2(0.0f, 0.0f), right = left;
         if (at < size.n) left = *(const float2*)(bias + at), right = *(const float2*)(bias + at + 8);
-        u32 first = pack_bf16(a + left.x, b + left.y), second = pack_bf16(c + right.x, d + right.y);
+        float4 slopes;
+        a = gelu(a + left.x, slopes.x), b = gelu(b + left.y, slopes.y);
+        c = gelu(c + right.x, slopes.z), d = gelu(d + right.y, slopes.w);
 #if KEEP
-        store_sixteen(before, size, line, group, first, second);
+        store_sixteen(slope, size, line, group, pack_bf16(slopes.x, slopes.y), pack_bf16(slopes.z, slopes.w));
 #endif
-        store_sixteen(after, size, line, group, gelu_pair(first), gelu_pair(second));
+        store_sixteen(after, size, line, group, pack_bf16(a, b), pack_bf16(c, d));
     });
 }
 #endif
@@ -260,13 +259,13 @@ gemm_residual(const u16* a, const u16* b, const float* bias, const float* residu
 }
 #endif
 
-// out = a * b * gelu'(before); `sums` gets the sums of its columns added.
+// out = a * b * slope; `sums` gets the sums of its columns added.
 #ifdef KERNEL_gemm_dgelu
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
-gemm_dgelu(const u16* a, const u16* b, const u16* before, u16* out, float* sums, const __grid_constant__ Sizes size) {
+gemm_dgelu(const u16* a, const u16* b, const u16* slope, u16* out, float* sums, const __grid_constant__ Sizes size) {
     float sum[64];
     u32 row = blockIdx.y * TILE, column = blockIdx.x * TILE;
-    prefetch_tile(before, size, row, column);
+    prefetch_tile(slope, size, row, column);
     multiply(sum, a, b, size, row, column);
     u32 lane = threadIdx.x & 31;
     u32 line = row + (threadIdx.x >> 5) * 16 + (lane >> 2);
@@ -274,14 +273,14 @@ gemm_dgelu(const u16* a, const u16* b, const u16* before, u16* out, float* sums,
     for (int some = 0; some < 16; some += 8) {
         uint2 loaded[8];
 #pragma unroll
-        for (int i = 0; i < 8; i++) loaded[i] = load_sixteen(before, size, line + i % 2 * 8, column + (some + i / 2 * 2) * 8);
+        for (int i = 0; i < 8; i++) loaded[i] = load_sixteen(slope, size, line + i % 2 * 8, column + (some + i / 2 * 2) * 8);
 #pragma unroll
         for (int i = 0; i < 8; i++) {
             u32 left, right;
             exchange(loaded[i], left, right);
             float* held = sum + 4 * (some + i / 2 * 2) + i % 2 * 2;
-            held[0] *= gelu_slope(low_bf16(left)), held[1] *= gelu_slope(high_bf16(left));
-            held[4] *= gelu_slope(low_bf16(right)), held[5] *= gelu_slope(high_bf16(right));
+            held[0] *= low_bf16(left), held[1] *= high_bf16(left);
+            held[4] *= low_bf16(right), held[5] *= high_bf16(right);
             u32 group = column + (some + i / 2 * 2) * 8;
             store_sixteen(out, size, line + i % 2 * 8, group, pack_bf16(held[0], held[1]), pack_bf16(held[4], held[5]));
         }

@@ -24,8 +24,8 @@ pub(super) struct Kept<T> {
     pub middle: T,
     pub normed_mlp: T,
     pub stats_mlp: T,
-    /// What goes into GELU and comes out of it.
-    pub before: T,
+    /// The slope of GELU, and what comes out of it.
+    pub slope: T,
     pub after: T,
 }
 
@@ -41,7 +41,7 @@ impl<T> Kept<T> {
             middle,
             normed_mlp,
             stats_mlp,
-            before,
+            slope,
             after,
         ] = parts;
         Self {
@@ -53,7 +53,7 @@ impl<T> Kept<T> {
             middle,
             normed_mlp,
             stats_mlp,
-            before,
+            slope,
             after,
         }
     }
@@ -121,7 +121,7 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle], sum: &Handle) -
     round(queue, [rows, d], grad, mask, [dropped, grad_down_bias]);
     add_gradient(3, &kept.after, dropped);
     product(dropped, 3, &|product| {
-        product.through_gelu(queue, &kept.before, grad_up_bias, inner);
+        product.through_gelu(queue, &kept.slope, grad_up_bias, inner);
     });
     add_gradient(2, &kept.normed_mlp, inner);
     product(inner, 2, &|product| product.rounded(queue, narrow));

@@ -15,8 +15,8 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> [Handle; 2] 
     let parts = plan.sizes.kept();
     let all = queue.room(&parts);
     let kept = Kept::of(parts.cut(&all));
-    let before = Some(&kept.before);
-    [pass(queue, plan, inputs, &kept, before), all]
+    let slope = Some(&kept.slope);
+    [pass(queue, plan, inputs, &kept, slope), all]
 }
 
 /// The result.
@@ -36,7 +36,7 @@ pub(super) fn infer(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> Handle {
     let kept = Kept {
         normed_mlp: normed.clone(),
         stats_mlp: stats.clone(),
-        before: wide.clone(),
+        slope: wide.clone(),
         after: wide.clone(),
         qkv: wide,
         normed,
@@ -53,7 +53,7 @@ fn pass(
     plan: &Plan,
     inputs: &[Handle],
     kept: &Kept<Handle>,
-    before: Option<&Handle>,
+    slope: Option<&Handle>,
 ) -> Handle {
     let Sizes { d, m, .. } = plan.sizes;
     let rows = plan.sizes.rows();
@@ -105,7 +105,7 @@ fn pass(
     let vectors = [gamma_mlp, beta_mlp];
     norm(&kept.middle, vectors, &kept.normed_mlp, &kept.stats_mlp);
     product(&kept.normed_mlp, 2, &|product| {
-        product.gelu(queue, up_bias, before, &kept.after);
+        product.gelu(queue, up_bias, slope, &kept.after);
     });
     let out = queue.floats(rows * d);
     let mask = plan.dropout.map(|dropout| dropout.mlp);

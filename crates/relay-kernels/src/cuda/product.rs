@@ -71,13 +71,13 @@ impl Product<'_> {
         );
     }
 
-    /// The product with `bias`, and the GELU of it, both in bf16; the former only if there is room for it.
-    pub fn gelu(&self, queue: &Queue, bias: &Handle, before: Option<&Handle>, after: &Handle) {
-        let defines = vec![("KEEP", u32::from(before.is_some()))];
+    /// The GELU of the product with `bias`, and its slope there if there is room for it, both in bf16.
+    pub fn gelu(&self, queue: &Queue, bias: &Handle, slope: Option<&Handle>, after: &Handle) {
+        let defines = vec![("KEEP", u32::from(slope.is_some()))];
         queue.launch(
             kernel("gemm_gelu", defines),
             self.grid(),
-            &[self.left, self.right, bias, before.unwrap_or(after), after],
+            &[self.left, self.right, bias, slope.unwrap_or(after), after],
             Params::sizes(self.sizes),
         );
     }
@@ -102,12 +102,12 @@ impl Product<'_> {
         );
     }
 
-    /// The product times the slope of GELU at `before`, in bf16; the sums of its columns are added to `sums`.
-    pub fn through_gelu(&self, queue: &Queue, before: &Handle, sums: &Handle, out: &Handle) {
+    /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
+    pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
         queue.launch(
             kernel("gemm_dgelu", Vec::new()),
             self.grid(),
-            &[self.left, self.right, before, out, sums],
+            &[self.left, self.right, slope, out, sums],
             Params::sizes(self.sizes),
         );
     }

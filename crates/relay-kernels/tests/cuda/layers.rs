@@ -1,0 +1,137 @@
+//! Whole layers.
+
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+use burn::tensor::backend::Backend;
+
+use crate::case::{Case, Leaves};
+use crate::numbers::{agree, floats, noise, tensor};
+use crate::{Cpu, Gpu};
+
+fn check(case: &Case) {
+    let data = case.data(3);
+    let found = Leaves::<Gpu>::new(case, &data).run(case);
+    let expected = Leaves::<Cpu>::new(case, &data).run(case);
+    let what = format!(
+        "{} x {}, causal {}, rope {}, slopes {}, dropout {}",
+        case.batch,
+        case.width,
+        case.causal,
+        case.rope,
+        !case.slopes.is_empty(),
+        case.dropout.is_some()
+    );
+    agree(&what, &found, &expected);
+}
+
+#[test]
+fn layers_agree() {
+    for width in [66, 102] {
+        check(&Case::new(5, width));
+        check(&Case::new(5, width).padded());
+        check(&Case::new(5, width).padded().dropping(0.1));
+    }
+}
+
+#[test]
+fn odd_layers_agree() {
+    check(&Case::new(1, 2));
+    check(&Case::new(3, 128).padded().dropping(0.3));
+    check(&Case {
+        causal: true,
+        ..Case::new(4, 33).padded()
+    });
+    check(&Case {
+        causal: true,
+        rope: false,
+        slopes: vec![0.5, 0.25, 0.125, 0.0625],
+        ..Case::new(4, 70).padded().dropping(0.1)
+    });
+    // Samples of nothing but padding.
+    check(&Case {
+        pads: vec![20, 0, 19],
+        ..Case::new(3, 20)
+    });
+    check(&Case {
+        d: 128,
+        heads: 2,
+        m: 192,
+        ..Case::new(7, 48)
+    });
+}
+
+#[test]
+fn calls_of_a_prepared_layer_add_up() {
+    let case = Case::new(4, 30).padded().dropping(0.1);
+    let data = case.data(5);
+    let (gpu, cpu) = (
+        Leaves::<Gpu>::new(&case, &data),
+        Leaves::<Cpu>::new(&case, &data),
+    );
+    let found = gpu.results(&case, gpu.looped(&case, 4));
+    agree(
+        "four calls",
+        &found,
+        &cpu.results(&case, cpu.looped(&case, 4)),
+    );
+    // A second graph begins at nothing.
+    agree("again", &gpu.results(&case, gpu.looped(&case, 4)), &found);
+}
+
+#[test]
+fn inference_and_training_agree() {
+    let case = Case::new(3, 66).padded();
+    let data = case.data(9);
+    let leaves = Leaves::<Gpu>::new(&case, &data);
+    let trained = floats(leaves.layer(&case));
+    let untracked = Leaves::<Gpu> {
+        x: leaves.x.detach().set_require_grad(false),
+        vectors: leaves.vectors.map(|v| v.detach().set_require_grad(false)),
+        matrices: leaves.matrices.map(|m| m.detach().set_require_grad(false)),
+    };
+    assert_eq!(floats(untracked.layer(&case)), trained);
+}
+
+#[test]
+fn changed_weights_are_seen() {
+    let case = Case::new(2, 40);
+    let mut data = case.data(1);
+    let mut leaves = Leaves::<Gpu>::new(&case, &data);
+    let before = leaves.run(&case);
+    assert_eq!(before[0], leaves.run(&case)[0], "the same twice");
+    // As an optimizer does it: the result of an operation takes the place of the matrix.
+    leaves.matrices[4] = (leaves.matrices[4].clone() * 0.5).detach().require_grad();
+    data[9].iter_mut().for_each(|x| *x *= 0.5);
+    let after = leaves.run(&case);
+    assert!(before[0] != after[0], "another matrix, another result");
+    let expected = Leaves::<Cpu>::new(&case, &data).run(&case);
+    agree("after a change", &after, &expected);
+}
+
+/// Prints how long a layer takes forward and backward.
+#[test]
+fn time_of_a_layer() {
+    const REPETITIONS: usize = 5;
+    const LAYERS: usize = 20;
+    let case = Case::new(512, 66).padded().dropping(0.1);
+    let leaves = Leaves::<Gpu>::new(&case, &case.data(1));
+    let shape = [case.batch, case.width, case.d];
+    let grad: Tensor<Gpu, 3> = tensor(&noise(77, shape.iter().product()), shape);
+    let device = leaves.x.device();
+    let once = || {
+        let out = leaves.looped(&case, LAYERS);
+        let graph = (out * grad.clone()).sum().backward();
+        drop(leaves.x.grad(&graph));
+    };
+    (0..3).for_each(|_| once());
+    Gpu::sync(&device).unwrap();
+    let start = Instant::now();
+    (0..REPETITIONS).for_each(|_| once());
+    Gpu::sync(&device).unwrap();
+    let time = start.elapsed().as_secs_f64() / (REPETITIONS * LAYERS) as f64;
+    println!(
+        "a layer, {shape:?}, forward and backward: {:.3} ms",
+        1e3 * time
+    );
+}

@@ -1,0 +1,13 @@
+//! The kernels for GPUs against those for CPUs, both in bf16. Needs an NVIDIA GPU from Hopper on.
+#![cfg(feature = "cuda")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+mod case;
+mod layers;
+mod numbers;
+mod others;
+
+use burn::backend::{Autodiff, Cuda, Flex};
+
+type Gpu = Autodiff<Cuda>;
+type Cpu = Autodiff<Flex>;

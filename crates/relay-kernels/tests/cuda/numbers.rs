@@ -1,0 +1,50 @@
+//! Numbers that look random, and how far two results are apart.
+
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Tensor, TensorData};
+
+/// Largest relative distance between results that round to bf16 in other places.
+pub const TOLERANCE: f64 = 2e-2;
+
+/// Numbers between -1 and 1 that look random.
+pub fn noise(seed: u64, len: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) + 1;
+    let mut next = || {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+pub fn tensor<B: Backend, const D: usize>(data: &[f32], shape: [usize; D]) -> Tensor<B, D> {
+    Tensor::from_data(TensorData::new(data.to_vec(), shape), &Default::default())
+}
+
+/// The same as another leaf of the graph.
+pub fn leaf<B: AutodiffBackend, const D: usize>(data: &[f32], shape: [usize; D]) -> Tensor<B, D> {
+    tensor(data, shape).require_grad()
+}
+
+pub fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().to_vec().unwrap()
+}
+
+/// Prints the relative distances of all results, and asserts that they are small.
+pub fn agree(what: &str, found: &[(&str, Vec<f32>)], expected: &[(&str, Vec<f32>)]) {
+    let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let mut wrong = Vec::new();
+    for ((name, found), (_, expected)) in found.iter().zip(expected) {
+        assert_eq!(found.len(), expected.len(), "{what}: {name}");
+        let pairs = found.iter().zip(expected);
+        let distance = norm(&mut pairs.map(|(a, b)| f64::from(*a) - f64::from(*b)));
+        let distance = distance / norm(&mut expected.iter().map(|b| f64::from(*b))).max(1e-6);
+        println!("{what}: {name} differs by {distance:.2e}");
+        // A number that is none is no small distance either.
+        if distance.is_nan() || distance >= TOLERANCE {
+            wrong.push(format!("{name} by {distance:.2e}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{what}: {wrong:?}");
+}
