@@ -11,7 +11,7 @@
 #     metrics.jsonl      losses and accuracies of this slot
 #     times.jsonl        its seconds
 #     bench.json, .md    updates a second, floating-point operations a second, share of what the device can do
-#     cache/             what autotune chose, and compiled kernels; taken from beside DIR if it lies there
+#     cache/             compiled kernels, and what autotune chose where it is on; taken from beside DIR if it lies there
 #     run/               the checkpoints themselves
 set -eu
 

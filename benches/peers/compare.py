@@ -36,12 +36,13 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="two rounds of shorter work: to try it out only")
     parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/results/speed", help="where results are written")
+    parser.add_argument("--out", type=Path, help="where results are written, docs/results/speed or /gpu unless told")
     parser.add_argument("--worker", default=ROOT / "target/release/peer_worker", help="RELAY's side")
     candle = ROOT / "target/peers-candle/release/candle-side"
     parser.add_argument("--candle", type=Path, default=candle, help="candle's side; left out if it is not there")
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
+    chosen.out = chosen.out or ROOT / "docs/results" / ("speed" if chosen.device == "cpu" else "gpu")
     names = plan.names(chosen.device)
     chosen.only = chosen.only.split(",") if chosen.only else names
     unknown = [name for name in chosen.only if name not in names]
@@ -197,7 +198,11 @@ def main():
         "relay": sides.relay.ask({"about": True}),
         "candle": sides.candle.ask({"about": True}) if sides.candle else None,
         "quick": chosen.quick,
-        "flops": {name: plan.product_flops(group) for group in plan.plan(chosen.device, chosen.quick) for name in group.comparisons},
+        "flops": {
+            name: plan.product_flops(group)
+            for group in plan.plan(chosen.device, chosen.quick)
+            for name in group.comparisons
+        },
     }
     print(json.dumps({key: results[key] for key in ("machine", "torch", "relay", "candle")}), flush=True)
     path = chosen.out / ("peers.json" if chosen.device == "cpu" else "peers-gpu.json")
