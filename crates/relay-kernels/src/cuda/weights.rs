@@ -10,11 +10,11 @@ use super::launch::{Params, Queue};
 use super::op::{Lazy, submit};
 use super::source::{File, Kernel};
 
-/// Matrices that are remembered.
-const REMEMBERED: usize = 8;
+/// Matrices that are remembered: a few for each of the devices that share a training.
+const REMEMBERED: usize = 64;
 
-/// With the identities of the matrices that they were made of. No tensor gets the identity of another, and none changes.
-static CACHE: Mutex<Vec<(TensorId, Packed)>> = Mutex::new(Vec::new());
+/// With the identities of the matrices that they were made of, and what their columns are a multiple of. No tensor gets the identity of another, and none changes.
+static CACHE: Mutex<Vec<((TensorId, usize), Packed)>> = Mutex::new(Vec::new());
 
 /// A matrix in bf16.
 #[derive(Debug, Clone)]
@@ -28,9 +28,10 @@ pub(super) struct Packed {
 /// A matrix with columns of zeros up to a multiple of `columns`, made once for all calls between two updates.
 pub(super) fn padded(matrix: &Lazy, columns: usize) -> Packed {
     let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    let entry = match cache.iter().position(|known| known.0 == matrix.id) {
+    let key = (matrix.id, columns);
+    let entry = match cache.iter().position(|known| known.0 == key) {
         Some(index) => cache.remove(index),
-        None => (matrix.id, pack(matrix, columns)),
+        None => (key, pack(matrix, columns)),
     };
     let packed = entry.1.clone();
     cache.push(entry);
