@@ -42,19 +42,20 @@ pub fn readout_cross_entropy<B: Backend>(
         [d, vocab],
         "weight of a readout from {d} to {vocab}"
     );
-    let labels = Labels::new(targets, weights, rows, vocab);
+    // Made where there is a kernel only: they are copies.
+    let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
         let (states, weight) = (float_tensor(states), float_tensor(weight));
         let (bias, epsilon) = (float_tensor(bias), readout.epsilon);
         return match readout.norm {
             None => {
-                crate::cuda::readout_cross_entropy::<B, 3>([states, weight, bias], None, labels)
+                crate::cuda::readout_cross_entropy::<B, 3>([states, weight, bias], None, labels())
             }
             Some(norm) => {
                 let [gamma, beta] = norm.map(float_tensor);
                 let tensors = [states, weight, bias, gamma, beta];
-                crate::cuda::readout_cross_entropy::<B, 5>(tensors, Some(epsilon), labels)
+                crate::cuda::readout_cross_entropy::<B, 5>(tensors, Some(epsilon), labels())
             }
         };
     }
@@ -71,7 +72,7 @@ pub fn readout_cross_entropy<B: Backend>(
         if d == 0 || vocab == 0 {
             return None;
         }
-        let (chosen, labels) = labels.chosen();
+        let (chosen, labels) = labels().chosen();
         Some(Call {
             states: Floats::new(states)?,
             weight: Floats::new(weight)?,

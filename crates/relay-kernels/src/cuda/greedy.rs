@@ -6,7 +6,7 @@ use cubecl::server::Handle;
 use super::launch::{Params, Queue};
 use super::op::{Lazy, exactly, submit};
 use super::product::Product;
-use super::readout::{COLUMNS, MOST};
+use super::readout::{COLUMNS, columns};
 use super::rows::{Norm, blocks, kernel, round};
 use super::source::File;
 use super::weights;
@@ -34,19 +34,9 @@ pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
         rows,
         d,
         vocab,
-        padded: vocab.next_multiple_of(COLUMNS),
+        padded: columns(&tensors, vocab)?,
         epsilon,
     };
-    let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
-    let fits = rows > 0
-        && vocab > 0
-        && (1..=MOST).contains(&d)
-        && d.is_multiple_of(64)
-        && plan.padded <= MOST
-        && rows * plan.padded.max(d) < 1 << 31;
-    if !floats || !fits {
-        return None;
-    }
     let mut inputs = tensors;
     inputs[1] = weights::padded(&inputs[1], COLUMNS).transposed;
     let outputs = [(DType::F32, vec![rows, 2])];

@@ -1,7 +1,6 @@
 // Layer norm of rows of D numbers, one warp a row, and its backward pass.
 //
 // With CHOSEN, row i of what is normalised, of `stats` and of `dy` belongs to row `chosen[i]` of x and dx.
-
 // With WIDE y and dy are f32 instead of bf16.
 
 static constexpr int PER_LANE = D / 32;

@@ -19,9 +19,24 @@ use crate::cross_entropy::Labels;
 /// What the columns of logits are a multiple of: tiles of the products.
 pub(super) const COLUMNS: usize = 128;
 /// Most columns of logits: a row stays in the registers of a warp.
-pub(super) const MOST: usize = 1024;
+const MOST: usize = 1024;
 /// Most blocks that take rows: eight on each of an H100's multiprocessors.
 const BLOCKS: usize = 8 * 132;
+
+/// The columns of the logits of states, the first tensor, with those that only fill a tile up. None if a tensor is not of
+/// `f32`, or if there are no kernels for such sizes.
+pub(super) fn columns(tensors: &[Lazy], vocab: usize) -> Option<usize> {
+    let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
+    let padded = vocab.next_multiple_of(COLUMNS);
+    let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
+    let fits = rows > 0
+        && vocab > 0
+        && (1..=MOST).contains(&d)
+        && d.is_multiple_of(64)
+        && padded <= MOST
+        && rows * padded.max(d) < 1 << 31;
+    (floats && fits).then_some(padded)
+}
 
 #[derive(Debug)]
 struct Plan {
@@ -73,17 +88,7 @@ impl Call {
     /// there are no kernels for such sizes.
     pub fn new(tensors: Vec<Lazy>, epsilon: Option<f32>, labels: Labels) -> Option<Self> {
         let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
-        let padded = labels.vocab.next_multiple_of(COLUMNS);
-        let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
-        let fits = rows > 0
-            && labels.vocab > 0
-            && (1..=MOST).contains(&d)
-            && d.is_multiple_of(64)
-            && padded <= MOST
-            && rows * padded.max(d) < 1 << 31;
-        if !floats || !fits {
-            return None;
-        }
+        let padded = columns(&tensors, labels.vocab)?;
         let (chosen, labels) = match epsilon {
             None => (None, labels),
             Some(_) => {
