@@ -28,6 +28,9 @@ class Group:
 CANDLE = "candle"
 # Compiled as a whole the step of 30 iterations takes the compiler minutes; a graph leaves the host nothing to do.
 GPU_BF16 = ["block_compile_sdpa_bf16", "block_compile_sdpa_bf16_graph"]
+GPU_TF32 = ["block_compile_sdpa_tf32", "block_compile_sdpa_tf32_graph"]
+GPU_LOOPED = ["compile_sdpa_bf16", "compile_sdpa_bf16_graph"]
+GPU_AR = ["static_compile_bf16", "static_compile_sdpa_bf16", "static_sdpa_bf16"]
 FP32 = ["eager", "sdpa", "compile", CANDLE]
 BF16 = ["eager_bf16", "compile_bf16"]
 SHARE = "share_of_gemm_d256"
@@ -80,16 +83,21 @@ def gpu_groups(quick):
     repeats = 2 if quick else 8
     tasks = {"ari": (48, 15), "ed": (66, 30), "lis": (102, 10)}
 
-    def sizes(name):
+    def sizes(name, precision="bf16"):
         width, iterations = tasks[name]
-        return shape(256, batch=512, width=width, iterations=iterations, precision="bf16")
+        return shape(256, batch=512, width=width, iterations=iterations, precision=precision)
+
+    def texts(batch):
+        size = shape(256, batch=batch, width=45, new_tokens=60 if quick else 460, precision="bf16")
+        return Group("ar_generation", "batch of texts", size, 1, {f"gpu_ar_generation_{batch}": GPU_AR})
 
     steps = [
         Group("train_step", "training step", sizes(name), repeats, {f"gpu_train_step_{name}_bf16": GPU_BF16})
         for name in tasks
     ]
-    chains = {"gpu_looped_generation_ed": ["sdpa_bf16", "compile_sdpa_bf16"]}
-    return [*steps, Group("looped_generation", "batch of chains", sizes("ed"), 4, chains)]
+    chains = Group("looped_generation", "batch of chains", sizes("ed"), 4, {"gpu_looped_generation_ed": GPU_LOOPED})
+    exact = Group("train_step", "training step", sizes("ari", "f32"), 1, {"gpu_train_step_ari_f32": GPU_TF32})
+    return [*steps, chains, texts(64), texts(512), exact]
 
 
 def plan(device, quick):

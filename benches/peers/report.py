@@ -14,6 +14,9 @@ TITLES = {
     "gpu_train_step_ed_bf16": "training step, edit distance\nwidth 66, 30 iterations",
     "gpu_train_step_lis_bf16": "training step, subsequence\nwidth 102, 10 iterations",
     "gpu_looped_generation_ed": "looped generation\nedit distance",
+    "gpu_ar_generation_64": "AR generation\n64 texts",
+    "gpu_ar_generation_512": "AR generation\n512 texts",
+    "gpu_train_step_ari_f32": "training step, arithmetic\nf32 against TF32",
 }
 OURS, BELOW, SHARE = "#0072b2", "#d55e00", "#999999"
 

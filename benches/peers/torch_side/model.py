@@ -72,6 +72,17 @@ class Layer(nn.Module):
         keys[:, :, :width], values[:, :, :width] = key, value
         return self.finish(x, self.attend(query, key, value, True))
 
+    def append_static(self, x, cos, sin, keys, values, at, seen):
+        """One new column, at place `at` on the device, with the whole of the caches read and hidden where not `seen`."""
+        query, key, value = self.split(x)
+        query, key = rotate(query, cos, sin), rotate(key, cos, sin)
+        keys.index_copy_(2, at, key)
+        values.index_copy_(2, at, value)
+        if self.sdpa:
+            return self.finish(x, F.scaled_dot_product_attention(query, keys, values, attn_mask=seen))
+        scores = (query @ keys.transpose(-1, -2) * self.head_dim**-0.5).masked_fill(~seen, float("-inf"))
+        return self.finish(x, scores.softmax(-1) @ values)
+
     def append(self, x, cos, sin, keys, values, at):
         """One new column, at place `at`, that sees all before it."""
         query, key, value = self.split(x)
@@ -138,3 +149,14 @@ class Transformer(nn.Module):
         for layer, key, value in zip(self.layers, keys, values):
             x = layer.append(x, self.cos[at : at + 1], self.sin[at : at + 1], key, value, at)
         return self.readout(x).argmax(-1)
+
+    def append_static(self, tokens, keys, values, at):
+        """As `append`, with `at` a tensor, so that every column is the same work for the device; `at` moves on."""
+        x = self.embedding(tokens)
+        cos, sin = self.cos.index_select(0, at), self.sin.index_select(0, at)
+        seen = (torch.arange(keys[0].shape[2], device=at.device) <= at).view(1, 1, 1, -1)
+        for layer, key, value in zip(self.layers, keys, values):
+            x = layer.append_static(x, cos, sin, key, value, at, seen)
+        greedy = self.readout(x).argmax(-1)
+        at.add_(1)
+        return greedy

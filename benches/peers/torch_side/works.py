@@ -1,7 +1,7 @@
 """What is measured, in PyTorch: each class makes itself ready once and then runs units of work.
 
 A variant's name holds what it is: `compile`d as a whole or by the `block`, attention by `sdpa`, products in `bf16` or
-`tf32`, launches recorded as a `graph` of the device.
+`tf32`, launches recorded as a `graph` of the device, `static` caches that are read as a whole.
 """
 
 import torch
@@ -36,6 +36,19 @@ def _autocast(variant):
     return torch.autocast(DEVICE.type, torch.bfloat16, enabled="bf16" in variant)
 
 
+def _recorded(work):
+    """A graph of work on the device, and where it leaves its result."""
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        for _ in range(3):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = work()
+    return graph, result
+
+
 def wait():
     """Until the device has done what it was given."""
     if DEVICE.type == "cuda":
@@ -59,19 +72,7 @@ class TrainStep:
             self.loss = self.model.looped_loss
         else:
             self.loss = _compiled(self.model.looped_loss, variant)
-        self.graph = self._recorded() if "graph" in variant else None
-
-    def _recorded(self):
-        """A graph of one step, and where it leaves its loss."""
-        side = torch.cuda.Stream()
-        with torch.cuda.stream(side):
-            for _ in range(3):
-                self._step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            loss = self._step()
-        return graph, loss
+        self.graph = _recorded(self._step) if "graph" in variant else None
 
     def warm_up(self):
         """Before the clock of each turn: the other side has had the caches."""
@@ -109,12 +110,18 @@ class LoopedGeneration:
         self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).eval().to(DEVICE)
         self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
         self.step = _compiled(self.model.pass_and_read, variant)
+        whole = lambda: self._write(shape["iterations"])
+        self.graph = _recorded(whole) if "graph" in variant else None
 
     def warm_up(self):
-        self._write(2)
+        self.run() if self.graph else self._write(2)
 
     def run(self):
-        return self._write(self.shape["iterations"])
+        if not self.graph:
+            return self._write(self.shape["iterations"]).cpu().numpy()
+        graph, columns = self.graph
+        graph.replay()
+        return columns.cpu().numpy()
 
     @torch.no_grad()
     def _write(self, iterations):
@@ -123,7 +130,7 @@ class LoopedGeneration:
             for _ in range(iterations):
                 state, greedy = self.step(state)
                 columns.append(greedy)
-        return torch.stack(columns).cpu().numpy()
+        return torch.stack(columns)
 
     def check(self, columns):
         expected = (self.shape["iterations"], self.shape["batch"], self.shape["width"])
@@ -144,7 +151,32 @@ class ArGeneration:
         dtype = torch.bfloat16 if "bf16" in variant else torch.float32
         size = (shape["layers"], shape["batch"], heads, columns, shape["d_model"] // heads)
         self.keys, self.values = (torch.zeros(size, dtype=dtype, device=DEVICE) for _ in range(2))
-        self.step = _compiled(self.model.append, variant, dynamic=True)
+        if "static" in variant:
+            # Casts of the weights at every token would weigh much.
+            self.model = self.model.to(dtype)
+            self.at, self.token = torch.zeros(1, dtype=torch.long, device=DEVICE), self.tokens[:, :1].clone()
+            self.step = _compiled(self.model.append_static, variant)
+            self.graph = _recorded(self._next)
+        else:
+            self.step = _compiled(self.model.append, variant, dynamic=True)
+
+    @torch.no_grad()
+    def _next(self):
+        keys, values = self.keys.unbind(0), self.values.unbind(0)
+        self.token.copy_(self.step(self.token, keys, values, self.at))
+        return self.token
+
+    @torch.no_grad()
+    def _write_recorded(self, new_tokens):
+        graph, token = self.graph
+        keys, values = self.keys.unbind(0), self.values.unbind(0)
+        token.copy_(self.model.read_prompt(self.tokens, keys, values))
+        self.at.fill_(self.shape["width"])
+        tokens = [token.clone()]
+        for _ in range(new_tokens - 1):
+            graph.replay()
+            tokens.append(token.clone())
+        return torch.cat(tokens, dim=1).cpu().numpy()
 
     def warm_up(self):
         self._write(min(8, self.shape["new_tokens"]))
@@ -154,6 +186,8 @@ class ArGeneration:
 
     @torch.no_grad()
     def _write(self, new_tokens):
+        if "static" in self.variant:
+            return self._write_recorded(new_tokens)
         with _autocast(self.variant):
             keys, values = self.keys.unbind(0), self.values.unbind(0)
             tokens = [self.model.read_prompt(self.tokens, keys, values)]

@@ -127,7 +127,8 @@ fn write_looped(model: &LoopedTransformer<Measured>, shape: &Shape) -> Result<Va
 fn write_texts(model: &CausalTransformer<Measured>, shape: &Shape) -> Result<Value> {
     let prompts = shape.random_rows(shape.batch, "problems");
     let limits = vec![shape.new_tokens; shape.batch];
-    let texts = generate_causal(model, &prompts, NEVER, &limits, &Default::default())?;
+    let write = || generate_causal(model, &prompts, NEVER, &limits, &Default::default());
+    let texts = with_precision(shape.precision, write)?;
     let whole = texts
         .iter()
         .all(|text| text.tokens.len() == shape.new_tokens);

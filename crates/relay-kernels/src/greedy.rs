@@ -7,6 +7,7 @@ use burn_flex::{Flex, FlexTensor};
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::choices::Choices;
 use crate::floats::{Floats, primitive};
 use crate::isa::Isa;
 use crate::math::exp;
@@ -50,7 +51,7 @@ pub struct ReadoutParams<'a, B: Backend> {
 pub fn greedy<B: Backend>(
     states: &Tensor<B, 2>,
     params: ReadoutParams<'_, B>,
-) -> Option<Vec<(u32, f32)>> {
+) -> Option<Choices<B>> {
     let [rows, d] = states.dims();
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
@@ -85,7 +86,7 @@ pub fn greedy<B: Backend>(
                 readout.choose(states, scratch, chosen);
             });
         });
-    Some(chosen)
+    Some(chosen.into())
 }
 
 /// Asserts that the parameters fit states of width `d`; gives the number of tokens.

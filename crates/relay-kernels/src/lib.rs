@@ -27,6 +27,7 @@ mod bf16;
 mod blend;
 mod block;
 mod block_backward;
+mod choices;
 mod cross_entropy;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -60,6 +61,7 @@ mod weight_gradients;
 mod weights;
 
 pub use blend::blend;
+pub use choices::Choices;
 pub use cross_entropy::cross_entropy;
 pub use decode::{Decoder, DecoderSpec, Written};
 pub use dropout::{DropoutMask, LayerDropout};

@@ -2,7 +2,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use relay_kernels::{Decoder, DecoderSpec, LayerParams, LayerSpec, ReadoutParams};
+use relay_kernels::{Choices, Decoder, DecoderSpec, LayerParams, LayerSpec, ReadoutParams};
 
 use crate::block::Head;
 use crate::causal::CausalTransformer;
@@ -71,7 +71,7 @@ pub(crate) fn greedy<B: Backend>(
     states: &Tensor<B, 2>,
     norm: Option<&LayerNorm<B>>,
     head: &Head<B>,
-) -> Option<Vec<(u32, f32)>> {
+) -> Option<Choices<B>> {
     with_readout(head, norm, |readout| relay_kernels::greedy(states, readout))
 }
 

@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use relay_kernels::Choices;
 
 use crate::context::Context;
 use crate::error::{ModelError, Result};
@@ -38,20 +39,17 @@ pub struct LoopedChain {
 
 /// What [`decode_looped`] needs of a model that holds the states of a batch.
 pub trait LoopedDecoder {
+    /// The most probable tokens of some rows, chosen now or, on a device, later.
+    type Choices;
+
     /// Applies the block to all states; the first iteration is 1.
     fn iterate(&mut self, iteration: usize);
-    /// Logits of every column of every state, `samples * width` rows; None without a step head.
-    fn steps(&mut self) -> Option<Logits>;
-    /// Logits of the answers of the states in `rows`.
-    fn answers(&mut self, rows: &[usize]) -> Logits;
-    /// The most probable tokens of [`steps`](Self::steps) and their probabilities, for models that need no logits for it.
-    fn best_steps(&mut self) -> Option<Vec<(u32, f32)>> {
-        self.steps().map(|logits| logits.greedy().collect())
-    }
-    /// The most probable tokens of [`answers`](Self::answers) and their probabilities.
-    fn best_answers(&mut self, rows: &[usize]) -> Vec<(u32, f32)> {
-        self.answers(rows).greedy().collect()
-    }
+    /// Chooses for every column of every state, `samples * width` rows; None without a step head.
+    fn steps(&mut self) -> Option<Self::Choices>;
+    /// Chooses the answers of the states in `rows`.
+    fn answers(&mut self, rows: &[usize]) -> Self::Choices;
+    /// What has been chosen, of each row the token and its probability.
+    fn read(choices: Vec<Self::Choices>) -> Vec<Vec<(u32, f32)>>;
     /// Drops all states but those in `rows`.
     fn keep(&mut self, rows: &[usize]);
 }
@@ -95,40 +93,59 @@ pub fn generate_looped<B: Backend>(
 }
 
 /// The bookkeeping of [`generate_looped`] over any model: `iterations` has one entry a sample, at least 1.
-pub fn decode_looped(
-    model: &mut impl LoopedDecoder,
+pub fn decode_looped<D: LoopedDecoder>(
+    model: &mut D,
     width: usize,
     iterations: &[usize],
 ) -> Vec<LoopedChain> {
     let mut chains = vec![LoopedChain::default(); iterations.len()];
     let mut live: Vec<usize> = (0..iterations.len()).collect();
+    // What was chosen, and for which samples: read in the end, as the host would wait for its device at every iteration.
+    let (mut steps, mut answers) = (Vec::new(), Vec::new());
     let mut iteration = 0;
     while !live.is_empty() {
         iteration += 1;
         model.iterate(iteration);
-        if let Some(best) = model.best_steps() {
-            for (sample, best) in live.iter().zip(best.chunks(width.max(1))) {
-                let (tokens, probabilities) = best.iter().copied().unzip();
-                chains[*sample].columns.push(tokens);
-                chains[*sample].probabilities.push(probabilities);
-            }
+        if let Some(chosen) = model.steps() {
+            steps.push((live.clone(), chosen));
         }
         let (done, going): (Vec<usize>, Vec<usize>) =
             (0..live.len()).partition(|row| iterations[live[*row]] <= iteration);
         if done.is_empty() {
             continue;
         }
-        let answers = model.best_answers(&done);
-        for (row, (answer, probability)) in done.iter().zip(answers) {
-            chains[live[*row]].answer = answer;
-            chains[live[*row]].answer_probability = probability;
-        }
+        let samples: Vec<usize> = done.iter().map(|row| live[*row]).collect();
+        answers.push((samples, model.answers(&done)));
         if !going.is_empty() {
             model.keep(&going);
         }
         live = going.iter().map(|row| live[*row]).collect();
     }
+    each::<D>(steps, |samples, best| {
+        for (sample, best) in samples.iter().zip(best.chunks(width.max(1))) {
+            let (tokens, probabilities) = best.iter().copied().unzip();
+            chains[*sample].columns.push(tokens);
+            chains[*sample].probabilities.push(probabilities);
+        }
+    });
+    each::<D>(answers, |samples, best| {
+        for (sample, (answer, probability)) in samples.iter().zip(best) {
+            chains[*sample].answer = *answer;
+            chains[*sample].answer_probability = *probability;
+        }
+    });
     chains
+}
+
+/// Reads what was chosen and hands it on with its samples, in the order it was chosen in.
+fn each<D: LoopedDecoder>(
+    chosen: Vec<(Vec<usize>, D::Choices)>,
+    mut take: impl FnMut(&[usize], &[(u32, f32)]),
+) {
+    let (samples, choices): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
+    for (samples, best) in samples.iter().zip(D::read(choices)) {
+        take(samples, &best);
+    }
 }
 
 impl LoopedPrompts {
@@ -204,30 +221,30 @@ impl<B: Backend> States<'_, B> {
 }
 
 impl<B: Backend> LoopedDecoder for States<'_, B> {
+    type Choices = Choices<B>;
+
     fn iterate(&mut self, iteration: usize) {
         self.state =
             self.model
                 .iterate(self.state.clone(), &self.embedded, iteration, &self.context);
     }
 
-    fn steps(&mut self) -> Option<Logits> {
-        let logits = self.model.step_logits(self.state.clone())?;
-        let [size, width, vocab] = logits.dims();
-        Some(Logits::read(logits.reshape([size * width, vocab])))
+    fn steps(&mut self) -> Option<Choices<B>> {
+        self.model.best_step(&self.state).or_else(|| {
+            let logits = self.model.step_logits(self.state.clone())?;
+            let [size, width, vocab] = logits.dims();
+            Some(choose(logits.reshape([size * width, vocab])))
+        })
     }
 
-    fn answers(&mut self, rows: &[usize]) -> Logits {
-        Logits::read(self.model.answer_logits(self.last_columns(rows)))
+    fn answers(&mut self, rows: &[usize]) -> Choices<B> {
+        let columns = self.last_columns(rows);
+        let fused = self.model.best_answer(&columns);
+        fused.unwrap_or_else(|| choose(self.model.answer_logits(columns)))
     }
 
-    fn best_steps(&mut self) -> Option<Vec<(u32, f32)>> {
-        let fused = self.model.best_step(&self.state);
-        fused.or_else(|| self.steps().map(|logits| logits.greedy().collect()))
-    }
-
-    fn best_answers(&mut self, rows: &[usize]) -> Vec<(u32, f32)> {
-        let fused = self.model.best_answer(&self.last_columns(rows));
-        fused.unwrap_or_else(|| self.answers(rows).greedy().collect())
+    fn read(choices: Vec<Choices<B>>) -> Vec<Vec<(u32, f32)>> {
+        Choices::read_all(choices)
     }
 
     fn keep(&mut self, rows: &[usize]) {
@@ -236,6 +253,12 @@ impl<B: Backend> LoopedDecoder for States<'_, B> {
         self.embedded = self.embedded.clone().select(0, indices);
         self.context = self.context.select(rows);
     }
+}
+
+/// The most probable tokens by their logits, on the host.
+fn choose<B: Backend>(logits: Tensor<B, 2>) -> Choices<B> {
+    let chosen: Vec<_> = Logits::read(logits).greedy().collect();
+    chosen.into()
 }
 
 /// Row numbers as a tensor.

@@ -3,6 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use relay_kernels::Choices;
 
 use crate::block::{Block, Head};
 use crate::config::{Injection, LoopedConfig};
@@ -178,13 +179,13 @@ impl<B: Backend> LoopedTransformer<B> {
     }
 
     /// The most probable token of each column's step by a hand-written kernel, if there is a head and a kernel.
-    pub(crate) fn best_step(&self, state: &Tensor<B, 3>) -> Option<Vec<(u32, f32)>> {
+    pub(crate) fn best_step(&self, state: &Tensor<B, 3>) -> Option<Choices<B>> {
         let head = self.head_step.as_ref()?;
         fused::greedy(&rows(state.clone()), self.norm_of_heads(), head)
     }
 
     /// The most probable answer of each last column by a hand-written kernel, if there is one.
-    pub(crate) fn best_answer(&self, last_column: &Tensor<B, 2>) -> Option<Vec<(u32, f32)>> {
+    pub(crate) fn best_answer(&self, last_column: &Tensor<B, 2>) -> Option<Choices<B>> {
         fused::greedy(last_column, self.norm_of_heads(), &self.head_answer)
     }
 

@@ -30,6 +30,7 @@ use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
 pub(crate) use self::parameters::Shared;
+use crate::choices::Choices;
 use crate::cross_entropy::Labels;
 use crate::floats::wrap;
 use crate::layer::LayerSpec;
@@ -101,15 +102,12 @@ pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
 pub(crate) fn greedy<B: Backend>(
     tensors: Vec<FloatTensor<B>>,
     epsilon: Option<f32>,
-) -> Option<Vec<(u32, f32)>> {
+) -> Option<Choices<B>> {
     let tensors = op::untracked::<B>(tensors)?;
     if !supported(tensors.first()?) {
         return None;
     }
-    let chosen: Tensor<B, 2> = wrap(greedy::choose(tensors, epsilon)?)?;
-    let chosen: Vec<f32> = chosen.into_data().iter().collect();
-    let pairs = chosen.chunks_exact(2);
-    Some(pairs.map(|pair| (pair[0] as u32, pair[1])).collect())
+    Some(Choices::later(wrap(greedy::choose(tensors, epsilon)?)?))
 }
 
 /// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).

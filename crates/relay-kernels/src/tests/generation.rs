@@ -41,7 +41,8 @@ fn greedy_agrees_with_ordinary_ops() {
             let parameters = readout::<Flex>(d, vocab);
             let states = TensorData::new(noise(9, rows * d), [rows, d]);
             let states = Tensor::<Flex, 2>::from_data(states, &Default::default());
-            let chosen = greedy(&states, readout_params(&parameters, normed)).unwrap();
+            let chosen = greedy(&states, readout_params(&parameters, normed));
+            let chosen = chosen.unwrap().read();
 
             let (vectors, weight) = parameters;
             let [gamma, beta, bias] = vectors.map(|vector| vector.unsqueeze::<2>());

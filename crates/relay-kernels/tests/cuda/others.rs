@@ -102,7 +102,8 @@ fn chosen<B: Backend>(normal: bool) -> Vec<(u32, f32)> {
         norm: (!normal).then(|| vectors.each_ref()),
         ..head(&weight, &bias)
     };
-    with_precision(Precision::Bf16, || greedy(&states, readout)).expect("a kernel for this case")
+    let chosen = with_precision(Precision::Bf16, || greedy(&states, readout));
+    chosen.expect("a kernel for this case").read()
 }
 
 #[test]

@@ -28,20 +28,31 @@ struct Looped {
 }
 
 impl LoopedDecoder for Looped {
+    type Choices = Vec<(u32, f32)>;
+
     fn iterate(&mut self, iteration: usize) {
         self.iteration = iteration as u32;
         self.passes += self.rows.len();
     }
 
-    fn steps(&mut self) -> Option<Logits> {
-        let (rows, width, iteration) = (self.rows.iter(), self.width, self.iteration);
-        Some(certain(rows.flat_map(move |row| {
-            (0..width).map(move |column| 10 * row + iteration + column)
-        })))
+    fn steps(&mut self) -> Option<Vec<(u32, f32)>> {
+        let column = |row: u32, at: u32| (10 * row + self.iteration + at, 0.5);
+        let columns = |row: &u32| {
+            (0..self.width)
+                .map(move |at| (*row, at))
+                .collect::<Vec<_>>()
+        };
+        let places = self.rows.iter().flat_map(columns);
+        Some(places.map(|(row, at)| column(row, at)).collect())
     }
 
-    fn answers(&mut self, rows: &[usize]) -> Logits {
-        certain(rows.iter().map(|row| 10 * self.rows[*row] + self.iteration))
+    fn answers(&mut self, rows: &[usize]) -> Vec<(u32, f32)> {
+        let answer = |row: &usize| (10 * self.rows[*row] + self.iteration, 0.75);
+        rows.iter().map(answer).collect()
+    }
+
+    fn read(choices: Vec<Vec<(u32, f32)>>) -> Vec<Vec<(u32, f32)>> {
+        choices
     }
 
     fn keep(&mut self, rows: &[usize]) {
@@ -68,7 +79,8 @@ fn every_sample_leaves_at_its_own_iteration() {
             .collect();
         assert_eq!(chain.columns, expected);
         assert_eq!(chain.answer, first + iterations as u32);
-        assert!(chain.answer_probability > 0.999 && chain.probabilities[0][2] > 0.999);
+        assert_eq!(chain.answer_probability, 0.75);
+        assert_eq!(chain.probabilities, vec![vec![0.5; 3]; iterations]);
     }
 }
 
