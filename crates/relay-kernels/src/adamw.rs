@@ -23,6 +23,28 @@ pub(crate) struct Step {
     pub keep: f64,
 }
 
+impl Step {
+    /// As the passes use them, in single precision: decay of both moments, one minus it, what removes their bias, and
+    /// epsilon, clip, learning rate and what is kept.
+    pub fn numbers(&self) -> [f32; 10] {
+        let [old_1, old_2] = self.betas;
+        let [unbiased_1, unbiased_2] = self.betas.map(|beta| 1.0 - beta.powf(self.time as f64));
+        [
+            old_1,
+            old_2,
+            1.0 - old_1,
+            1.0 - old_2,
+            unbiased_1,
+            unbiased_2,
+            self.epsilon,
+            self.clip,
+            self.learning_rate,
+            self.keep,
+        ]
+        .map(|x| x as f32)
+    }
+}
+
 /// Moves the moments on and gives the new value.
 pub(crate) fn step(
     isa: Isa,
@@ -65,27 +87,27 @@ impl WithSimd for Piece<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Step {
-            betas,
+        let [
+            old_1,
+            old_2,
+            fresh_1,
+            fresh_2,
+            unbiased_1,
+            unbiased_2,
             epsilon,
-            time,
             clip,
-            learning_rate,
+            rate,
             keep,
-        } = self.step;
-        let single = |x: f64| x as f32;
-        let [old, fresh] = [betas.map(single), betas.map(|beta| single(1.0 - beta))];
-        let unbiased = betas.map(|beta| single(1.0 - beta.powf(time as f64)));
-        let [epsilon, clip, rate, keep] = [epsilon, clip, learning_rate, keep].map(single);
+        ] = self.step.numbers();
         // Plain loops: the compiler makes vectors of them, square root and division included.
         let moments = self.moment_1.iter_mut().zip(self.moment_2);
         let inputs = self.value.iter().zip(self.gradient);
         for (((value, gradient), (moment_1, moment_2)), out) in inputs.zip(moments).zip(self.out) {
             let gradient = gradient * clip;
-            *moment_1 = *moment_1 * old[0] + gradient * fresh[0];
-            *moment_2 = *moment_2 * old[1] + gradient * gradient * fresh[1];
-            let root = (*moment_2 / unbiased[1]).sqrt();
-            let direction = *moment_1 / unbiased[0] / (root + epsilon);
+            *moment_1 = *moment_1 * old_1 + gradient * fresh_1;
+            *moment_2 = *moment_2 * old_2 + gradient * gradient * fresh_2;
+            let root = (*moment_2 / unbiased_2).sqrt();
+            let direction = *moment_1 / unbiased_1 / (root + epsilon);
             *out = value * keep - direction * rate;
         }
     }

@@ -33,6 +33,25 @@ pub fn sum_of_squares<'a, B: Backend>(
     Some(sum)
 }
 
+/// The sum of the squares of the elements of each tensor, `[tensors]`, left on its device, or `None` where there is no
+/// kernel: there is one on `burn::backend::Cuda`, with the feature `cuda`.
+///
+/// A sum is not finite as soon as one of its elements is not.
+pub fn squares_of_each<B: Backend>(tensors: &[&Tensor<B, 1>]) -> Option<Tensor<B, 1>> {
+    #[cfg(feature = "cuda")]
+    {
+        let tensors = tensors
+            .iter()
+            .map(|tensor| crate::node::float_tensor(*tensor));
+        crate::cuda::squares::<B>(tensors.collect())
+    }
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = tensors;
+        None
+    }
+}
+
 /// The sum over the pieces, in their order.
 pub(crate) fn squares(isa: Isa, x: &[f32]) -> f64 {
     if x.len() <= PIECE {

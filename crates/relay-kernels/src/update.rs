@@ -57,12 +57,19 @@ pub enum Rule<B: Backend> {
 
 /// Takes a step with every parameter, or gives `updates` back as they are where there is no kernel.
 ///
+/// On `burn::backend::Cuda` there is a kernel, with the feature `cuda`, for updates that are all by AdamW.
+///
 /// What the rules remember is changed in place where nobody else holds it; parameters always get new memory. Results do
 /// not depend on the number of threads.
 ///
 /// # Panics
 /// If the tensors of a parameter are not of one length.
 pub fn update<B: Backend>(mut updates: Vec<Update<B>>) -> Result<Vec<Update<B>>, Vec<Update<B>>> {
+    #[cfg(feature = "cuda")]
+    match crate::cuda::update(updates) {
+        Ok(updates) => return Ok(updates),
+        Err(as_they_are) => updates = as_they_are,
+    }
     let ours = (&mut updates as &mut dyn Any).downcast_mut::<Vec<Update<Flex>>>();
     match ours {
         Some(ours) if enabled() && ours.iter().all(Update::single) => {
@@ -75,6 +82,42 @@ pub fn update<B: Backend>(mut updates: Vec<Update<B>>) -> Result<Vec<Update<B>>,
             Ok(updates)
         }
         _ => Err(updates),
+    }
+}
+
+#[cfg(feature = "cuda")]
+impl<B: Backend> Update<B> {
+    /// The moments and the numbers of the step, if AdamW moves this parameter.
+    pub(crate) fn adamw(&self) -> Option<(&[Tensor<B, 1>; 2], adamw::Step)> {
+        let Rule::AdamW {
+            moments,
+            time,
+            betas,
+            epsilon,
+        } = &self.rule
+        else {
+            return None;
+        };
+        for tensor in [&self.gradient, &moments[0], &moments[1]] {
+            assert_eq!(tensor.dims(), self.value.dims(), "shapes of an update");
+        }
+        let step = adamw::Step {
+            betas: *betas,
+            epsilon: *epsilon,
+            time: time + 1,
+            clip: self.clip,
+            learning_rate: self.learning_rate,
+            keep: self.keep,
+        };
+        Some((moments, step))
+    }
+
+    /// What is left when AdamW has made this of value and moments.
+    pub(crate) fn moved_by_adamw(mut self, value: Tensor<B, 1>, new: [Tensor<B, 1>; 2]) -> Self {
+        if let Rule::AdamW { moments, time, .. } = &mut self.rule {
+            (*moments, *time) = (new, *time + 1);
+        }
+        Self { value, ..self }
     }
 }
 

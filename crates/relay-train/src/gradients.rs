@@ -80,13 +80,14 @@ impl<B: Backend> GradientSet<B> {
         relay_kernels::sum_of_squares(self.entries.iter().map(|(_, gradient)| gradient))
     }
 
-    /// The sum of squares of each gradient, `[1]`, left on the device.
+    /// The sums of squares of all gradients, in tensors of one dimension that are left on the device.
     pub(crate) fn squares(&self) -> Vec<Tensor<B, 1>> {
+        let gradients: Vec<_> = self.entries.iter().map(|(_, gradient)| gradient).collect();
+        if let Some(squares) = relay_kernels::squares_of_each(&gradients) {
+            return vec![squares];
+        }
         let square = |gradient: &Tensor<B, 1>| (gradient.clone() * gradient.clone()).sum();
-        self.entries
-            .iter()
-            .map(|(_, gradient)| square(gradient))
-            .collect()
+        gradients.into_iter().map(square).collect()
     }
 }
 

@@ -6,43 +6,67 @@ use relay_kernels::{Rule, Update};
 use crate::adamw::{AdamW, AdamWState};
 use crate::muon::{Moving, Muon};
 
-/// [`relay_kernels::update`] in ordinary ops.
+/// [`relay_kernels::update`] in ordinary ops, but for what AdamW moves where there is a kernel for that alone.
 pub(crate) fn ordinary_steps<B: Backend>(updates: Vec<Update<B>>) -> Vec<Update<B>> {
-    let mut moving: Vec<(Muon, Vec<usize>)> = Vec::new();
-    let mut directions = Vec::with_capacity(updates.len());
+    each_by_its_rule(updates, |adamw| {
+        relay_kernels::update(adamw).unwrap_or_else(adamw_steps)
+    })
+}
+
+fn each_by_its_rule<B: Backend>(
+    updates: Vec<Update<B>>,
+    adamw_steps: impl FnOnce(Vec<Update<B>>) -> Vec<Update<B>>,
+) -> Vec<Update<B>> {
+    let is_adamw = |update: &Update<B>| matches!(update.rule, Rule::AdamW { .. });
+    let order: Vec<bool> = updates.iter().map(is_adamw).collect();
+    let (adamw, muon) = updates.into_iter().partition(is_adamw);
+    let (mut adamw, mut muon) = (adamw_steps(adamw).into_iter(), muon_steps(muon).into_iter());
+    let next = |by_adamw| if by_adamw { adamw.next() } else { muon.next() };
+    order.into_iter().filter_map(next).collect()
+}
+
+fn adamw_steps<B: Backend>(updates: Vec<Update<B>>) -> Vec<Update<B>> {
+    let step = |update: Update<B>| match &update.rule {
+        Rule::AdamW {
+            moments: [moment_1, moment_2],
+            time,
+            betas,
+            epsilon,
+        } => {
+            let state = AdamWState {
+                time: *time,
+                moment_1: moment_1.clone(),
+                moment_2: moment_2.clone(),
+            };
+            let (direction, rule) = adamw(*betas, *epsilon, slope(&update), state);
+            moved(update, direction, rule)
+        }
+        Rule::Muon { .. } => update,
+    };
+    updates.into_iter().map(step).collect()
+}
+
+/// Matrices with the same settings go together.
+fn muon_steps<B: Backend>(mut updates: Vec<Update<B>>) -> Vec<Update<B>> {
+    let mut groups: Vec<(Muon, Vec<usize>)> = Vec::new();
     for (index, update) in updates.iter().enumerate() {
-        directions.push(None);
-        match &update.rule {
-            Rule::AdamW {
-                moments: [moment_1, moment_2],
-                time,
-                betas,
-                epsilon,
-            } => {
-                let state = AdamWState {
-                    time: *time,
-                    moment_1: moment_1.clone(),
-                    moment_2: moment_2.clone(),
-                };
-                directions[index] = Some(adamw(*betas, *epsilon, slope(update), state));
-            }
-            Rule::Muon {
-                momentum,
-                iterations,
-                ..
-            } => {
-                let muon = Muon {
-                    momentum: *momentum,
-                    newton_schulz_steps: *iterations,
-                };
-                match moving.iter_mut().find(|group| group.0 == muon) {
-                    Some(group) => group.1.push(index),
-                    None => moving.push((muon, vec![index])),
-                }
+        if let Rule::Muon {
+            momentum,
+            iterations,
+            ..
+        } = &update.rule
+        {
+            let muon = Muon {
+                momentum: *momentum,
+                newton_schulz_steps: *iterations,
+            };
+            match groups.iter_mut().find(|group| group.0 == muon) {
+                Some(group) => group.1.push(index),
+                None => groups.push((muon, vec![index])),
             }
         }
     }
-    for (muon, members) in moving {
+    for (muon, members) in groups {
         let matrices = members.iter().filter_map(|index| matrix(&updates[*index]));
         let (shapes, matrices): (Vec<_>, Vec<_>) =
             matrices.map(|matrix| (matrix.shape, matrix)).unzip();
@@ -54,21 +78,20 @@ pub(crate) fn ordinary_steps<B: Backend>(updates: Vec<Update<B>>) -> Vec<Update<
                 momentum: muon.momentum,
                 iterations: muon.newton_schulz_steps,
             };
-            directions[*index] = Some((direction, rule));
+            updates[*index] = moved(updates[*index].clone(), direction, rule);
         }
     }
-    let steps = updates.into_iter().zip(directions);
-    steps
-        .map(|(update, step)| match step {
-            Some((direction, rule)) => Update {
-                value: update.value.mul_scalar(update.keep)
-                    - direction.mul_scalar(update.learning_rate),
-                rule,
-                ..update
-            },
-            None => unreachable!("every rule gives a direction"),
-        })
-        .collect()
+    updates
+}
+
+/// The parameter against `direction`, with the rule as it is after that.
+fn moved<B: Backend>(update: Update<B>, direction: Tensor<B, 1>, rule: Rule<B>) -> Update<B> {
+    let value = update.value.mul_scalar(update.keep) - direction.mul_scalar(update.learning_rate);
+    Update {
+        value,
+        rule,
+        ..update
+    }
 }
 
 /// The clipped gradient.
@@ -175,7 +198,7 @@ mod tests {
                 a.gradient = numbers(step + 3, a.value.dims()[0]);
                 b.gradient = a.gradient.clone();
             }
-            ordinary = ordinary_steps(ordinary);
+            ordinary = each_by_its_rule(ordinary, adamw_steps);
             ours = relay_kernels::update(ours).unwrap();
         }
         for (a, b) in ordinary.into_iter().zip(ours) {

@@ -104,7 +104,7 @@ impl<I: Backend> Reports<I> {
             Some(_) => Vec::new(),
             None => gradients.squares(),
         };
-        let squares = scalars.len();
+        let squares = scalars.iter().map(|squares| squares.dims()[0]).sum();
         let mut shapes = Vec::new();
         for report in self.reports {
             scalars.extend([report.total, report.answer]);

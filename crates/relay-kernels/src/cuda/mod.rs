@@ -20,6 +20,7 @@ mod product;
 mod readout;
 mod rows;
 mod source;
+mod update;
 mod weights;
 
 use core::any::Any;
@@ -30,11 +31,14 @@ use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
 pub(crate) use self::parameters::Shared;
+use crate::adamw::Step;
 use crate::choices::Choices;
 use crate::cross_entropy::Labels;
 use crate::floats::wrap;
 use crate::layer::LayerSpec;
+use crate::node::float_tensor;
 use crate::switch::{Precision, enabled, precision};
+use crate::update::Update;
 
 /// Whether the kernels are to be asked: for `B`, in this thread's precision.
 pub(crate) fn wanted<B: Backend>() -> bool {
@@ -108,6 +112,47 @@ pub(crate) fn greedy<B: Backend>(
         return None;
     }
     Some(Choices::later(wrap(greedy::choose(tensors, epsilon)?)?))
+}
+
+/// [`update`](crate::update()) where AdamW moves all, in either precision; the updates as they are where there is no kernel
+/// for them.
+pub(crate) fn update<B: Backend>(
+    updates: Vec<Update<B>>,
+) -> Result<Vec<Update<B>>, Vec<Update<B>>> {
+    let Some(moved) = moved(&updates) else {
+        return Err(updates);
+    };
+    let moved = moved.into_iter().zip(updates);
+    let next = |([value, first, second], update): ([Tensor<B, 1>; 3], Update<B>)| {
+        update.moved_by_adamw(value, [first, second])
+    };
+    Ok(moved.map(next).collect())
+}
+
+fn moved<B: Backend>(updates: &[Update<B>]) -> Option<Vec<[Tensor<B, 1>; 3]>> {
+    let steps = updates.iter().map(|update| {
+        let (moments, step) = update.adamw()?;
+        let tensors = [&update.value, &update.gradient, &moments[0], &moments[1]];
+        let tensors = op::untracked::<B>(tensors.map(float_tensor).into())?;
+        Some((op::exactly(tensors), step))
+    });
+    let steps: Vec<(update::Moved, Step)> = steps.collect::<Option<_>>()?;
+    if !enabled() || !supported(&steps.first()?.0[0]) {
+        return None;
+    }
+    let moved = update::adamw(steps)?.into_iter();
+    moved
+        .map(|[value, first, second]| Some([wrap(value)?, wrap(first)?, wrap(second)?]))
+        .collect()
+}
+
+/// The sum of the squares of each tensor, `[tensors]`, in either precision.
+pub(crate) fn squares<B: Backend>(tensors: Vec<FloatTensor<B>>) -> Option<Tensor<B, 1>> {
+    let tensors = op::untracked::<B>(tensors)?;
+    if !enabled() || !supported(tensors.first()?) {
+        return None;
+    }
+    wrap(update::squares(tensors)?)
 }
 
 /// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).

@@ -134,18 +134,29 @@ pub(super) fn submit<const M: usize>(
     outputs: [(DType, Vec<usize>); M],
     work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
 ) -> [Lazy; M] {
+    exactly(submit_all(name, inputs, outputs.into(), work))
+}
+
+/// [`submit`] for as many results as are only known when it is called.
+pub(super) fn submit_all(
+    name: &'static str,
+    inputs: Vec<Lazy>,
+    outputs: Vec<(DType, Vec<usize>)>,
+    work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
+) -> Vec<Lazy> {
     let client = inputs[0].client.clone();
     let streams = OperationStreams::with_inputs(&inputs);
     let inputs: Vec<TensorIr> = inputs.into_iter().map(Lazy::into_ir).collect();
-    let outputs = outputs.map(|(dtype, shape)| {
+    let outputs = outputs.into_iter().map(|(dtype, shape)| {
         TensorIr::uninit(client.create_empty_handle(), Shape::from(shape), dtype)
     });
+    let outputs: Vec<TensorIr> = outputs.collect();
     let ir = CustomOpIr::new(name, &inputs, &outputs);
     let task = Task {
         ir: ir.clone(),
         work: Box::new(work),
     };
-    exactly(client.register(streams, OperationIr::Custom(ir), task))
+    client.register(streams, OperationIr::Custom(ir), task)
 }
 
 /// All of a list whose length is known.

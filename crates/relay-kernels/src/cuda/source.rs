@@ -21,6 +21,7 @@ pub(super) enum File {
     Norm,
     Pack,
     Readout,
+    Update,
 }
 
 impl File {
@@ -33,12 +34,13 @@ impl File {
             Self::Norm => include_str!("norm.cu"),
             Self::Pack => include_str!("pack.cu"),
             Self::Readout => include_str!("readout.cu"),
+            Self::Update => include_str!("update.cu"),
         }
     }
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 7] = [
+        const KNOWN: [u64; 8] = [
             fingerprint(File::Attention.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
@@ -46,6 +48,7 @@ impl File {
             fingerprint(File::Norm.text()),
             fingerprint(File::Pack.text()),
             fingerprint(File::Readout.text()),
+            fingerprint(File::Update.text()),
         ];
         KNOWN[self as usize]
     }
