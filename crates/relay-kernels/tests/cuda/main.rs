@@ -6,6 +6,7 @@ mod case;
 mod layers;
 mod numbers;
 mod others;
+mod updates;
 
 use burn::backend::{Autodiff, Cuda, Flex};
 
