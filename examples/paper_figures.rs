@@ -11,7 +11,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use relay_examples::{
     CliError, Computing, DeviceName, finish, parse_args, run_command, run_several, start_logging,
 };
@@ -32,9 +32,10 @@ struct Args {
     /// Seeds; the figures show the mean over them.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     seeds: Vec<u64>,
-    /// Also train every model on each task alone, with its share of the updates: figure 2.
-    #[arg(long)]
-    single_task: bool,
+    /// Also train every model on each task alone, with its share of the updates: figure 2; `only` leaves out the runs on all
+    /// tasks.
+    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    single_task: Option<SingleTask>,
     #[command(flatten)]
     computing: Computing,
     /// Directory of the runs and the figures [default: runs/PRESET-figures].
@@ -42,9 +43,20 @@ struct Args {
     out: Option<PathBuf>,
 }
 
+/// Which runs learn one task alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SingleTask {
+    /// Further ones beside those on all tasks.
+    Also,
+    /// All of them.
+    Only,
+}
+
 /// Runs that are put together: all tasks, or one of them alone.
 struct Group {
     dir: PathBuf,
+    /// Whether they learn one task.
+    alone: bool,
     runs: Vec<PlannedRun>,
 }
 
@@ -81,17 +93,25 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
     };
     let precision = args.computing.precision;
     let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device, precision);
-    let mut groups = vec![Group {
-        dir: out.to_owned(),
-        runs: seeds.runs(out, |seed| settings(args, seed), |seed, _| command(seed))?,
-    }];
-    if args.single_task {
+    let mut groups = Vec::new();
+    if args.single_task != Some(SingleTask::Only) {
+        groups.push(Group {
+            dir: out.to_owned(),
+            alone: false,
+            runs: seeds.runs(out, |seed| settings(args, seed), |seed, _| command(seed))?,
+        });
+    }
+    if args.single_task.is_some() {
         for task in preset(&args.preset, 1)?.task_names() {
             let dir = out.join("single").join(task);
             let settings = |seed| settings(args, seed)?.single_task(task);
             let with_task = |seed, _: &[_]| format!("{} --task {task}", command(seed));
             let runs = seeds.runs(&dir, settings, with_task)?;
-            groups.push(Group { dir, runs });
+            groups.push(Group {
+                dir,
+                alone: true,
+                runs,
+            });
         }
     }
     Ok(groups)
@@ -111,12 +131,12 @@ fn put_together(
     let mut single: Option<Aggregate> = None;
     let mut text = String::new();
     let mut rest = results;
-    for (place, group) in groups.iter().enumerate() {
+    for group in groups {
         let (own, others) = rest.split_at(group.runs.len());
         rest = others;
         let all = Aggregate::of_runs(own)?;
         all.write(&group.dir)?;
-        if place == 0 {
+        if !group.alone {
             text += &all.markdown();
             text += &shared(&group.dir, &group.runs);
         } else if let Some(single) = &mut single {
@@ -128,7 +148,10 @@ fn put_together(
     if let Some(single) = single {
         let dir = out.join("single");
         single.write(&dir)?;
-        let runs = groups.iter().skip(1).flat_map(|group| &group.runs);
+        let runs = groups
+            .iter()
+            .filter(|group| group.alone)
+            .flat_map(|group| &group.runs);
         text += &line(
             "2, each task alone",
             &dir.join("figures/answer_accuracy.svg"),
