@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use cubecl::cuda::CudaDevice;
 use cubecl::server::Handle;
 
+use super::attention::{Columns, HEAD};
 use super::launch::Queue;
 use super::layer::Plan;
-use super::rows::{Columns, HEAD};
 
 /// Buffers that are remembered.
 const REMEMBERED: usize = 32;
