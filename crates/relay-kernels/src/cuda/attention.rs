@@ -15,10 +15,9 @@ const TILE: usize = 16;
 /// Numbers from one row to the next in shared memory.
 const PITCH: usize = HEAD + 8;
 
-/// Of a long head, threads of a block, rows that it owns, and those of a tile that passes by: as in `attention_long.cu`.
+/// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cu`.
 const THREADS: u32 = 128;
-const OWN: usize = 128;
-const PASSING: usize = 64;
+const OWN: usize = 64;
 
 /// Angles, padding and slopes on the device.
 #[derive(Debug)]
@@ -56,7 +55,7 @@ pub(super) fn attention(
         let grid = [units.div_ceil(256), 1, 1];
         queue.launch(rotate, grid, &[qkv, angles], params(plan));
     }
-    let forward = long_kernel(plan, "attention_long_forward", rows(OWN + 4 * PASSING));
+    let forward = long_kernel(plan, "attention_long_forward", rows(5 * OWN));
     launch_long(queue, plan, forward, &[qkv, pads, slopes, out, sums]);
 }
 
@@ -78,11 +77,11 @@ pub(super) fn attention_backward(
         return launch_whole(queue, plan, "attention_backward", &buffers);
     }
     let deltas = &queue.floats(plan.sizes.rows() * plan.sizes.heads);
-    let shared = rows(2 * OWN + 4 * PASSING);
+    let shared = rows(6 * OWN);
     let queries = long_kernel(plan, "attention_long_queries", shared + 4 * OWN);
     let buffers = [qkv, angles, pads, slopes, out, grad, sums, deltas, grad_qkv];
     launch_long(queue, plan, queries, &buffers);
-    let keys = long_kernel(plan, "attention_long_keys", shared + 16 * PASSING);
+    let keys = long_kernel(plan, "attention_long_keys", shared + 16 * OWN);
     let buffers = [qkv, angles, pads, slopes, grad, sums, deltas, grad_qkv];
     launch_long(queue, plan, keys, &buffers);
 }

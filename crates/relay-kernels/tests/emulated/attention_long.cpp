@@ -7,8 +7,8 @@
 
 #include "attention_case.h"
 
-constexpr u32 BLOCKS = SAMPLES * HEADS * ((WIDTH + OWN - 1) / OWN);
-constexpr size_t ROW = PITCH * 2;
+constexpr u32 BLOCKS = SAMPLES * HEADS * ((WIDTH + TILE - 1) / TILE);
+constexpr size_t BYTES = ROOM * 2;
 
 // What is rotated is compared by itself, as all that follows reads it.
 static void rotate(Tensors& t) {
@@ -28,17 +28,17 @@ static void rotate(Tensors& t) {
 
 static void forward(Tensors& t) {
     if (t.params.flags & ROPE) rotate(t);
-    machine::launch({BLOCKS, 1, 1}, THREADS, (OWN + 4 * PASSING) * ROW, [&] {
+    machine::launch({BLOCKS, 1, 1}, THREADS, 5 * BYTES, [&] {
         attention_long_forward(t.qkv.data(), t.pads.data(), t.slopes.data(), t.out.data(), t.lse.data(), t.params);
     });
 }
 static void backward(Tensors& t) {
     Buffer<float> delta(SAMPLES * HEADS * WIDTH);
-    machine::launch({BLOCKS, 1, 1}, THREADS, (2 * OWN + 4 * PASSING) * ROW + OWN * 4, [&] {
+    machine::launch({BLOCKS, 1, 1}, THREADS, 6 * BYTES + TILE * 4, [&] {
         attention_long_queries(t.qkv.data(), t.angles.data(), t.pads.data(), t.slopes.data(), t.out.data(), t.grad.data(),
                                t.lse.data(), delta.data(), t.grad_qkv.data(), t.params);
     });
-    machine::launch({BLOCKS, 1, 1}, THREADS, (2 * OWN + 4 * PASSING) * ROW + PASSING * 16, [&] {
+    machine::launch({BLOCKS, 1, 1}, THREADS, 6 * BYTES + TILE * 16, [&] {
         attention_long_keys(t.qkv.data(), t.angles.data(), t.pads.data(), t.slopes.data(), t.grad.data(), t.lse.data(),
                             delta.data(), t.grad_qkv.data(), t.params);
     });
