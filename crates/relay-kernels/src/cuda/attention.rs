@@ -76,13 +76,21 @@ pub(super) fn attention_backward(
         let buffers = [qkv, angles, pads, slopes, out, grad, sums, grad_qkv];
         return launch_whole(queue, plan, "attention_backward", &buffers);
     }
+    // What the first kernel leaves for the second: a number a row, and with dropout a bit for each score.
     let deltas = &queue.floats(plan.sizes.rows() * plan.sizes.heads);
+    let words = blocks(plan) * plan.sizes.width.div_ceil(OWN) * THREADS as usize;
+    let bits = plan.dropout.map(|_| queue.floats(words));
+    let bits = bits.as_ref().unwrap_or(deltas);
     let shared = rows(6 * OWN);
     let queries = long_kernel(plan, "attention_long_queries", shared + 4 * OWN);
-    let buffers = [qkv, angles, pads, slopes, out, grad, sums, deltas, grad_qkv];
+    let buffers = [
+        qkv, angles, pads, slopes, out, grad, sums, deltas, bits, grad_qkv,
+    ];
     launch_long(queue, plan, queries, &buffers);
-    let keys = long_kernel(plan, "attention_long_keys", shared + 16 * OWN);
-    let buffers = [qkv, angles, pads, slopes, grad, sums, deltas, grad_qkv];
+    let keys = long_kernel(plan, "attention_long_keys", shared + 32 * OWN);
+    let buffers = [
+        qkv, angles, pads, slopes, grad, sums, deltas, bits, grad_qkv,
+    ];
     launch_long(queue, plan, keys, &buffers);
 }
 
@@ -127,11 +135,14 @@ fn long_kernel(plan: &Plan, name: &'static str, shared: usize) -> Kernel {
     }
 }
 
-/// One block takes some rows of a head of a sample.
 fn launch_long(queue: &Queue, plan: &Plan, kernel: Kernel, buffers: &[&Handle]) {
+    queue.launch(kernel, [blocks(plan), 1, 1], buffers, params(plan));
+}
+
+/// Blocks that take long heads, each some rows of one.
+fn blocks(plan: &Plan) -> usize {
     let sizes = &plan.sizes;
-    let blocks = sizes.batch * sizes.heads * sizes.width.div_ceil(OWN);
-    queue.launch(kernel, [blocks, 1, 1], buffers, params(plan));
+    sizes.batch * sizes.heads * sizes.width.div_ceil(OWN)
 }
 
 /// Bytes of so many rows of a head in shared memory.

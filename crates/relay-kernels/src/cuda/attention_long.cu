@@ -6,13 +6,18 @@
 // greatest score grows. Backward computes the scores in both halves: that is hardly slower than adding up dq in memory,
 // and gives the same numbers every time. Warp w owns the rows 16 w to 16 w + 15 of the block's.
 //
+// What costs most of dropout is to draw it, so the half for queries leaves bits to that for keys, one for each score that
+// is kept: of each warp and tile of keys a word for each lane, [heads, tiles of queries, warps, tiles of keys, lanes]. The
+// scores of 8 x 8 that a part of 16 x 16 is made of are numbered down, then right. A word has in its low half the bits of
+// the lane's even columns, in the order of these numbers, in its high half those of the odd ones.
+//
 // What is rotated is read many times, so rotate_heads does it before, in place: from then on qkv holds q, k and v.
 //
 // Defines: WITH_SLOPES and WITH_DROPOUT, 0 or 1, which say the same as ALIBI and DROPOUT.
 // Launch: batch * heads * ceil(width / TILE) blocks of THREADS, with dynamic shared memory of, in bytes,
 //   forward   5 * TILE * PITCH * 2
 //   queries   6 * TILE * PITCH * 2 + TILE * 4
-//   keys      6 * TILE * PITCH * 2 + TILE * 16
+//   keys      6 * TILE * PITCH * 2 + TILE * 32
 
 #ifndef WITH_SLOPES
 #define WITH_SLOPES 0
@@ -26,6 +31,15 @@
 // Numbers of a tile in shared memory, and its parts of 16 rows.
 #define ROOM (TILE * PITCH)
 #define PARTS (TILE / 16)
+
+#ifndef RELAY_EMULATED
+// Transposes 8 x 8 halves of words, of which a lane holds those in row lane / 4 at columns 2 (lane % 4) and the next.
+__device__ __forceinline__ u32 transpose_halves(u32 word) {
+    u32 transposed;
+    asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(word));
+    return transposed;
+}
+#endif
 
 // Copies a tile to shared memory in the background, from row `first` of a head on; zeros beyond width.
 __device__ __forceinline__ void load_tile(u16* to, const u16* from, u32 stride, u32 first, u32 width) {
@@ -49,19 +63,20 @@ __device__ __forceinline__ void each_number(float (&scores)[2][4], int lane, Eac
 
 // Of a block: its head, the first of its rows, and where the head begins in memory.
 struct Place {
-    u32 batch, head, first, row_stride;
-    u64 qkv, out, numbers;
+    u32 batch, head, tiles, first, row_stride;
+    u64 qkv, out, numbers, bits;
 };
 __device__ __forceinline__ Place place_of(const AttentionParams& p, bool last_first) {
     const u32 tiles = (p.width + TILE - 1) / TILE;
     const u32 index = blockIdx.x / tiles, tile = blockIdx.x % tiles;
     Place place;
-    place.batch = index / p.heads, place.head = index % p.heads;
+    place.batch = index / p.heads, place.head = index % p.heads, place.tiles = tiles;
     place.first = (last_first ? tiles - 1 - tile : tile) * TILE, place.row_stride = p.heads * HD;
     const u64 rows = (u64)place.batch * p.width;
     place.qkv = rows * 3 * place.row_stride + place.head * HD;
     place.out = rows * place.row_stride + place.head * HD;
     place.numbers = (u64)index * p.width;
+    place.bits = (u64)index * tiles * tiles * THREADS;
     return place;
 }
 
@@ -220,8 +235,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
     attention_long_queries(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                            const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
-                           const float* __restrict__ lse, float* __restrict__ delta, u16* __restrict__ dqkv,
-                           const __grid_constant__ AttentionParams p) {
+                           const float* __restrict__ lse, float* __restrict__ delta, u32* __restrict__ bits,
+                           u16* __restrict__ dqkv, const __grid_constant__ AttentionParams p) {
     extern __shared__ __align__(16) unsigned char smem[];
     u16* q = (u16*)smem;
     u16* grad = q + ROOM;
@@ -288,6 +303,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 #endif
 #if WITH_DROPOUT
     const u32 first_index = ((u32)place.numbers + own) * width;
+    // Of this lane, for the first tile of keys.
+    u32* const own_bits = bits + place.bits + (first / TILE * THREADS + 32 * warp) * place.tiles + lane;
 #endif
     float total[PIECES][4];
     clear(total);
@@ -297,6 +314,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
         __syncthreads();
         load_keys(tile + 1);
         const u32 keys = smem_address(k + tile % 2 * ROOM), values = smem_address(v + tile % 2 * ROOM);
+#if WITH_DROPOUT
+        u32 kept = 0;
+#endif
 #pragma unroll 1
         for (int part = 0; part < PARTS; ++part) {
             const int from = tile * TILE + 16 * part;
@@ -321,18 +341,25 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                     const int key = from + column;
                     if (key < pad || key >= width || (causal && key > own + row)) weight = 0.0f;
                 });
-            each_number(gradients, lane, [&](float& gradient, int row, int column, int half) {
 #if WITH_DROPOUT
-                gradient *= mask_factor(p.mask, first_index + row * width + from + column);
-#endif
-                gradient -= own_delta[half];
+            u32 kept_here = 0;
+            each_number(gradients, lane, [&](float& gradient, int row, int column, int half) {
+                const float factor = mask_factor(p.mask, first_index + row * width + from + column);
+                gradient *= factor;
+                if (factor != 0.0f) kept_here |= 1u << (column / 8 * 2 + half + column % 2 * 16);
             });
+            kept |= kept_here << 4 * part;
+#endif
+            each_number(gradients, lane, [&](float& gradient, int, int, int half) { gradient -= own_delta[half]; });
 #pragma unroll
             for (int i = 0; i < 8; ++i) gradients[i / 4][i % 4] *= weights[i / 4][i % 4];
             u32 left[4];
             round_tile(left, gradients);
             multiply_add(total, left, keys, 16 * part, lane);
         }
+#if WITH_DROPOUT
+        own_bits[tile * 32] = kept;
+#endif
     }
 #pragma unroll
     for (int i = 0; i < PIECES * 4; ++i) total[i / 4][i % 4] *= p.scale;
@@ -346,7 +373,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 extern "C" __global__ void __launch_bounds__(THREADS, 4)
     attention_long_keys(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                         const float* __restrict__ slopes, const u16* __restrict__ dout, const float* __restrict__ lse,
-                        const float* __restrict__ delta, u16* __restrict__ dqkv,
+                        const float* __restrict__ delta, const u32* __restrict__ bits, u16* __restrict__ dqkv,
                         const __grid_constant__ AttentionParams p) {
     extern __shared__ __align__(16) unsigned char smem[];
     u16* k = (u16*)smem;
@@ -355,6 +382,10 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     u16* q = v + ROOM;
     u16* grad = q + 2 * ROOM;
     float* numbers = (float*)(grad + 2 * ROOM);
+#if WITH_DROPOUT
+    // And of the bits of what is kept.
+    u32* kept = (u32*)(numbers + 2 * THREADS);
+#endif
 
     const int width = p.width, warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const bool causal = p.flags & CAUSAL;
@@ -370,6 +401,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
         if (tile * TILE < width) {
             load_tile(q + tile % 2 * ROOM, queries, stride, tile * TILE, width);
             load_tile(grad + tile % 2 * ROOM, dout + place.out, place.row_stride, tile * TILE, width);
+#if WITH_DROPOUT
+            if (threadIdx.x < THREADS / 4) {
+                u32 line = (tile * (THREADS / 32) + threadIdx.x / 8) * place.tiles + first / TILE;
+                u32 word = threadIdx.x * 4;
+                cp_async16(smem_address(kept + tile % 2 * THREADS + word), bits + place.bits + line * 32 + word % 32, true);
+            }
+#endif
         }
         cp_async_commit();
     };
@@ -422,6 +460,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                 multiply_transposed(gradients, value_left[step], grads, 16 * part, step, lane);
             }
             const bool all_visible = own >= pad && own + 16 <= (causal ? from + 1 : width);
+#if WITH_DROPOUT
+            const u32 keeps = transpose_halves(kept[tile % 2 * THREADS + 32 * part + lane]) >> 4 * warp;
+#endif
 #pragma unroll
             for (int side = 0; side < 2; ++side) {
                 const float* at = numbers + tile % 2 * THREADS + 16 * part + 8 * side + 2 * (lane % 4);
@@ -438,7 +479,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                     const float weight = visible ? exp2_fast(score) : 0.0f;
                     float factor = 1.0f;
 #if WITH_DROPOUT
-                    factor = mask_factor(p.mask, ((u32)place.numbers + query) * width + key);
+                    factor = keeps >> (i / 2 * 2 + side + 16 * next) & 1 ? p.mask.keep : 0.0f;
 #endif
                     gradients[side][i] = weight * (factor * gradients[side][i] - (next ? delta_pair.y : delta_pair.x));
                     weights[side][i] = weight * factor;

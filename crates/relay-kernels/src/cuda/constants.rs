@@ -17,7 +17,8 @@ static CACHE: Mutex<Vec<(CudaDevice, Key, Handle)>> = Mutex::new(Vec::new());
 /// What is in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Key {
-    /// Cosine and sine of each column's angles; the base by its bits.
+    /// Cosine and sine of each column's angles, of more columns than are asked for, so that batches of many widths have them
+    /// in common; the base by its bits.
     Angles {
         width: usize,
         base: u32,
@@ -38,7 +39,7 @@ impl Key {
 pub(super) fn columns(queue: &Queue, plan: &Plan) -> Columns {
     let pads = buffer(queue, Key::Words(plan.pads.clone()));
     let angles = plan.rope_base.map(|base| Key::Angles {
-        width: plan.sizes.width,
+        width: plan.sizes.width.next_power_of_two(),
         base: base.to_bits(),
     });
     let slopes = plan.slopes.iter().map(|slope| slope.to_bits()).collect();

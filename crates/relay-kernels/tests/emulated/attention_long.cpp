@@ -34,13 +34,16 @@ static void forward(Tensors& t) {
 }
 static void backward(Tensors& t) {
     Buffer<float> delta(SAMPLES * HEADS * WIDTH);
+    const u32 tiles = (WIDTH + TILE - 1) / TILE;
+    Buffer<u32> bits(WITH_DROPOUT ? BLOCKS * tiles * THREADS : 0);
     machine::launch({BLOCKS, 1, 1}, THREADS, 6 * BYTES + TILE * 4, [&] {
         attention_long_queries(t.qkv.data(), t.angles.data(), t.pads.data(), t.slopes.data(), t.out.data(), t.grad.data(),
-                               t.lse.data(), delta.data(), t.grad_qkv.data(), t.params);
+                               t.lse.data(), delta.data(), bits.data(), t.grad_qkv.data(), t.params);
     });
-    machine::launch({BLOCKS, 1, 1}, THREADS, 6 * BYTES + TILE * 16, [&] {
+    Outcome("attention_long_queries/bits" + described(t.params.flags)).guarded(bits);
+    machine::launch({BLOCKS, 1, 1}, THREADS, 6 * BYTES + TILE * 32, [&] {
         attention_long_keys(t.qkv.data(), t.angles.data(), t.pads.data(), t.slopes.data(), t.grad.data(), t.lse.data(),
-                            delta.data(), t.grad_qkv.data(), t.params);
+                            delta.data(), bits.data(), t.grad_qkv.data(), t.params);
     });
 }
 
