@@ -15,7 +15,7 @@ const TILE: usize = 16;
 /// Numbers from one row to the next in shared memory.
 const PITCH: usize = HEAD + 8;
 
-/// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cu`.
+/// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cuh`.
 const THREADS: u32 = 128;
 const OWN: usize = 64;
 
@@ -50,12 +50,17 @@ pub(super) fn attention(
         let units = plan.sizes.rows() * 2 * plan.sizes.heads * HEAD / 16;
         let rotate = Kernel {
             threads: 256,
-            ..long_kernel(plan, "rotate_heads", 0)
+            ..long_kernel(plan, File::AttentionLong, "rotate_heads", 0)
         };
         let grid = [units.div_ceil(256), 1, 1];
         queue.launch(rotate, grid, &[qkv, angles], params(plan));
     }
-    let forward = long_kernel(plan, "attention_long_forward", rows(5 * OWN));
+    let forward = long_kernel(
+        plan,
+        File::AttentionLong,
+        "attention_long_forward",
+        rows(5 * OWN),
+    );
     launch_long(queue, plan, forward, &[qkv, pads, slopes, out, sums]);
 }
 
@@ -81,13 +86,13 @@ pub(super) fn attention_backward(
     let words = blocks(plan) * plan.sizes.width.div_ceil(OWN) * THREADS as usize;
     let bits = plan.dropout.map(|_| queue.floats(words));
     let bits = bits.as_ref().unwrap_or(deltas);
-    let shared = rows(6 * OWN);
-    let queries = long_kernel(plan, "attention_long_queries", shared + 4 * OWN);
+    let (file, shared) = (File::AttentionLongBackward, rows(6 * OWN));
+    let queries = long_kernel(plan, file, "attention_long_queries", shared + 4 * OWN);
     let buffers = [
         qkv, angles, pads, slopes, out, grad, sums, deltas, bits, grad_qkv,
     ];
     launch_long(queue, plan, queries, &buffers);
-    let keys = long_kernel(plan, "attention_long_keys", shared + 32 * OWN);
+    let keys = long_kernel(plan, file, "attention_long_keys", shared + 32 * OWN);
     let buffers = [
         qkv, angles, pads, slopes, grad, sums, deltas, bits, grad_qkv,
     ];
@@ -120,14 +125,14 @@ fn whole_shared(tiles: usize, backward: bool) -> usize {
 }
 
 /// A kernel that takes heads by tiles.
-fn long_kernel(plan: &Plan, name: &'static str, shared: usize) -> Kernel {
+fn long_kernel(plan: &Plan, file: File, name: &'static str, shared: usize) -> Kernel {
     let defines = vec![
         ("HD", narrow(HEAD)),
         ("WITH_SLOPES", u32::from(!plan.slopes.is_empty())),
         ("WITH_DROPOUT", u32::from(plan.dropout.is_some())),
     ];
     Kernel {
-        file: File::AttentionLong,
+        file,
         name,
         defines,
         threads: THREADS,

@@ -1,4 +1,4 @@
-// Attention, as rows.rs launches it, for one width and the number of tiles that fits it.
+// Attention, as attention.rs launches it, for one width and the number of tiles that fits it.
 #include "check.h"
 
 #include "common.cuh"

@@ -1,9 +1,11 @@
-// Attention by tiles, as attention_long.rs launches it, for one width.
+// Attention by tiles, as attention.rs launches it, for one width.
 #include "check.h"
 
 #include "common.cuh"
 #include "attention.cuh"
+#include "attention_long.cuh"
 #include "attention_long.cu"
+#include "attention_long_backward.cu"
 
 #include "attention_case.h"
 
