@@ -67,8 +67,8 @@ pub struct LayerSpec<'a> {
 /// With dropout three places drop elements: the probabilities, and what attention and MLP add to the stream.
 ///
 /// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
-/// recorded or not: for heads of 64, up to 128 columns, a model width up to 1024 and a width of the MLP that is a multiple
-/// of 64. Several calls in a graph are faster with [`prepare_layer`](crate::prepare_layer).
+/// recorded or not: for heads of 64, a model width up to 1024 and a width of the MLP that is a multiple of 64.
+/// Several calls in a graph are faster with [`prepare_layer`](crate::prepare_layer).
 ///
 /// # Shapes
 /// - `x` and the result: `[batch, width, d_model]`.

@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use cubecl::cuda::CudaDevice;
 use cubecl::server::Handle;
 
+use super::attention::{Columns, HEAD};
 use super::launch::Queue;
 use super::layer::Plan;
-use super::rows::{Columns, HEAD};
 
 /// Buffers that are remembered.
 const REMEMBERED: usize = 32;
@@ -17,9 +17,9 @@ static CACHE: Mutex<Vec<(CudaDevice, Key, Handle)>> = Mutex::new(Vec::new());
 /// What is in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Key {
-    /// Cosine and sine of each column's angles; the base by its bits.
+    /// Cosine and sine of each column's angles, the same buffer for many widths; the base by its bits.
     Angles {
-        width: usize,
+        columns: usize,
         base: u32,
     },
     Words(Vec<u32>),
@@ -29,7 +29,7 @@ impl Key {
     fn words(&self) -> Vec<u32> {
         match self {
             Self::Words(words) => words.clone(),
-            Self::Angles { width, base } => angles(*width, f32::from_bits(*base)),
+            Self::Angles { columns, base } => angles(*columns, f32::from_bits(*base)),
         }
     }
 }
@@ -38,7 +38,7 @@ impl Key {
 pub(super) fn columns(queue: &Queue, plan: &Plan) -> Columns {
     let pads = buffer(queue, Key::Words(plan.pads.clone()));
     let angles = plan.rope_base.map(|base| Key::Angles {
-        width: plan.sizes.width,
+        columns: plan.sizes.width.next_power_of_two(),
         base: base.to_bits(),
     });
     let slopes = plan.slopes.iter().map(|slope| slope.to_bits()).collect();
@@ -68,11 +68,11 @@ fn buffer(queue: &Queue, key: Key) -> Handle {
     buffer
 }
 
-/// The angles of RoPE, `[width, HEAD / 2]` pairs of cosine and sine.
-fn angles(width: usize, base: f32) -> Vec<u32> {
+/// The angles of RoPE, `[columns, HEAD / 2]` pairs of cosine and sine.
+fn angles(columns: usize, base: f32) -> Vec<u32> {
     let step = |i: usize| f64::from(base).powf(-2.0 * i as f64 / HEAD as f64);
-    let columns = (0..width).flat_map(|column| (0..HEAD / 2).map(move |i| column as f64 * step(i)));
-    columns
+    let angles = (0..columns).flat_map(|at| (0..HEAD / 2).map(move |i| at as f64 * step(i)));
+    angles
         .flat_map(|angle| [angle.cos() as f32, angle.sin() as f32])
         .map(f32::to_bits)
         .collect()

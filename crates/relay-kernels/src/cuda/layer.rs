@@ -4,16 +4,14 @@ use std::sync::Arc;
 
 use burn::tensor::DType;
 
+use super::attention::HEAD;
 use super::launch::{Parts, narrow};
 use super::op::{Lazy, Operation, Saved, submit};
 use super::parameters::{Shared, fields};
-use super::rows::HEAD;
 use super::{layer_backward, layer_forward};
 use crate::dropout::LayerDropout;
 use crate::layer::LayerSpec;
 
-/// Most columns of a sample: a head's scores of a row stay in the registers of a warp.
-const COLUMNS: usize = 128;
 /// Most columns of the stream: a row stays in the registers of a warp.
 const WIDTH: usize = 1024;
 /// What widths are multiples of: slices of the products.
@@ -40,7 +38,6 @@ impl Sizes {
         self.rows() > 0
             && self.m > 0
             && self.d == HEAD * self.heads
-            && self.width <= COLUMNS
             && self.d <= WIDTH
             && self.d.is_multiple_of(SLICE)
             && self.m.is_multiple_of(SLICE)

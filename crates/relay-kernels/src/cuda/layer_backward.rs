@@ -2,12 +2,13 @@
 
 use cubecl::server::Handle;
 
+use super::attention::attention_backward;
 use super::constants;
 use super::launch::{Parts, Queue};
 use super::layer::{Plan, Sizes};
 use super::parameters::{fields, forms};
 use super::product::{Gradient, Product};
-use super::rows::{NormBackward, attention_backward, round};
+use super::rows::{NormBackward, round};
 
 /// What comes between input and output, or one thing for each.
 #[derive(Debug, Clone)]

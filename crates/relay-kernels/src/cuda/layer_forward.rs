@@ -2,13 +2,14 @@
 
 use cubecl::server::Handle;
 
+use super::attention::attention;
 use super::constants;
 use super::launch::{Parts, Queue};
 use super::layer::{Plan, Sizes};
 use super::layer_backward::Kept;
 use super::parameters::{fields, forms};
 use super::product::Product;
-use super::rows::{Norm, attention};
+use super::rows::Norm;
 
 /// The result, and what the backward pass needs of what came between. From input and parameters.
 pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> [Handle; 2] {

@@ -5,6 +5,7 @@
 //! queue between those of burn. What they allocate is CubeCL's memory too. See `op.rs` for how the tensors of fusion,
 //! whose content is computed later, come by it.
 
+mod attention;
 mod blend;
 mod constants;
 mod embedding;

@@ -1,9 +1,8 @@
-//! Work on rows: layer norm, rounding, and attention, which are bound by memory rather than by products.
+//! Work on rows: layer norm and rounding, which are bound by memory rather than by products.
 
 use cubecl::server::Handle;
 
 use super::launch::{Params, Queue, narrow};
-use super::layer::Plan;
 use super::source::{File, Kernel};
 use crate::dropout::DropoutMask;
 
@@ -12,10 +11,6 @@ const THREADS: u32 = 256;
 const ROWS: usize = 8;
 /// Blocks that take rows again and again, so that few have sums to add: four on each of an H100's multiprocessors.
 const BLOCKS: usize = 4 * 132;
-/// Width of a head.
-pub(super) const HEAD: usize = 64;
-/// Columns of a tile of scores.
-const COLUMNS: usize = 16;
 
 /// So many that each takes its rows once, or as many as `most`, that take some again and again.
 pub(super) fn blocks(rows: usize, most: usize) -> [usize; 3] {
@@ -165,92 +160,4 @@ pub(super) fn round(
         &[x, out, sums],
         Params::sizes([rows]).mask(mask),
     );
-}
-
-/// Angles, padding and slopes on the device.
-#[derive(Debug)]
-pub(super) struct Columns {
-    pub angles: Handle,
-    pub pads: Handle,
-    pub slopes: Handle,
-}
-
-/// What attention brings together in bf16, and the logarithm of each row's sum of exponentials.
-pub(super) fn attention(
-    queue: &Queue,
-    plan: &Plan,
-    columns: &Columns,
-    [qkv, out, sums]: [&Handle; 3],
-) {
-    let Columns {
-        angles,
-        pads,
-        slopes,
-    } = columns;
-    launch_attention(
-        queue,
-        plan,
-        "attention_forward",
-        &[qkv, angles, pads, slopes, out, sums],
-    );
-}
-
-/// The gradient of queries, keys and values, `[rows, 3 d]` in bf16.
-pub(super) fn attention_backward(
-    queue: &Queue,
-    plan: &Plan,
-    columns: &Columns,
-    [qkv, out, grad, sums]: [&Handle; 4],
-    grad_qkv: &Handle,
-) {
-    let Columns {
-        angles,
-        pads,
-        slopes,
-    } = columns;
-    launch_attention(
-        queue,
-        plan,
-        "attention_backward",
-        &[qkv, angles, pads, slopes, out, grad, sums, grad_qkv],
-    );
-}
-
-/// One block takes a head of a sample, with a warp for each tile of columns.
-fn launch_attention(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Handle]) {
-    let sizes = &plan.sizes;
-    let tiles = sizes.width.div_ceil(COLUMNS);
-    let kernel = Kernel {
-        file: File::Attention,
-        name,
-        defines: vec![("TILES", narrow(tiles)), ("HD", narrow(HEAD))],
-        threads: narrow(32 * tiles),
-        shared: narrow(attention_shared(tiles, name == "attention_backward")),
-    };
-    let dropout = plan.dropout.map(|dropout| dropout.probabilities);
-    let flags = [
-        plan.causal,
-        plan.rope_base.is_some(),
-        !plan.slopes.is_empty(),
-        dropout.is_some(),
-    ];
-    let flags = flags
-        .iter()
-        .rev()
-        .fold(0, |all, on| all * 2 + usize::from(*on));
-    let params = Params::sizes([sizes.batch, sizes.width, sizes.heads, flags])
-        .float(1.0 / (HEAD as f32).sqrt())
-        .mask(dropout);
-    queue.launch(kernel, [sizes.batch * sizes.heads, 1, 1], buffers, params);
-}
-
-/// Bytes of shared memory, as `attention.cu` lays it out.
-fn attention_shared(tiles: usize, backward: bool) -> usize {
-    let (rows, pitch, score_pitch) = (COLUMNS * tiles, HEAD + 8, COLUMNS * tiles + 8);
-    let three = 3 * rows * pitch * 2;
-    if backward {
-        three + rows * pitch.max(score_pitch) * 2 + rows * 8
-    } else {
-        three
-    }
 }

@@ -15,6 +15,8 @@ const COMMON: &str = include_str!("common.cuh");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum File {
     Attention,
+    AttentionLong,
+    AttentionLongBackward,
     Embedding,
     Gemm,
     Narrow,
@@ -27,7 +29,17 @@ pub(super) enum File {
 impl File {
     const fn text(self) -> &'static str {
         match self {
-            Self::Attention => include_str!("attention.cu"),
+            Self::Attention => concat!(include_str!("attention.cuh"), include_str!("attention.cu")),
+            Self::AttentionLong => concat!(
+                include_str!("attention.cuh"),
+                include_str!("attention_long.cuh"),
+                include_str!("attention_long.cu")
+            ),
+            Self::AttentionLongBackward => concat!(
+                include_str!("attention.cuh"),
+                include_str!("attention_long.cuh"),
+                include_str!("attention_long_backward.cu")
+            ),
             Self::Embedding => include_str!("embedding.cu"),
             Self::Gemm => include_str!("gemm.cu"),
             Self::Narrow => include_str!("narrow.cu"),
@@ -40,8 +52,10 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 8] = [
+        const KNOWN: [u64; 10] = [
             fingerprint(File::Attention.text()),
+            fingerprint(File::AttentionLong.text()),
+            fingerprint(File::AttentionLongBackward.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
             fingerprint(File::Narrow.text()),

@@ -61,6 +61,28 @@ fn odd_layers_agree() {
     });
 }
 
+/// Wider than what one block takes of a head.
+#[test]
+fn long_layers_agree() {
+    check(&Case::new(2, 130));
+    check(&Case::new(3, 150).padded().dropping(0.1));
+    let causal = |batch, width| Case {
+        causal: true,
+        ..Case::new(batch, width)
+    };
+    check(&causal(2, 256));
+    check(&Case {
+        pads: vec![0, 70, 200, 257],
+        ..causal(4, 257).dropping(0.1)
+    });
+    check(&Case {
+        rope: false,
+        slopes: vec![0.5, 0.25, 0.125, 0.0625],
+        pads: vec![131, 3],
+        ..causal(2, 300).dropping(0.3)
+    });
+}
+
 #[test]
 fn calls_of_a_prepared_layer_add_up() {
     let case = Case::new(4, 30).padded().dropping(0.1);
@@ -81,16 +103,21 @@ fn calls_of_a_prepared_layer_add_up() {
 
 #[test]
 fn inference_and_training_agree() {
-    let case = Case::new(3, 66).padded();
+    for width in [66, 140] {
+        infer_and_train(&Case::new(3, width).padded());
+    }
+}
+
+fn infer_and_train(case: &Case) {
     let data = case.data(9);
-    let leaves = Leaves::<Gpu>::new(&case, &data);
-    let trained = floats(leaves.layer(&case));
+    let leaves = Leaves::<Gpu>::new(case, &data);
+    let trained = floats(leaves.layer(case));
     let untracked = Leaves::<Gpu> {
         x: leaves.x.detach().set_require_grad(false),
         vectors: leaves.vectors.map(|v| v.detach().set_require_grad(false)),
         matrices: leaves.matrices.map(|m| m.detach().set_require_grad(false)),
     };
-    assert_eq!(floats(untracked.layer(&case)), trained);
+    assert_eq!(floats(untracked.layer(case)), trained);
 }
 
 #[test]
@@ -109,18 +136,25 @@ fn changed_weights_are_seen() {
     agree("after a change", &after, &expected);
 }
 
-/// Prints how long a layer takes forward and backward.
+/// Prints how long layers take forward and backward.
 #[test]
 fn time_of_a_layer() {
+    time(&Case::new(512, 66).padded().dropping(0.1));
+    time(&Case {
+        causal: true,
+        ..Case::new(32, 1024).dropping(0.1)
+    });
+}
+
+fn time(case: &Case) {
     const REPETITIONS: usize = 5;
     const LAYERS: usize = 20;
-    let case = Case::new(512, 66).padded().dropping(0.1);
-    let leaves = Leaves::<Gpu>::new(&case, &case.data(1));
+    let leaves = Leaves::<Gpu>::new(case, &case.data(1));
     let shape = [case.batch, case.width, case.d];
     let grad: Tensor<Gpu, 3> = tensor(&noise(77, shape.iter().product()), shape);
     let device = leaves.x.device();
     let once = || {
-        let out = leaves.looped(&case, LAYERS);
+        let out = leaves.looped(case, LAYERS);
         let graph = (out * grad.clone()).sum().backward();
         drop(leaves.x.grad(&graph));
     };

@@ -58,6 +58,14 @@ inline void ldmatrix_x4_trans(u32& a, u32& b, u32& c, u32& d, u32 address) {
     load_matrices({&a, &b, &c, &d}, address, true);
 }
 
+// `movmatrix`: row r of the transposed matrix is column r.
+inline u32 transpose_halves(u32 word) {
+    const machine::Offer* offers = machine::exchange({"movmatrix", {word}});
+    u32 lane = threadIdx.x % 32, column = lane / 4, row = lane % 4 * 2;
+    auto half = [&](u32 row) { return offers[row * 4 + column / 2].word[0] >> column % 2 * 16 & 0xffffu; };
+    return half(row) | half(row + 1) << 16;
+}
+
 // d[16, 8] += a[16, 16] * b[16, 8]. Registers 0 to 3 of a lane are parts of a, 4 and 5 of b.
 inline void mma16816(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     const machine::Offer* offers = machine::exchange({"mma", {a0, a1, a2, a3, b0, b1}});
