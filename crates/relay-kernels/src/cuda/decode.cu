@@ -119,10 +119,10 @@ __device__ __forceinline__ u32 stage_at(u32 at) { return at % STAGES * STAGE; }
 __device__ __forceinline__ u32 filled(u32 at) { return smem_address(shared_at(BARRIERS_AT + at % STAGES * 8)); }
 __device__ __forceinline__ u32 emptied(u32 at) { return smem_address(shared_at(BARRIERS_AT + (STAGES + at % STAGES) * 8)); }
 __device__ __forceinline__ void take(u32 at) { barrier_wait(filled(at), at / STAGES & 1); }
-// One of `warps` that have read a stage.
-__device__ __forceinline__ void give(u32 at, u32 warps) {
+// Every warp takes and gives every stage, also those that it does not read: parity tells nothing of what is further away.
+__device__ __forceinline__ void give(u32 at) {
     __syncwarp();
-    if (lane_of() == 0) barrier_arrive(emptied(at), WARPS / warps);
+    if (lane_of() == 0) barrier_arrive(emptied(at), 1);
 }
 __device__ __forceinline__ void fetch(u32& at, const void* from, u32 bytes) {
     barrier_wait(emptied(at), (at / STAGES & 1) ^ 1);
@@ -265,7 +265,7 @@ __device__ __forceinline__ void multiply(u32& at, u32 matrix, int pitch) {
                 }
                 while (own < end) own += ACTIVE;
             }
-            give(at, WARPS);
+            give(at);
         }
         if (warp < ACTIVE) {
             int column = (part * S::TILES + warp % S::TILES) * 16 + lane / 4;
@@ -513,14 +513,15 @@ __device__ __forceinline__ void attend_all(u32& at, u32 rank, u32 layer, const f
                 attend(own, smem_address(shared_at(CURRENT_AT + pair * COLUMN)), 1, scale);
             }
         }
-        for (u32 round = 0; round < rounds; round++) {
-            u32 stage = at + round * PAIRS + pair, first = round * FETCHED;
-            take(stage);
-            for (u32 begin = side * SHARE; begin < (side + 1) * SHARE && first + begin < before; begin += 32)
-                attend(own, smem_address(shared_at(stage_at(stage) + begin * COLUMN)), min(before - first - begin, 32u), scale);
-            give(stage, 2);
+        for (u32 index = 0; index < rounds * PAIRS; index++, at++) {
+            take(at);
+            u32 first = index / PAIRS * FETCHED + side * SHARE;
+            if (index % PAIRS == pair)
+                for (u32 begin = first; begin < first + SHARE && begin < before; begin += 32)
+                    attend(own, smem_address(shared_at(stage_at(at) + begin % FETCHED * COLUMN)), min(before - begin, 32u),
+                           scale);
+            give(at);
         }
-        at += rounds * PAIRS;
         if (!any) continue;
         if (!live) {
             if (side == 0)
@@ -719,7 +720,7 @@ __device__ __forceinline__ void read_all(u32 rank, const Buffers& b, const Decod
     constexpr int LEFT = Qkv::PARTS * ((Qkv::COUNT / Qkv::PARTS + UNITS - 1) / UNITS);
     for (int i = 0; i < LEFT; i++, at++) {
         take(at);
-        give(at, WARPS);
+        give(at);
     }
 }
 
