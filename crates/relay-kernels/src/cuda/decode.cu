@@ -18,9 +18,8 @@
 // Queries and keys are rotated before they are rounded to bf16, weights of attention are rounded, sums are f32. The order
 // of all sums depends on nothing but the model and the column: a text is the same in any company.
 //
-// Weights lie in the order of use, for each block its own: per product a unit of 512 bytes for every 16 inner numbers
-// and 16 columns, what a lane holds as the left operand of mma16816 side by side. The transposed product comes out: its
-// columns are texts. Keys and values lie [slot, layer, head, column, (k, v), HD] in bf16; pieces of 16 bytes of a column
+// Weights lie in the order of use, for each block its own, in units as `pack_fragments` has them: left operands of
+// mma16816. The transposed product comes out: its columns are texts. Keys and values lie [slot, layer, head, column, (k, v), HD] in bf16; pieces of 16 bytes of a column
 // are swapped by the column's last three bits, so that ldmatrix finds eight columns in different banks.
 //
 // Defines: D, M, HEADS, HD (32 or 64), VOCAB, NORM (of the states that are read out), ROPE; ROWS (8, 16 or 32), STAGES.
@@ -747,22 +746,4 @@ extern "C" __global__ void __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THRE
     }
     __syncwarp();
     cluster_sync();
-}
-
-struct FragmentSizes {
-    // Of the matrix; its first column in the product, tiles of a part, parts, and inner steps of all; where the product
-    // begins in a block's units, and their number.
-    u32 inputs, outputs, column, tiles, parts, steps, begin, total;
-};
-
-// Places a matrix in the order in which `decode` reads weights. What is padding stays as it is.
-extern "C" __global__ void pack_fragments(const float* w, u16* units, const __grid_constant__ FragmentSizes p) {
-    u32 index = blockIdx.x * 256 + threadIdx.x;
-    if (index >= p.inputs * p.outputs) return;
-    u32 inner = index / p.outputs, column = p.column + index % p.outputs;
-    u32 tile = column / 16, row = column % 16, block = tile / (p.tiles * p.parts), k = inner % 16;
-    tile %= p.tiles * p.parts;
-    u64 unit = (u64)block * p.total + p.begin + (tile / p.tiles * p.steps + inner / 16) * p.tiles + tile % p.tiles;
-    u32 lane = row % 8 * 4 + k % 8 / 2, word = row / 8 + k / 8 * 2;
-    units[unit * (UNIT / 2) + lane * 8 + word * 2 + k % 2] = to_bf16(w[index]);
 }

@@ -7,6 +7,8 @@
 
 mod blend;
 mod constants;
+mod decode;
+mod decode_plan;
 mod embedding;
 mod greedy;
 mod launch;
@@ -29,8 +31,10 @@ use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
+pub(crate) use self::decode::Decoding;
 pub(crate) use self::parameters::Shared;
 use crate::cross_entropy::Labels;
+use crate::decode::DecoderSpec;
 use crate::floats::wrap;
 use crate::layer::LayerSpec;
 use crate::switch::{Precision, enabled, precision};
@@ -110,6 +114,26 @@ pub(crate) fn greedy<B: Backend>(
     let chosen: Vec<f32> = chosen.into_data().iter().collect();
     let pairs = chosen.chunks_exact(2);
     Some(pairs.map(|pair| (pair[0] as u32, pair[1])).collect())
+}
+
+/// A decoder without layers of tensors whose shapes have been checked: embedding, the readout's matrix and bias, and with
+/// `epsilon` the norm's scale and shift.
+pub(crate) fn decoding<B: Backend>(
+    tensors: Vec<FloatTensor<B>>,
+    epsilon: Option<f32>,
+    spec: &DecoderSpec,
+) -> Option<Decoding> {
+    let tensors = op::untracked::<B>(tensors)?;
+    supported(tensors.first()?).then(|| Decoding::new(tensors, epsilon, spec))?
+}
+
+/// With one more layer, whose shapes have been checked.
+pub(crate) fn decoding_layer<B: Backend>(
+    decoding: Decoding,
+    tensors: [FloatTensor<B>; 12],
+) -> Option<Decoding> {
+    let tensors = op::untracked::<B>(tensors.into())?;
+    decoding.layer(op::exactly(tensors))
 }
 
 /// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).

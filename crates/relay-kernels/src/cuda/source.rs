@@ -15,6 +15,7 @@ const COMMON: &str = include_str!("common.cuh");
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum File {
     Attention,
+    Decode,
     Embedding,
     Gemm,
     Narrow,
@@ -27,6 +28,7 @@ impl File {
     const fn text(self) -> &'static str {
         match self {
             Self::Attention => include_str!("attention.cu"),
+            Self::Decode => concat!(include_str!("cluster.cuh"), include_str!("decode.cu")),
             Self::Embedding => include_str!("embedding.cu"),
             Self::Gemm => include_str!("gemm.cu"),
             Self::Narrow => include_str!("narrow.cu"),
@@ -38,8 +40,9 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 7] = [
+        const KNOWN: [u64; 8] = [
             fingerprint(File::Attention.text()),
+            fingerprint(File::Decode.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
             fingerprint(File::Narrow.text()),

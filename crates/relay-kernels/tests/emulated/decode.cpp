@@ -8,6 +8,7 @@
 #include "common.cuh"
 #include "cluster.cuh"
 #include "decode.cu"
+#include "pack.cu"
 
 constexpr u32 LAYERS = 2;
 constexpr float BASE = 10000.0f, EPSILON = 1e-5f;
@@ -139,7 +140,7 @@ static void place(Buffer<u16>& units, const std::vector<float>& w, u32 inner, u3
                        {inner, outer, column, S::TILES, S::PARTS, S::STEPS, begin, TOTAL});
     });
 }
-static void pack(Buffer<u16>& units, const Model& model) {
+static void pack_all(Buffer<u16>& units, const Model& model) {
     memset(units.data(), 0, 2 * units.size());
     u32 begin = 0;
     for (const Layer& layer : model.layers) {
@@ -231,7 +232,7 @@ int main() {
                         std::to_string(HD) + "/rows=" + std::to_string(ROWS) + "/";
     Model its = model();
     Buffer<u16> units((size_t)8 * TOTAL * UNIT / 2);
-    pack(units, its);
+    pack_all(units, its);
     packed(units, its);
     auto text = [](u32 length, u32 limit) {
         std::vector<u32> prompt(length);
