@@ -55,7 +55,7 @@ impl Text {
 
 impl Decoding {
     /// Without layers. From embedding, the readout's matrix and bias, and with `readout_epsilon` the norm's scale and shift;
-    /// None if a tensor is not of `f32`.
+    /// None if a tensor is not of `f32`, or if tokens may be chosen that cannot be read.
     pub fn new(
         tensors: Vec<Lazy>,
         readout_epsilon: Option<f32>,
@@ -64,11 +64,14 @@ impl Decoding {
         let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
         let mut tensors = tensors.into_iter();
         let embedding = tensors.next()?;
-        floats.then(|| Self {
+        let readout: Vec<Lazy> = tensors.collect();
+        // Every token that is written is read.
+        let known = readout.first()?.shape[1] <= embedding.shape[0];
+        (floats && known).then(|| Self {
             spec: *spec,
             readout_epsilon,
             embedding,
-            readout: tensors.collect(),
+            readout,
             layers: Vec::new(),
             packed: OnceLock::new(),
         })
