@@ -50,10 +50,11 @@ __device__ __forceinline__ void barrier_arrive(u32 barrier, u32 arrivals) {
 __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
+// What has come is in this block's own shared memory, so that no cache has to forget anything: the scope is the block.
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
     asm volatile(
         "{\n\t.reg .pred done;\n\twait:\n\t"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n\t"
+        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
         "@!done bra wait;\n\t}" ::"r"(barrier),
         "r"(parity)
         : "memory");
@@ -65,8 +66,8 @@ __device__ __forceinline__ void copy_bulk(u32 to, const void* from, u32 bytes, u
                  "l"(from), "r"(bytes), "r"(barrier)
                  : "memory");
 }
-// What this thread has written before can be read by copies that begin after a barrier.
-__device__ __forceinline__ void written_for_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
+// What this thread has written to global memory can be read by copies that begin after a barrier.
+__device__ __forceinline__ void written_for_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 
 __device__ __forceinline__ void ldmatrix_x2(u32& a, u32& b, u32 address) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(a), "=r"(b) : "r"(address));

@@ -471,10 +471,7 @@ __device__ __forceinline__ void write_column(const float* qkv, const float2* ang
         to[HD + lane + HD / 2] = to_bf16(qkv[2 * HD + lane + HD / 2]);
     }
     __syncwarp();
-    if (lane < PIECES) {
-        *(uint4*)(cache + column * (2 * HD) + (lane ^ (column & 7)) * 8) = *(uint4*)(to + lane * 8);
-        written_for_copies();
-    }
+    if (lane < PIECES) *(uint4*)(cache + column * (2 * HD) + (lane ^ (column & 7)) * 8) = *(uint4*)(to + lane * 8);
 }
 
 // Puts together what the two warps of a pair have, and sends it to all blocks.
@@ -542,6 +539,8 @@ __device__ __forceinline__ void attend_all(u32& at, u32 rank, u32 layer, const f
         some_sync(2 + pair, 64);
         if (side == 0) send_out(parts, slot, head);
     }
+    // Of the columns that have been written. Last, as others wait for what was sent.
+    if (side == 0) written_for_copies();
 }
 
 // This block's best token of each text, the sum of exponentials relative to its logit, to all blocks.
