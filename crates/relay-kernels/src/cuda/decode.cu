@@ -31,7 +31,8 @@
 #define READERS (32 * WARPS)
 #define UNIT 512
 #define STAGE 16384
-#define UNITS (STAGE / UNIT)
+// Units of a warp in a stage of weights.
+#define EACH (STAGE / UNIT / WARPS)
 // Texts in groups of the eight columns of a product.
 #define GROUPS (ROWS / 8)
 #define NONE 0xffffffffu
@@ -46,6 +47,9 @@ struct Shape {
     static constexpr int STEPS = INNER / 16;
     static constexpr int COLUMNS = 16 * TILES * PARTS;
     static constexpr int COUNT = PARTS * TILES * STEPS;
+    // Units of a stage, of which each warp of those that multiply has EACH, and stages of a part.
+    static constexpr int UNITS = EACH * SPLIT * TILES;
+    static constexpr int STAGES_OF_PART = (TILES * STEPS + UNITS - 1) / UNITS;
     // From one text to the next of what the parts of sums are in.
     static constexpr int PITCH = COLUMNS + 4;
     static constexpr int SUMS = SPLIT * ROWS * PITCH;
@@ -96,8 +100,17 @@ __device__ __forceinline__ T* shared(u32 at) {
     return (T*)shared_at(at);
 }
 
+#ifndef RELAY_EMULATED
+// 2^x; 0 for minus infinity.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+#endif
+
 // What blocks wait for from the cluster, and the fetching warp from the others.
-enum Event { QKV_CAME, OUT_CAME, MIDDLE_CAME, HIDDEN_CAME, X_CAME, TOP_CAME, TEXTS_CAME, SLOTS_KNOWN };
+enum Event { QKV_CAME, OUT_CAME, MIDDLE_CAME, HIDDEN_CAME, X_CAME, TOP_CAME, TEXTS_CAME, SLOTS_KNOWN, NOTHING };
 __device__ __forceinline__ u32 event(int which) { return smem_address(shared_at(BARRIERS_AT + (2 * STAGES + which) * 8)); }
 
 __device__ __forceinline__ u32 lane_of() { return threadIdx.x & 31; }
@@ -113,26 +126,34 @@ __device__ __forceinline__ void send(u32 at, uint4 value, int which, u32 rank) {
     send16(remote(smem_address(shared_at(at)), rank), value, remote(event(which), rank));
 }
 
-// The ring: stage number `at` since the beginning.
-__device__ __forceinline__ u32 stage_at(u32 at) { return at % STAGES * STAGE; }
-__device__ __forceinline__ u32 filled(u32 at) { return smem_address(shared_at(BARRIERS_AT + at % STAGES * 8)); }
-__device__ __forceinline__ u32 emptied(u32 at) { return smem_address(shared_at(BARRIERS_AT + (STAGES + at % STAGES) * 8)); }
-__device__ __forceinline__ void take(u32 at) { barrier_wait(filled(at), at / STAGES & 1); }
-// Every warp takes and gives every stage, also those that it does not read: parity tells nothing of what is further away.
-__device__ __forceinline__ void give(u32 at) {
-    __syncwarp();
-    if (lane_of() == 0) barrier_arrive(emptied(at), 1);
-}
-__device__ __forceinline__ void fetch(u32& at, const void* from, u32 bytes) {
-    barrier_wait(emptied(at), (at / STAGES & 1) ^ 1);
-    if (bytes > 0) {
-        barrier_expect(filled(at), bytes);
-        copy_bulk(smem_address(shared_at(stage_at(at))), from, bytes, filled(at));
-    } else {
-        barrier_arrive(filled(at), 1);
+// The ring of stages: which is next, and in the how manieth turn, odd or even.
+struct Ring {
+    u32 slot, parity;
+
+    __device__ __forceinline__ u32 place() const { return slot * STAGE; }
+    __device__ __forceinline__ u32 filled() const { return smem_address(shared_at(BARRIERS_AT + slot * 8)); }
+    __device__ __forceinline__ u32 emptied() const { return smem_address(shared_at(BARRIERS_AT + (STAGES + slot) * 8)); }
+    __device__ __forceinline__ void go_on() {
+        if (++slot == STAGES) slot = 0, parity ^= 1;
     }
-    at++;
-}
+    // Every warp takes and gives every stage, also those that it does not read: parity tells nothing of what is further away.
+    __device__ __forceinline__ void take() const { barrier_wait(filled(), parity); }
+    __device__ __forceinline__ void give() {
+        __syncwarp();
+        if (lane_of() == 0) barrier_arrive(emptied(), 1);
+        go_on();
+    }
+    __device__ __forceinline__ void fetch(const void* from, u32 bytes) {
+        barrier_wait(emptied(), parity ^ 1);
+        if (bytes > 0) {
+            barrier_expect(filled(), bytes);
+            copy_bulk(smem_address(shared_at(place())), from, bytes, filled());
+        } else {
+            barrier_arrive(filled(), 1);
+        }
+        go_on();
+    }
+};
 
 // A place for a text.
 struct Slot {
@@ -177,11 +198,11 @@ __device__ __forceinline__ u16* cached(u16* cache, u32 slot, u32 layer, u32 head
 }
 
 template <typename S>
-__device__ __forceinline__ void fetch_weights(u32& at, const uint4*& from) {
+__device__ __forceinline__ void fetch_weights(Ring& ring, const uint4*& from) {
     for (int part = 0; part < S::PARTS; part++) {
-        for (int begin = 0; begin < S::COUNT / S::PARTS; begin += UNITS) {
-            int units = min(UNITS, S::COUNT / S::PARTS - begin);
-            fetch(at, from, units * UNIT);
+        for (int begin = 0; begin < S::TILES * S::STEPS; begin += S::UNITS) {
+            int units = min(S::UNITS, S::TILES * S::STEPS - begin);
+            ring.fetch(from, units * UNIT);
             from += units * (UNIT / 16);
         }
     }
@@ -189,11 +210,11 @@ __device__ __forceinline__ void fetch_weights(u32& at, const uint4*& from) {
 
 // What one lane does for all others of the block until there are no texts.
 __device__ __forceinline__ void fetch_all(const uint4* weights, u16* cache, u32 rank, const DecodeParams& p) {
-    u32 at = 0;
+    Ring ring = {0, 0};
     for (u32 step = 0;; step++) {
         const uint4* from = weights;
         for (u32 layer = 0; layer < p.layers; layer++) {
-            fetch_weights<Qkv>(at, from);
+            fetch_weights<Qkv>(ring, from);
             if (layer == 0) {
                 barrier_wait(event(SLOTS_KNOWN), step & 1);
                 if (!slots()->any) return;
@@ -205,24 +226,25 @@ __device__ __forceinline__ void fetch_all(const uint4* weights, u16* cache, u32 
                     u32 slot, head;
                     held(pass, index % PAIRS, rank, slot, head);
                     u32 columns = count > first ? min(count - first, (u32)FETCHED) : 0;
-                    fetch(at, cached(cache, slot, layer, head, p) + first * (2 * HD), columns * COLUMN);
+                    ring.fetch(cached(cache, slot, layer, head, p) + first * (2 * HD), columns * COLUMN);
                 }
             }
-            fetch_weights<Output>(at, from);
-            fetch_weights<Up>(at, from);
-            fetch_weights<Down>(at, from);
+            fetch_weights<Output>(ring, from);
+            fetch_weights<Up>(ring, from);
+            fetch_weights<Down>(ring, from);
         }
-        fetch_weights<Head>(at, from);
+        fetch_weights<Head>(ring, from);
     }
 }
 
-// 16 numbers of every text as right operands.
-__device__ __forceinline__ void load_texts(u32 (&right)[GROUPS][2], u32 matrix, int pitch, int step) {
-    u32 lane = lane_of();
-    u32 place = matrix + 2 * (((lane & 7) + (lane >> 4) * 8) * pitch + step * 16 + (lane >> 3 & 1) * 8);
+// Where a lane finds 16 numbers of texts as right operands: 8 texts, or 16.
+__device__ __forceinline__ u32 texts_of(u32 matrix, int pitch) {
+    u32 lane = lane_of(), row = GROUPS == 1 ? lane & 7 : (lane & 7) + (lane >> 4) * 8;
+    return matrix + 2 * (row * pitch + (lane >> 3 & 1) * 8);
+}
+__device__ __forceinline__ void load_texts(u32 (&right)[GROUPS][2], u32 place, int pitch) {
 #if GROUPS == 1
-    // The second half of the lanes name no rows.
-    ldmatrix_x2(right[0][0], right[0][1], place - 2 * (lane >> 4) * 8 * pitch);
+    ldmatrix_x2(right[0][0], right[0][1], place);
 #else
 #pragma unroll
     for (int group = 0; group < GROUPS; group += 2)
@@ -232,41 +254,41 @@ __device__ __forceinline__ void load_texts(u32 (&right)[GROUPS][2], u32 matrix, 
 }
 
 // Leaves a product of weights and a matrix of texts in parts of sums, [SPLIT, ROWS, PITCH].
-template <typename S>
-__device__ __forceinline__ void multiply(u32& at, u32 matrix, int pitch) {
-    constexpr int ACTIVE = S::TILES * S::SPLIT, COUNT = S::COUNT / S::PARTS, EACH = (UNITS + ACTIVE - 1) / ACTIVE;
+template <typename S, int PITCH>
+__device__ __forceinline__ void multiply(Ring& ring, u32 matrix) {
+    constexpr bool WHOLE = S::STEPS % (EACH * S::SPLIT) == 0;
     u32 lane = lane_of(), warp = warp_of();
+    bool active = warp < S::TILES * S::SPLIT;
     for (int part = 0; part < S::PARTS; part++) {
         // Two sums in turn, so that one addition need not wait for the other.
         float sum[2][GROUPS][4] = {};
-        int own = warp;
+        int step = warp / S::TILES;
+        u32 texts = texts_of(matrix, PITCH) + step * 32;
 #pragma unroll 1
-        for (int begin = 0; begin < COUNT; begin += UNITS, at++) {
-            take(at);
-            if (warp < ACTIVE) {
+        for (int stage = 0; stage < S::STAGES_OF_PART; stage++, step += EACH * S::SPLIT, texts += EACH * S::SPLIT * 32) {
+            ring.take();
+            if (active) {
+                const uint4* units = shared<uint4>(ring.place()) + warp * 32 + lane;
                 uint4 left[EACH];
                 u32 right[EACH][GROUPS][2];
-                int end = min(begin + UNITS, COUNT);
 #pragma unroll
                 for (int i = 0; i < EACH; i++) {
-                    int unit = own + i * ACTIVE;
-                    if (unit >= end) break;
-                    left[i] = shared<uint4>(stage_at(at))[(unit - begin) * 32 + lane];
-                    load_texts(right[i], matrix, pitch, unit / S::TILES);
+                    if (!WHOLE && step + i * S::SPLIT >= S::STEPS) break;
+                    left[i] = units[i * S::SPLIT * S::TILES * 32];
+                    load_texts(right[i], texts + i * S::SPLIT * 32, PITCH);
                 }
 #pragma unroll
                 for (int i = 0; i < EACH; i++) {
-                    if (own + i * ACTIVE >= end) break;
+                    if (!WHOLE && step + i * S::SPLIT >= S::STEPS) break;
 #pragma unroll
                     for (int group = 0; group < GROUPS; group++)
                         mma16816(sum[i & 1][group], left[i].x, left[i].y, left[i].z, left[i].w, right[i][group][0],
                                  right[i][group][1]);
                 }
-                while (own < end) own += ACTIVE;
             }
-            give(at);
+            ring.give();
         }
-        if (warp < ACTIVE) {
+        if (active) {
             int column = (part * S::TILES + warp % S::TILES) * 16 + lane / 4;
 #pragma unroll
             for (int group = 0; group < GROUPS; group++)
@@ -291,9 +313,17 @@ __device__ __forceinline__ float4 result(u32 text, u32 column) {
     return sum;
 }
 
-// normed = bf16(norm of what is at `from`); without `gamma` it is only rounded.
-__device__ __forceinline__ void norm_rows(u32 from, const float* gamma, const float* beta, float epsilon) {
+// normed = bf16(norm of what is at `from`), when that has come for the `turn`th time; without `gamma` it is only rounded.
+__device__ __forceinline__ void norm_rows(u32 from, int which, u32 turn, const float* gamma, const float* beta,
+                                          float epsilon) {
     u32 lane = lane_of();
+    float2 scale[D / 64], shift[D / 64];
+#pragma unroll
+    for (int i = 0; i < D / 64; i++) {
+        scale[i] = gamma ? *(const float2*)(gamma + i * 64 + lane * 2) : make_float2(1.0f, 1.0f);
+        shift[i] = gamma ? *(const float2*)(beta + i * 64 + lane * 2) : make_float2(0.0f, 0.0f);
+    }
+    if (which != NOTHING) receive(which, ROWS * D * 4, turn);
     for (u32 row = warp_of(); row < ROWS; row += WARPS) {
         const float* x = shared<float>(from) + row * D;
         float2 value[D / 64];
@@ -311,14 +341,9 @@ __device__ __forceinline__ void norm_rows(u32 from, const float* gamma, const fl
             rstd = rsqrtf(warp_sum(squares) * (1.0f / D) + epsilon);
         }
 #pragma unroll
-        for (int i = 0; i < D / 64; i++) {
-            u32 at = i * 64 + lane * 2;
-            if (gamma) {
-                float2 scale = *(const float2*)(gamma + at), shift = *(const float2*)(beta + at);
-                value[i].x = value[i].x * rstd * scale.x + shift.x, value[i].y = value[i].y * rstd * scale.y + shift.y;
-            }
-            *shared<u32>(NORMED_AT + 2 * (row * PITCH_D + at)) = pack_bf16(value[i].x, value[i].y);
-        }
+        for (int i = 0; i < D / 64; i++)
+            *shared<u32>(NORMED_AT + 2 * (row * PITCH_D + i * 64 + lane * 2)) =
+                pack_bf16(value[i].x * rstd * scale[i].x + shift[i].x, value[i].y * rstd * scale[i].y + shift[i].y);
     }
     readers_sync();
 }
@@ -436,14 +461,14 @@ __device__ __forceinline__ void attend(Attention& own, u32 columns, u32 count, f
     }
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-    float shrink = exp2f(own.most - most);
+    float shrink = exp2_fast(own.most - most);
     own.most = most, own.sum *= shrink;
 #pragma unroll
     for (int i = 0; i < HD / 8; i++) own.out[i][0] *= shrink, own.out[i][1] *= shrink;
 #pragma unroll
     for (int i = 0; i < 8; i++) {
         float& x = score[i / 2][i % 2];
-        x = exp2f(x - most), own.sum += x;
+        x = exp2_fast(x - most), own.sum += x;
     }
 #pragma unroll
     for (int half = 0; half < 2; half++) {
@@ -477,7 +502,7 @@ __device__ __forceinline__ void write_column(const float* qkv, const float2* ang
 // Puts together what the two warps of a pair have, and sends it to all blocks.
 __device__ __forceinline__ void send_out(const float* parts, u32 slot, u32 head) {
     const float* other = parts + MERGE_PITCH;
-    float most = fmaxf(parts[HD], other[HD]), first = exp2f(parts[HD] - most), second = exp2f(other[HD] - most);
+    float most = fmaxf(parts[HD], other[HD]), first = exp2_fast(parts[HD] - most), second = exp2_fast(other[HD] - most);
     float share = 1.0f / (first * parts[HD + 1] + second * other[HD + 1]);
     first *= share, second *= share;
     for (u32 index = lane_of(); index < HD / 8 * BLOCKS; index += 32) {
@@ -493,7 +518,7 @@ __device__ __forceinline__ void send_out(const float* parts, u32 slot, u32 head)
 }
 
 // Attention of this block's heads of texts; every text without content has zeros.
-__device__ __forceinline__ void attend_all(u32& at, u32 rank, u32 layer, const float2* angles, u16* cache, float scale,
+__device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, const float2* angles, u16* cache, float scale,
                                            const DecodeParams& p) {
     u32 lane = lane_of(), pair = warp_of() / 2, side = warp_of() % 2;
     for (u32 pass = 0; pass < PASSES; pass++) {
@@ -509,14 +534,14 @@ __device__ __forceinline__ void attend_all(u32& at, u32 rank, u32 layer, const f
                 attend(own, smem_address(shared_at(CURRENT_AT + pair * COLUMN)), 1, scale);
             }
         }
-        for (u32 index = 0; index < rounds * PAIRS; index++, at++) {
-            take(at);
+        for (u32 index = 0; index < rounds * PAIRS; index++) {
+            ring.take();
             u32 first = index / PAIRS * FETCHED + side * SHARE;
             if (index % PAIRS == pair)
                 for (u32 begin = first; begin < first + SHARE && begin < before; begin += 32)
-                    attend(own, smem_address(shared_at(stage_at(at) + begin % FETCHED * COLUMN)), min(before - begin, 32u),
+                    attend(own, smem_address(shared_at(ring.place() + begin % FETCHED * COLUMN)), min(before - begin, 32u),
                            scale);
-            give(at);
+            ring.give();
         }
         if (!any) continue;
         if (!live) {
@@ -679,11 +704,11 @@ __device__ __forceinline__ void embed(const float* embedding) {
 }
 
 __device__ __forceinline__ void read_all(u32 rank, const Buffers& b, const DecodeParams& p) {
-    constexpr u32 ALL_X = ROWS * D * 4;
     const float scale = 1.4426950408889634f * rsqrtf((float)HD);
     u32 normed = smem_address(shared_at(NORMED_AT)), out = smem_address(shared_at(OUT_AT));
     u32 hidden = smem_address(shared_at(HIDDEN_AT));
-    u32 at = 0, turn = 0;
+    Ring ring = {0, 0};
+    u32 turn = 0;
     Clerk clerk;
     for (u32 step = 0;; step++) {
         if (warp_of() == 0) clerk.work(step, rank, b, p);
@@ -692,33 +717,30 @@ __device__ __forceinline__ void read_all(u32 rank, const Buffers& b, const Decod
         embed(b.embedding);
         const float* vectors = b.vectors;
         for (u32 layer = 0; layer < p.layers; layer++, turn++, vectors += 5 * D + M) {
-            norm_rows(X_AT, vectors, vectors + D, p.epsilon);
-            multiply<Qkv>(at, normed, PITCH_D);
+            norm_rows(X_AT, layer > 0 ? X_CAME : NOTHING, turn - 1, vectors, vectors + D, p.epsilon);
+            multiply<Qkv, PITCH_D>(ring, normed);
             send_qkv(rank);
             receive(QKV_CAME, HELD * 3 * HD * 4, turn);
-            attend_all(at, rank, layer, b.angles, b.cache, scale, p);
+            attend_all(ring, rank, layer, b.angles, b.cache, scale, p);
             receive(OUT_CAME, ROWS * D * 2, turn);
-            multiply<Output>(at, out, PITCH_D);
+            multiply<Output, PITCH_D>(ring, out);
             send_sum<Output>(rank, X_AT, nullptr, MIDDLE_AT, MIDDLE_CAME);
-            receive(MIDDLE_CAME, ALL_X, turn);
-            norm_rows(MIDDLE_AT, vectors + 2 * D, vectors + 3 * D, p.epsilon);
-            multiply<Up>(at, normed, PITCH_D);
+            norm_rows(MIDDLE_AT, MIDDLE_CAME, turn, vectors + 2 * D, vectors + 3 * D, p.epsilon);
+            multiply<Up, PITCH_D>(ring, normed);
             send_hidden(rank, vectors + 5 * D);
             receive(HIDDEN_CAME, ROWS * M * 2, turn);
-            multiply<Down>(at, hidden, PITCH_M);
+            multiply<Down, PITCH_M>(ring, hidden);
             send_sum<Down>(rank, MIDDLE_AT, vectors + 4 * D, X_AT, X_CAME);
-            receive(X_CAME, ALL_X, turn);
         }
-        norm_rows(X_AT, NORM ? vectors : nullptr, vectors + D, p.readout_epsilon);
-        multiply<Head>(at, normed, PITCH_D);
+        norm_rows(X_AT, X_CAME, turn - 1, NORM ? vectors : nullptr, vectors + D, p.readout_epsilon);
+        multiply<Head, PITCH_D>(ring, normed);
         send_top(rank, vectors + 2 * D);
         if (warp_of() == 0) receive(TOP_CAME, ROWS * BLOCKS * 16, step);
     }
     // What was fetched for a step that is none.
-    constexpr int LEFT = Qkv::PARTS * ((Qkv::COUNT / Qkv::PARTS + UNITS - 1) / UNITS);
-    for (int i = 0; i < LEFT; i++, at++) {
-        take(at);
-        give(at);
+    for (int i = 0; i < Qkv::PARTS * Qkv::STAGES_OF_PART; i++) {
+        ring.take();
+        ring.give();
     }
 }
 
@@ -727,9 +749,9 @@ extern "C" __global__ void __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THRE
            const uint4* texts, u32* counter, u16* cache, float2* out, const __grid_constant__ DecodeParams p) {
     u32 rank = cluster_rank();
     if (threadIdx.x == 0) {
-        for (u32 stage = 0; stage < STAGES; stage++) {
-            barrier_init(filled(stage), 1);
-            barrier_init(emptied(stage), WARPS);
+        for (Ring ring = {0, 0}; ring.parity == 0; ring.go_on()) {
+            barrier_init(ring.filled(), 1);
+            barrier_init(ring.emptied(), WARPS);
         }
         for (int which = QKV_CAME; which <= SLOTS_KNOWN; which++) barrier_init(event(which), 1);
         barriers_initialised();
