@@ -22,7 +22,8 @@
 // mma16816. The transposed product comes out: its columns are texts. Keys and values lie [slot, layer, head, column, (k, v), HD] in bf16; pieces of 16 bytes of a column
 // are swapped by the column's last three bits, so that ldmatrix finds eight columns in different banks.
 //
-// Defines: D, M, HEADS, HD (32 or 64), VOCAB, NORM (of the states that are read out), ROPE; ROWS (8, 16 or 32), STAGES.
+// Defines: D, M, HEADS, HD (32 or 64), VOCAB, NORM (of the states that are read out), ROPE; ROWS (8, 16 or 32), STAGES,
+// TOGETHER, the blocks that a multiprocessor has at a time.
 // Launch: clusters of 8 blocks of THREADS threads, with SHARED bytes of dynamic shared memory.
 
 #define BLOCKS 8
@@ -406,11 +407,12 @@ __device__ __forceinline__ void send_hidden(u32 rank, const float* bias) {
     }
 }
 
-// A query, and what has come of the columns so far: weights relative to 2^most, and the columns by their weights. Of the
-// product's 16 rows only the first eight are used, which are all the same.
+// A query, and what has come of the columns so far: weights relative to 2^most, and the columns by their weights. Columns are
+// left operands; the right one is the query, or weights, eight times the same. A lane has the numbers lane / 4 and that + 8
+// of 16.
 struct Attention {
     u32 query[HD / 16][2];
-    float most, sum, out[HD / 8][4];
+    float most, sum, out[HD / 16][4];
 };
 // Two numbers of a head, `HD / 2` apart, rotated.
 __device__ __forceinline__ float2 rotated(float first, float second, float2 angle) {
@@ -434,69 +436,83 @@ __device__ __forceinline__ void load_query(Attention& own, const float* query, c
         }
     own.most = __uint_as_float(0xff800000u), own.sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < HD / 8; i++) own.out[i][0] = own.out[i][1] = own.out[i][2] = own.out[i][3] = 0.0f;
+    for (int i = 0; i < HD / 16; i++) own.out[i][0] = own.out[i][1] = own.out[i][2] = own.out[i][3] = 0.0f;
 }
-// Attends to `count` columns, up to 32, that lie from `columns` on. Lanes have the weights of columns 8 i + lane % 4 * 2
-// and the next. Instead of columns beyond, which may be anything, the last one is read.
+// Attends to `count` columns, up to 32, that lie from `columns` on. Instead of columns beyond, which may be anything, the
+// last one is read.
 __device__ __forceinline__ void attend(Attention& own, u32 columns, u32 count, float scale) {
     u32 lane = lane_of();
-    float score[4][4] = {};
+    float score[2][4] = {}, weight[2][2];
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        u32 row = min(half * 16 + (lane & 7) + (lane >> 4) * 8, count - 1);
+        u32 row = min(half * 16 + (lane & 15), count - 1), swap = (row & 7) ^ (lane >> 4);
 #pragma unroll
         for (int step = 0; step < HD / 16; step++) {
-            u32 key[4], piece = (step * 2 + (lane >> 3 & 1)) ^ (row & 7);
-            ldmatrix_x4(key[0], key[1], key[2], key[3], columns + row * COLUMN + piece * 16);
-            mma16816(score[2 * half], own.query[step][0], 0, own.query[step][1], 0, key[0], key[1]);
-            mma16816(score[2 * half + 1], own.query[step][0], 0, own.query[step][1], 0, key[2], key[3]);
+            u32 key[4];
+            ldmatrix_x4(key[0], key[1], key[2], key[3], columns + row * COLUMN + (swap ^ step * 2) * 16);
+            mma16816(score[half], key[0], key[1], key[2], key[3], own.query[step][0], own.query[step][1]);
         }
     }
     float most = own.most;
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        float& x = score[i / 2][i % 2];
-        x = i / 2 * 8 + lane % 4 * 2 + i % 2 < count ? x * scale : __uint_as_float(0xff800000u);
+    for (int i = 0; i < 4; i++) {
+        float& x = weight[i / 2][i % 2];
+        x = i * 8 + lane / 4 < count ? score[i / 2][i % 2 * 2] * scale : __uint_as_float(0xff800000u);
         most = fmaxf(most, x);
     }
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
-    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+#pragma unroll
+    for (int apart = 4; apart < 32; apart *= 2) most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, apart));
     float shrink = exp2_fast(own.most - most);
     own.most = most, own.sum *= shrink;
 #pragma unroll
-    for (int i = 0; i < HD / 8; i++) own.out[i][0] *= shrink, own.out[i][1] *= shrink;
+    for (int i = 0; i < HD / 16; i++)
 #pragma unroll
-    for (int i = 0; i < 8; i++) {
-        float& x = score[i / 2][i % 2];
-        x = exp2_fast(x - most), own.sum += x;
-    }
+        for (int k = 0; k < 4; k++) own.out[i][k] *= shrink;
 #pragma unroll
     for (int half = 0; half < 2; half++) {
-        u32 low = pack_bf16(score[2 * half][0], score[2 * half][1]);
-        u32 high = pack_bf16(score[2 * half + 1][0], score[2 * half + 1][1]);
-        u32 row = min(half * 16 + (lane & 15), count - 1);
+        u32 right[2];
 #pragma unroll
-        for (int pair = 0; pair < HD / 16; pair++) {
-            u32 value[4], piece = (HD / 8 + pair * 2 + (lane >> 4)) ^ (row & 7);
-            ldmatrix_x4_trans(value[0], value[1], value[2], value[3], columns + row * COLUMN + piece * 16);
-            mma16816(own.out[2 * pair], low, 0, high, 0, value[0], value[1]);
-            mma16816(own.out[2 * pair + 1], low, 0, high, 0, value[2], value[3]);
+        for (int far = 0; far < 2; far++) {
+            float x = exp2_fast(weight[half][far] - most);
+            own.sum += x;
+            // A right operand has in a lane the weights of columns lane % 4 * 2 and the next.
+            float first = __shfl_sync(0xffffffffu, x, lane % 4 * 8), second = __shfl_sync(0xffffffffu, x, lane % 4 * 8 + 4);
+            right[far] = pack_bf16(first, second);
+        }
+        u32 row = min(half * 16 + (lane & 7) + (lane >> 4) * 8, count - 1), swap = (row & 7) ^ (lane >> 3 & 1);
+#pragma unroll
+        for (int step = 0; step < HD / 16; step++) {
+            u32 value[4];
+            ldmatrix_x4_trans(value[0], value[1], value[2], value[3],
+                              columns + row * COLUMN + (swap ^ (HD / 8 + step * 2)) * 16);
+            mma16816(own.out[step], value[0], value[1], value[2], value[3], right[0], right[1]);
         }
     }
 }
 
-// Rounds the new column's key and value, to `current` and to the cache.
-__device__ __forceinline__ void write_column(const float* qkv, const float2* angles, u32 current, u16* cache, u32 column) {
+// Rounds the new column's key and value, to `current` and to the cache, and attends to it, before all others.
+__device__ __forceinline__ void write_column(Attention& own, const float* qkv, const float2* angles, u32 current, u16* cache,
+                                             u32 column, float scale) {
     u32 lane = lane_of();
     u16* to = shared<u16>(current);
+    float score = 0.0f;
     if (lane < HD / 2) {
         float2 key = rotated(qkv[HD + lane], qkv[HD + lane + HD / 2], angles[lane]);
-        to[lane] = to_bf16(key.x), to[lane + HD / 2] = to_bf16(key.y);
+        float2 query = rotated(qkv[lane], qkv[lane + HD / 2], angles[lane]);
+        u32 keys = pack_bf16(key.x, key.y), queries = pack_bf16(query.x, query.y);
+        score = low_bf16(keys) * low_bf16(queries) + high_bf16(keys) * high_bf16(queries);
+        to[lane] = (u16)keys, to[lane + HD / 2] = (u16)(keys >> 16);
         to[HD + lane] = to_bf16(qkv[2 * HD + lane]);
         to[HD + lane + HD / 2] = to_bf16(qkv[2 * HD + lane + HD / 2]);
     }
     __syncwarp();
     if (lane < PIECES) *(uint4*)(cache + column * (2 * HD) + (lane ^ (column & 7)) * 8) = *(uint4*)(to + lane * 8);
+    own.most = warp_sum(score) * scale, own.sum = lane < 4 ? 1.0f : 0.0f;
+#pragma unroll
+    for (int i = 0; i < HD / 16; i++) {
+        const u16* value = to + HD + i * 16 + lane / 4;
+        own.out[i][0] = from_bf16(value[0]), own.out[i][2] = from_bf16(value[8]);
+    }
 }
 
 // Puts together what the two warps of a pair have, and sends it to all blocks.
@@ -529,10 +545,8 @@ __device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, cons
             const float* qkv = shared<float>(QKV_AT) + (pass * PAIRS + pair) * 3 * HD;
             const float2* turn = angles + before * (HD / 2);
             load_query(own, qkv, turn);
-            if (side == 0) {
-                write_column(qkv, turn, CURRENT_AT + pair * COLUMN, cached(cache, slot, layer, head, p), before);
-                attend(own, smem_address(shared_at(CURRENT_AT + pair * COLUMN)), 1, scale);
-            }
+            if (side == 0)
+                write_column(own, qkv, turn, CURRENT_AT + pair * COLUMN, cached(cache, slot, layer, head, p), before, scale);
         }
         for (u32 index = 0; index < rounds * PAIRS; index++) {
             ring.take();
@@ -554,18 +568,16 @@ __device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, cons
         // Two places in turn: one warp may be at its next head while the other still reads.
         float* parts = shared<float>(MERGE_AT) + (pass % 2 * PAIRS + pair) * 2 * MERGE_PITCH;
         float* mine = parts + side * MERGE_PITCH;
-        own.sum += __shfl_xor_sync(0xffffffffu, own.sum, 1);
-        own.sum += __shfl_xor_sync(0xffffffffu, own.sum, 2);
-        if (lane < 4) {
 #pragma unroll
-            for (int i = 0; i < HD / 8; i++) *(float2*)(mine + i * 8 + lane * 2) = make_float2(own.out[i][0], own.out[i][1]);
+        for (int apart = 4; apart < 32; apart *= 2) own.sum += __shfl_xor_sync(0xffffffffu, own.sum, apart);
+        if (lane % 4 == 0) {
+#pragma unroll
+            for (int i = 0; i < HD / 16; i++) mine[i * 16 + lane / 4] = own.out[i][0], mine[i * 16 + lane / 4 + 8] = own.out[i][2];
             if (lane == 0) mine[HD] = own.most, mine[HD + 1] = own.sum;
         }
         some_sync(2 + pair, 64);
         if (side == 0) send_out(parts, slot, head);
     }
-    // Of the columns that have been written. Last, as others wait for what was sent.
-    if (side == 0) written_for_copies();
 }
 
 // This block's best token of each text, the sum of exponentials relative to its logit, to all blocks.
@@ -725,6 +737,8 @@ __device__ __forceinline__ void read_all(u32 rank, const Buffers& b, const Decod
             receive(OUT_CAME, ROWS * D * 2, turn);
             multiply<Output, PITCH_D>(ring, out);
             send_sum<Output>(rank, X_AT, nullptr, MIDDLE_AT, MIDDLE_CAME);
+            // The new column's keys and values, which will be fetched after stages that are given from here on.
+            written_for_copies();
             norm_rows(MIDDLE_AT, MIDDLE_CAME, turn, vectors + 2 * D, vectors + 3 * D, p.epsilon);
             multiply<Up, PITCH_D>(ring, normed);
             send_hidden(rank, vectors + 5 * D);
@@ -744,7 +758,7 @@ __device__ __forceinline__ void read_all(u32 rank, const Buffers& b, const Decod
     }
 }
 
-extern "C" __global__ void __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THREADS)
+extern "C" __global__ void __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THREADS, TOGETHER)
     decode(const uint4* weights, const float* vectors, const float* embedding, const float2* angles, const u32* prompts,
            const uint4* texts, u32* counter, u16* cache, float2* out, const __grid_constant__ DecodeParams p) {
     u32 rank = cluster_rank();

@@ -7,13 +7,14 @@ use super::source::{File, Kernel};
 const BLOCKS: usize = 8;
 const WARPS: usize = 8;
 const THREADS: u32 = 32 * WARPS as u32 + 32;
-/// Clusters that an H100 has room for at a time.
-const CLUSTERS: usize = 16;
+/// Clusters that an H100 has room for at a time, with one block on each of its multiprocessors.
+const CLUSTERS: usize = 15;
 /// Bytes of a stage, and of the units in it.
 const STAGE: usize = 16384;
 const UNIT: usize = 512;
-/// Shared memory of a block.
-const SHARED: usize = 227 * 1024;
+/// Shared memory of a multiprocessor, and what each block has to leave.
+const SHARED: usize = 228 * 1024;
+const RESERVED: usize = 1024;
 /// Bytes of keys and values that texts in flight may have, if that leaves any at all.
 const CACHE: usize = 16 << 30;
 /// Most numbers of a product's row.
@@ -63,7 +64,9 @@ impl Form {
 
     /// Stages of weights of a block.
     fn stages(&self) -> usize {
-        self.parts * (self.units() / self.parts).div_ceil(STAGE / UNIT)
+        let active = WARPS / self.tiles * self.tiles;
+        let stage = STAGE / UNIT / WARPS * active;
+        self.parts * (self.units() / self.parts).div_ceil(stage)
     }
 
     /// Bytes of a block's sums for so many texts.
@@ -101,7 +104,7 @@ impl Model {
         let Self { d, m, vocab, .. } = *self;
         let widths = d > 0 && d.is_multiple_of(64) && m > 0 && m.is_multiple_of(64);
         let most = 3 * d <= MOST && m <= MOST && (1..=MOST).contains(&vocab);
-        widths && most && matches!(self.head(), 32 | 64) && self.stages(8).is_some()
+        widths && most && matches!(self.head(), 32 | 64) && self.stages(8, 1).is_some()
     }
 
     /// Bytes of shared memory without stages, as `decode.cu` lays it out.
@@ -115,13 +118,14 @@ impl Model {
         matrices + attention + texts + 8 * 8 + sums.into_iter().max().unwrap_or(0)
     }
 
-    /// Stages that there is room for beside so many texts; None if there is room for too few. A layer's and the readout's
-    /// weights must not all fit: that a stage has been used again is how it is known that a column's keys and values have
-    /// been written.
-    fn stages(&self, rows: usize) -> Option<usize> {
-        let weights: usize = self.forms().iter().map(Form::stages).sum();
-        let room = SHARED.checked_sub(self.shared(rows))? / (STAGE + 16);
-        (room >= 3).then_some(room.min(weights))
+    /// Stages that so many blocks of a multiprocessor have room for beside so many texts each; None if for too few. Those that
+    /// come after a column's keys and values were written are no fewer in any token: that each of them has been used again is
+    /// how it is known that the column can be fetched.
+    fn stages(&self, rows: usize, together: usize) -> Option<usize> {
+        let [qkv, _, up, down, readout] = self.forms().map(|form| form.stages());
+        let room = SHARED.checked_sub(together * (self.shared(rows) + RESERVED))?;
+        let room = room / together / (STAGE + 16);
+        (room >= 3).then_some(room.min(qkv + up + down + readout))
     }
 }
 
@@ -144,18 +148,17 @@ impl Plan {
     pub fn new(model: Model, texts: usize, longest: usize) -> Option<Self> {
         let slot = model.layers * model.d * 2 * longest;
         let most = (CACHE / (2 * slot)).max(1).min(texts);
-        // Few texts, so that there is work for every cluster.
-        let rows = [8, 16]
-            .into_iter()
-            .filter(|rows| model.stages(*rows).is_some());
         let wanted = most.div_ceil(CLUSTERS);
-        let rows = rows.clone().find(|rows| *rows >= wanted).or(rows.last())?;
+        let fits = |rows: &usize| model.stages(*rows, 1).is_some();
+        let mut rows = [8, 16].into_iter().filter(fits);
+        let fewest = rows.next()?;
+        let rows = if wanted > fewest { rows.next() } else { None }.unwrap_or(fewest);
         let clusters = most.div_ceil(rows.min(wanted)).min(CLUSTERS);
         Some(Self {
             model,
             clusters,
             rows,
-            stages: model.stages(rows)?,
+            stages: model.stages(rows, 1)?,
             share: most.div_ceil(clusters).min(rows),
             cache: clusters * rows * slot,
         })
@@ -172,20 +175,22 @@ impl Plan {
             ..
         } = self.model;
         let shared = self.model.shared(self.rows) + self.stages * (STAGE + 16);
+        let defines = [
+            ("D", d),
+            ("M", m),
+            ("HEADS", heads),
+            ("HD", self.model.head()),
+            ("VOCAB", vocab),
+            ("NORM", usize::from(norm)),
+            ("ROPE", usize::from(rope)),
+            ("ROWS", self.rows),
+            ("STAGES", self.stages),
+            ("TOGETHER", 1),
+        ];
         Kernel {
             file: File::Decode,
             name: "decode",
-            defines: vec![
-                ("D", narrow(d)),
-                ("M", narrow(m)),
-                ("HEADS", narrow(heads)),
-                ("HD", narrow(self.model.head())),
-                ("VOCAB", narrow(vocab)),
-                ("NORM", u32::from(norm)),
-                ("ROPE", u32::from(rope)),
-                ("ROWS", narrow(self.rows)),
-                ("STAGES", narrow(self.stages)),
-            ],
+            defines: defines.map(|(name, x)| (name, narrow(x))).to_vec(),
             threads: THREADS,
             shared: narrow(shared),
         }
