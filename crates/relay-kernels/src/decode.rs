@@ -62,7 +62,7 @@ pub struct Decoder {
 /// Where a model is.
 #[derive(Debug)]
 enum Kind {
-    Host(Model),
+    Host(Box<Model>),
     #[cfg(feature = "cuda")]
     Device(Box<crate::cuda::Decoding>),
 }
@@ -127,7 +127,7 @@ impl Decoder {
             readout: Readout::new(isa, d, readout)?,
         };
         Some(Self {
-            model: Kind::Host(model),
+            model: Kind::Host(Box::new(model)),
         })
     }
 
@@ -187,7 +187,7 @@ impl Decoder {
 /// Asserts that heads divide the model's width.
 fn check_heads(d: usize, spec: &DecoderSpec) {
     assert!(
-        spec.heads > 0 && d % spec.heads == 0,
+        spec.heads > 0 && d.is_multiple_of(spec.heads),
         "{} heads do not divide the width {d}",
         spec.heads
     );
