@@ -60,7 +60,7 @@ typedef Shape<D, D> Output;
 typedef Shape<M, D> Up;
 typedef Shape<D, M> Down;
 typedef Shape<VOCAB, D> Head;
-constexpr int larger(int a, int b) { return a > b ? a : b; }
+__device__ constexpr int larger(int a, int b) { return a > b ? a : b; }
 
 // Heads of texts that are this block's. PAIRS at a time are attended to, each by two warps.
 #define HELD (ROWS * HEADS / BLOCKS)

@@ -226,7 +226,6 @@ static void generate(const std::string& name, const Model& model, Buffer<u16>& u
     }
 }
 
-// A text is the same in any company, to the last bit: `alone` in a cluster.
 int main() {
     std::string sizes = std::to_string(D) + "x" + std::to_string(M) + "/heads=" + std::to_string(HEADS) + "x" +
                         std::to_string(HD) + "/rows=" + std::to_string(ROWS) + "/";
