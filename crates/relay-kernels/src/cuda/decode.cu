@@ -22,8 +22,8 @@
 // mma16816. The transposed product comes out: its columns are texts. Keys and values lie [slot, layer, head, column, (k, v), HD] in bf16; pieces of 16 bytes of a column
 // are swapped by the column's last three bits, so that ldmatrix finds eight columns in different banks.
 //
-// Defines: D, M, HEADS, HD (32 or 64), VOCAB, NORM (of the states that are read out), ROPE; ROWS (8, 16 or 32), STAGES (at
-// least PAIRS), TOGETHER, the blocks that a multiprocessor has at a time.
+// Defines: D, M, HEADS, HD (32 or 64), VOCAB, NORM (of the states that are read out), ROPE; ROWS (8, 16 or 32), STAGES,
+// TOGETHER, the blocks that a multiprocessor has at a time.
 // Launch: clusters of 8 blocks of THREADS threads, with SHARED bytes of dynamic shared memory.
 
 #define BLOCKS 8
@@ -134,9 +134,8 @@ struct Ring {
     __device__ __forceinline__ u32 place() const { return slot * STAGE; }
     __device__ __forceinline__ u32 filled() const { return smem_address(shared_at(BARRIERS_AT + slot * 8)); }
     __device__ __forceinline__ u32 emptied() const { return smem_address(shared_at(BARRIERS_AT + (STAGES + slot) * 8)); }
-    __device__ __forceinline__ void go_on(u32 by = 1) {
-        slot += by;
-        if (slot >= STAGES) slot -= STAGES, parity ^= 1;
+    __device__ __forceinline__ void go_on() {
+        if (++slot == STAGES) slot = 0, parity ^= 1;
     }
     // Every warp takes and gives every stage, also those that it does not read: parity tells nothing of what is further away.
     __device__ __forceinline__ void take() const { barrier_wait(filled(), parity); }
@@ -549,18 +548,14 @@ __device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, cons
             if (side == 0)
                 write_column(own, qkv, turn, CURRENT_AT + pair * COLUMN, cached(cache, slot, layer, head, p), before, scale);
         }
-        for (u32 round = 0; round < rounds; round++) {
-            // Each lane waits for another stage of the round, so that the warp does for all.
-            Ring its = ring, mine = ring;
-            its.go_on(lane % PAIRS), mine.go_on(pair);
-            its.take();
-            __syncwarp();
-            u32 first = round * FETCHED + side * SHARE;
-            for (u32 begin = first; begin < first + SHARE && begin < before; begin += 32)
-                attend(own, smem_address(shared_at(mine.place() + begin % FETCHED * COLUMN)), min(before - begin, 32u), scale);
-            __syncwarp();
-            if (lane < PAIRS) barrier_arrive(its.emptied(), 1);
-            ring.go_on(PAIRS);
+        for (u32 index = 0; index < rounds * PAIRS; index++) {
+            ring.take();
+            u32 first = index / PAIRS * FETCHED + side * SHARE;
+            if (index % PAIRS == pair)
+                for (u32 begin = first; begin < first + SHARE && begin < before; begin += 32)
+                    attend(own, smem_address(shared_at(ring.place() + begin % FETCHED * COLUMN)), min(before - begin, 32u),
+                           scale);
+            ring.give();
         }
         if (!any) continue;
         if (!live) {

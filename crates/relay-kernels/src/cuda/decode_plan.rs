@@ -7,8 +7,6 @@ use super::source::{File, Kernel};
 const BLOCKS: usize = 8;
 const WARPS: usize = 8;
 const THREADS: u32 = 32 * WARPS as u32 + 32;
-/// Heads of texts that a block attends to at a time, for which there must be stages.
-const PAIRS: usize = WARPS / 2;
 /// Clusters that an H100 has room for at a time, with one block on each of its multiprocessors.
 const CLUSTERS: usize = 15;
 /// Bytes of a stage, and of the units in it.
@@ -127,7 +125,7 @@ impl Model {
         let [qkv, _, up, down, readout] = self.forms().map(|form| form.stages());
         let room = SHARED.checked_sub(together * (self.shared(rows) + RESERVED))?;
         let room = room / together / (STAGE + 16);
-        (room >= PAIRS).then_some(room.min(qkv + up + down + readout))
+        (room >= 3).then_some(room.min(qkv + up + down + readout))
     }
 }
 
