@@ -4,12 +4,9 @@ use core::any::TypeId;
 
 use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::{Flex, FlexTensor};
-use rayon::prelude::*;
 
 use crate::decode::cache::Layout;
 use crate::decode::model::{Layer, Model};
-use crate::decode::queue::Queue;
-use crate::decode::worker::Worker;
 use crate::floats::{Floats, primitive};
 use crate::greedy::{Readout, ReadoutParams};
 use crate::isa::Isa;
@@ -49,12 +46,25 @@ pub struct Written {
 
 /// A causal transformer that continues texts: embedding, pre-norm layers as [`layer`](crate::layer) computes them, head.
 ///
-/// Each thread takes a few texts at a time and reads and writes on with them, through all layers, token after token,
-/// without waiting for the others; the next text begins where one is done. What is written does not depend on what else
-/// is in the batch nor on the number of threads, to the last bit.
+/// On a CPU each thread takes a few texts at a time and reads and writes on with them, through all layers, token after
+/// token, without waiting for the others; the next text begins where one is done. What is written does not depend on what
+/// else is in the batch nor on the number of threads, to the last bit.
+///
+/// On `burn::backend::Cuda` there is one with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16): for heads
+/// of 32 or 64, MLPs of equal width, that and the model's width multiples of 64, and up to 4096 tokens. There clusters of
+/// multiprocessors take texts as threads do here, and again a text is the same in any batch. Matrices, keys and values are
+/// bf16, sums and the stream f32.
 #[derive(Debug)]
 pub struct Decoder {
-    model: Model,
+    model: Kind,
+}
+
+/// Where a model is.
+#[derive(Debug)]
+enum Kind {
+    Host(Box<Model>),
+    #[cfg(feature = "cuda")]
+    Device(Box<crate::cuda::Decoding>),
 }
 
 impl Decoder {
@@ -70,6 +80,16 @@ impl Decoder {
         readout: ReadoutParams<'_, B>,
         spec: &DecoderSpec,
     ) -> Option<Self> {
+        #[cfg(feature = "cuda")]
+        if crate::cuda::wanted::<B>() {
+            check_heads(embedding.dims()[1], spec);
+            let epsilon = readout.norm.map(|_| readout.epsilon);
+            let tensors = readout.primitives(embedding);
+            let decoding = crate::cuda::decoding::<B>(tensors, epsilon, spec)?;
+            return Some(Self {
+                model: Kind::Device(Box::new(decoding)),
+            });
+        }
         if !enabled() {
             return None;
         }
@@ -87,30 +107,27 @@ impl Decoder {
             return None;
         }
         let [_, d] = embedding.dims();
-        assert!(
-            spec.heads > 0 && d % spec.heads == 0,
-            "{} heads do not divide the width {d}",
-            spec.heads
-        );
+        check_heads(d, spec);
         let head_dim = d / spec.heads;
         if spec.rope && head_dim % 2 == 1 || d == 0 {
             return None;
         }
-        Some(Self {
-            model: Model {
-                isa,
-                layout: Layout {
-                    layers: 0,
-                    heads: spec.heads,
-                    head_dim,
-                    padded: head_dim.next_multiple_of(isa.lanes()),
-                },
-                rope_base: spec.rope.then_some(spec.rope_base),
-                epsilon: spec.epsilon,
-                embedding: Floats::new(&primitive::<B, FlexTensor, 2>(embedding)?)?,
-                layers: Vec::new(),
-                readout: Readout::new(isa, d, readout)?,
+        let model = Model {
+            isa,
+            layout: Layout {
+                layers: 0,
+                heads: spec.heads,
+                head_dim,
+                padded: head_dim.next_multiple_of(isa.lanes()),
             },
+            rope_base: spec.rope.then_some(spec.rope_base),
+            epsilon: spec.epsilon,
+            embedding: Floats::new(&primitive::<B, FlexTensor, 2>(embedding)?)?,
+            layers: Vec::new(),
+            readout: Readout::new(isa, d, readout)?,
+        };
+        Some(Self {
+            model: Kind::Host(Box::new(model)),
         })
     }
 
@@ -118,11 +135,25 @@ impl Decoder {
     ///
     /// # Panics
     /// If the shapes of the parameters do not fit the embedding.
-    pub fn layer<B: Backend>(mut self, params: LayerParams<'_, B>) -> Option<Self> {
-        let layer = Layer::new(self.model.isa, self.model.layout.d(), params)?;
-        self.model.layers.push(layer);
-        self.model.layout.layers += 1;
-        Some(self)
+    pub fn layer<B: Backend>(self, params: LayerParams<'_, B>) -> Option<Self> {
+        let model = match self.model {
+            Kind::Host(mut model) => {
+                let layer = Layer::new(model.isa, model.layout.d(), params)?;
+                model.layers.push(layer);
+                model.layout.layers += 1;
+                Kind::Host(model)
+            }
+            #[cfg(feature = "cuda")]
+            Kind::Device(decoding) => {
+                let tensors = params.primitives();
+                let [m] = params.up_bias.dims();
+                crate::layer_op::check_shapes(&tensors.each_ref(), decoding.d(), m);
+                Kind::Device(Box::new(crate::cuda::decoding_layer::<B>(
+                    *decoding, tensors,
+                )?))
+            }
+        };
+        Some(Self { model })
     }
 
     /// Continues every prompt until `end` or until it has written its number of tokens in `limits`, `end` counted.
@@ -131,9 +162,13 @@ impl Decoder {
     /// If a prompt is empty or has a token outside the vocabulary, if there is not one limit for each prompt, or if the
     /// decoder has no layers.
     pub fn generate(&self, prompts: &[Vec<u32>], end: u32, limits: &[usize]) -> Vec<Written> {
+        let (layers, vocab) = match &self.model {
+            Kind::Host(model) => (model.layers.len(), model.vocab()),
+            #[cfg(feature = "cuda")]
+            Kind::Device(decoding) => (decoding.depth(), decoding.vocab()),
+        };
         assert_eq!(limits.len(), prompts.len(), "one limit for each prompt");
-        assert!(!self.model.layers.is_empty(), "a decoder without layers");
-        let vocab = self.model.vocab();
+        assert!(layers > 0, "a decoder without layers");
         for (index, prompt) in prompts.iter().enumerate() {
             let fits = prompt.iter().all(|token| (*token as usize) < vocab);
             assert!(
@@ -141,17 +176,19 @@ impl Decoder {
                 "prompt {index} must not be empty nor hold tokens of {vocab} or more: {prompt:?}"
             );
         }
-        let mut written = vec![Written::default(); prompts.len()];
-        let queue = Queue::new(&self.model, prompts, end, limits);
-        // Not a task for each text: those of a worker share the reading of the weights.
-        let workers = rayon::current_num_threads().min(queue.len());
-        let finished: Vec<_> = (0..workers)
-            .into_par_iter()
-            .map(|_| Worker::new(&self.model, &queue, workers).run())
-            .collect();
-        for (text, finished) in finished.into_iter().flatten() {
-            written[text] = finished;
+        match &self.model {
+            Kind::Host(model) => worker::generate(model, prompts, end, limits),
+            #[cfg(feature = "cuda")]
+            Kind::Device(decoding) => decoding.generate(prompts, end, limits),
         }
-        written
     }
+}
+
+/// Asserts that heads divide the model's width.
+fn check_heads(d: usize, spec: &DecoderSpec) {
+    assert!(
+        spec.heads > 0 && d.is_multiple_of(spec.heads),
+        "{} heads do not divide the width {d}",
+        spec.heads
+    );
 }

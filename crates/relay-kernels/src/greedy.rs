@@ -2,6 +2,8 @@
 
 use core::any::TypeId;
 
+#[cfg(feature = "cuda")]
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::{Flex, FlexTensor};
 use pulp::{Simd, WithSimd};
@@ -35,6 +37,25 @@ pub struct ReadoutParams<'a, B: Backend> {
     pub epsilon: f32,
 }
 
+#[cfg(feature = "cuda")]
+impl<B: Backend> ReadoutParams<'_, B> {
+    /// The primitives of what is read out or embeds tokens, `first`, of matrix and bias, and of the norm's scale and shift.
+    ///
+    /// # Panics
+    /// If the parameters do not fit `first`.
+    pub(crate) fn primitives(&self, first: &Tensor<B, 2>) -> Vec<FloatTensor<B>> {
+        check(first.dims()[1], self);
+        let mut tensors = vec![
+            float_tensor(first),
+            float_tensor(self.weight),
+            float_tensor(self.bias),
+        ];
+        let norm = self.norm.iter().flatten();
+        tensors.extend(norm.map(|vector| float_tensor(*vector)));
+        tensors
+    }
+}
+
 /// The most probable token of each row, the first among equals, and its probability; `None` where there is no kernel.
 ///
 /// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16): states
@@ -55,21 +76,8 @@ pub fn greedy<B: Backend>(
     let [rows, d] = states.dims();
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
-        check(d, &params);
-        let mut tensors = vec![
-            float_tensor(states),
-            float_tensor(params.weight),
-            float_tensor(params.bias),
-        ];
-        tensors.extend(
-            params
-                .norm
-                .iter()
-                .flatten()
-                .map(|vector| float_tensor(*vector)),
-        );
         let epsilon = params.norm.map(|_| params.epsilon);
-        return crate::cuda::greedy::<B>(tensors, epsilon);
+        return crate::cuda::greedy::<B>(params.primitives(states), epsilon);
     }
     if !enabled() || TypeId::of::<B>() != TypeId::of::<Flex>() {
         return None;

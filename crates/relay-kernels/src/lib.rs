@@ -19,7 +19,7 @@
 //!
 //! With the feature `cuda` there are also kernels for training in bf16 on `burn::backend::Cuda`, on NVIDIA GPUs from
 //! Hopper on: of [`layer`], [`norm`], [`blend`],
-//! [`embedding`], [`greedy`] and [`readout_cross_entropy`], see there.
+//! [`embedding`], [`greedy`] and [`readout_cross_entropy`], and a [`Decoder`], see there.
 
 mod adamw;
 mod attention;

@@ -17,9 +17,10 @@ static CACHE: Mutex<Vec<(CudaDevice, Key, Handle)>> = Mutex::new(Vec::new());
 /// What is in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Key {
-    /// Cosine and sine of each column's angles, the same buffer for many widths; the base by its bits.
+    /// Cosine and sine of each column's angles in a head, the same buffer for many widths; the base by its bits.
     Angles {
         columns: usize,
+        head: usize,
         base: u32,
     },
     Words(Vec<u32>),
@@ -29,7 +30,11 @@ impl Key {
     fn words(&self) -> Vec<u32> {
         match self {
             Self::Words(words) => words.clone(),
-            Self::Angles { columns, base } => angles(*columns, f32::from_bits(*base)),
+            Self::Angles {
+                columns,
+                head,
+                base,
+            } => rotations(*columns, *head, f32::from_bits(*base)),
         }
     }
 }
@@ -39,6 +44,7 @@ pub(super) fn columns(queue: &Queue, plan: &Plan) -> Columns {
     let pads = buffer(queue, Key::Words(plan.pads.clone()));
     let angles = plan.rope_base.map(|base| Key::Angles {
         columns: plan.sizes.width.next_power_of_two(),
+        head: HEAD,
         base: base.to_bits(),
     });
     let slopes = plan.slopes.iter().map(|slope| slope.to_bits()).collect();
@@ -68,11 +74,25 @@ fn buffer(queue: &Queue, key: Key) -> Handle {
     buffer
 }
 
-/// The angles of RoPE, `[columns, HEAD / 2]` pairs of cosine and sine.
-fn angles(columns: usize, base: f32) -> Vec<u32> {
-    let step = |i: usize| f64::from(base).powf(-2.0 * i as f64 / HEAD as f64);
-    let angles = (0..columns).flat_map(|at| (0..HEAD / 2).map(move |i| at as f64 * step(i)));
-    angles
+/// The angles of RoPE for so many columns and a width of heads.
+pub(super) fn angles(queue: &Queue, columns: usize, head: usize, base: f32) -> Handle {
+    let base = base.to_bits();
+    buffer(
+        queue,
+        Key::Angles {
+            columns,
+            head,
+            base,
+        },
+    )
+}
+
+/// The angles of RoPE, `[columns, head / 2]` pairs of cosine and sine.
+fn rotations(columns: usize, head: usize, base: f32) -> Vec<u32> {
+    let step = |i: usize| f64::from(base).powf(-2.0 * i as f64 / head as f64);
+    let columns =
+        (0..columns).flat_map(|column| (0..head / 2).map(move |i| column as f64 * step(i)));
+    columns
         .flat_map(|angle| [angle.cos() as f32, angle.sin() as f32])
         .map(f32::to_bits)
         .collect()

@@ -8,6 +8,8 @@
 mod attention;
 mod blend;
 mod constants;
+mod decode;
+mod decode_plan;
 mod embedding;
 mod greedy;
 mod launch;
@@ -31,10 +33,12 @@ use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
 
+pub(crate) use self::decode::Decoding;
 pub(crate) use self::parameters::Shared;
 use crate::adamw::Step;
 use crate::choices::Choices;
 use crate::cross_entropy::Labels;
+use crate::decode::DecoderSpec;
 use crate::floats::wrap;
 use crate::layer::LayerSpec;
 use crate::node::float_tensor;
@@ -154,6 +158,26 @@ pub(crate) fn squares<B: Backend>(tensors: Vec<FloatTensor<B>>) -> Option<Tensor
         return None;
     }
     wrap(update::squares(tensors)?)
+}
+
+/// A decoder without layers of tensors whose shapes have been checked: embedding, the readout's matrix and bias, and with
+/// `epsilon` the norm's scale and shift.
+pub(crate) fn decoding<B: Backend>(
+    tensors: Vec<FloatTensor<B>>,
+    epsilon: Option<f32>,
+    spec: &DecoderSpec,
+) -> Option<Decoding> {
+    let tensors = op::untracked::<B>(tensors)?;
+    supported(tensors.first()?).then(|| Decoding::new(tensors, epsilon, spec))?
+}
+
+/// With one more layer, whose shapes have been checked.
+pub(crate) fn decoding_layer<B: Backend>(
+    decoding: Decoding,
+    tensors: [FloatTensor<B>; 12],
+) -> Option<Decoding> {
+    let tensors = op::untracked::<B>(tensors.into())?;
+    decoding.layer(op::exactly(tensors))
 }
 
 /// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).

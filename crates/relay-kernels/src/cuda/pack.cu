@@ -29,3 +29,23 @@ extern "C" __global__ void take_columns(const float* all, float* out, const __gr
     if (at >= p.inputs * p.outputs) return;
     out[at] = all[(u64)(at / p.outputs) * p.total + p.column + at % p.outputs];
 }
+
+struct FragmentSizes {
+    // Of the matrix; its first column in the product, tiles of a part, parts, and inner steps of all; where the product
+    // begins in a block's units, and their number.
+    u32 inputs, outputs, column, tiles, parts, steps, begin, total;
+};
+
+// Places a matrix as `decode` reads weights: for each of its blocks 16 columns of a tile and 16 inner numbers are a unit of
+// 512 bytes, in which lies side by side what a lane of mma16816 holds of them as columns of a left operand. What is padding
+// stays as it is.
+extern "C" __global__ void pack_fragments(const float* w, u16* units, const __grid_constant__ FragmentSizes p) {
+    u32 index = blockIdx.x * 256 + threadIdx.x;
+    if (index >= p.inputs * p.outputs) return;
+    u32 inner = index / p.outputs, column = p.column + index % p.outputs;
+    u32 tile = column / 16, row = column % 16, block = tile / (p.tiles * p.parts), k = inner % 16;
+    tile %= p.tiles * p.parts;
+    u64 unit = (u64)block * p.total + p.begin + (tile / p.tiles * p.steps + inner / 16) * p.tiles + tile % p.tiles;
+    u32 lane = row % 8 * 4 + k % 8 / 2, word = row / 8 + k / 8 * 2;
+    units[unit * 256 + lane * 8 + word * 2 + k % 2] = to_bf16(w[index]);
+}

@@ -17,6 +17,7 @@ pub(super) enum File {
     Attention,
     AttentionLong,
     AttentionLongBackward,
+    Decode,
     Embedding,
     Gemm,
     Narrow,
@@ -40,6 +41,7 @@ impl File {
                 include_str!("attention_long.cuh"),
                 include_str!("attention_long_backward.cu")
             ),
+            Self::Decode => concat!(include_str!("cluster.cuh"), include_str!("decode.cu")),
             Self::Embedding => include_str!("embedding.cu"),
             Self::Gemm => include_str!("gemm.cu"),
             Self::Narrow => include_str!("narrow.cu"),
@@ -52,10 +54,11 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 10] = [
+        const KNOWN: [u64; 11] = [
             fingerprint(File::Attention.text()),
             fingerprint(File::AttentionLong.text()),
             fingerprint(File::AttentionLongBackward.text()),
+            fingerprint(File::Decode.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
             fingerprint(File::Narrow.text()),

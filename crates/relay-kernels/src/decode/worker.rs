@@ -1,11 +1,34 @@
 //! One thread's texts, from their prompts to their ends.
 
+use rayon::prelude::*;
+
 use super::Written;
 use super::cache::PAGE;
 use super::model::Model;
 use super::pass::{Pass, Row};
 use super::queue::Queue;
 use crate::pool::Buffer;
+
+/// What is written after every prompt.
+pub(super) fn generate(
+    model: &Model,
+    prompts: &[Vec<u32>],
+    end: u32,
+    limits: &[usize],
+) -> Vec<Written> {
+    let mut written = vec![Written::default(); prompts.len()];
+    let queue = Queue::new(model, prompts, end, limits);
+    // Not a task for each text: those of a worker share the reading of the weights.
+    let workers = rayon::current_num_threads().min(queue.len());
+    let finished: Vec<_> = (0..workers)
+        .into_par_iter()
+        .map(|_| Worker::new(model, &queue, workers).run())
+        .collect();
+    for (text, finished) in finished.into_iter().flatten() {
+        written[text] = finished;
+    }
+    written
+}
 
 /// Rows of a pass: enough for products to be fast while prompts are read.
 const ROWS: usize = 64;
@@ -23,7 +46,7 @@ struct Slot {
 
 /// A few texts that share every reading of the weights.
 #[derive(Debug)]
-pub(super) struct Worker<'a> {
+struct Worker<'a> {
     model: &'a Model,
     queue: &'a Queue<'a>,
     pass: Pass<'a>,

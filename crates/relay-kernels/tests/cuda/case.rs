@@ -1,7 +1,7 @@
 //! A layer's sizes and settings, and its parameters as leaves of a graph.
 
 use burn::tensor::Tensor;
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use relay_kernels::{
     DropoutMask, LayerDropout, LayerParams, LayerSpec, Precision, layer, prepare_layer,
     prepared_layer, with_precision,
@@ -130,22 +130,7 @@ impl<B: AutodiffBackend> Leaves<B> {
     }
 
     pub fn params(&self) -> LayerParams<'_, B> {
-        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = &self.vectors;
-        let [query, key, value, output, up, down] = &self.matrices;
-        LayerParams {
-            norm_attention_gamma: gamma,
-            norm_attention_beta: beta,
-            query,
-            key,
-            value,
-            output,
-            norm_mlp_gamma: gamma_mlp,
-            norm_mlp_beta: beta_mlp,
-            up,
-            up_bias,
-            down,
-            down_bias,
-        }
+        params(&self.vectors, &self.matrices)
     }
 
     pub fn layer(&self, case: &Case) -> Tensor<B, 3> {
@@ -196,5 +181,28 @@ impl<B: AutodiffBackend> Leaves<B> {
             ("down", matrix(5)),
             ("bias of down", vector(5)),
         ]
+    }
+}
+
+/// A layer's parameters of its vectors and matrices.
+pub fn params<'a, B: Backend>(
+    vectors: &'a [Tensor<B, 1>; 6],
+    matrices: &'a [Tensor<B, 2>; 6],
+) -> LayerParams<'a, B> {
+    let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = vectors;
+    let [query, key, value, output, up, down] = matrices;
+    LayerParams {
+        norm_attention_gamma: gamma,
+        norm_attention_beta: beta,
+        query,
+        key,
+        value,
+        output,
+        norm_mlp_gamma: gamma_mlp,
+        norm_mlp_beta: beta_mlp,
+        up,
+        up_bias,
+        down,
+        down_bias,
     }
 }

@@ -12,6 +12,7 @@
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 
 // Aligned as on the device: the compiler is told to stop where they are read from somewhere else.
 struct alignas(8) float2 {
@@ -52,6 +53,22 @@ inline T __shfl_xor_sync(u32 lanes, T x, u32 with) {
     return same_bits<T>(offers[(threadIdx.x % 32) ^ with].word[0]);
 }
 
+template <typename T>
+inline T __shfl_sync(u32 lanes, T x, u32 from) {
+    if (lanes != 0xffffffffu) machine::forbidden("a shuffle of a part of a warp, which is not emulated");
+    const machine::Offer* offers = machine::exchange({"shfl", {same_bits<u32>(x)}});
+    return same_bits<T>(offers[from].word[0]);
+}
+inline u32 __ballot_sync(u32 lanes, bool x) {
+    if (lanes != 0xffffffffu) machine::forbidden("a ballot of a part of a warp, which is not emulated");
+    const machine::Offer* offers = machine::exchange({"ballot", {x}});
+    u32 all = 0;
+    for (u32 lane = 0; lane < 32; lane++) all |= offers[lane].word[0] << lane;
+    return all;
+}
+inline int __popc(u32 x) { return __builtin_popcount(x); }
+
+inline u32 atomicAdd(u32* to, u32 x) { return (*to += x) - x; }
 // One lane runs at a time. An addition to NaN leaves it as it is, even behind a buffer, and so must not go unnoticed.
 inline void atomicAdd(float* to, float x) {
     if (__float_as_uint(*to) == 0xffffffffu) machine::forbidden("an addition to a number that nobody has written");

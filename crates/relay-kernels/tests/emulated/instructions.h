@@ -42,10 +42,11 @@ inline void cp_async_wait() {
 }
 
 // Lane 8 i + r says where row r of matrix i begins: eight numbers.
-inline void load_matrices(u32* const (&to)[4], u32 address, bool transposed) {
+template <u32 COUNT>
+inline void load_matrices(u32* const (&to)[COUNT], u32 address, bool transposed) {
     const machine::Offer* offers = machine::exchange({transposed ? "ldmatrix.trans" : "ldmatrix", {address}});
     u32 lane = threadIdx.x % 32, group = lane / 4, pair = lane % 4 * 2;
-    for (u32 matrix = 0; matrix < 4; matrix++) {
+    for (u32 matrix = 0; matrix < COUNT; matrix++) {
         auto number = [&](u32 row, u32 column) -> u32 {
             return ((const u16*)machine::at_shared(offers[8 * matrix + row].word[0], 16))[column];
         };
@@ -53,9 +54,10 @@ inline void load_matrices(u32* const (&to)[4], u32 address, bool transposed) {
                                  : number(group, pair) | number(group, pair + 1) << 16;
     }
 }
-inline void ldmatrix_x4(u32& a, u32& b, u32& c, u32& d, u32 address) { load_matrices({&a, &b, &c, &d}, address, false); }
+inline void ldmatrix_x2(u32& a, u32& b, u32 address) { load_matrices<2>({&a, &b}, address, false); }
+inline void ldmatrix_x4(u32& a, u32& b, u32& c, u32& d, u32 address) { load_matrices<4>({&a, &b, &c, &d}, address, false); }
 inline void ldmatrix_x4_trans(u32& a, u32& b, u32& c, u32& d, u32 address) {
-    load_matrices({&a, &b, &c, &d}, address, true);
+    load_matrices<4>({&a, &b, &c, &d}, address, true);
 }
 
 // `movmatrix`: row r of the transposed matrix is column r.

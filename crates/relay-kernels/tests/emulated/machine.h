@@ -1,4 +1,4 @@
-// A block of CUDA threads on one thread of a CPU.
+// Blocks of CUDA threads on one thread of a CPU, one after the other, or those of a cluster together.
 //
 // Every CUDA thread, here a lane, is a fiber: a function with a stack of its own, which runs until it has to wait for
 // other lanes. One fiber runs at a time, so that nothing here needs a lock, and every run is the same.
@@ -26,13 +26,14 @@ namespace machine {
 // Prints what a kernel has done that no GPU would allow, and ends the program.
 [[noreturn]] void forbidden(const char* what);
 
-// Runs a kernel for all blocks of a grid. `shared` is the size of its dynamic shared memory.
-void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel);
+// Runs a kernel for all blocks of a grid. `shared` is the size of its dynamic shared memory. So many blocks that follow each
+// other along x run together.
+void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel, u32 cluster = 1);
 
 // Shared memory: the dynamic part, then the static ones in the order in which a block first gets to them. All bytes are
 // 0xff at first, which is NaN in any format. What lies between and behind the parts must stay so.
 constexpr size_t SHARED_BYTES = 1 << 18;
-extern unsigned char shared_memory[SHARED_BYTES];
+extern unsigned char* shared_memory;
 void* static_shared(int line, size_t bytes);
 // The place of `bytes` in shared memory, which have to be aligned as if they were one number.
 void* at_shared(u32 address, size_t bytes);
@@ -44,6 +45,9 @@ struct Meeting {
 void meet(Meeting& meeting, u32 lanes);
 void meet_block();
 void meet_warp();
+void meet_cluster();
+// So many lanes of the block that name the same barrier.
+void meet_some(u32 barrier, u32 lanes);
 
 // What a lane hands to the others of its warp, and the instruction for which it does.
 struct Offer {
@@ -97,5 +101,16 @@ struct Lane {
 Lane& lane();
 // Whether copies are made at once in this block.
 bool copies_at_once();
+
+// Addresses in the shared memory of blocks of a cluster: SHARED_BYTES apart, those of one's own block are below that.
+u32 rank();
+u32 map_shared(u32 address, u32 rank);
+
+// Barriers in shared memory, which count arrivals and bytes.
+void init_barrier(u32 address, u32 arrivals);
+void arrive(u32 address, u32 arrivals, u32 bytes_expected);
+void wait(u32 address, u32 parity);
+// Does what writes `bytes` and tells the barrier at once, or when no lane can go on without.
+void in_background(u32 barrier, u32 bytes, const std::function<void()>& write);
 
 }  // namespace machine
