@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <errno.h>
+#include <map>
 #include <memory>
 #include <ucontext.h>
 
@@ -36,10 +37,17 @@ struct Part {
     int line;
     size_t begin, end;
 };
+// What is in memory is the number of phases that have ended, so that it shows when something else is written there.
+struct Barrier {
+    u32 expected, pending;
+    u64 phases = 0;
+    Meeting meeting;
+};
 
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 std::vector<Part> parts;
+std::map<u32, Barrier> barriers;
 Meeting block;
 u32 alive;
 Fiber* running;
@@ -108,6 +116,7 @@ void check_gaps() {
 void run_block(u32 threads, size_t shared) {
     memset(shared_memory, 0xff, SHARED_BYTES);
     parts = {{-1, 0, shared}};
+    barriers.clear();
     warps.assign(threads / 32, Warp());
     block = Meeting();
     alive = threads;
@@ -179,6 +188,34 @@ void meet(Meeting& meeting, u32 lanes) {
 }
 void meet_block() { meet(block, alive); }
 void meet_warp() { meet(warps[threadIdx.x / 32].meeting, 32); }
+
+namespace {
+Barrier& barrier(u32 address) {
+    auto found = barriers.find(address);
+    if (found == barriers.end() || *(u64*)at_shared(address, 8) != found->second.phases)
+        forbidden("there is no barrier, or something was written in its place");
+    return found->second;
+}
+}  // namespace
+
+void barrier_init(u32 address, u32 arrivals) {
+    *(u64*)at_shared(address, 8) = 0;
+    barriers[address] = {arrivals, arrivals, 0, {}};
+}
+void barrier_arrive(u32 address) {
+    Barrier& at = barrier(address);
+    if (--at.pending > 0) return;
+    at.pending = at.expected;
+    *(u64*)at_shared(address, 8) = ++at.phases;
+    release(at.meeting);
+}
+void barrier_wait(u32 address, u32 parity) {
+    Barrier& at = barrier(address);
+    while ((at.phases & 1) == parity) {
+        running->waits_for = &at.meeting;
+        pause();
+    }
+}
 
 const Offer* exchange(const Offer& mine) {
     // Two sets of places in turn: who is slow to read one has not yet come to where the other is full.

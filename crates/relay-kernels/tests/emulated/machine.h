@@ -45,6 +45,11 @@ void meet(Meeting& meeting, u32 lanes);
 void meet_block();
 void meet_warp();
 
+// The barriers that are objects in shared memory, 8 bytes each: where they are, and the parity of the phase that is waited for.
+void barrier_init(u32 address, u32 arrivals);
+void barrier_arrive(u32 address);
+void barrier_wait(u32 address, u32 parity);
+
 // What a lane hands to the others of its warp, and the instruction for which it does.
 struct Offer {
     const char* instruction;
@@ -82,11 +87,13 @@ struct Copy {
     bool valid;
     void make() const;
 };
-// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands.
+// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands, of which the
+// right one has so many columns. Unless it is to `add`, the sums begin with it.
 struct Product {
     float* sum;
     u64 left, right;
-    bool transposed;
+    u32 columns;
+    bool transposed, add;
 };
 // A lane's own state, besides its stack.
 struct Lane {
