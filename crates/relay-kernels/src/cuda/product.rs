@@ -8,14 +8,19 @@ use super::launch::{Params, Queue, narrow};
 use super::source::{File, Kernel};
 use crate::dropout::DropoutMask;
 
-/// Rows and columns of the results of a block, and its threads: see `gemm.cu`.
-const TILE: usize = 128;
-const THREADS: u32 = 256;
-/// Slices of the inner dimension in shared memory, and how deep each is.
-const STAGES: usize = 3;
+/// Threads of a block: two warpgroups that multiply, and one that loads.
+const THREADS: u32 = 384;
+/// How deep a slice of the inner dimension is, and the rows that a warpgroup multiplies with it.
 const SLICE: usize = 64;
-/// Blocks that a gradient of a matrix is split into: two on each of an H100's multiprocessors.
-const BLOCKS: usize = 2 * 132;
+/// Bytes of such a piece of an operand.
+const PIECE: usize = SLICE * SLICE * 2;
+/// Slices in shared memory: of the left operand alone, and of both.
+const LEFT_STAGES: usize = 12;
+const STAGES: usize = 4;
+/// Most slices of the right operand that stay in shared memory.
+const RESIDENT: usize = 4;
+/// Blocks at work at the same time: one on each of an H100's multiprocessors.
+const BLOCKS: usize = 132;
 
 /// Both operands, and `m, n, k`.
 #[derive(Debug)]
@@ -34,52 +39,74 @@ pub(super) struct Gradient<'a> {
     pub sizes: [usize; 2],
 }
 
-fn kernel(name: &'static str, defines: Vec<(&'static str, u32)>) -> Kernel {
-    Kernel {
-        file: File::Gemm,
-        name,
-        defines,
-        threads: THREADS,
-        shared: narrow(STAGES * 2 * TILE * SLICE * 2),
+/// The columns that a block computes together: 256 if that leaves fewer than 128 of them without use.
+fn columns(n: usize) -> usize {
+    if n.next_multiple_of(256) - n < 128 {
+        256
+    } else {
+        128
     }
 }
 
+/// Bytes of `stages` with pieces of 64 rows or columns and two barriers each, and of what is kept beside them.
+fn shared(stages: usize, pieces: usize, kept: usize) -> u32 {
+    narrow(stages * (pieces * PIECE + 16) + kept * PIECE)
+}
+
 impl Product<'_> {
-    /// The columns of the result change first from block to block, so that blocks at work share their rows.
-    fn grid(&self) -> [usize; 3] {
-        let [m, n, _] = self.sizes;
-        [n.div_ceil(TILE), m.div_ceil(TILE), 1]
+    /// Starts a kernel whose blocks take all rows of some columns, several taking turns. The columns change first from block
+    /// to block, so that blocks at work share their rows.
+    fn launch(
+        &self,
+        queue: &Queue,
+        name: &'static str,
+        define: Option<(&'static str, bool)>,
+        buffers: &[&Handle],
+        mask: Option<Option<DropoutMask>>,
+    ) {
+        let [m, n, k] = self.sizes;
+        let columns = columns(n);
+        let resident = k <= RESIDENT * SLICE;
+        let (rows, shared) = if resident {
+            (SLICE, shared(LEFT_STAGES, 1, RESIDENT * columns / SLICE))
+        } else {
+            (2 * SLICE, shared(STAGES, 2 + columns / SLICE, 0))
+        };
+        let mut defines = vec![("COLUMNS", narrow(columns)), ("RESIDENT", resident.into())];
+        defines.extend(define.map(|(name, on)| (name, on.into())));
+        let kernel = Kernel {
+            file: File::Gemm,
+            name,
+            defines,
+            threads: THREADS,
+            shared,
+        };
+        let across = n.div_ceil(columns);
+        let down = (BLOCKS / across).clamp(1, m.div_ceil(rows));
+        let params = Params::sizes(self.sizes);
+        let params = match mask {
+            Some(mask) => params.mask(mask),
+            None => params,
+        };
+        let buffers = [&[self.left, self.right], buffers].concat();
+        queue.launch(kernel, [across * down, 1, 1], &buffers, params);
     }
 
     /// The product in bf16.
     pub fn rounded(&self, queue: &Queue, out: &Handle) {
-        queue.launch(
-            kernel("gemm_store", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, out],
-            Params::sizes(self.sizes),
-        );
+        self.launch(queue, "gemm_store", None, &[out], None);
     }
 
     /// The product in f32, times a number on the device.
     pub fn scaled(&self, queue: &Queue, scale: &Handle, out: &Handle) {
-        queue.launch(
-            kernel("gemm_scaled", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, scale, out],
-            Params::sizes(self.sizes),
-        );
+        self.launch(queue, "gemm_scaled", None, &[scale, out], None);
     }
 
     /// The GELU of the product with `bias`, and its slope there if there is room for it, both in bf16.
     pub fn gelu(&self, queue: &Queue, bias: &Handle, slope: Option<&Handle>, after: &Handle) {
-        let defines = vec![("KEEP", u32::from(slope.is_some()))];
-        queue.launch(
-            kernel("gemm_gelu", defines),
-            self.grid(),
-            &[self.left, self.right, bias, slope.unwrap_or(after), after],
-            Params::sizes(self.sizes),
-        );
+        let keep = Some(("KEEP", slope.is_some()));
+        let buffers = [bias, slope.unwrap_or(after), after];
+        self.launch(queue, "gemm_gelu", keep, &buffers, None);
     }
 
     /// `residual + mask * (product + bias)` in f32.
@@ -91,25 +118,15 @@ impl Product<'_> {
         mask: Option<DropoutMask>,
         out: &Handle,
     ) {
-        let defines = vec![("BIAS", u32::from(bias.is_some()))];
+        let define = Some(("BIAS", bias.is_some()));
         // Without a bias its place is taken by what is there anyway.
-        let bias = bias.unwrap_or(residual);
-        queue.launch(
-            kernel("gemm_residual", defines),
-            self.grid(),
-            &[self.left, self.right, bias, residual, out],
-            Params::sizes(self.sizes).mask(mask),
-        );
+        let buffers = [bias.unwrap_or(residual), residual, out];
+        self.launch(queue, "gemm_residual", define, &buffers, Some(mask));
     }
 
     /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
     pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
-        queue.launch(
-            kernel("gemm_dgelu", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, slope, out, sums],
-            Params::sizes(self.sizes),
-        );
+        self.launch(queue, "gemm_dgelu", None, &[slope, out, sums], None);
     }
 }
 
@@ -117,15 +134,19 @@ impl Gradient<'_> {
     /// Adds the product to `out`, `[i, j]` in f32.
     pub fn add_to(&self, queue: &Queue, out: &Handle) {
         let [i, j] = self.sizes;
-        let tiles = [i.div_ceil(TILE), j.div_ceil(TILE)];
+        let columns = columns(j);
+        let kernel = Kernel {
+            file: File::Gradient,
+            name: "gemm_grad",
+            defines: vec![("COLUMNS", narrow(columns))],
+            threads: THREADS,
+            shared: shared(STAGES, 2 + columns / SLICE, 0),
+        };
+        let tiles = [i.div_ceil(2 * SLICE), j.div_ceil(columns)];
         let splits = (BLOCKS / (tiles[0] * tiles[1])).max(1);
         let rows_per_split = self.rows.div_ceil(splits).next_multiple_of(SLICE);
-        let splits = self.rows.div_ceil(rows_per_split);
-        queue.launch(
-            kernel("gemm_grad", Vec::new()),
-            [tiles[0], tiles[1], splits],
-            &[self.left, self.right, out],
-            Params::sizes([self.rows, i, j, rows_per_split, j, 0]),
-        );
+        let grid = [tiles[0], tiles[1], self.rows.div_ceil(rows_per_split)];
+        let params = Params::sizes([self.rows, i, j, rows_per_split]);
+        queue.launch(kernel, grid, &[self.left, self.right, out], params);
     }
 }

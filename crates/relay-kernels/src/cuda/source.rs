@@ -17,6 +17,7 @@ pub(super) enum File {
     Attention,
     Embedding,
     Gemm,
+    Gradient,
     Narrow,
     Norm,
     Pack,
@@ -28,7 +29,8 @@ impl File {
         match self {
             Self::Attention => include_str!("attention.cu"),
             Self::Embedding => include_str!("embedding.cu"),
-            Self::Gemm => include_str!("gemm.cu"),
+            Self::Gemm => concat!(include_str!("hopper.cuh"), include_str!("gemm.cu")),
+            Self::Gradient => concat!(include_str!("hopper.cuh"), include_str!("gradient.cu")),
             Self::Narrow => include_str!("narrow.cu"),
             Self::Norm => include_str!("norm.cu"),
             Self::Pack => include_str!("pack.cu"),
@@ -38,10 +40,11 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 7] = [
+        const KNOWN: [u64; 8] = [
             fingerprint(File::Attention.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
+            fingerprint(File::Gradient.text()),
             fingerprint(File::Narrow.text()),
             fingerprint(File::Norm.text()),
             fingerprint(File::Pack.text()),
