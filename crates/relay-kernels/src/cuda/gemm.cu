@@ -1,7 +1,7 @@
 // Matrix products of bf16 operands on the tensor cores of Hopper: sums in f32, and what follows a product done on its way to
 // memory.
 //
-// Of three warpgroups of a block one loads and two multiply. A block takes COLUMNS columns of the result and goes on from rows
+// Two warpgroups of a block multiply, and what threads there are beside them load. A block takes COLUMNS columns of the result and goes on from rows
 // to rows, so that what is loaded next arrives while results are written. With RESIDENT, its columns of the right operand stay
 // in shared memory, and a warpgroup computes 64 rows while the other one writes those before; else both compute 128 together,
 // and slices of both operands come in.
@@ -9,13 +9,17 @@
 // Slices of 64 of the inner dimension come in by `cp.async`, into the layout that `wgmma` reads without bank conflicts: rows of
 // 128 bytes, whose eight chunks of 16 bytes are permuted by the row's number.
 //
-// Defines: COLUMNS, 128 or 256; RESIDENT, for an inner dimension of at most 256. Of the kernels only the one is compiled that is
+// Defines: COLUMNS, 128 or 256; RESIDENT, for an inner dimension of at most 256; BLOCKS of a multiprocessor, two only with 128
+// columns. Of the kernels only the one is compiled that is
 // asked for.
 
+// Two blocks on a multiprocessor have no registers for more.
+static constexpr u32 LOADING = BLOCKS == 1 ? WARPGROUP : 32;
+static constexpr u32 THREADS = 2 * WARPGROUP + LOADING;
 static constexpr u32 TOGETHER = RESIDENT ? 1 : 2;
 static constexpr u32 LEFT_BYTES = TOGETHER * PIECE_BYTES;
 static constexpr u32 RIGHT_BYTES = COLUMNS * SLICE * 2;
-static constexpr u32 STAGES = RESIDENT ? 12 : 4;
+static constexpr u32 STAGES = RESIDENT ? 12 / BLOCKS : 5 - BLOCKS;
 static constexpr u32 STAGE_BYTES = LEFT_BYTES + (RESIDENT ? 0 : RIGHT_BYTES);
 static constexpr u32 RING_BYTES = STAGES * STAGE_BYTES;
 // Then the barriers.
@@ -33,14 +37,13 @@ struct Sizes {
 template <u32 COUNT>
 __device__ __forceinline__ void load_rows(u32 to, const u16* matrix, u32 first, u32 rows, u32 k, u32 slice) {
     u32 thread = threadIdx.x & (WARPGROUP - 1);
-    // Of a thread's pieces the rows differ by 16, and so the chunks are the same.
-    u32 row = thread >> 3, chunk = thread & 7;
+    u32 chunk = thread & 7;
     const u16* from = matrix + slice * SLICE + chunk * 8;
-    to += row * 128 + ((chunk ^ (row & 7)) << 4);
 #pragma unroll 8
-    for (u32 i = 0; i < COUNT; i += 16) {
-        bool valid = first + row + i < rows;
-        cp_async16(to + i * 128, from + (u64)(valid ? first + row + i : 0) * k, valid);
+    for (u32 i = 0; i < COUNT; i += LOADING / 8) {
+        u32 row = (thread >> 3) + i;
+        bool valid = first + row < rows;
+        cp_async16(to + row * 128 + ((chunk ^ (row & 7)) << 4), from + (u64)(valid ? first + row : 0) * k, valid);
     }
 }
 
@@ -62,12 +65,12 @@ template <typename Before, typename Finish, typename End>
 __device__ __forceinline__ void multiply(const u16* a, const u16* b, Sizes size, Before before, Finish finish, End end) {
     u32 base = smem_address(shared), group = threadIdx.x / WARPGROUP;
     Ring<STAGES, STAGE_BYTES> ring(base, base + BARRIERS);
-    if (threadIdx.x == 0) ring.init(4, 4 * TOGETHER);
+    if (threadIdx.x == 0) ring.init(LOADING / 32, 4 * TOGETHER);
     __syncthreads();
     Share share(size);
     u32 slices = size.k / SLICE;
     if (group == 2) {
-        fewer_registers<56>();
+        if (BLOCKS == 1) fewer_registers<56>();
         u32 tile = 0, slice = 0;
         load_slices(ring, share.tiles * slices, [&](u32 number, u32 place) {
             load_rows<TOGETHER * ROWS>(place, a, share.row(tile), size.m, size.k, slice);
@@ -80,7 +83,7 @@ __device__ __forceinline__ void multiply(const u16* a, const u16* b, Sizes size,
         });
         return;
     }
-    more_registers<224>();
+    if (BLOCKS == 1) more_registers<224>();
     float sum[HELD];
     if (RESIDENT) ring.advance(group * slices);
     for (u32 tile = RESIDENT ? group : 0; tile < share.tiles; tile += RESIDENT ? 2 : 1) {
@@ -156,7 +159,7 @@ __device__ __forceinline__ void nothing(u32, u32) {}
 __device__ __forceinline__ void no_end(u32) {}
 
 #ifdef KERNEL_gemm_store
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes size) {
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         each_four(sum, row, column, [&](u32 line, u32 group, float& a, float& b, float& c_, float& d) {
@@ -169,7 +172,7 @@ gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes siz
 
 // c = scale * (a * b), in f32; the scale is a number on the device.
 #ifdef KERNEL_gemm_scaled
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __grid_constant__ Sizes size) {
     float factor = *scale;
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
@@ -188,21 +191,38 @@ gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __gr
 // after = gelu(a * b + bias), and `slope` = its derivative there, which comes nearly for free here and is all that the
 // backward pass needs. Without KEEP only the former is written.
 #ifdef KERNEL_gemm_gelu
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 gemm_gelu(const u16* a, const u16* b, const float* bias, u16* slope, u16* after, const __grid_constant__ Sizes size) {
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        each_four(sum, row, column, [&](u32 line, u32 group, float& a, float& b, float& c, float& d) {
-            u32 at = group + (threadIdx.x & 3) * 2;
-            float2 left = make_float2(0.0f, 0.0f), right = left;
-            if (at < size.n) left = *(const float2*)(bias + at), right = *(const float2*)(bias + at + 8);
-            float4 slopes;
-            a = gelu(a + left.x, slopes.x), b = gelu(b + left.y, slopes.y);
-            c = gelu(c + right.x, slopes.z), d = gelu(d + right.y, slopes.w);
+        u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
+        // Four groups of columns of both rows at a time, so that there is always something to do.
+#pragma unroll
+        for (int some = 0; some < COLUMNS / 8; some += 4) {
+            [[maybe_unused]] u32 values[2][4], slopes[2][4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                u32 at = first + (some + i) * 8;
+                float2 shift = at < size.n ? __ldg((const float2*)(bias + at)) : float2{0.0f, 0.0f};
+#pragma unroll
+                for (int low = 0; low < 2; low++) {
+                    float* held = sum + 4 * (some + i) + 2 * low;
+                    float2 steep;
+                    float x = gelu(held[0] + shift.x, steep.x), y = gelu(held[1] + shift.y, steep.y);
+                    values[low][i] = pack_bf16(x, y), slopes[low][i] = pack_bf16(steep.x, steep.y);
+                }
+            }
+#pragma unroll
+            for (int low = 0; low < 2; low++) {
+#pragma unroll
+                for (int i = 0; i < 4; i += 2) {
+                    u32 group = column + (some + i) * 8;
 #if KEEP
-            store_sixteen(slope, size, line, group, pack_bf16(slopes.x, slopes.y), pack_bf16(slopes.z, slopes.w));
+                    store_sixteen(slope, size, line + 8 * low, group, slopes[low][i], slopes[low][i + 1]);
 #endif
-            store_sixteen(after, size, line, group, pack_bf16(a, b), pack_bf16(c, d));
-        });
+                    store_sixteen(after, size, line + 8 * low, group, values[low][i], values[low][i + 1]);
+                }
+            }
+        }
     };
     multiply(a, b, size, nothing, store, no_end);
 }
@@ -215,7 +235,7 @@ struct ResidualSizes {
 
 // out = residual + mask * (a * b + bias), in f32.
 #ifdef KERNEL_gemm_residual
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 gemm_residual(const u16* a, const u16* b, const float* bias, const float* residual, float* out,
               const __grid_constant__ ResidualSizes p) {
     Sizes size = p.size;
@@ -223,27 +243,25 @@ gemm_residual(const u16* a, const u16* b, const float* bias, const float* residu
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
         u64 places[2] = {(u64)line * size.n + first, (u64)(line + 8) * size.n + first};
-        // What is read is asked for 16 at a time: one by one each would wait for the memory.
+        // What is read is asked for many at a time: one by one each would wait for the memory.
+        constexpr int MANY = BLOCKS == 1 ? 16 : 4;
 #pragma unroll
-        for (int some = 0; some < HELD / 2; some += 16) {
-            float2 before[16];
+        for (int some = 0; some < HELD / 2; some += MANY) {
+            float2 before[MANY], shift[MANY / 2];
 #pragma unroll
-            for (int i = 0; i < 16; i++) {
+            for (int i = 0; i < MANY; i++) {
                 u32 next = (some + i) / 2 * 8;
                 if (line + i % 2 * 8 < size.m && first + next < size.n)
                     before[i] = *(const float2*)(residual + places[i % 2] + next);
+                shift[i / 2] = BIAS && first + next < size.n ? *(const float2*)(bias + first + next) : float2{0.0f, 0.0f};
             }
 #pragma unroll
-            for (int i = 0; i < 16; i++) {
+            for (int i = 0; i < MANY; i++) {
                 u32 next = (some + i) / 2 * 8;
                 if (line + i % 2 * 8 >= size.m || first + next >= size.n) continue;
-                float x = sum[2 * (some + i)], y = sum[2 * (some + i) + 1];
-#if BIAS
-                float2 shift = *(const float2*)(bias + first + next);
-                x += shift.x, y += shift.y;
-#endif
+                float x = sum[2 * (some + i)] + shift[i / 2].x, y = sum[2 * (some + i) + 1] + shift[i / 2].y;
                 u32 index = (u32)places[i % 2] + next;
-                if (p.mask.threshold > 0) x *= mask_factor(p.mask, index), y *= mask_factor(p.mask, index + 1);
+                if (p.mask.drops()) x *= mask_factor(p.mask, index), y *= mask_factor(p.mask, index + 1);
                 *(float2*)(out + places[i % 2] + next) = make_float2(before[i].x + x, before[i].y + y);
             }
         }
@@ -252,65 +270,69 @@ gemm_residual(const u16* a, const u16* b, const float* bias, const float* residu
 }
 #endif
 
-// Sums of a warpgroup's columns over rows, from tile to tile: a lane keeps an eighth of those that it holds.
+// Sums of a warpgroup's columns over rows, from tile to tile: of 16 that a lane holds it keeps two.
 struct ColumnSums {
-    static constexpr u32 KEPT = COLUMNS / 32;
-    float kept[KEPT];
+    float kept[COLUMNS / 64][2];
 
     __device__ __forceinline__ ColumnSums() {
 #pragma unroll
-        for (u32 i = 0; i < KEPT; i++) kept[i] = 0.0f;
+        for (int part = 0; part < COLUMNS / 64; part++) kept[part][0] = kept[part][1] = 0.0f;
     }
     // Of two halves of what a lane has, it keeps one and gives the other to a lane that has the same columns.
-    template <u32 COUNT>
+    template <int COUNT>
     static __device__ __forceinline__ void halve(float (&x)[COUNT], float (&half)[COUNT / 2], u32 with) {
         bool upper = threadIdx.x & with;
 #pragma unroll
-        for (u32 i = 0; i < COUNT / 2; i++) {
+        for (int i = 0; i < COUNT / 2; i++) {
             float given = upper ? x[i] : x[i + COUNT / 2], own = upper ? x[i + COUNT / 2] : x[i];
             half[i] = own + __shfl_xor_sync(0xffffffffu, given, with);
         }
     }
-    // `sum`: the numbers of a tile, as a thread holds them.
+    // The numbers of a tile, as a thread holds them.
     __device__ __forceinline__ void add(const float (&sum)[HELD]) {
-        float all[HELD / 2], half[HELD / 4], quarter[HELD / 8], eighth[KEPT];
 #pragma unroll
-        for (u32 i = 0; i < HELD / 2; i++) all[i] = sum[i / 2 * 4 + i % 2] + sum[i / 2 * 4 + i % 2 + 2];
-        halve(all, half, 16);
-        halve(half, quarter, 8);
-        halve(quarter, eighth, 4);
+        for (int part = 0; part < COLUMNS / 64; part++) {
+            float all[16], half[8], quarter[4], eighth[2];
 #pragma unroll
-        for (u32 i = 0; i < KEPT; i++) kept[i] += eighth[i];
+            for (int i = 0; i < 16; i++) {
+                const float* held = sum + part * 32 + i / 2 * 4 + i % 2;
+                all[i] = held[0] + held[2];
+            }
+            halve(all, half, 16);
+            halve(half, quarter, 8);
+            halve(quarter, eighth, 4);
+            kept[part][0] += eighth[0], kept[part][1] += eighth[1];
+        }
     }
-    // Which column `kept[i]` is of.
-    static __device__ __forceinline__ u32 column(u32 i) {
-        u32 lane = threadIdx.x & 31, first = (lane >> 4 & 1) * 4 + (lane >> 3 & 1) * 2 + (lane >> 2 & 1);
-        u32 number = first * KEPT + i;
-        return number / 2 * 8 + (lane & 3) * 2 + number % 2;
-    }
-    __device__ __forceinline__ void add_to(float* totals, u32 first, u32 n) const {
+    __device__ __forceinline__ void add_to(float* totals, u32 column, u32 n) const {
+        u32 lane = threadIdx.x & 31, group = (lane >> 4) * 4 + (lane >> 3 & 1) * 2 + (lane >> 2 & 1);
+        u32 first = column + group * 8 + (lane & 3) * 2;
 #pragma unroll
-        for (u32 i = 0; i < KEPT; i++)
-            if (first + column(i) < n) atomicAdd(totals + first + column(i), kept[i]);
+        for (int part = 0; part < COLUMNS / 64; part++) {
+            if (first + part * 64 >= n) continue;
+            atomicAdd(totals + first + part * 64, kept[part][0]);
+            atomicAdd(totals + first + part * 64 + 1, kept[part][1]);
+        }
     }
 };
 
 // out = a * b * slope; `sums` gets the sums of its columns added.
 #ifdef KERNEL_gemm_dgelu
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 gemm_dgelu(const u16* a, const u16* b, const u16* slope, u16* out, float* sums, const __grid_constant__ Sizes size) {
     ColumnSums columns;
     auto prepare = [&](u32 row, u32 column) { prefetch_tile(slope, size, row, column); };
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         u32 line = line_of(row);
+        constexpr int MANY = BLOCKS == 1 ? 16 : 4;
 #pragma unroll
-        for (int some = 0; some < COLUMNS / 8; some += 16) {
-            uint2 loaded[16];
+        for (int some = 0; some < COLUMNS / 8; some += MANY) {
+            uint2 loaded[MANY];
 #pragma unroll
-            for (int i = 0; i < 16; i++)
+            for (int i = 0; i < MANY; i++)
                 loaded[i] = load_sixteen(slope, size, line + i % 2 * 8, column + (some + i / 2 * 2) * 8);
 #pragma unroll
-            for (int i = 0; i < 16; i++) {
+            for (int i = 0; i < MANY; i++) {
                 u32 left, right;
                 exchange(loaded[i], left, right);
                 float* held = sum + 4 * (some + i / 2 * 2) + i % 2 * 2;

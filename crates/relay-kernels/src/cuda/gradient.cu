@@ -6,6 +6,7 @@
 //
 // Defines: COLUMNS, 128 or 256.
 
+static constexpr u32 THREADS = 3 * WARPGROUP;
 static constexpr u32 TILE = 2 * ROWS;
 static constexpr u32 LEFT_BYTES = 2 * PIECE_BYTES;
 static constexpr u32 STAGES = 4;

@@ -81,9 +81,7 @@ __device__ __forceinline__ void more_registers() {
 }
 #endif
 
-// The last but one warpgroup of a block and the one before multiply, the last one loads.
 static constexpr u32 WARPGROUP = 128;
-static constexpr u32 THREADS = 3 * WARPGROUP;
 static constexpr u32 ROWS = 64;
 static constexpr u32 SLICE = 64;
 // A slice of 64 rows, or columns, and 64 of the inner dimension.
