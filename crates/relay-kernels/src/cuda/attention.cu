@@ -21,7 +21,8 @@
 // mma16816 accumulates, a lane holds the rows lane / 4 and lane / 4 + 8, the columns 2 (lane % 4) and the next.
 // What it accumulates, rounded, is the left operand of the next product without an exchange between lanes.
 //
-// Defines: TILES = ceil(width / 16), 1 to 8. HD = 64 (or 32).
+// Defines: TILES = ceil(width / 16), 1 to 8. HD = 64 (or 32). POSSIBLE: the flags that may be set, so that nothing is done
+// for the others.
 // Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
 //   forward   3 * ROWS * PITCH * 2
 //   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
@@ -45,6 +46,9 @@
 #define ROPE 2u
 #define ALIBI 4u
 #define DROPOUT 8u
+#ifndef POSSIBLE
+#define POSSIBLE (CAUSAL | ROPE | ALIBI | DROPOUT)
+#endif
 
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f
@@ -222,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u16* k = q + ROWS * PITCH;
     u16* v = k + ROWS * PITCH;
 
-    const u32 width = p.width, flags = p.flags;
+    const u32 width = p.width, flags = p.flags & POSSIBLE;
     const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -334,7 +338,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     float* row_lse = (float*)(v + ROWS * (PITCH > SCORE_PITCH ? PITCH : SCORE_PITCH));
     float* row_delta = row_lse + ROWS;
 
-    const u32 width = p.width, flags = p.flags;
+    const u32 width = p.width, flags = p.flags & POSSIBLE;
     const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

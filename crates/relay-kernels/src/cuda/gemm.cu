@@ -1,7 +1,7 @@
 // Matrix products of bf16 operands on the tensor cores of Hopper: sums in f32, and what follows a product done on its way to
 // memory.
 //
-// Two warpgroups of a block multiply, and what threads there are beside them load. A block takes COLUMNS columns of the result and goes on from rows
+// Of three warpgroups of a block one loads and two multiply. A block takes COLUMNS columns of the result and goes on from rows
 // to rows, so that what is loaded next arrives while results are written. With RESIDENT, its columns of the right operand stay
 // in shared memory, and a warpgroup computes 64 rows while the other one writes those before; else both compute 128 together,
 // and slices of both operands come in.
@@ -9,17 +9,14 @@
 // Slices of 64 of the inner dimension come in by `cp.async`, into the layout that `wgmma` reads without bank conflicts: rows of
 // 128 bytes, whose eight chunks of 16 bytes are permuted by the row's number.
 //
-// Defines: COLUMNS, 128 or 256; RESIDENT, for an inner dimension of at most 256; BLOCKS of a multiprocessor, two only with 128
-// columns. Of the kernels only the one is compiled that is
+// Defines: COLUMNS, 128 or 256; RESIDENT, for an inner dimension of at most 256. Of the kernels only the one is compiled that is
 // asked for.
 
-// Two blocks on a multiprocessor have no registers for more.
-static constexpr u32 LOADING = BLOCKS == 1 ? WARPGROUP : 32;
-static constexpr u32 THREADS = 2 * WARPGROUP + LOADING;
+static constexpr u32 THREADS = 3 * WARPGROUP;
 static constexpr u32 TOGETHER = RESIDENT ? 1 : 2;
 static constexpr u32 LEFT_BYTES = TOGETHER * PIECE_BYTES;
 static constexpr u32 RIGHT_BYTES = COLUMNS * SLICE * 2;
-static constexpr u32 STAGES = RESIDENT ? 12 / BLOCKS : 5 - BLOCKS;
+static constexpr u32 STAGES = RESIDENT ? 12 : 4;
 static constexpr u32 STAGE_BYTES = LEFT_BYTES + (RESIDENT ? 0 : RIGHT_BYTES);
 static constexpr u32 RING_BYTES = STAGES * STAGE_BYTES;
 // Then the barriers.
@@ -37,13 +34,14 @@ struct Sizes {
 template <u32 COUNT>
 __device__ __forceinline__ void load_rows(u32 to, const u16* matrix, u32 first, u32 rows, u32 k, u32 slice) {
     u32 thread = threadIdx.x & (WARPGROUP - 1);
-    u32 chunk = thread & 7;
+    // Of a thread's pieces the rows differ by 16, and so the chunks are the same.
+    u32 row = thread >> 3, chunk = thread & 7;
     const u16* from = matrix + slice * SLICE + chunk * 8;
+    to += row * 128 + ((chunk ^ (row & 7)) << 4);
 #pragma unroll 8
-    for (u32 i = 0; i < COUNT; i += LOADING / 8) {
-        u32 row = (thread >> 3) + i;
-        bool valid = first + row < rows;
-        cp_async16(to + row * 128 + ((chunk ^ (row & 7)) << 4), from + (u64)(valid ? first + row : 0) * k, valid);
+    for (u32 i = 0; i < COUNT; i += 16) {
+        bool valid = first + row + i < rows;
+        cp_async16(to + i * 128, from + (u64)(valid ? first + row + i : 0) * k, valid);
     }
 }
 
@@ -65,12 +63,12 @@ template <typename Before, typename Finish, typename End>
 __device__ __forceinline__ void multiply(const u16* a, const u16* b, Sizes size, Before before, Finish finish, End end) {
     u32 base = smem_address(shared), group = threadIdx.x / WARPGROUP;
     Ring<STAGES, STAGE_BYTES> ring(base, base + BARRIERS);
-    if (threadIdx.x == 0) ring.init(LOADING / 32, 4 * TOGETHER);
+    if (threadIdx.x == 0) ring.init(4, 4 * TOGETHER);
     __syncthreads();
     Share share(size);
     u32 slices = size.k / SLICE;
     if (group == 2) {
-        if (BLOCKS == 1) fewer_registers<56>();
+        fewer_registers<56>();
         u32 tile = 0, slice = 0;
         load_slices(ring, share.tiles * slices, [&](u32 number, u32 place) {
             load_rows<TOGETHER * ROWS>(place, a, share.row(tile), size.m, size.k, slice);
@@ -83,13 +81,14 @@ __device__ __forceinline__ void multiply(const u16* a, const u16* b, Sizes size,
         });
         return;
     }
-    if (BLOCKS == 1) more_registers<224>();
+    more_registers<224>();
     float sum[HELD];
     if (RESIDENT) ring.advance(group * slices);
     for (u32 tile = RESIDENT ? group : 0; tile < share.tiles; tile += RESIDENT ? 2 : 1) {
         u32 row = share.row(tile) + (RESIDENT ? 0 : group * ROWS);
         before(row, share.column);
-        multiply_slices(ring, sum, slices, [&](float(&sum)[HELD], u32 place, u32 slice) {
+        // Where both multiply the same slices one has work while the other waits.
+        multiply_slices<RESIDENT>(ring, sum, slices, [&](float(&sum)[HELD], u32 place, u32 slice) {
             u64 left = descriptor(place + (RESIDENT ? 0 : group * PIECE_BYTES), 16, 1024);
             u64 right = descriptor(RESIDENT ? base + RING_BYTES + slice * RIGHT_BYTES : place + LEFT_BYTES, 16, 1024);
 #pragma unroll
@@ -159,7 +158,7 @@ __device__ __forceinline__ void nothing(u32, u32) {}
 __device__ __forceinline__ void no_end(u32) {}
 
 #ifdef KERNEL_gemm_store
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes size) {
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         each_four(sum, row, column, [&](u32 line, u32 group, float& a, float& b, float& c_, float& d) {
@@ -172,7 +171,7 @@ gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes siz
 
 // c = scale * (a * b), in f32; the scale is a number on the device.
 #ifdef KERNEL_gemm_scaled
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __grid_constant__ Sizes size) {
     float factor = *scale;
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
@@ -191,7 +190,7 @@ gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __gr
 // after = gelu(a * b + bias), and `slope` = its derivative there, which comes nearly for free here and is all that the
 // backward pass needs. Without KEEP only the former is written.
 #ifdef KERNEL_gemm_gelu
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_gelu(const u16* a, const u16* b, const float* bias, u16* slope, u16* after, const __grid_constant__ Sizes size) {
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
@@ -235,7 +234,7 @@ struct ResidualSizes {
 
 // out = residual + mask * (a * b + bias), in f32.
 #ifdef KERNEL_gemm_residual
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_residual(const u16* a, const u16* b, const float* bias, const float* residual, float* out,
               const __grid_constant__ ResidualSizes p) {
     Sizes size = p.size;
@@ -244,7 +243,7 @@ gemm_residual(const u16* a, const u16* b, const float* bias, const float* residu
         u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
         u64 places[2] = {(u64)line * size.n + first, (u64)(line + 8) * size.n + first};
         // What is read is asked for many at a time: one by one each would wait for the memory.
-        constexpr int MANY = BLOCKS == 1 ? 16 : 4;
+        constexpr int MANY = 16;
 #pragma unroll
         for (int some = 0; some < HELD / 2; some += MANY) {
             float2 before[MANY], shift[MANY / 2];
@@ -318,13 +317,13 @@ struct ColumnSums {
 
 // out = a * b * slope; `sums` gets the sums of its columns added.
 #ifdef KERNEL_gemm_dgelu
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_dgelu(const u16* a, const u16* b, const u16* slope, u16* out, float* sums, const __grid_constant__ Sizes size) {
     ColumnSums columns;
     auto prepare = [&](u32 row, u32 column) { prefetch_tile(slope, size, row, column); };
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
         u32 line = line_of(row);
-        constexpr int MANY = BLOCKS == 1 ? 16 : 4;
+        constexpr int MANY = 16;
 #pragma unroll
         for (int some = 0; some < COLUMNS / 8; some += MANY) {
             uint2 loaded[MANY];

@@ -58,7 +58,7 @@ gemm_grad(const u16* a, const u16* b, float* c, const __grid_constant__ Gradient
     }
     more_registers<224>();
     float sum[HELD];
-    multiply_slices(ring, sum, slices, [&](float(&sum)[HELD], u32 place, u32 slice) {
+    multiply_slices<0>(ring, sum, slices, [&](float(&sum)[HELD], u32 place, u32 slice) {
         // Groups of eight rows are 1024 bytes apart.
         u64 left = descriptor(place + group * PIECE_BYTES, PIECE_BYTES, 1024);
         u64 right = descriptor(place + LEFT_BYTES, PIECE_BYTES, 1024);

@@ -143,8 +143,9 @@ __device__ __forceinline__ void load_slices(Ring<STAGES, BYTES> ring, u32 slices
     for (u32 left = min(slices, LAG); left > 0; left--) announce();
 }
 
-// A product of as many slices as there are: `begin(sum, place, slice)` begins that of a slice.
-template <u32 STAGES, u32 BYTES, int COUNT, typename Begin>
+// A product of as many slices as there are: `begin(sum, place, slice)` begins that of a slice. Up to PENDING, 0 or 1, are not
+// waited for before the next one begins; their places are free later.
+template <u32 PENDING, u32 STAGES, u32 BYTES, int COUNT, typename Begin>
 __device__ __forceinline__ void multiply_slices(Ring<STAGES, BYTES>& ring, float (&sum)[COUNT], u32 slices, Begin begin) {
     u32 before = 0;
 #pragma unroll 1
@@ -153,13 +154,11 @@ __device__ __forceinline__ void multiply_slices(Ring<STAGES, BYTES>& ring, float
         wgmma_fence();
         begin(sum, ring.place(), slice);
         wgmma_commit();
-        if (slice > 0) {
-            wgmma_wait<1>();
-            ring.empty(before);
-        }
+        wgmma_wait<PENDING>();
+        if (slice >= PENDING) ring.empty(PENDING ? before : ring.stage);
         before = ring.stage;
         ring.advance(1);
     }
     wgmma_wait<0>();
-    ring.empty(before);
+    if (PENDING) ring.empty(before);
 }

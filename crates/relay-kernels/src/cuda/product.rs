@@ -39,12 +39,16 @@ pub(super) struct Gradient<'a> {
     pub sizes: [usize; 2],
 }
 
-/// The columns that a block computes together: 256 if that leaves fewer than 128 of them without use.
+/// Columns that a block computes together, which the kernels are written for.
+const NARROW: usize = 128;
+const WIDE: usize = 256;
+
+/// Those for `n` columns of a result: the wider ones if they leave few without use.
 fn columns(n: usize) -> usize {
-    if n.next_multiple_of(256) - n < 128 {
-        256
+    if n.next_multiple_of(WIDE) - n < NARROW {
+        WIDE
     } else {
-        128
+        NARROW
     }
 }
 
@@ -54,26 +58,32 @@ fn shared(stages: usize, pieces: usize, kept: usize) -> u32 {
 }
 
 impl Product<'_> {
-    /// Starts a kernel whose blocks take all rows of some columns, several taking turns. The columns change first from block
-    /// to block, so that blocks at work share their rows.
+    /// Whether the columns of the right operand that a block takes stay in shared memory.
+    fn resident(&self) -> bool {
+        self.sizes[2] <= RESIDENT * SLICE
+    }
+
+    /// Starts a kernel whose blocks take some columns of all rows, by turns. The columns change first from block to block, so
+    /// that blocks at work share their rows.
     fn launch(
         &self,
         queue: &Queue,
-        name: &'static str,
-        define: Option<(&'static str, bool)>,
+        (name, define): (&'static str, Option<(&'static str, bool)>),
+        columns: usize,
         buffers: &[&Handle],
-        mask: Option<Option<DropoutMask>>,
+        params: Params,
     ) {
-        let [m, n, k] = self.sizes;
-        let columns = columns(n);
-        let resident = k <= RESIDENT * SLICE;
-        let (rows, shared) = if resident {
+        let [m, n, _] = self.sizes;
+        let (rows, shared) = if self.resident() {
             (SLICE, shared(LEFT_STAGES, 1, RESIDENT * columns / SLICE))
         } else {
             (2 * SLICE, shared(STAGES, 2 + columns / SLICE, 0))
         };
-        let mut defines = vec![("COLUMNS", narrow(columns)), ("RESIDENT", resident.into())];
-        defines.extend(define.map(|(name, on)| (name, on.into())));
+        let mut defines = vec![
+            ("COLUMNS", narrow(columns)),
+            ("RESIDENT", u32::from(self.resident())),
+        ];
+        defines.extend(define.map(|(name, on)| (name, u32::from(on))));
         let kernel = Kernel {
             file: File::Gemm,
             name,
@@ -83,30 +93,38 @@ impl Product<'_> {
         };
         let across = n.div_ceil(columns);
         let down = (BLOCKS / across).clamp(1, m.div_ceil(rows));
-        let params = Params::sizes(self.sizes);
-        let params = match mask {
-            Some(mask) => params.mask(mask),
-            None => params,
-        };
-        let buffers = [&[self.left, self.right], buffers].concat();
+        let operands = [self.left, self.right];
+        let buffers: Vec<_> = operands.iter().chain(buffers).copied().collect();
         queue.launch(kernel, [across * down, 1, 1], &buffers, params);
+    }
+
+    fn run(
+        &self,
+        queue: &Queue,
+        name: &'static str,
+        define: Option<(&'static str, bool)>,
+        buffers: &[&Handle],
+    ) {
+        let params = Params::sizes(self.sizes);
+        let columns = columns(self.sizes[1]);
+        self.launch(queue, (name, define), columns, buffers, params);
     }
 
     /// The product in bf16.
     pub fn rounded(&self, queue: &Queue, out: &Handle) {
-        self.launch(queue, "gemm_store", None, &[out], None);
+        self.run(queue, "gemm_store", None, &[out]);
     }
 
     /// The product in f32, times a number on the device.
     pub fn scaled(&self, queue: &Queue, scale: &Handle, out: &Handle) {
-        self.launch(queue, "gemm_scaled", None, &[scale, out], None);
+        self.run(queue, "gemm_scaled", None, &[scale, out]);
     }
 
     /// The GELU of the product with `bias`, and its slope there if there is room for it, both in bf16.
     pub fn gelu(&self, queue: &Queue, bias: &Handle, slope: Option<&Handle>, after: &Handle) {
         let keep = Some(("KEEP", slope.is_some()));
         let buffers = [bias, slope.unwrap_or(after), after];
-        self.launch(queue, "gemm_gelu", keep, &buffers, None);
+        self.run(queue, "gemm_gelu", keep, &buffers);
     }
 
     /// `residual + mask * (product + bias)` in f32.
@@ -119,14 +137,22 @@ impl Product<'_> {
         out: &Handle,
     ) {
         let define = Some(("BIAS", bias.is_some()));
+        // Where the memory is what limits, more blocks that read and write at different times were faster.
+        let columns = if self.resident() {
+            NARROW
+        } else {
+            columns(self.sizes[1])
+        };
         // Without a bias its place is taken by what is there anyway.
         let buffers = [bias.unwrap_or(residual), residual, out];
-        self.launch(queue, "gemm_residual", define, &buffers, Some(mask));
+        let params = Params::sizes(self.sizes).mask(mask);
+        let kernel = ("gemm_residual", define);
+        self.launch(queue, kernel, columns, &buffers, params);
     }
 
     /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
     pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
-        self.launch(queue, "gemm_dgelu", None, &[slope, out, sums], None);
+        self.run(queue, "gemm_dgelu", None, &[slope, out, sums]);
     }
 }
 
@@ -134,7 +160,14 @@ impl Gradient<'_> {
     /// Adds the product to `out`, `[i, j]` in f32.
     pub fn add_to(&self, queue: &Queue, out: &Handle) {
         let [i, j] = self.sizes;
-        let columns = columns(j);
+        let tiles = |columns| [i.div_ceil(2 * SLICE), j.div_ceil(columns)];
+        // With few tiles many blocks add to the same one: so the smaller ones then.
+        let [down, across] = tiles(WIDE);
+        let columns = if down * across < 4 {
+            NARROW
+        } else {
+            columns(j)
+        };
         let kernel = Kernel {
             file: File::Gradient,
             name: "gemm_grad",
@@ -142,10 +175,10 @@ impl Gradient<'_> {
             threads: THREADS,
             shared: shared(STAGES, 2 + columns / SLICE, 0),
         };
-        let tiles = [i.div_ceil(2 * SLICE), j.div_ceil(columns)];
-        let splits = (BLOCKS / (tiles[0] * tiles[1])).max(1);
+        let [down, across] = tiles(columns);
+        let splits = (BLOCKS / (down * across)).max(1);
         let rows_per_split = self.rows.div_ceil(splits).next_multiple_of(SLICE);
-        let grid = [tiles[0], tiles[1], self.rows.div_ceil(rows_per_split)];
+        let grid = [down, across, self.rows.div_ceil(rows_per_split)];
         let params = Params::sizes([self.rows, i, j, rows_per_split]);
         queue.launch(kernel, grid, &[self.left, self.right, out], params);
     }

@@ -10,8 +10,8 @@ use crate::dropout::DropoutMask;
 /// Threads of a block that takes a row with each of its warps.
 const THREADS: u32 = 256;
 const ROWS: usize = 8;
-/// Blocks that take rows again and again, so that few have sums to add: four on each of an H100's multiprocessors.
-const BLOCKS: usize = 4 * 132;
+/// Blocks that take rows again and again, so that few have sums to add: three on each of an H100's multiprocessors.
+const BLOCKS: usize = 3 * 132;
 /// Width of a head.
 pub(super) const HEAD: usize = 64;
 /// Columns of a tile of scores.
@@ -220,13 +220,6 @@ pub(super) fn attention_backward(
 fn launch_attention(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Handle]) {
     let sizes = &plan.sizes;
     let tiles = sizes.width.div_ceil(COLUMNS);
-    let kernel = Kernel {
-        file: File::Attention,
-        name,
-        defines: vec![("TILES", narrow(tiles)), ("HD", narrow(HEAD))],
-        threads: narrow(32 * tiles),
-        shared: narrow(attention_shared(tiles, name == "attention_backward")),
-    };
     let dropout = plan.dropout.map(|dropout| dropout.probabilities);
     let flags = [
         plan.causal,
@@ -238,6 +231,17 @@ fn launch_attention(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&
         .iter()
         .rev()
         .fold(0, |all, on| all * 2 + usize::from(*on));
+    let kernel = Kernel {
+        file: File::Attention,
+        name,
+        defines: vec![
+            ("TILES", narrow(tiles)),
+            ("HD", narrow(HEAD)),
+            ("POSSIBLE", narrow(flags)),
+        ],
+        threads: narrow(32 * tiles),
+        shared: narrow(attention_shared(tiles, name == "attention_backward")),
+    };
     let params = Params::sizes([sizes.batch, sizes.width, sizes.heads, flags])
         .float(1.0 / (HEAD as f32).sqrt())
         .mask(dropout);

@@ -1,4 +1,4 @@
-// Products, as product.rs launches them. BIAS, KEEP, COLUMNS, RESIDENT and BLOCKS change from one compilation to the next.
+// Products, as product.rs launches them. BIAS, KEEP, COLUMNS and RESIDENT change from one compilation to the next.
 #include "check.h"
 #include "wgmma.h"
 
@@ -29,7 +29,7 @@ struct Operands {
     double noise(size_t at) const { return NOISE * magnitude[at]; }
     std::string name(const char* kernel) const {
         return std::string(kernel) + "/" + std::to_string(size.m) + "x" + std::to_string(size.n) + "x" +
-               std::to_string(size.k) + "/columns=" + std::to_string(COLUMNS) + (RESIDENT ? ",resident" : "") + ",blocks=" + std::to_string(BLOCKS);
+               std::to_string(size.k) + "/columns=" + std::to_string(COLUMNS) + (RESIDENT ? ",resident" : "");
     }
     void launch(const std::function<void()>& kernel) const {
         u32 across = (size.n + COLUMNS - 1) / COLUMNS, down = (size.m + TOGETHER * ROWS - 1) / (TOGETHER * ROWS);
