@@ -16,11 +16,14 @@ static constexpr u32 THREADS = 3 * WARPGROUP;
 static constexpr u32 TOGETHER = RESIDENT ? 1 : 2;
 static constexpr u32 LEFT_BYTES = TOGETHER * PIECE_BYTES;
 static constexpr u32 RIGHT_BYTES = COLUMNS * SLICE * 2;
-static constexpr u32 STAGES = RESIDENT ? 12 : 4;
+static constexpr u32 STAGES = RESIDENT ? 8 : 4;
 static constexpr u32 STAGE_BYTES = LEFT_BYTES + (RESIDENT ? 0 : RIGHT_BYTES);
 static constexpr u32 RING_BYTES = STAGES * STAGE_BYTES;
-// Then the barriers.
-static constexpr u32 BARRIERS = RING_BYTES + (RESIDENT ? 4 * RIGHT_BYTES : 0);
+// Then what stays, a place for each warp that writes results, and the barriers.
+static constexpr u32 PLACES = RING_BYTES + (RESIDENT ? 4 * RIGHT_BYTES : 0);
+static constexpr u32 PITCH = 2 * 128 + 16;
+static constexpr u32 PLACE_BYTES = 16 * PITCH;
+static constexpr u32 BARRIERS = PLACES + 8 * PLACE_BYTES;
 static constexpr u32 SHARED_BYTES = BARRIERS + 16 * STAGES;
 static_assert(SHARED_BYTES <= 227 * 1024, "what a block may have");
 // Of a thread that multiplies.
@@ -101,48 +104,59 @@ __device__ __forceinline__ void multiply(const u16* a, const u16* b, Sizes size,
     end(share.column);
 }
 
-// The first of the two rows, eight apart, that a thread holds of a warpgroup's 64.
-__device__ __forceinline__ u32 line_of(u32 row) {
-    return row + (threadIdx.x >> 5 & 3) * 16 + ((threadIdx.x & 31) >> 2);
-}
-
-// Writes 16 columns of a row as bf16, 32 bytes for each four threads: what two neighbours hold of two groups of eight
-// columns, `first` and `second`, is exchanged so that each has four in a row.
-__device__ __forceinline__ void store_sixteen(u16* out, Sizes size, u32 line, u32 group, u32 first, u32 second) {
+// Results go to memory by way of a warp's own place in shared memory, so that whole lines are read and written: 16 rows of 256
+// bytes, PITCH apart, which is an odd number of 16 bytes against conflicts of banks.
+struct Place {
     u32 lane = threadIdx.x & 31;
-    bool odd = lane & 1;
-    u32 other = __shfl_xor_sync(0xffffffffu, odd ? first : second, 1);
-    uint2 pair = odd ? make_uint2(other, second) : make_uint2(first, other);
-    u32 at = group + odd * 8 + (lane & 2) * 2;
-    if (line < size.m && at < size.n) *(uint2*)(out + (u64)line * size.n + at) = pair;
-}
+    unsigned char* rows = shared + PLACES + (threadIdx.x >> 5) * PLACE_BYTES;
 
-// The other way round: four numbers in a row, of which `exchange` makes those at the thread's places.
-__device__ __forceinline__ uint2 load_sixteen(const u16* from, Sizes size, u32 line, u32 group) {
-    u32 lane = threadIdx.x & 31, at = group + (lane & 1) * 8 + (lane & 2) * 2;
-    bool valid = line < size.m && at < size.n;
-    return valid ? *(const uint2*)(from + (u64)line * size.n + at) : make_uint2(0, 0);
-}
-__device__ __forceinline__ void exchange(uint2 pair, u32& first, u32& second) {
-    bool odd = threadIdx.x & 1;
-    u32 other = __shfl_xor_sync(0xffffffffu, odd ? pair.x : pair.y, 1);
-    first = odd ? other : pair.x, second = odd ? pair.y : other;
-}
-
-// What a thread holds of 16 columns in one of its two rows, for all such: `each(line, group, a, b, c, d)` gets two numbers
-// at its place in the first eight columns and two in the second.
-template <typename Each>
-__device__ __forceinline__ void each_four(float (&sum)[HELD], u32 row, u32 column, Each each) {
-    u32 line = line_of(row);
+    // The first of the two rows, eight apart, that a thread holds of its warp's 16, and its first column of each eight.
+    __device__ __forceinline__ u32 row() const { return lane >> 2; }
+    __device__ __forceinline__ u32 column() const { return (lane & 3) * 2; }
+    template <typename Pair>
+    __device__ __forceinline__ Pair& at(u32 row, u32 byte) const {
+        return *(Pair*)(rows + row * PITCH + byte);
+    }
+    // Writes what is in the place from a byte on, COUNT columns of bf16 of its rows, to the matrix [m, n].
+    template <u32 COUNT>
+    __device__ __forceinline__ void write(u16* out, Sizes size, u32 first_row, u32 first_column, u32 byte) const {
+        constexpr u32 LANES = COUNT / 8;
+        __syncwarp();
+        u32 column = first_column + lane % LANES * 8;
 #pragma unroll
-    for (int i = 0; i < COLUMNS / 8; i += 2) {
-#pragma unroll
-        for (int low = 0; low < 2; low++) {
-            int at = 4 * i + 2 * low;
-            each(line + 8 * low, column + 8 * i, sum[at], sum[at + 1], sum[at + 4], sum[at + 5]);
+        for (u32 i = 0; i < 16; i += 32 / LANES) {
+            u32 row = i + lane / LANES;
+            uint4 eight = at<uint4>(row, byte + lane % LANES * 16);
+            if (first_row + row < size.m && column < size.n) *(uint4*)(out + (u64)(first_row + row) * size.n + column) = eight;
         }
     }
-}
+    // Has 128 columns of bf16 of such a matrix brought here in the background.
+    __device__ __forceinline__ void fetch(const u16* from, Sizes size, u32 first_row, u32 first_column) const {
+        u32 column = first_column + lane % 16 * 8;
+#pragma unroll
+        for (u32 i = 0; i < 16; i += 2) {
+            u32 row = i + lane / 16;
+            bool valid = first_row + row < size.m && column < size.n;
+            const u16* eight = from + (valid ? (u64)(first_row + row) * size.n + column : 0);
+            cp_async16(smem_address(&at<uint4>(row, lane % 16 * 16)), eight, valid);
+        }
+        cp_async_commit();
+    }
+    // Of f32 a place has room for 64 columns: the sums of those from `part` on are put there. A lane takes four columns of
+    // every second row.
+    __device__ __forceinline__ void put(const float (&sum)[HELD], int part) const {
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < 16; i++)
+            at<float2>(row() + i % 2 * 8, i / 2 * 32 + 4 * column()) =
+                make_float2(sum[part / 2 + 2 * i], sum[part / 2 + 2 * i + 1]);
+        __syncwarp();
+    }
+    __device__ __forceinline__ float4 take(u32 i) const { return at<float4>(2 * i + lane / 16, lane % 16 * 16); }
+};
+
+// The first row of a warp's 16 in its warpgroup's 64.
+__device__ __forceinline__ u32 of_warp(u32 row) { return row + (threadIdx.x >> 5 & 3) * 16; }
 
 // Brings 64 rows of a matrix [m, n] closer that are read after the product.
 template <typename Number>
@@ -160,10 +174,17 @@ __device__ __forceinline__ void no_end(u32) {}
 #ifdef KERNEL_gemm_store
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes size) {
+    Place place;
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        each_four(sum, row, column, [&](u32 line, u32 group, float& a, float& b, float& c_, float& d) {
-            store_sixteen(c, size, line, group, pack_bf16(a, b), pack_bf16(c_, d));
-        });
+#pragma unroll
+        for (u32 part = 0; part < COLUMNS; part += 128) {
+            __syncwarp();
+#pragma unroll
+            for (u32 i = 0; i < 32; i++)
+                place.at<u32>(place.row() + i % 2 * 8, i / 2 * 16 + 2 * place.column()) =
+                    pack_bf16(sum[part / 2 + 2 * i], sum[part / 2 + 2 * i + 1]);
+            place.write<128>(c, size, of_warp(row), column + part, 0);
+        }
     };
     multiply(a, b, size, nothing, store, no_end);
 }
@@ -174,13 +195,18 @@ gemm_store(const u16* a, const u16* b, u16* c, const __grid_constant__ Sizes siz
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __grid_constant__ Sizes size) {
     float factor = *scale;
+    Place place;
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
 #pragma unroll
-        for (int i = 0; i < HELD / 2; i++) {
-            u32 low = line + i % 2 * 8, at = first + i / 2 * 8;
-            if (low >= size.m || at >= size.n) continue;
-            *(float2*)(c + (u64)low * size.n + at) = make_float2(sum[2 * i] * factor, sum[2 * i + 1] * factor);
+        for (u32 part = 0; part < COLUMNS; part += 64) {
+            place.put(sum, part);
+            u32 line = of_warp(row) + place.lane / 16, at = column + part + place.lane % 16 * 4;
+#pragma unroll
+            for (u32 i = 0; i < 8; i++) {
+                float4 x = place.take(i);
+                x = make_float4(x.x * factor, x.y * factor, x.z * factor, x.w * factor);
+                if (line + 2 * i < size.m && at < size.n) *(float4*)(c + (u64)(line + 2 * i) * size.n + at) = x;
+            }
         }
     };
     multiply(a, b, size, nothing, store, no_end);
@@ -192,35 +218,30 @@ gemm_scaled(const u16* a, const u16* b, const float* scale, float* c, const __gr
 #ifdef KERNEL_gemm_gelu
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_gelu(const u16* a, const u16* b, const float* bias, u16* slope, u16* after, const __grid_constant__ Sizes size) {
+    Place place;
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
-        // Four groups of columns of both rows at a time, so that there is always something to do.
 #pragma unroll
-        for (int some = 0; some < COLUMNS / 8; some += 4) {
-            [[maybe_unused]] u32 values[2][4], slopes[2][4];
+        for (u32 part = 0; part < COLUMNS; part += 64) {
+            __syncwarp();
 #pragma unroll
-            for (int i = 0; i < 4; i++) {
-                u32 at = first + (some + i) * 8;
-                float2 shift = at < size.n ? __ldg((const float2*)(bias + at)) : float2{0.0f, 0.0f};
+            for (u32 i = 0; i < 8; i++) {
+                u32 group = i * 8 + place.column(), at = column + part + group;
+                float2 shift = at < size.n ? __ldg((const float2*)(bias + at)) : make_float2(0.0f, 0.0f);
 #pragma unroll
-                for (int low = 0; low < 2; low++) {
-                    float* held = sum + 4 * (some + i) + 2 * low;
+                for (u32 low = 0; low < 2; low++) {
+                    const float* held = sum + part / 2 + 4 * i + 2 * low;
                     float2 steep;
                     float x = gelu(held[0] + shift.x, steep.x), y = gelu(held[1] + shift.y, steep.y);
-                    values[low][i] = pack_bf16(x, y), slopes[low][i] = pack_bf16(steep.x, steep.y);
-                }
-            }
-#pragma unroll
-            for (int low = 0; low < 2; low++) {
-#pragma unroll
-                for (int i = 0; i < 4; i += 2) {
-                    u32 group = column + (some + i) * 8;
+                    place.at<u32>(place.row() + 8 * low, 2 * group) = pack_bf16(x, y);
 #if KEEP
-                    store_sixteen(slope, size, line + 8 * low, group, slopes[low][i], slopes[low][i + 1]);
+                    place.at<u32>(place.row() + 8 * low, 128 + 2 * group) = pack_bf16(steep.x, steep.y);
 #endif
-                    store_sixteen(after, size, line + 8 * low, group, values[low][i], values[low][i + 1]);
                 }
             }
+            place.write<64>(after, size, of_warp(row), column + part, 0);
+#if KEEP
+            place.write<64>(slope, size, of_warp(row), column + part, 128);
+#endif
         }
     };
     multiply(a, b, size, nothing, store, no_end);
@@ -238,30 +259,34 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_residual(const u16* a, const u16* b, const float* bias, const float* residual, float* out,
               const __grid_constant__ ResidualSizes p) {
     Sizes size = p.size;
+    Place place;
     auto prepare = [&](u32 row, u32 column) { prefetch_tile(residual, size, row, column); };
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        u32 line = line_of(row), first = column + (threadIdx.x & 3) * 2;
-        u64 places[2] = {(u64)line * size.n + first, (u64)(line + 8) * size.n + first};
-        // What is read is asked for many at a time: one by one each would wait for the memory.
-        constexpr int MANY = 16;
 #pragma unroll
-        for (int some = 0; some < HELD / 2; some += MANY) {
-            float2 before[MANY], shift[MANY / 2];
+        for (u32 part = 0; part < COLUMNS; part += 64) {
+            u32 line = of_warp(row) + place.lane / 16, at = column + part + place.lane % 16 * 4;
+            u64 first = (u64)line * size.n + at;
+            // All that is read is asked for at once: one by one each would wait for the memory.
+            float4 before[8], shift = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll
-            for (int i = 0; i < MANY; i++) {
-                u32 next = (some + i) / 2 * 8;
-                if (line + i % 2 * 8 < size.m && first + next < size.n)
-                    before[i] = *(const float2*)(residual + places[i % 2] + next);
-                shift[i / 2] = BIAS && first + next < size.n ? *(const float2*)(bias + first + next) : float2{0.0f, 0.0f};
-            }
+            for (u32 i = 0; i < 8; i++)
+                if (line + 2 * i < size.m && at < size.n) before[i] = *(const float4*)(residual + first + 2 * i * size.n);
+#if BIAS
+            if (at < size.n) shift = *(const float4*)(bias + at);
+#endif
+            place.put(sum, part);
 #pragma unroll
-            for (int i = 0; i < MANY; i++) {
-                u32 next = (some + i) / 2 * 8;
-                if (line + i % 2 * 8 >= size.m || first + next >= size.n) continue;
-                float x = sum[2 * (some + i)] + shift[i / 2].x, y = sum[2 * (some + i) + 1] + shift[i / 2].y;
-                u32 index = (u32)places[i % 2] + next;
-                if (p.mask.drops()) x *= mask_factor(p.mask, index), y *= mask_factor(p.mask, index + 1);
-                *(float2*)(out + places[i % 2] + next) = make_float2(before[i].x + x, before[i].y + y);
+            for (u32 i = 0; i < 8; i++) {
+                if (line + 2 * i >= size.m || at >= size.n) continue;
+                float4 x = place.take(i);
+                x.x += shift.x, x.y += shift.y, x.z += shift.z, x.w += shift.w;
+                u64 index = first + 2 * i * size.n;
+                if (p.mask.drops()) {
+                    x.x *= mask_factor(p.mask, (u32)index), x.y *= mask_factor(p.mask, (u32)index + 1);
+                    x.z *= mask_factor(p.mask, (u32)index + 2), x.w *= mask_factor(p.mask, (u32)index + 3);
+                }
+                *(float4*)(out + index) =
+                    make_float4(before[i].x + x.x, before[i].y + x.y, before[i].z + x.z, before[i].w + x.w);
             }
         }
     };
@@ -315,32 +340,26 @@ struct ColumnSums {
     }
 };
 
-// out = a * b * slope; `sums` gets the sums of its columns added.
-#ifdef KERNEL_gemm_dgelu
+// out = a * b * slope; `sums` gets the sums of its columns added. A place has room for the slopes of 128 columns.
+#if defined(KERNEL_gemm_dgelu) && COLUMNS == 128
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
 gemm_dgelu(const u16* a, const u16* b, const u16* slope, u16* out, float* sums, const __grid_constant__ Sizes size) {
     ColumnSums columns;
-    auto prepare = [&](u32 row, u32 column) { prefetch_tile(slope, size, row, column); };
+    Place place;
+    auto prepare = [&](u32 row, u32 column) {
+        __syncwarp();
+        place.fetch(slope, size, of_warp(row), column);
+    };
     auto store = [&](float(&sum)[HELD], u32 row, u32 column) {
-        u32 line = line_of(row);
-        constexpr int MANY = 16;
+        cp_async_wait<0>();
+        __syncwarp();
 #pragma unroll
-        for (int some = 0; some < COLUMNS / 8; some += MANY) {
-            uint2 loaded[MANY];
-#pragma unroll
-            for (int i = 0; i < MANY; i++)
-                loaded[i] = load_sixteen(slope, size, line + i % 2 * 8, column + (some + i / 2 * 2) * 8);
-#pragma unroll
-            for (int i = 0; i < MANY; i++) {
-                u32 left, right;
-                exchange(loaded[i], left, right);
-                float* held = sum + 4 * (some + i / 2 * 2) + i % 2 * 2;
-                held[0] *= low_bf16(left), held[1] *= high_bf16(left);
-                held[4] *= low_bf16(right), held[5] *= high_bf16(right);
-                u32 group = column + (some + i / 2 * 2) * 8;
-                store_sixteen(out, size, line + i % 2 * 8, group, pack_bf16(held[0], held[1]), pack_bf16(held[4], held[5]));
-            }
+        for (u32 i = 0; i < 32; i++) {
+            u32& pair = place.at<u32>(place.row() + i % 2 * 8, i / 2 * 16 + 2 * place.column());
+            sum[2 * i] *= low_bf16(pair), sum[2 * i + 1] *= high_bf16(pair);
+            pair = pack_bf16(sum[2 * i], sum[2 * i + 1]);
         }
+        place.write<128>(out, size, of_warp(row), column, 0);
         columns.add(sum);
     };
     multiply(a, b, size, prepare, store, [&](u32 column) { columns.add_to(sums, column, size.n); });

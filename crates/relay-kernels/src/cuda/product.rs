@@ -15,8 +15,10 @@ const SLICE: usize = 64;
 /// Bytes of such a piece of an operand.
 const PIECE: usize = SLICE * SLICE * 2;
 /// Slices in shared memory: of the left operand alone, and of both.
-const LEFT_STAGES: usize = 12;
+const LEFT_STAGES: usize = 8;
 const STAGES: usize = 4;
+/// Bytes of shared memory through which results are written: 16 rows of 256 bytes, and 16 more each, for eight warps.
+const PLACES: u32 = 8 * 16 * (256 + 16);
 /// Most slices of the right operand that stay in shared memory.
 const RESIDENT: usize = 4;
 /// Blocks at work at the same time: one on each of an H100's multiprocessors.
@@ -89,7 +91,7 @@ impl Product<'_> {
             name,
             defines,
             threads: THREADS,
-            shared,
+            shared: shared + PLACES,
         };
         let across = n.div_ceil(columns);
         let down = (BLOCKS / across).clamp(1, m.div_ceil(rows));
@@ -152,7 +154,8 @@ impl Product<'_> {
 
     /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
     pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
-        self.run(queue, "gemm_dgelu", None, &[slope, out, sums]);
+        let (kernel, params) = (("gemm_dgelu", None), Params::sizes(self.sizes));
+        self.launch(queue, kernel, NARROW, &[slope, out, sums], params);
     }
 }
 
