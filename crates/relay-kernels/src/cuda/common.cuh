@@ -76,6 +76,10 @@ __device__ __forceinline__ float warp_max(float x) {
 }
 
 #ifndef RELAY_EMULATED
+// Adds to two numbers in global memory, which lie side by side from an even one on.
+__device__ __forceinline__ void add_pair(float* to, float x, float y) {
+    asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
+}
 // Adds to four numbers in global memory, which lie side by side from a multiple of four on.
 __device__ __forceinline__ void add_four(float* to, float4 x) {
     asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)

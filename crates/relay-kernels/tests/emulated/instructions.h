@@ -15,6 +15,11 @@ inline float half_of(u32 packed, u32 which) { return __uint_as_float(which ? pac
 inline float exp2_fast(float x) { return exp2f(x); }
 inline float reciprocal(float x) { return 1.0f / x; }
 
+// `red.global.add.v2.f32`, whose pairs are aligned.
+inline void add_pair(float* to, float x, float y) {
+    float2* pair = (float2*)to;
+    atomicAdd(&pair->x, x), atomicAdd(&pair->y, y);
+}
 // `red.global.add.v4.f32`, whose fours are aligned.
 inline void add_four(float* to, float4 x) {
     float4* four = (float4*)to;
