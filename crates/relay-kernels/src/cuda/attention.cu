@@ -3,7 +3,7 @@
 // Queries and keys are rotated on the way to shared memory, whose matrices have ROWS rows. Warp w owns the rows 16 w to
 // 16 w + 15: of queries, or of keys in the main loop of backward.
 //
-// Defines: TILES = ceil(width / 16), 1 to 8.
+// Defines: TILES = ceil(width / 16), 1 to 8. POSSIBLE: the flags that may be set, so that nothing is done for the others.
 // Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
 //   forward   3 * ROWS * PITCH * 2
 //   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
@@ -15,6 +15,9 @@
 #define ROWS (16 * TILES)
 #define THREADS (32 * TILES)
 #define SCORE_PITCH (ROWS + 8)
+#ifndef POSSIBLE
+#define POSSIBLE (CAUSAL | ROPE | ALIBI | DROPOUT)
+#endif
 
 // Copies q, k and v of this block's head to shared memory, q and k rotated. The copy of v goes on in the
 // background. qkv points at q of column 0; parts (q, k, v) are part_stride apart, columns three times that.
@@ -71,7 +74,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     u16* k = q + ROWS * PITCH;
     u16* v = k + ROWS * PITCH;
 
-    const u32 width = p.width, flags = p.flags;
+    const u32 width = p.width, flags = p.flags & POSSIBLE;
     const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -183,7 +186,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     float* row_lse = (float*)(v + ROWS * (PITCH > SCORE_PITCH ? PITCH : SCORE_PITCH));
     float* row_delta = row_lse + ROWS;
 
-    const u32 width = p.width, flags = p.flags;
+    const u32 width = p.width, flags = p.flags & POSSIBLE;
     const u32 batch = blockIdx.x / p.heads, head = blockIdx.x % p.heads;
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

@@ -106,7 +106,11 @@ fn launch_whole(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Hand
     let kernel = Kernel {
         file: File::Attention,
         name,
-        defines: vec![("TILES", narrow(tiles)), ("HD", narrow(HEAD))],
+        defines: vec![
+            ("TILES", narrow(tiles)),
+            ("HD", narrow(HEAD)),
+            ("POSSIBLE", narrow(flags(plan))),
+        ],
         threads: narrow(32 * tiles),
         shared: narrow(whole_shared(tiles, name == "attention_backward")),
     };
@@ -157,18 +161,21 @@ fn rows(count: usize) -> usize {
 
 fn params(plan: &Plan) -> Params {
     let sizes = &plan.sizes;
-    let dropout = plan.dropout.map(|dropout| dropout.probabilities);
+    Params::sizes([sizes.batch, sizes.width, sizes.heads, flags(plan)])
+        .float(1.0 / (HEAD as f32).sqrt())
+        .mask(plan.dropout.map(|dropout| dropout.probabilities))
+}
+
+/// What there is, by the bits of `attention.cuh`.
+fn flags(plan: &Plan) -> usize {
     let flags = [
         plan.causal,
         plan.rope_base.is_some(),
         !plan.slopes.is_empty(),
-        dropout.is_some(),
+        plan.dropout.is_some(),
     ];
-    let flags = flags
+    flags
         .iter()
         .rev()
-        .fold(0, |all, on| all * 2 + usize::from(*on));
-    Params::sizes([sizes.batch, sizes.width, sizes.heads, flags])
-        .float(1.0 / (HEAD as f32).sqrt())
-        .mask(dropout)
+        .fold(0, |all, on| all * 2 + usize::from(*on))
 }

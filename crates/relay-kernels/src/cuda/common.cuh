@@ -9,6 +9,18 @@ typedef unsigned long long u64;
 // What is in PTX stands between `#ifndef RELAY_EMULATED` and `#endif`: the tests that need no GPU have it in C++.
 
 #ifndef RELAY_EMULATED
+// 2^x; 0 for minus infinity.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ __forceinline__ float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // Two numbers rounded to bf16, the first in the low half.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
     u32 packed;
@@ -25,6 +37,8 @@ __device__ __forceinline__ float from_bf16(u16 x) { return __uint_as_float((u32)
 struct Mask {
     u32 first, second, threshold;
     float keep;
+
+    __device__ __forceinline__ bool drops() const { return threshold > 0; }
 };
 __device__ __forceinline__ u32 mix32(u32 x) {
     x = (x ^ (x >> 16)) * 0x7feb352du;
@@ -38,8 +52,8 @@ __device__ __forceinline__ float mask_factor(const Mask& mask, u32 index) {
 
 // The normal distribution up to x, by Abramowitz and Stegun's formula 7.1.26, off by at most 1e-7, and exp(-x^2 / 2).
 __device__ __forceinline__ float normal_below(float x, float& bell) {
-    bell = __expf(-0.5f * x * x);
-    float t = __fdividef(1.0f, 1.0f + 0.23164190f * fabsf(x));
+    bell = exp2_fast(-0.72134752f * x * x);
+    float t = reciprocal(1.0f + 0.23164190f * fabsf(x));
     float tail = t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f)))) * bell;
     return x < 0.0f ? tail : 1.0f - tail;
 }
@@ -65,6 +79,11 @@ __device__ __forceinline__ float warp_max(float x) {
 // Adds to two numbers in global memory, which lie side by side from an even one on.
 __device__ __forceinline__ void add_pair(float* to, float x, float y) {
     asm volatile("red.global.add.v2.f32 [%0], {%1, %2};" ::"l"(to), "f"(x), "f"(y) : "memory");
+}
+// Adds to four numbers in global memory, which lie side by side from a multiple of four on.
+__device__ __forceinline__ void add_four(float* to, float4 x) {
+    asm volatile("red.global.add.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(to), "f"(x.x), "f"(x.y), "f"(x.z), "f"(x.w)
+                 : "memory");
 }
 
 __device__ __forceinline__ u32 smem_address(const void* pointer) {

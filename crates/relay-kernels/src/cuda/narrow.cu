@@ -14,11 +14,14 @@ extern "C" __global__ void narrow(const float* x, u16* out, float* sums, const _
 #pragma unroll
     for (int i = 0; i < PER_LANE / 2; i++) columns[i] = make_float2(0.0f, 0.0f);
     for (u32 row = blockIdx.x * 8 + (threadIdx.x >> 5); row < p.rows; row += gridDim.x * 8) {
+        float2 values[PER_LANE / 2];
+#pragma unroll
+        for (int i = 0; i < PER_LANE / 2; i++) values[i] = *(const float2*)(x + (u64)row * D + i * 64 + lane * 2);
 #pragma unroll
         for (int i = 0; i < PER_LANE / 2; i++) {
             u64 at = (u64)row * D + i * 64 + lane * 2;
-            float2 value = *(const float2*)(x + at);
-            value.x *= mask_factor(p.mask, (u32)at), value.y *= mask_factor(p.mask, (u32)at + 1);
+            float2 value = values[i];
+            if (p.mask.drops()) value.x *= mask_factor(p.mask, (u32)at), value.y *= mask_factor(p.mask, (u32)at + 1);
             *(u32*)(out + at) = pack_bf16(value.x, value.y);
             columns[i].x += value.x, columns[i].y += value.y;
         }

@@ -107,6 +107,12 @@ extern "C" __global__ void norm_backward(const Result* dy, const float* x, const
         float2 moments = *(const float2*)(stats + 2 * (u64)row);
         u64 place = row_of(chosen, row) * D;
         float2 normal[PER_LANE / 2], grad[PER_LANE / 2];
+#if SKIP
+        // Asked for before it is needed: to wait once for the memory.
+        float2 beside[PER_LANE / 2];
+#pragma unroll
+        for (int i = 0; i < PER_LANE / 2; i++) beside[i] = *(const float2*)(skip + place + pair_column(i));
+#endif
         float along = 0.0f, mean = 0.0f;
 #pragma unroll
         for (int i = 0; i < PER_LANE / 2; i++) {
@@ -127,13 +133,12 @@ extern "C" __global__ void norm_backward(const Result* dy, const float* x, const
             float2 out = make_float2((grad[i].x - mean - normal[i].x * along) * moments.y,
                                      (grad[i].y - mean - normal[i].y * along) * moments.y);
 #if SKIP
-            float2 beside = *(const float2*)(skip + at);
-            out.x += beside.x, out.y += beside.y;
+            out.x += beside[i].x, out.y += beside[i].y;
 #endif
             *(float2*)(dx + at) = out;
 #if DROPPED
-            *(u32*)(dropped + at) =
-                pack_bf16(out.x * mask_factor(p.mask, (u32)at), out.y * mask_factor(p.mask, (u32)at + 1));
+            if (p.mask.drops()) out.x *= mask_factor(p.mask, (u32)at), out.y *= mask_factor(p.mask, (u32)at + 1);
+            *(u32*)(dropped + at) = pack_bf16(out.x, out.y);
 #endif
         }
     }

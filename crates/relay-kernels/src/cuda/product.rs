@@ -8,14 +8,21 @@ use super::launch::{Params, Queue, narrow};
 use super::source::{File, Kernel};
 use crate::dropout::DropoutMask;
 
-/// Rows and columns of the results of a block, and its threads: see `gemm.cu`.
-const TILE: usize = 128;
-const THREADS: u32 = 256;
-/// Slices of the inner dimension in shared memory, and how deep each is.
-const STAGES: usize = 3;
+/// Threads of a block: two warpgroups that multiply, and one that loads.
+const THREADS: u32 = 384;
+/// How deep a slice of the inner dimension is, and the rows that a warpgroup multiplies with it.
 const SLICE: usize = 64;
-/// Blocks that a gradient of a matrix is split into: two on each of an H100's multiprocessors.
-const BLOCKS: usize = 2 * 132;
+/// Bytes of such a piece of an operand.
+const PIECE: usize = SLICE * SLICE * 2;
+/// Slices in shared memory: of the left operand alone, and of both.
+const LEFT_STAGES: usize = 8;
+const STAGES: usize = 4;
+/// Bytes of shared memory through which results are written: 16 rows of 256 bytes, and 16 more each, for eight warps.
+const PLACES: u32 = 8 * 16 * (256 + 16);
+/// Most slices of the right operand that stay in shared memory.
+const RESIDENT: usize = 4;
+/// Blocks at work at the same time: one on each of an H100's multiprocessors.
+const BLOCKS: usize = 132;
 
 /// Both operands, and `m, n, k`.
 #[derive(Debug)]
@@ -34,52 +41,92 @@ pub(super) struct Gradient<'a> {
     pub sizes: [usize; 2],
 }
 
-fn kernel(name: &'static str, defines: Vec<(&'static str, u32)>) -> Kernel {
-    Kernel {
-        file: File::Gemm,
-        name,
-        defines,
-        threads: THREADS,
-        shared: narrow(STAGES * 2 * TILE * SLICE * 2),
+/// Columns that a block computes together, which the kernels are written for.
+const NARROW: usize = 128;
+const WIDE: usize = 256;
+
+/// Those for `n` columns of a result: the wider ones if they leave few without use.
+fn columns(n: usize) -> usize {
+    if n.next_multiple_of(WIDE) - n < NARROW {
+        WIDE
+    } else {
+        NARROW
     }
 }
 
+/// Bytes of `stages` with pieces of 64 rows or columns and two barriers each, and of what is kept beside them.
+fn shared(stages: usize, pieces: usize, kept: usize) -> u32 {
+    narrow(stages * (pieces * PIECE + 16) + kept * PIECE)
+}
+
 impl Product<'_> {
-    /// The columns of the result change first from block to block, so that blocks at work share their rows.
-    fn grid(&self) -> [usize; 3] {
+    /// Whether the columns of the right operand that a block takes stay in shared memory.
+    fn resident(&self) -> bool {
+        self.sizes[2] <= RESIDENT * SLICE
+    }
+
+    /// Starts a kernel whose blocks take some columns of all rows, by turns. The columns change first from block to block, so
+    /// that blocks at work share their rows.
+    fn launch(
+        &self,
+        queue: &Queue,
+        (name, define): (&'static str, Option<(&'static str, bool)>),
+        columns: usize,
+        buffers: &[&Handle],
+        params: Params,
+    ) {
         let [m, n, _] = self.sizes;
-        [n.div_ceil(TILE), m.div_ceil(TILE), 1]
+        let (rows, shared) = if self.resident() {
+            (SLICE, shared(LEFT_STAGES, 1, RESIDENT * columns / SLICE))
+        } else {
+            (2 * SLICE, shared(STAGES, 2 + columns / SLICE, 0))
+        };
+        let mut defines = vec![
+            ("COLUMNS", narrow(columns)),
+            ("RESIDENT", u32::from(self.resident())),
+        ];
+        defines.extend(define.map(|(name, on)| (name, u32::from(on))));
+        let kernel = Kernel {
+            file: File::Gemm,
+            name,
+            defines,
+            threads: THREADS,
+            shared: shared + PLACES,
+        };
+        let across = n.div_ceil(columns);
+        let down = (BLOCKS / across).clamp(1, m.div_ceil(rows));
+        let operands = [self.left, self.right];
+        let buffers: Vec<_> = operands.iter().chain(buffers).copied().collect();
+        queue.launch(kernel, [across * down, 1, 1], &buffers, params);
+    }
+
+    fn run(
+        &self,
+        queue: &Queue,
+        name: &'static str,
+        define: Option<(&'static str, bool)>,
+        buffers: &[&Handle],
+    ) {
+        let params = Params::sizes(self.sizes);
+        let columns = columns(self.sizes[1]);
+        self.launch(queue, (name, define), columns, buffers, params);
     }
 
     /// The product in bf16.
     pub fn rounded(&self, queue: &Queue, out: &Handle) {
-        queue.launch(
-            kernel("gemm_store", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, out],
-            Params::sizes(self.sizes),
-        );
+        self.run(queue, "gemm_store", None, &[out]);
     }
 
     /// The product in f32, times a number on the device.
     pub fn scaled(&self, queue: &Queue, scale: &Handle, out: &Handle) {
-        queue.launch(
-            kernel("gemm_scaled", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, scale, out],
-            Params::sizes(self.sizes),
-        );
+        self.run(queue, "gemm_scaled", None, &[scale, out]);
     }
 
     /// The GELU of the product with `bias`, and its slope there if there is room for it, both in bf16.
     pub fn gelu(&self, queue: &Queue, bias: &Handle, slope: Option<&Handle>, after: &Handle) {
-        let defines = vec![("KEEP", u32::from(slope.is_some()))];
-        queue.launch(
-            kernel("gemm_gelu", defines),
-            self.grid(),
-            &[self.left, self.right, bias, slope.unwrap_or(after), after],
-            Params::sizes(self.sizes),
-        );
+        let keep = Some(("KEEP", slope.is_some()));
+        let buffers = [bias, slope.unwrap_or(after), after];
+        self.run(queue, "gemm_gelu", keep, &buffers);
     }
 
     /// `residual + mask * (product + bias)` in f32.
@@ -91,25 +138,24 @@ impl Product<'_> {
         mask: Option<DropoutMask>,
         out: &Handle,
     ) {
-        let defines = vec![("BIAS", u32::from(bias.is_some()))];
+        let define = Some(("BIAS", bias.is_some()));
+        // Where the memory is what limits, more blocks that read and write at different times were faster.
+        let columns = if self.resident() {
+            NARROW
+        } else {
+            columns(self.sizes[1])
+        };
         // Without a bias its place is taken by what is there anyway.
-        let bias = bias.unwrap_or(residual);
-        queue.launch(
-            kernel("gemm_residual", defines),
-            self.grid(),
-            &[self.left, self.right, bias, residual, out],
-            Params::sizes(self.sizes).mask(mask),
-        );
+        let buffers = [bias.unwrap_or(residual), residual, out];
+        let params = Params::sizes(self.sizes).mask(mask);
+        let kernel = ("gemm_residual", define);
+        self.launch(queue, kernel, columns, &buffers, params);
     }
 
     /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
     pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
-        queue.launch(
-            kernel("gemm_dgelu", Vec::new()),
-            self.grid(),
-            &[self.left, self.right, slope, out, sums],
-            Params::sizes(self.sizes),
-        );
+        let (kernel, params) = (("gemm_dgelu", None), Params::sizes(self.sizes));
+        self.launch(queue, kernel, NARROW, &[slope, out, sums], params);
     }
 }
 
@@ -117,15 +163,26 @@ impl Gradient<'_> {
     /// Adds the product to `out`, `[i, j]` in f32.
     pub fn add_to(&self, queue: &Queue, out: &Handle) {
         let [i, j] = self.sizes;
-        let tiles = [i.div_ceil(TILE), j.div_ceil(TILE)];
-        let splits = (BLOCKS / (tiles[0] * tiles[1])).max(1);
+        let tiles = |columns| [i.div_ceil(2 * SLICE), j.div_ceil(columns)];
+        // With few tiles many blocks add to the same one: so the smaller ones then.
+        let [down, across] = tiles(WIDE);
+        let columns = if down * across < 4 {
+            NARROW
+        } else {
+            columns(j)
+        };
+        let kernel = Kernel {
+            file: File::Gradient,
+            name: "gemm_grad",
+            defines: vec![("COLUMNS", narrow(columns))],
+            threads: THREADS,
+            shared: shared(STAGES, 2 + columns / SLICE, 0),
+        };
+        let [down, across] = tiles(columns);
+        let splits = (BLOCKS / (down * across)).max(1);
         let rows_per_split = self.rows.div_ceil(splits).next_multiple_of(SLICE);
-        let splits = self.rows.div_ceil(rows_per_split);
-        queue.launch(
-            kernel("gemm_grad", Vec::new()),
-            [tiles[0], tiles[1], splits],
-            &[self.left, self.right, out],
-            Params::sizes([self.rows, i, j, rows_per_split, j, 0]),
-        );
+        let grid = [down, across, self.rows.div_ceil(rows_per_split)];
+        let params = Params::sizes([self.rows, i, j, rows_per_split]);
+        queue.launch(kernel, grid, &[self.left, self.right, out], params);
     }
 }

@@ -9,8 +9,8 @@ use crate::dropout::DropoutMask;
 /// Threads of a block that takes a row with each of its warps.
 const THREADS: u32 = 256;
 const ROWS: usize = 8;
-/// Blocks that take rows again and again, so that few have sums to add: four on each of an H100's multiprocessors.
-const BLOCKS: usize = 4 * 132;
+/// Blocks that take rows again and again, so that few have sums to add: three on each of an H100's multiprocessors.
+const BLOCKS: usize = 3 * 132;
 
 /// So many that each takes its rows once, or as many as `most`, that take some again and again.
 pub(super) fn blocks(rows: usize, most: usize) -> [usize; 3] {

@@ -20,6 +20,7 @@ pub(super) enum File {
     Decode,
     Embedding,
     Gemm,
+    Gradient,
     Narrow,
     Norm,
     Pack,
@@ -43,7 +44,8 @@ impl File {
             ),
             Self::Decode => concat!(include_str!("cluster.cuh"), include_str!("decode.cu")),
             Self::Embedding => include_str!("embedding.cu"),
-            Self::Gemm => include_str!("gemm.cu"),
+            Self::Gemm => concat!(include_str!("hopper.cuh"), include_str!("gemm.cu")),
+            Self::Gradient => concat!(include_str!("hopper.cuh"), include_str!("gradient.cu")),
             Self::Narrow => include_str!("narrow.cu"),
             Self::Norm => include_str!("norm.cu"),
             Self::Pack => include_str!("pack.cu"),
@@ -54,13 +56,14 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 11] = [
+        const KNOWN: [u64; 12] = [
             fingerprint(File::Attention.text()),
             fingerprint(File::AttentionLong.text()),
             fingerprint(File::AttentionLongBackward.text()),
             fingerprint(File::Decode.text()),
             fingerprint(File::Embedding.text()),
             fingerprint(File::Gemm.text()),
+            fingerprint(File::Gradient.text()),
             fingerprint(File::Narrow.text()),
             fingerprint(File::Norm.text()),
             fingerprint(File::Pack.text()),

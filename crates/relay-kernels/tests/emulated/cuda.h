@@ -75,6 +75,12 @@ inline void atomicAdd(float* to, float x) {
     *to += x;
 }
 
+// What is only read is read as anything else.
+template <typename T>
+inline T __ldg(const T* from) {
+    return *from;
+}
+
 inline u32 min(u32 a, u32 b) { return a < b ? a : b; }
 inline int min(int a, int b) { return a < b ? a : b; }
 inline u32 max(u32 a, u32 b) { return a > b ? a : b; }
@@ -82,7 +88,6 @@ inline int max(int a, int b) { return a > b ? a : b; }
 
 // The device's are a few units in the last place less exact than these.
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
-inline float __fdividef(float x, float y) { return x / y; }
 // Headers of glibc declare some of these names, for its own use.
 #define __expf expf
 #define __logf logf

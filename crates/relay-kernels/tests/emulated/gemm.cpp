@@ -1,8 +1,9 @@
-// Products, as product.rs launches them. BIAS and KEEP change from one compilation to the next.
+// Products, as product.rs launches them. BIAS, KEEP, COLUMNS and RESIDENT change from one compilation to the next.
 #include "check.h"
 #include "wgmma.h"
 
 #include "common.cuh"
+#include "hopper.cuh"
 #include "gemm.cu"
 
 static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f}, KEEPING = {0, 0, 0, 1.0f};
@@ -28,11 +29,12 @@ struct Operands {
     double noise(size_t at) const { return NOISE * magnitude[at]; }
     std::string name(const char* kernel) const {
         return std::string(kernel) + "/" + std::to_string(size.m) + "x" + std::to_string(size.n) + "x" +
-               std::to_string(size.k);
+               std::to_string(size.k) + "/columns=" + std::to_string(COLUMNS) + (RESIDENT ? ",resident" : "");
     }
     void launch(const std::function<void()>& kernel) const {
-        Index grid = {(size.n + TILE - 1) / TILE, (size.m + TILE - 1) / TILE, 1};
-        machine::launch(grid, THREADS, STAGES * STAGE_BYTES, kernel);
+        u32 across = (size.n + COLUMNS - 1) / COLUMNS, down = (size.m + TOGETHER * ROWS - 1) / (TOGETHER * ROWS);
+        // Two for each tile of columns, so that one takes several tiles of rows.
+        machine::launch({across * min(down, 2u), 1, 1}, THREADS, SHARED_BYTES, kernel);
     }
 };
 
@@ -74,7 +76,6 @@ static void gelu_of_product(Operands& in) {
     }
 }
 
-#if !BIAS
 static void store_and_scaled(Operands& in) {
     Buffer<u16> rounded(in.results());
     in.launch([&] { gemm_store(in.a.data(), in.b.data(), rounded.data(), in.size); });
@@ -88,6 +89,7 @@ static void store_and_scaled(Operands& in) {
     }
 }
 
+#if COLUMNS == 128
 static void back_through_gelu(Operands& in) {
     Buffer<u16> slope(random_halves(in.results(), 5, 1.2f)), out(in.results());
     std::vector<float> start = random_floats(in.size.n, 6);
@@ -105,46 +107,20 @@ static void back_through_gelu(Operands& in) {
     for (u32 column = 0; column < in.size.n; column++)
         added.near_f32(column, sums[column], total[column], lost[column] + NOISE * std::fabs(start[column]));
 }
-
-static void gradient(u32 rows, u32 i, u32 j, u32 rows_per_split, u32 stride, u32 offset) {
-    Buffer<u16> a(random_halves(rows * i, 1)), b(random_halves(rows * stride, 2));
-    std::vector<float> start = random_floats(i * j, 7);
-    Buffer<float> c(start);
-    GradientSizes sizes = {rows, i, j, rows_per_split, stride, offset};
-    Index grid = {(i + TILE - 1) / TILE, (j + TILE - 1) / TILE, (rows + rows_per_split - 1) / rows_per_split};
-    machine::launch(grid, THREADS, STAGES * STAGE_BYTES, [&] { gemm_grad(a.data(), b.data(), c.data(), sizes); });
-    Outcome outcome("gemm_grad/" + std::to_string(rows) + "x" + std::to_string(i) + "x" + std::to_string(j) + "/splits=" +
-                    std::to_string(grid.z) + "/stride=" + std::to_string(stride) + "+" + std::to_string(offset));
-    outcome.guarded(c);
-    for (u32 x = 0; x < i; x++)
-        for (u32 y = 0; y < j; y++) {
-            double sum = start[x * j + y], magnitude = std::fabs(sum);
-            for (u32 row = 0; row < rows; row++) {
-                double product = from_half(a[row * i + x]) * from_half(b[row * stride + offset + y]);
-                sum += product, magnitude += std::fabs(product);
-            }
-            outcome.near_f32(x * j + y, c[x * j + y], sum, NOISE * magnitude);
-        }
-}
 #endif
 
 int main() {
-    // One slice of the inner dimension, two, more than are in flight at once; rows and columns that fill no tile.
-    for (Sizes size : {Sizes{1, 64, 64}, Sizes{130, 192, 128}, Sizes{200, 128, 320}}) {
+    // One slice of the inner dimension, two, as many as stay and more than are in flight at once; rows and columns that fill no
+    // tile; several tiles of rows for a block, an odd and an even number of them.
+    for (Sizes size : {Sizes{1, 64, 64}, Sizes{450, 192, 128}, Sizes{330, 320, RESIDENT ? 256 : 320}}) {
         Operands in(size.m, size.n, size.k);
         residual(in, KEEPING, BIAS ? "gemm_residual/bias" : "gemm_residual");
         residual(in, DROPPING, BIAS ? "gemm_residual/bias,dropout" : "gemm_residual/dropout");
         gelu_of_product(in);
-#if !BIAS
         store_and_scaled(in);
+#if COLUMNS == 128
         back_through_gelu(in);
 #endif
     }
-#if !BIAS
-    gradient(5, 64, 64, 64, 64, 0);
-    gradient(333, 192, 128, 128, 128, 0);
-    gradient(390, 128, 64, 448, 192, 128);
-    gradient(300, 64, 192, 192, 576, 192);
-#endif
     return failures != 0;
 }

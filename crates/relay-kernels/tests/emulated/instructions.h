@@ -13,11 +13,17 @@ inline u32 pack_bf16(float low, float high) { return rounded_bf16(low) | rounded
 inline float half_of(u32 packed, u32 which) { return __uint_as_float(which ? packed & 0xffff0000u : packed << 16); }
 
 inline float exp2_fast(float x) { return exp2f(x); }
+inline float reciprocal(float x) { return 1.0f / x; }
 
 // `red.global.add.v2.f32`, whose pairs are aligned.
 inline void add_pair(float* to, float x, float y) {
     float2* pair = (float2*)to;
     atomicAdd(&pair->x, x), atomicAdd(&pair->y, y);
+}
+// `red.global.add.v4.f32`, whose fours are aligned.
+inline void add_four(float* to, float4 x) {
+    float4* four = (float4*)to;
+    atomicAdd(&four->x, x.x), atomicAdd(&four->y, x.y), atomicAdd(&four->z, x.z), atomicAdd(&four->w, x.w);
 }
 
 inline u32 smem_address(const void* pointer) {

@@ -86,11 +86,13 @@ struct Copy {
     bool valid;
     void make() const;
 };
-// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands.
+// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands, of which the
+// right one has so many columns. Unless it is to `add`, the sums begin with it.
 struct Product {
     float* sum;
     u64 left, right;
-    bool transposed;
+    u32 columns;
+    bool transposed, add;
 };
 // A lane's own state, besides its stack.
 struct Lane {

@@ -1,4 +1,4 @@
-// The functions of gemm.cu that stand for instructions of a warpgroup: 128 lanes that multiply matrices in shared memory.
+// The functions of hopper.cuh that stand for instructions of a warpgroup: 128 lanes that multiply matrices in shared memory.
 //
 // A product is done when it is waited for, as late as is allowed: what it reads must be there until then.
 #pragma once
@@ -35,20 +35,21 @@ struct Operand {
 // Both operands of a product as they are in shared memory.
 struct Numbers {
     Product of;
-    float left[64][16], right[128][16];
+    float left[64][16], right[256][16];
 
     explicit Numbers(const Product& product) : of(product) {
         Operand a(product.left), b(product.right);
         for (u32 k = 0; k < 16; k++) {
             for (u32 row = 0; row < 64; row++) left[row][k] = a.at(row, k, product.transposed);
-            for (u32 column = 0; column < 128; column++) right[column][k] = b.at(column, k, product.transposed);
+            for (u32 column = 0; column < of.columns; column++) right[column][k] = b.at(column, k, product.transposed);
         }
     }
 
-    // Adds the 64 of the 64 x 128 results that this lane holds.
+    // Adds the half of a row's results that this lane holds.
     void add_to(float* sum) const {
         u32 lane = threadIdx.x % 32, first = threadIdx.x % WARPGROUP / 32 * 16 + lane / 4;
-        for (u32 i = 0; i < 64; i++) {
+        for (u32 i = 0; i < of.columns / 2; i++) {
+            if (!of.add) sum[i] = 0.0f;
             const float* a = left[first + i / 2 % 2 * 8];
             const float* b = right[i / 4 * 8 + lane % 4 * 2 + i % 2];
             for (u32 k = 0; k < 16; k++) sum[i] += a[k] * b[k];
@@ -68,13 +69,14 @@ inline Warpgroup warpgroups[1024 / WARPGROUP];
 inline void wgmma_fence() {}
 inline void shared_fence() {}
 
-// d[64, 128] += a[64, 16] * b[16, 128].
-template <int TRANSPOSED>
-inline void wgmma(float (&d)[64], u64 a, u64 b) {
-    machine::lane().products.add({d, a, b, TRANSPOSED != 0});
+// d[64, 2 HALF] (+)= a[64, 16] * b[16, 2 HALF].
+template <int TRANSPOSED, int HALF>
+inline void wgmma(float (&d)[HALF], u64 a, u64 b, bool add) {
+    static_assert(HALF == 64 || HALF == 128, "columns that the kernels have no instruction for");
+    machine::lane().products.add({d, a, b, 2 * HALF, TRANSPOSED != 0, add});
 }
 inline void wgmma_commit() { machine::lane().products.commit(); }
-template <int PENDING = 0>
+template <int PENDING>
 inline void wgmma_wait() {
     using namespace machine;
     Warpgroup& group = warpgroups[threadIdx.x / WARPGROUP];
@@ -93,3 +95,13 @@ inline void wgmma_wait() {
     if (!same) forbidden("lanes of a warpgroup have begun different products");
     for (size_t i = 0; i < products.size(); i++) group.numbers[i].add_to(products[i].sum);
 }
+
+inline void barrier_init(u32 barrier, u32 arrivals) { machine::init_barrier(barrier, arrivals); }
+inline void barrier_arrive(u32 barrier) { machine::arrive(barrier, 1, 0); }
+inline void barrier_wait(u32 barrier, u32 parity) { machine::wait(barrier, parity); }
+
+// Nothing that can be seen.
+template <int COUNT>
+inline void fewer_registers() {}
+template <int COUNT>
+inline void more_registers() {}
