@@ -13,7 +13,10 @@ Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace machine {
 
-unsigned char* shared_memory;
+constexpr u32 MOST_BLOCKS = 8;
+alignas(1024) static unsigned char memories[MOST_BLOCKS][SHARED_BYTES];
+// Of the first block until another runs, as constants of kernels that run alone are made before.
+unsigned char* shared_memory = memories[0];
 
 namespace {
 
@@ -63,8 +66,6 @@ struct Work {
     std::function<void()> write;
 };
 
-constexpr u32 MOST_BLOCKS = 8;
-alignas(1024) unsigned char memories[MOST_BLOCKS][SHARED_BYTES];
 std::vector<Fiber> fibers;
 std::vector<Block> blocks;
 std::vector<Work> background;
