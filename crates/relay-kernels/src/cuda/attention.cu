@@ -21,7 +21,10 @@
 // mma16816 accumulates, a lane holds the rows lane / 4 and lane / 4 + 8, the columns 2 (lane % 4) and the next.
 // What it accumulates, rounded, is the left operand of the next product without an exchange between lanes.
 //
-// Defines: TILES = ceil(width / 16), 1 to 8. HD = 64 (or 32).
+// With SLABS, out is as the left operand of `project_mlp` instead: see pipeline.cuh, and nothing is kept for a
+// backward pass. Its rows are those of all samples one after the other, a head's columns are those of a slab.
+//
+// Defines: TILES = ceil(width / 16), 1 to 8. HD = 64 (or 32). SLABS = 1 (or 0).
 // Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
 //   forward   3 * ROWS * PITCH * 2
 //   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
@@ -31,6 +34,9 @@
 #endif
 #ifndef TILES
 #define TILES 5
+#endif
+#ifndef SLABS
+#define SLABS 0
 #endif
 
 #define ROWS (16 * TILES)
@@ -202,9 +208,11 @@ __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const flo
 }
 
 // Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
-// whole lines are written. Only this warp may use these rows of the matrix by now.
-__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
-                                           u32 width, int first_row, int lane) {
+// whole lines are written. Only this warp may use these rows of the matrix by now. `place(row, column)` is where
+// eight numbers go.
+template <typename Place>
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, Place place_of, u32 width,
+                                           int first_row, int lane) {
     __syncwarp();
 #pragma unroll
     for (int piece = 0; piece < PIECES; ++piece) {
@@ -217,8 +225,14 @@ __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16*
     for (int turn = 0; turn < PIECES / 2; ++turn) {
         u32 unit = turn * 32 + lane;
         u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
-        if (row < width) *(uint4*)(to + row * row_stride + column) = *(const uint4*)(matrix + row * PITCH + column);
+        if (row < width) *(uint4*)place_of(row, column) = *(const uint4*)(matrix + row * PITCH + column);
     }
+}
+
+// In rows that are a stride apart.
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
+                                           u32 width, int first_row, int lane) {
+    write_rows(total, matrix, [&](u32 row, u32 column) { return to + row * row_stride + column; }, width, first_row, lane);
 }
 
 #ifdef KERNEL_attention_forward
@@ -318,11 +332,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             total[piece][2 * half + 1] *= inverse;
         }
         const u32 row = query + 8 * half;
-        if (lane % 4 == 0 && row < width)
+        if (!SLABS && lane % 4 == 0 && row < width)
             lse[blockIdx.x * width + row] = sees ? (most[half] + __log2f(sum[half])) * LN_2 : INFINITE;
     }
     // This warp alone reads its rows of q, and has done so.
+#if SLABS
+    auto place = [&](u32 row, u32 column) {
+        u32 line = batch * width + row;
+        return out + ((u64)(line / 128) * p.heads + head) * 128 * HD + line % 128 * HD + (column ^ line % 8 * 8);
+    };
+    write_rows(total, q, place, width, 16 * warp, lane);
+#else
     write_rows(total, q, out + (u64)batch * width * row_stride + head * HD, row_stride, width, 16 * warp, lane);
+#endif
 }
 #endif
 

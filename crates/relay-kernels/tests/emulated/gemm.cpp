@@ -3,6 +3,7 @@
 #include "wgmma.h"
 
 #include "common.cuh"
+#include "wgmma.cuh"
 #include "gemm.cu"
 
 static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f}, KEEPING = {0, 0, 0, 1.0f};

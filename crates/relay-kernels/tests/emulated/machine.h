@@ -1,4 +1,4 @@
-// A block of CUDA threads on one thread of a CPU.
+// A block of CUDA threads, or a cluster of some, on one thread of a CPU.
 //
 // Every CUDA thread, here a lane, is a fiber: a function with a stack of its own, which runs until it has to wait for
 // other lanes. One fiber runs at a time, so that nothing here needs a lock, and every run is the same.
@@ -26,13 +26,14 @@ namespace machine {
 // Prints what a kernel has done that no GPU would allow, and ends the program.
 [[noreturn]] void forbidden(const char* what);
 
-// Runs a kernel for all blocks of a grid. `shared` is the size of its dynamic shared memory.
-void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel);
+// Runs a kernel for all blocks of a grid, as many at the same time as a cluster has. `shared` is the size of a block's
+// dynamic shared memory.
+void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel, u32 cluster = 1);
 
 // Shared memory: the dynamic part, then the static ones in the order in which a block first gets to them. All bytes are
 // 0xff at first, which is NaN in any format. What lies between and behind the parts must stay so.
 constexpr size_t SHARED_BYTES = 1 << 18;
-extern unsigned char shared_memory[SHARED_BYTES];
+extern unsigned char* shared_memory;
 void* static_shared(int line, size_t bytes);
 // The place of `bytes` in shared memory, which have to be aligned as if they were one number.
 void* at_shared(u32 address, size_t bytes);
@@ -44,6 +45,17 @@ struct Meeting {
 void meet(Meeting& meeting, u32 lanes);
 void meet_block();
 void meet_warp();
+void meet_warpgroup();
+void meet_cluster();
+// The block's number in its cluster, and the warpgroup's among those of all blocks in it.
+u32 rank();
+u32 warpgroup();
+
+// Barriers in shared memory, which wait for arrivals and for bytes that come by themselves.
+void barrier_init(u32 address, u32 arrivals);
+void barrier_expect(u32 address, u32 bytes);
+void barrier_arrive(u32 address, u32 rank);
+void barrier_wait(u32 address, u32 parity);
 
 // What a lane hands to the others of its warp, and the instruction for which it does.
 struct Offer {
@@ -82,11 +94,21 @@ struct Copy {
     bool valid;
     void make() const;
 };
-// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands.
+// Many bytes from global to shared memory of a block of the cluster, which a barrier waits for.
+struct BulkCopy {
+    u32 rank, to;
+    const void* from;
+    u32 bytes, barrier;
+    void make() const;
+};
+void add(const BulkCopy& copy);
+// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands. The left
+// one is in shared memory, or each lane has a part of it in registers.
 struct Product {
     float* sum;
     u64 left, right;
-    bool transposed;
+    bool transposed, held;
+    u32 registers[4];
 };
 // A lane's own state, besides its stack.
 struct Lane {

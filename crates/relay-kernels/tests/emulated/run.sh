@@ -23,7 +23,7 @@ done
 flags=(-std=c++17 -O1 -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter
   -Wno-sign-compare -DRELAY_EMULATED -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error
   -I "$here" -I "$build")
-for kernel in gemm_{store,scaled,gelu,residual,dgelu,grad} attention_{forward,backward}; do
+for kernel in gemm_{store,scaled,gelu,residual,dgelu,grad} attention_{forward,backward} norm_gemm project_mlp greedy; do
   flags+=("-DKERNEL_$kernel")
 done
 export flags_text="${flags[*]}"
@@ -55,7 +55,7 @@ done < "$here/tests.txt" | tee "$build/all.txt"
 
 # Every kernel has a test.
 for kernel in $(cat "$here"/../../src/cuda/*.cu | tr '\n' ' ' |
-  grep -oE '__global__ void( __launch_bounds__\([^)]*\))? +[a-z_]+\(' | sed -E 's/.* ([a-z_]+)\($/\1/'); do
+  grep -oE '__global__ void( IN_CLUSTERS)?( __launch_bounds__\([^)]*\))? +[a-z_]+\(' | sed -E 's/.* ([a-z_]+)\($/\1/'); do
   grep -qE "^(ok|FAILED) $kernel/" "$build/all.txt" || echo "FAILED $kernel: not tested"
 done | tee -a "$build/all.txt"
 

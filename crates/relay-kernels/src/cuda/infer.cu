@@ -1,0 +1,361 @@
+// A layer without a backward pass, and the choice of tokens: norms, products and what follows them in one.
+//
+// A block takes tiles of 128 rows, one after the other. A warpgroup has 64 of them, whose normalised numbers it keeps in
+// shared memory as the left operand of its products. A thread holds of its warp's 16 rows two, eight apart, and of each
+// eight columns two: of rows of the stream, of sums, and of the operands that sums become.
+
+static constexpr u32 DEPTH = D / SLICE;
+static constexpr u32 PARTS = (D + TILE - 1) / TILE;
+static constexpr u32 GROUPS = D / 8;
+
+// A tile's rows, the slabs, and two barriers for the rows.
+static constexpr u32 ROWS_READY = DEPTH * SLAB + Ring::BYTES, ROWS_READ = ROWS_READY + 8;
+
+// Rows of the stream, in f32, as the sums of PARTS products.
+typedef float Stream[PARTS][64];
+
+// The first of a thread's two rows in a tile, and the first of its two columns among eight.
+__device__ __forceinline__ u32 own_row() { return (threadIdx.x >> 5) * 16 + ((threadIdx.x & 31) >> 2); }
+__device__ __forceinline__ u32 own_column() { return (threadIdx.x & 3) * 2; }
+
+__device__ __forceinline__ float quad_sum(float x) {
+    x += __shfl_xor_sync(0xffffffffu, x, 1);
+    return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+__device__ __forceinline__ void load_rows(Stream& x, const float* from, u32 line, u32 rows) {
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; group++) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            float2 pair = make_float2(0.0f, 0.0f);
+            u32 at = line + 8 * half;
+            if (at < rows) pair = *(const float2*)(from + (u64)at * D + group * 8 + own_column());
+            float* to = x[group / 16] + group % 16 * 4 + half * 2;
+            to[0] = pair.x, to[1] = pair.y;
+        }
+    }
+}
+
+// Writes rows, normalised or only rounded, to the tile as a left operand.
+template <bool NORMALISE>
+__device__ __forceinline__ void write_operand(const Stream& x, const float* gamma, const float* beta, float epsilon,
+                                              unsigned char* tile) {
+    float mean[2] = {0.0f, 0.0f}, rstd[2] = {1.0f, 1.0f};
+    if (NORMALISE) {
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; group++) {
+                const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
+                sum += pair[0] + pair[1];
+            }
+            mean[half] = quad_sum(sum) * (1.0f / D);
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; group++) {
+                const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
+                float a = pair[0] - mean[half], b = pair[1] - mean[half];
+                squares += a * a + b * b;
+            }
+            rstd[half] = rsqrtf(quad_sum(squares) * (1.0f / D) + epsilon);
+            // The same number, which the compiler cannot know: there are no registers to keep all differences in.
+            mean[half] = __shfl_xor_sync(0xffffffffu, mean[half], 1);
+        }
+    }
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; group++) {
+        float2 scale, shift;
+        if (NORMALISE) {
+            scale = *(const float2*)(gamma + group * 8 + own_column());
+            shift = *(const float2*)(beta + group * 8 + own_column());
+        }
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
+            float a = pair[0], b = pair[1];
+            if (NORMALISE) {
+                a = (a - mean[half]) * rstd[half] * scale.x + shift.x;
+                b = (b - mean[half]) * rstd[half] * scale.y + shift.y;
+            }
+            u32 row = own_row() + 8 * half;
+            u32 place = group / 8 * SLAB + row * 128 + (((group ^ row) & 7) << 4) + own_column() * 2;
+            *(u32*)(tile + place) = pack_bf16(a, b);
+        }
+    }
+    shared_fence();
+    warpgroup_sync();
+}
+
+// Prepares barriers, for all blocks of the cluster.
+__device__ __forceinline__ void begin(const Ring& ring, u32 base) {
+    if (threadIdx.x == 0) {
+        ring.init();
+        barrier_init(base + ROWS_READY, 1);
+        barrier_init(base + ROWS_READ, CONSUMERS);
+        barrier_init_fence();
+    }
+    __syncthreads();
+    cluster_sync();
+}
+
+// `each(first)` for the first rows of the tiles that this block takes, as often as the other blocks of its cluster.
+template <typename Each>
+__device__ __forceinline__ void each_tile(u32 rows, Each each) {
+    u32 rank = cluster_rank();
+    for (u32 tile = blockIdx.x - rank; tile * TILE < rows; tile += gridDim.x) each((tile + rank) * TILE);
+}
+
+// Brings the stream's rows of the tile behind `first` closer, which this block takes next.
+__device__ __forceinline__ void prefetch_next(const float* x, u32 first, u32 rows) {
+    u32 next = first + gridDim.x * TILE;
+    if (next < rows) bulk_prefetch(x + (u64)next * D, min(rows - next, TILE) * D * 4);
+}
+
+struct NormProductSizes {
+    u32 rows, columns;
+    float epsilon;
+};
+
+// out = norm(x) * b; b in slabs, a column of slabs after the other.
+#ifdef KERNEL_norm_gemm
+extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u16* out,
+          const __grid_constant__ NormProductSizes p) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    u32 base = smem_address(shared), tiles = p.columns / TILE;
+    Ring ring(base + DEPTH * SLAB);
+    begin(ring, base);
+    if (producing()) {
+        fewer_registers();
+        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
+            prefetch_next(x, first, p.rows);
+            ring.fill(b, tiles * DEPTH);
+        });
+    } else {
+        more_registers();
+        u32 own = base + (threadIdx.x >> 7) * 64 * 128;
+        Sizes size = {p.rows, p.columns, D};
+        each_tile(p.rows, [&](u32 first) {
+            Stream rows;
+            load_rows(rows, x, first + own_row(), p.rows);
+            write_operand<true>(rows, gamma, beta, p.epsilon, shared);
+            for (u32 tile = 0; tile < tiles; tile++) {
+                float sum[64];
+#pragma unroll
+                for (u32 i = 0; i < 64; i++) sum[i] = 0.0f;
+#pragma unroll
+                for (u32 slice = 0; slice < DEPTH; slice++) {
+                    ring.multiply(sum, own + slice * SLAB);
+                    if (slice > 0) ring.settle<1>();
+                }
+                ring.settle();
+                wgmma_results(sum);
+                store(out, sum, size, first, tile * TILE);
+            }
+            warpgroup_sync();
+        });
+    }
+    cluster_sync();
+}
+#endif
+
+struct MlpSizes {
+    u32 rows, m;
+    float epsilon;
+};
+
+// after = x + attended * output;  out = after + gelu(norm(after) * up + up_bias) * down + down_bias
+//
+// `attended` is in slabs, those of a tile's rows one after the other. `weights` are in slabs too: of `output` and `down` a
+// row of slabs after the other, of `up` a column of them.
+#ifdef KERNEL_project_mlp
+extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+project_mlp(const u16* attended, const float* x, const float* gamma, const float* beta, const float* up_bias,
+            const float* down_bias, const u16* output, const u16* up, const u16* down, float* out,
+            const __grid_constant__ MlpSizes p) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    u32 base = smem_address(shared), chunks = p.m / TILE;
+    u32 last = (p.rows - 1) / TILE * TILE;
+    Ring ring(base + DEPTH * SLAB);
+    begin(ring, base);
+    u32 turn = 0;
+    if (producing()) {
+        fewer_registers();
+        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
+            barrier_wait(base + ROWS_READ, turn ^ 1);
+            barrier_expect(base + ROWS_READY, DEPTH * SLAB);
+            // A tile behind the last one is only there for the others of the cluster.
+            bulk_copy(base, attended + (u64)min(first, last) * D, DEPTH * SLAB, base + ROWS_READY);
+            turn ^= 1;
+            ring.fill(output, DEPTH * PARTS);
+            prefetch_next(x, first, p.rows);
+            for (u32 chunk = 0; chunk < chunks; chunk++) {
+                ring.fill(up + (u64)chunk * DEPTH * SLAB / 2, DEPTH);
+                ring.fill(down + (u64)chunk * 2 * PARTS * SLAB / 2, 2 * PARTS);
+            }
+        });
+    } else {
+        more_registers();
+        u32 own = base + (threadIdx.x >> 7) * 64 * 128;
+        each_tile(p.rows, [&](u32 first) {
+            Stream sum;
+            u32 line = first + own_row();
+            load_rows(sum, x, line, p.rows);
+            barrier_wait(base + ROWS_READY, turn);
+            turn ^= 1;
+#pragma unroll
+            for (u32 slice = 0; slice < DEPTH; slice++) {
+#pragma unroll
+                for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], own + slice * SLAB);
+                if (slice > 0) ring.settle<PARTS>();
+            }
+            ring.settle();
+#pragma unroll
+            for (u32 part = 0; part < PARTS; part++) wgmma_results(sum[part]);
+            warpgroup_sync();
+            write_operand<true>(sum, gamma, beta, p.epsilon, shared);
+            for (u32 chunk = 0; chunk < chunks; chunk++) {
+                float hidden[64];
+#pragma unroll
+                for (u32 group = 0; group < 16; group++) {
+                    float2 shift = *(const float2*)(up_bias + chunk * TILE + group * 8 + own_column());
+                    hidden[4 * group] = hidden[4 * group + 2] = shift.x;
+                    hidden[4 * group + 1] = hidden[4 * group + 3] = shift.y;
+                }
+#pragma unroll
+                for (u32 slice = 0; slice < DEPTH; slice++) {
+                    ring.multiply(hidden, own + slice * SLAB);
+                    if (slice > 0) ring.settle<1>();
+                }
+                ring.settle();
+                wgmma_results(hidden);
+                if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ, cluster_rank());
+                u32 left[2][16];
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+#pragma unroll
+                    for (u32 i = 0; i < 16; i++) {
+                        float ignored, *pair = hidden + half * 32 + 2 * i;
+                        left[half][i] = pack_bf16(gelu(pair[0], ignored), gelu(pair[1], ignored));
+                    }
+#pragma unroll
+                    for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], left[half]);
+                }
+                ring.settle<PARTS>();
+                ring.settle();
+#pragma unroll
+                for (u32 part = 0; part < PARTS; part++) wgmma_results(sum[part]);
+            }
+#pragma unroll
+            for (u32 group = 0; group < GROUPS; group++) {
+                float2 shift = *(const float2*)(down_bias + group * 8 + own_column());
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+                    const float* pair = sum[group / 16] + group % 16 * 4 + half * 2;
+                    u32 at = line + 8 * half;
+                    if (at < p.rows)
+                        *(float2*)(out + (u64)at * D + group * 8 + own_column()) =
+                            make_float2(pair[0] + shift.x, pair[1] + shift.y);
+                }
+            }
+        });
+    }
+    cluster_sync();
+}
+#endif
+
+struct GreedySizes {
+    u32 rows, vocab;
+    float epsilon;
+};
+
+#define NOTHING __uint_as_float(0xff800000u)
+
+// What is known of a row's logits: the largest and its token, and the sum of all exponentials, less those of the largest.
+struct Choice {
+    float most, sum;
+    u32 token;
+
+    // What is taken from all before the exponential: minus infinity less itself would be no number.
+    __device__ __forceinline__ float base() const { return most == NOTHING ? 0.0f : most; }
+
+    __device__ __forceinline__ void add(const Choice& other) {
+        float before = most;
+        // The first among equals.
+        if (other.most > most || (other.most == most && other.token < token)) most = other.most, token = other.token;
+        sum = sum * __expf(before - base()) + other.sum * __expf(other.most - base());
+    }
+    __device__ __forceinline__ void add_of(u32 lane) {
+        add({__shfl_xor_sync(0xffffffffu, most, lane), __shfl_xor_sync(0xffffffffu, sum, lane),
+             __shfl_xor_sync(0xffffffffu, token, lane)});
+    }
+};
+
+// The most probable token of each row of (norm of x) * b + bias, the first among equals, and its probability; a row of
+// nothing that is a number gives token 0 and probability 0. b is in slabs, a column of slabs after the other.
+#ifdef KERNEL_greedy
+extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+greedy(const float* x, const float* gamma, const float* beta, const u16* b, const float* bias, float2* chosen,
+       const __grid_constant__ GreedySizes p) {
+    extern __shared__ __align__(1024) unsigned char shared[];
+    u32 base = smem_address(shared), tiles = (p.vocab + TILE - 1) / TILE;
+    Ring ring(base + DEPTH * SLAB);
+    begin(ring, base);
+    if (producing()) {
+        fewer_registers();
+        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
+            prefetch_next(x, first, p.rows);
+            ring.fill(b, tiles * DEPTH);
+        });
+    } else {
+        more_registers();
+        u32 own = base + (threadIdx.x >> 7) * 64 * 128;
+        each_tile(p.rows, [&](u32 first) {
+            Stream rows;
+            u32 line = first + own_row();
+            load_rows(rows, x, line, p.rows);
+            write_operand<NORM>(rows, gamma, beta, p.epsilon, shared);
+            Choice choice[2];
+            choice[0] = choice[1] = {NOTHING, 0.0f, 0xffffffffu};
+            for (u32 tile = 0; tile < tiles; tile++) {
+                float sum[64];
+#pragma unroll
+                for (u32 i = 0; i < 64; i++) sum[i] = 0.0f;
+#pragma unroll
+                for (u32 slice = 0; slice < DEPTH; slice++) {
+                    ring.multiply(sum, own + slice * SLAB);
+                    if (slice > 0) ring.settle<1>();
+                }
+                ring.settle();
+                wgmma_results(sum);
+#pragma unroll
+                for (u32 half = 0; half < 2; half++) {
+                    Choice here = {NOTHING, 0.0f, 0xffffffffu};
+#pragma unroll
+                    for (u32 i = 0; i < 32; i++) {
+                        u32 at = tile * TILE + i / 2 * 8 + own_column() + i % 2;
+                        float& logit = sum[i / 2 * 4 + half * 2 + i % 2];
+                        logit = at < p.vocab ? logit + bias[at] : NOTHING;
+                        if (logit > here.most) here.most = logit, here.token = at;
+                    }
+#pragma unroll
+                    for (u32 i = 0; i < 32; i++) here.sum += __expf(sum[i / 2 * 4 + half * 2 + i % 2] - here.base());
+                    choice[half].add(here);
+                }
+            }
+#pragma unroll
+            for (u32 half = 0; half < 2; half++) {
+                choice[half].add_of(1), choice[half].add_of(2);
+                float probability = 1.0f / choice[half].sum;
+                bool any = choice[half].token < p.vocab;
+                // Where a logit is no number, nothing is known of the others.
+                float2 pair = make_float2(any ? (float)choice[half].token : 0.0f, any && probability <= 1.0f ? probability : 0.0f);
+                if ((threadIdx.x & 3) == 0 && line + 8 * half < p.rows) chosen[line + 8 * half] = pair;
+            }
+            warpgroup_sync();
+        });
+    }
+    cluster_sync();
+}
+#endif

@@ -1,0 +1,174 @@
+// Right operands that one thread of a block, the producer, brings to shared memory while others, its consumers, multiply
+// with those that are there.
+//
+// They come in slabs: 128 rows and 64 columns of bf16, as `wgmma` reads them, which lie so in global memory already (see
+// `arrange` in pack.cu). CLUSTER blocks, 1 or 2, take the same slabs at the same time: each reads a part of every slab
+// and sends it to all.
+//
+// Stands behind wgmma.cuh in front of the files that need it.
+
+static constexpr u32 TILE = 128;
+static constexpr u32 SLICE = 64;
+static constexpr u32 SLAB = TILE * SLICE * 2;
+// Warpgroups that multiply, 64 rows each; one more has the producer.
+static constexpr u32 CONSUMERS = 2;
+static constexpr u32 THREADS = CONSUMERS * 128 + 128;
+
+#if CLUSTER > 1
+#define IN_CLUSTERS __cluster_dims__(CLUSTER, 1, 1)
+#else
+#define IN_CLUSTERS
+#endif
+
+#ifndef RELAY_EMULATED
+__device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
+    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
+}
+// Barriers exist for the other blocks, and for copies in the background, from here on.
+__device__ __forceinline__ void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+// Arrives, and has the barrier wait for so many bytes too.
+__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
+}
+// Arrives at the barrier that has this address in block `rank` of the cluster.
+__device__ __forceinline__ void barrier_arrive(u32 barrier, u32 rank) {
+    asm volatile(
+        "{\n"
+        ".reg .b32 there;\n"
+        "mapa.shared::cluster.u32 there, %0, %1;\n"
+        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "}" ::"r"(barrier), "r"(rank)
+        : "memory");
+}
+// Waits until the barrier has left a phase of this parity.
+__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
+    asm volatile(
+        "{\n"
+        ".reg .pred left;\n"
+        "AGAIN:\n"
+        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 left, [%0], %1;\n"
+        "@!left bra AGAIN;\n"
+        "}" ::"r"(barrier), "r"(parity)
+        : "memory");
+}
+
+// Copies to shared memory in the background; the barrier gets to know of the bytes that have come.
+__device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u32 barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+// The same for all blocks of the cluster, to these addresses in each.
+__device__ __forceinline__ void bulk_copy_to_all(u32 to, const void* from, u32 bytes, u32 barrier) {
+    u16 all = (1 << CLUSTER) - 1;
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::
+            "r"(to),
+        "l"(from), "r"(bytes), "r"(barrier), "h"(all)
+        : "memory");
+}
+// Brings what will be read later closer.
+__device__ __forceinline__ void bulk_prefetch(const void* from, u32 bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
+}
+
+__device__ __forceinline__ u32 cluster_rank() {
+    u32 rank;
+    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+    return rank;
+}
+// Waits for all threads of the cluster.
+__device__ __forceinline__ void cluster_sync() {
+    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+// The warpgroup gives registers away, or takes what others have given.
+__device__ __forceinline__ void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
+__device__ __forceinline__ void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
+
+// Waits for all threads of the consumer warpgroup that this one belongs to.
+__device__ __forceinline__ void warpgroup_sync() {
+    asm volatile("bar.sync %0, 128;" ::"r"(1 + (threadIdx.x >> 7)) : "memory");
+}
+#endif
+
+// Whether this is the producer.
+__device__ __forceinline__ bool producing() { return threadIdx.x >= CONSUMERS * 128; }
+
+// SLOTS places for slabs in shared memory, which are filled again and again, as one side sees it. Behind them lie two
+// barriers for each: all bytes of a slab have come, and all that read it are done.
+struct Ring {
+    u32 begin;
+    // The next slab, and the parity of its turn; the first one that has not been given back.
+    u32 slot, turn, held;
+
+    __device__ __forceinline__ explicit Ring(u32 begin) : begin(begin), slot(0), turn(0), held(0) {}
+
+    static constexpr u32 BYTES = SLOTS * (SLAB + 16);
+    __device__ __forceinline__ u32 slab() const { return begin + slot * SLAB; }
+    __device__ __forceinline__ u32 full(u32 slot) const { return begin + SLOTS * SLAB + slot * 16; }
+    __device__ __forceinline__ u32 empty(u32 slot) const { return full(slot) + 8; }
+
+    __device__ __forceinline__ void init() const {
+        for (u32 slot = 0; slot < SLOTS; slot++) {
+            barrier_init(full(slot), 1);
+            barrier_init(empty(slot), CONSUMERS * CLUSTER);
+        }
+    }
+
+    __device__ __forceinline__ void next() {
+        slot = slot + 1 == SLOTS ? 0 : slot + 1;
+        if (slot == 0) turn ^= 1;
+    }
+
+    // Asks for slabs that lie one after the other: what the producer does.
+    __device__ __forceinline__ void fill(const u16* slabs, u32 count) {
+        constexpr u32 PART = SLAB / CLUSTER;
+        for (u32 i = 0; i < count; i++) {
+            barrier_wait(empty(slot), turn ^ 1);
+            barrier_expect(full(slot), SLAB);
+            u32 part = cluster_rank() * PART;
+            const void* from = slabs + (i * SLAB + part) / 2;
+#if CLUSTER > 1
+            bulk_copy_to_all(slab() + part, from, PART, full(slot));
+#else
+            bulk_copy(slab() + part, from, PART, full(slot));
+#endif
+            next();
+        }
+    }
+
+    // Begins sum += left * slab, with the rows of the warpgroup in shared memory.
+    __device__ __forceinline__ void multiply(float (&sum)[64], u32 left) {
+        barrier_wait(full(slot), turn);
+        u64 a = descriptor(left, 16, 1024), b = descriptor(slab(), 16, 1024);
+        wgmma_fence();
+#pragma unroll
+        for (u32 step = 0; step < SLICE / 16; step++) wgmma<0>(sum, a + 2 * step, b + 2 * step);
+        wgmma_commit();
+        next();
+    }
+
+    // The same with rows in registers.
+    __device__ __forceinline__ void multiply(float (&sum)[64], const u32 (&left)[16]) {
+        barrier_wait(full(slot), turn);
+        u64 b = descriptor(slab(), 16, 1024);
+        wgmma_fence();
+#pragma unroll
+        for (u32 step = 0; step < SLICE / 16; step++)
+            wgmma_left(sum, left[4 * step], left[4 * step + 1], left[4 * step + 2], left[4 * step + 3], b + 2 * step);
+        wgmma_commit();
+        next();
+    }
+
+    // Waits for all products but the last PENDING, and gives their slabs back.
+    template <int PENDING = 0>
+    __device__ __forceinline__ void settle() {
+        wgmma_wait<PENDING>();
+        u32 keep = slot + ((int)slot < PENDING ? SLOTS : 0) - PENDING;
+        while (held != keep) {
+            u32 rank = threadIdx.x & 127;
+            if (rank < CLUSTER) barrier_arrive(empty(held), rank);
+            held = held + 1 == SLOTS ? 0 : held + 1;
+        }
+    }
+};
