@@ -294,10 +294,10 @@ struct Choice {
 
 // The most probable token of each row of (norm of x) * b + bias, the first among equals, and its probability; a row of
 // nothing that is a number gives token 0 and probability 0. b is in slabs, a column of slabs after the other.
-#ifdef KERNEL_greedy
+#ifdef KERNEL_project_greedy
 extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
-greedy(const float* x, const float* gamma, const float* beta, const u16* b, const float* bias, float2* chosen,
-       const __grid_constant__ GreedySizes p) {
+project_greedy(const float* x, const float* gamma, const float* beta, const u16* b, const float* bias, float2* chosen,
+               const __grid_constant__ GreedySizes p) {
     extern __shared__ __align__(1024) unsigned char shared[];
     u32 base = smem_address(shared), tiles = (p.vocab + TILE - 1) / TILE;
     Ring ring(base + DEPTH * SLAB);

@@ -6,9 +6,11 @@
 //! whose content is computed later, come by it.
 
 mod blend;
+mod cache;
 mod constants;
 mod embedding;
 mod greedy;
+mod infer;
 mod launch;
 mod layer;
 mod layer_backward;
@@ -19,6 +21,7 @@ mod parameters;
 mod product;
 mod readout;
 mod rows;
+mod slabs;
 mod source;
 mod weights;
 

@@ -190,8 +190,29 @@ pub(super) fn attention(
     launch_attention(
         queue,
         plan,
-        "attention_forward",
+        ("attention_forward", false),
         &[qkv, angles, pads, slopes, out, sums],
+    );
+}
+
+/// What attention brings together, in slabs.
+pub(super) fn attention_in_slabs(
+    queue: &Queue,
+    plan: &Plan,
+    columns: &Columns,
+    [qkv, out]: [&Handle; 2],
+) {
+    let Columns {
+        angles,
+        pads,
+        slopes,
+    } = columns;
+    launch_attention(
+        queue,
+        plan,
+        ("attention_forward", true),
+        // No sums are kept.
+        &[qkv, angles, pads, slopes, out, out],
     );
 }
 
@@ -211,19 +232,28 @@ pub(super) fn attention_backward(
     launch_attention(
         queue,
         plan,
-        "attention_backward",
+        ("attention_backward", false),
         &[qkv, angles, pads, slopes, out, grad, sums, grad_qkv],
     );
 }
 
 /// One block takes a head of a sample, with a warp for each tile of columns.
-fn launch_attention(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Handle]) {
+fn launch_attention(
+    queue: &Queue,
+    plan: &Plan,
+    (name, slabs): (&'static str, bool),
+    buffers: &[&Handle],
+) {
     let sizes = &plan.sizes;
     let tiles = sizes.width.div_ceil(COLUMNS);
     let kernel = Kernel {
         file: File::Attention,
         name,
-        defines: vec![("TILES", narrow(tiles)), ("HD", narrow(HEAD))],
+        defines: vec![
+            ("TILES", narrow(tiles)),
+            ("HD", narrow(HEAD)),
+            ("SLABS", u32::from(slabs)),
+        ],
         threads: narrow(32 * tiles),
         shared: narrow(attention_shared(tiles, name == "attention_backward")),
     };

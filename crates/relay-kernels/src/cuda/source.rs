@@ -8,8 +8,10 @@ use cubecl::prelude::{CompiledKernel, CubeDim, ExecutionMode, KernelId, KernelMe
 use cubecl::{CompilationError, Compiler, CubeTask, Info};
 use cubecl_cpp::shared::{Body, ComputeKernel, Elem, Flags, Item, SharedMemory};
 
-/// What stands before every file.
+/// What stands before every file, before those whose warpgroups multiply, and before those that have a producer too.
 const COMMON: &str = include_str!("common.cuh");
+const WGMMA: &str = include_str!("wgmma.cuh");
+const PIPELINE: &str = include_str!("pipeline.cuh");
 
 /// A file of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,6 +19,7 @@ pub(super) enum File {
     Attention,
     Embedding,
     Gemm,
+    Infer,
     Narrow,
     Norm,
     Pack,
@@ -29,6 +32,7 @@ impl File {
             Self::Attention => include_str!("attention.cu"),
             Self::Embedding => include_str!("embedding.cu"),
             Self::Gemm => include_str!("gemm.cu"),
+            Self::Infer => include_str!("infer.cu"),
             Self::Narrow => include_str!("narrow.cu"),
             Self::Norm => include_str!("norm.cu"),
             Self::Pack => include_str!("pack.cu"),
@@ -36,26 +40,38 @@ impl File {
         }
     }
 
+    /// What stands before the file.
+    const fn headers(self) -> [&'static str; 3] {
+        match self {
+            Self::Gemm => [COMMON, WGMMA, ""],
+            Self::Infer => [COMMON, WGMMA, PIPELINE],
+            _ => [COMMON, "", ""],
+        }
+    }
+
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 7] = [
-            fingerprint(File::Attention.text()),
-            fingerprint(File::Embedding.text()),
-            fingerprint(File::Gemm.text()),
-            fingerprint(File::Narrow.text()),
-            fingerprint(File::Norm.text()),
-            fingerprint(File::Pack.text()),
-            fingerprint(File::Readout.text()),
+        const KNOWN: [u64; 8] = [
+            fingerprint(File::Attention),
+            fingerprint(File::Embedding),
+            fingerprint(File::Gemm),
+            fingerprint(File::Infer),
+            fingerprint(File::Narrow),
+            fingerprint(File::Norm),
+            fingerprint(File::Pack),
+            fingerprint(File::Readout),
         ];
         KNOWN[self as usize]
     }
 }
 
-/// FNV-1a of what all files have in common and of `text`.
-const fn fingerprint(text: &str) -> u64 {
+/// FNV-1a of a file and of what stands before it.
+const fn fingerprint(file: File) -> u64 {
+    let [first, second, third] = file.headers();
+    let parts = [first, second, third, file.text()];
     let (mut hash, mut part) = (0xcbf2_9ce4_8422_2325_u64, 0);
-    while part < 2 {
-        let bytes = if part == 0 { COMMON } else { text }.as_bytes();
+    while part < parts.len() {
+        let bytes = parts[part].as_bytes();
         let mut at = 0;
         while at < bytes.len() {
             hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
@@ -86,7 +102,7 @@ impl Kernel {
         for (name, value) in &self.defines {
             source += &format!("#define {name} {value}\n");
         }
-        source + COMMON + self.file.text()
+        source + &self.file.headers().concat() + self.file.text()
     }
 
     /// CubeCL's own form of a kernel, of which it only asks how much shared memory it is to provide.

@@ -175,10 +175,10 @@ static void most_probable(u32 rows, u32 vocab, u32 blocks) {
     Buffer<u16> b = slabs(matrix, vocab, D);
     Buffer<float2> chosen(rows);
     run(blocks, [&] {
-        greedy(x.data(), NORM ? gamma.data() : nullptr, NORM ? beta.data() : nullptr, b.data(), bias.data(), chosen.data(),
+        project_greedy(x.data(), NORM ? gamma.data() : nullptr, NORM ? beta.data() : nullptr, b.data(), bias.data(), chosen.data(),
                {rows, vocab, EPSILON});
     });
-    Outcome outcome(sizes(NORM ? "greedy/norm" : "greedy", rows, vocab));
+    Outcome outcome(sizes(NORM ? "project_greedy/norm" : "project_greedy", rows, vocab));
     outcome.guarded(chosen);
     for (u32 row = 0; row < rows; row++) {
         if (row == NONE || (one && row == ONE)) {
