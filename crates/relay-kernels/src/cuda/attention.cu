@@ -62,15 +62,6 @@ struct AttentionParams {
     Mask mask;
 };
 
-#ifndef RELAY_EMULATED
-// 2^x; 0 for minus infinity.
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-#endif
-
 // Where a lane points ldmatrix_x4 in a matrix of 16 x 16, for the two orders of its four 8 x 8 parts.
 // By rows: the parts follow each other down, then right. Plain, it loads a left operand; transposed, the right
 // operands of a product that sums over the rows of the matrix.

@@ -9,6 +9,18 @@ typedef unsigned long long u64;
 // What is in PTX stands between `#ifndef RELAY_EMULATED` and `#endif`: the tests that need no GPU have it in C++.
 
 #ifndef RELAY_EMULATED
+// 2^x; 0 for minus infinity.
+__device__ __forceinline__ float exp2_fast(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+__device__ __forceinline__ float reciprocal(float x) {
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 // Two numbers rounded to bf16, the first in the low half.
 __device__ __forceinline__ u32 pack_bf16(float low, float high) {
     u32 packed;

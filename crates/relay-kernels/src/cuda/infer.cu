@@ -8,8 +8,8 @@ static constexpr u32 DEPTH = D / SLICE;
 static constexpr u32 PARTS = (D + TILE - 1) / TILE;
 static constexpr u32 GROUPS = D / 8;
 
-// A tile's rows, the slabs, and two barriers for the rows.
-static constexpr u32 ROWS_READY = DEPTH * SLAB + Ring::BYTES, ROWS_READ = ROWS_READY + 8;
+// A tile's rows, the slabs, two barriers for the rows, and vectors.
+static constexpr u32 ROWS_READY = DEPTH * SLAB + Ring::BYTES, ROWS_READ = ROWS_READY + 8, VECTORS = ROWS_READ + 8;
 
 // Rows of the stream, in f32, as the sums of PARTS products.
 typedef float Stream[PARTS][64];
@@ -18,73 +18,154 @@ typedef float Stream[PARTS][64];
 __device__ __forceinline__ u32 own_row() { return (threadIdx.x >> 5) * 16 + ((threadIdx.x & 31) >> 2); }
 __device__ __forceinline__ u32 own_column() { return (threadIdx.x & 3) * 2; }
 
+// Where the left operand has a pair of numbers, in a tile.
+__device__ __forceinline__ u32 place_of(u32 row, u32 column) {
+    return column / SLICE * SLAB + row * 128 + ((column / 8 ^ row) & 7) * 16 + column % 8 * 2;
+}
+
+// Writes rows of the stream, normalised or only rounded, to the tile as a left operand: a warp its 16, one after the other.
+template <bool NORMALISE>
+__device__ __forceinline__ void load_operand(const float* x, const float* gamma, const float* beta, float epsilon,
+                                             u32 first, u32 rows, unsigned char* tile) {
+    u32 own = (threadIdx.x >> 5) * 16, column = (threadIdx.x & 31) * 2;
+    float2 value[16][DEPTH];
+#pragma unroll
+    for (u32 row = 0; row < 16; row++) {
+        u32 line = first + own + row;
+#pragma unroll
+        for (u32 i = 0; i < DEPTH; i++) {
+            value[row][i] = make_float2(0.0f, 0.0f);
+            if (line < rows) value[row][i] = *(const float2*)(x + (u64)line * D + i * 64 + column);
+        }
+    }
+    float2 scale[DEPTH], shift[DEPTH];
+#pragma unroll
+    for (u32 i = 0; NORMALISE && i < DEPTH; i++) {
+        scale[i] = *(const float2*)(gamma + i * 64 + column);
+        shift[i] = *(const float2*)(beta + i * 64 + column);
+    }
+#pragma unroll
+    for (u32 row = 0; row < 16; row++) {
+        if (NORMALISE) {
+            float sum = 0.0f, squares = 0.0f;
+#pragma unroll
+            for (u32 i = 0; i < DEPTH; i++) sum += value[row][i].x + value[row][i].y;
+            float mean = warp_sum(sum) * (1.0f / D);
+#pragma unroll
+            for (u32 i = 0; i < DEPTH; i++) {
+                value[row][i].x -= mean, value[row][i].y -= mean;
+                squares += value[row][i].x * value[row][i].x + value[row][i].y * value[row][i].y;
+            }
+            float rstd = rsqrtf(warp_sum(squares) * (1.0f / D) + epsilon);
+#pragma unroll
+            for (u32 i = 0; i < DEPTH; i++) {
+                value[row][i].x = value[row][i].x * rstd * scale[i].x + shift[i].x;
+                value[row][i].y = value[row][i].y * rstd * scale[i].y + shift[i].y;
+            }
+        }
+#pragma unroll
+        for (u32 i = 0; i < DEPTH; i++)
+            *(u32*)(tile + place_of(own + row, i * 64 + column)) = pack_bf16(value[row][i].x, value[row][i].y);
+    }
+    shared_fence();
+    warpgroup_sync();
+}
+
 __device__ __forceinline__ float quad_sum(float x) {
     x += __shfl_xor_sync(0xffffffffu, x, 1);
     return x + __shfl_xor_sync(0xffffffffu, x, 2);
 }
 
-__device__ __forceinline__ void load_rows(Stream& x, const float* from, u32 line, u32 rows) {
-#pragma unroll
-    for (u32 group = 0; group < GROUPS; group++) {
-#pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            float2 pair = make_float2(0.0f, 0.0f);
-            u32 at = line + 8 * half;
-            if (at < rows) pair = *(const float2*)(from + (u64)at * D + group * 8 + own_column());
-            float* to = x[group / 16] + group % 16 * 4 + half * 2;
-            to[0] = pair.x, to[1] = pair.y;
-        }
-    }
-}
-
-// Writes rows, normalised or only rounded, to the tile as a left operand.
-template <bool NORMALISE>
+// The same with rows that are sums, which they stay.
 __device__ __forceinline__ void write_operand(const Stream& x, const float* gamma, const float* beta, float epsilon,
                                               unsigned char* tile) {
-    float mean[2] = {0.0f, 0.0f}, rstd[2] = {1.0f, 1.0f};
-    if (NORMALISE) {
+    float mean[2], rstd[2];
 #pragma unroll
-        for (u32 half = 0; half < 2; half++) {
-            float sum = 0.0f, squares = 0.0f;
+    for (u32 half = 0; half < 2; half++) {
+        float sum = 0.0f, squares = 0.0f;
 #pragma unroll
-            for (u32 group = 0; group < GROUPS; group++) {
-                const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
-                sum += pair[0] + pair[1];
-            }
-            mean[half] = quad_sum(sum) * (1.0f / D);
-#pragma unroll
-            for (u32 group = 0; group < GROUPS; group++) {
-                const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
-                float a = pair[0] - mean[half], b = pair[1] - mean[half];
-                squares += a * a + b * b;
-            }
-            rstd[half] = rsqrtf(quad_sum(squares) * (1.0f / D) + epsilon);
-            // The same number, which the compiler cannot know: there are no registers to keep all differences in.
-            mean[half] = __shfl_xor_sync(0xffffffffu, mean[half], 1);
+        for (u32 group = 0; group < GROUPS; group++) {
+            const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
+            sum += pair[0] + pair[1];
         }
+        mean[half] = quad_sum(sum) * (1.0f / D);
+#pragma unroll
+        for (u32 group = 0; group < GROUPS; group++) {
+            const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
+            float a = pair[0] - mean[half], b = pair[1] - mean[half];
+            squares += a * a + b * b;
+        }
+        rstd[half] = rsqrtf(quad_sum(squares) * (1.0f / D) + epsilon);
+        // The same number, which the compiler cannot know: there are no registers to keep all differences in.
+        mean[half] = __shfl_xor_sync(0xffffffffu, mean[half], 1);
     }
 #pragma unroll
     for (u32 group = 0; group < GROUPS; group++) {
-        float2 scale, shift;
-        if (NORMALISE) {
-            scale = *(const float2*)(gamma + group * 8 + own_column());
-            shift = *(const float2*)(beta + group * 8 + own_column());
-        }
+        u32 column = group * 8 + own_column();
+        float2 scale = *(const float2*)(gamma + column), shift = *(const float2*)(beta + column);
 #pragma unroll
         for (u32 half = 0; half < 2; half++) {
             const float* pair = x[group / 16] + group % 16 * 4 + half * 2;
-            float a = pair[0], b = pair[1];
-            if (NORMALISE) {
-                a = (a - mean[half]) * rstd[half] * scale.x + shift.x;
-                b = (b - mean[half]) * rstd[half] * scale.y + shift.y;
-            }
-            u32 row = own_row() + 8 * half;
-            u32 place = group / 8 * SLAB + row * 128 + (((group ^ row) & 7) << 4) + own_column() * 2;
-            *(u32*)(tile + place) = pack_bf16(a, b);
+            float a = (pair[0] - mean[half]) * rstd[half] * scale.x + shift.x;
+            float b = (pair[1] - mean[half]) * rstd[half] * scale.y + shift.y;
+            *(u32*)(tile + place_of(own_row() + 8 * half, column)) = pack_bf16(a, b);
         }
     }
     shared_fence();
     warpgroup_sync();
+}
+
+// Of 16 columns of a row, a thread and its neighbour have two each in both groups of eight. To read and write memory one
+// takes four in a row of the first group, the other one of the second.
+__device__ __forceinline__ u32 four_column() { return (threadIdx.x & 1) * 8 + (threadIdx.x & 2) * 2; }
+__device__ __forceinline__ float4 exchanged(float4 x) {
+    bool odd = threadIdx.x & 1;
+    float a = __shfl_xor_sync(0xffffffffu, odd ? x.x : x.z, 1), b = __shfl_xor_sync(0xffffffffu, odd ? x.y : x.w, 1);
+    return odd ? make_float4(a, b, x.z, x.w) : make_float4(x.x, x.y, a, b);
+}
+
+// Adds rows of the stream to sums.
+__device__ __forceinline__ void add_rows(Stream& sum, const float* x, u32 line, u32 rows) {
+    // Many are asked for at a time: one by one each would wait for the memory.
+#pragma unroll
+    for (u32 some = 0; some < GROUPS; some += 16) {
+        float4 four[16];
+#pragma unroll
+        for (u32 i = 0; i < 16; i++) {
+            u32 at = line + i % 2 * 8;
+            four[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+            if (at < rows) four[i] = *(const float4*)(x + (u64)at * D + (some + i / 2 * 2) * 8 + four_column());
+        }
+#pragma unroll
+        for (u32 i = 0; i < 16; i++) {
+            float* to = sum[some / 16] + i / 2 * 8 + i % 2 * 2;
+            float4 own = exchanged(four[i]);
+            to[0] += own.x, to[1] += own.y, to[4] += own.z, to[5] += own.w;
+        }
+    }
+}
+
+// Writes sums, with a vector added to each row.
+__device__ __forceinline__ void store_rows(const Stream& sum, const float* vector, float* out, u32 line, u32 rows) {
+#pragma unroll
+    for (u32 group = 0; group < GROUPS; group += 2) {
+        float4 shift = *(const float4*)(vector + group * 8 + four_column());
+#pragma unroll
+        for (u32 half = 0; half < 2; half++) {
+            const float* from = sum[group / 16] + group % 16 * 4 + half * 2;
+            float4 four = exchanged(make_float4(from[0], from[1], from[4], from[5]));
+            four.x += shift.x, four.y += shift.y, four.z += shift.z, four.w += shift.w;
+            u32 at = line + 8 * half;
+            if (at < rows) *(float4*)(out + (u64)at * D + group * 8 + four_column()) = four;
+        }
+    }
+}
+
+// GELU without its slope: x times the normal distribution up to x, by the formula in common.cuh.
+__device__ __forceinline__ float gelu(float x) {
+    float size = fabsf(x), t = reciprocal(1.0f + 0.23164190f * size);
+    float tail = t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f))));
+    return fmaxf(x, 0.0f) - size * (tail * exp2_fast(-0.72134752f * x * x));
 }
 
 // Prepares barriers, for all blocks of the cluster.
@@ -106,10 +187,9 @@ __device__ __forceinline__ void each_tile(u32 rows, Each each) {
     for (u32 tile = blockIdx.x - rank; tile * TILE < rows; tile += gridDim.x) each((tile + rank) * TILE);
 }
 
-// Brings the stream's rows of the tile behind `first` closer, which this block takes next.
-__device__ __forceinline__ void prefetch_next(const float* x, u32 first, u32 rows) {
-    u32 next = first + gridDim.x * TILE;
-    if (next < rows) bulk_prefetch(x + (u64)next * D, min(rows - next, TILE) * D * 4);
+// Brings the stream's rows of a tile closer.
+__device__ __forceinline__ void prefetch_tile(const float* x, u32 first, u32 rows) {
+    if (first_lane() && first < rows) bulk_prefetch(x + (u64)first * D, min(rows - first, TILE) * D * 4);
 }
 
 struct NormProductSizes {
@@ -128,18 +208,17 @@ norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u
     begin(ring, base);
     if (producing()) {
         fewer_registers();
-        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
-            prefetch_next(x, first, p.rows);
+        if (producer()) each_tile(p.rows, [&](u32 first) {
+            prefetch_tile(x, first + gridDim.x * TILE, p.rows);
             ring.fill(b, tiles * DEPTH);
         });
+        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
         Sizes size = {p.rows, p.columns, D};
         each_tile(p.rows, [&](u32 first) {
-            Stream rows;
-            load_rows(rows, x, first + own_row(), p.rows);
-            write_operand<true>(rows, gamma, beta, p.epsilon, shared);
+            load_operand<true>(x, gamma, beta, p.epsilon, first, p.rows, shared);
             for (u32 tile = 0; tile < tiles; tile++) {
                 float sum[64];
 #pragma unroll
@@ -178,30 +257,38 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
     u32 base = smem_address(shared), chunks = p.m / TILE;
     u32 last = (p.rows - 1) / TILE * TILE;
     Ring ring(base + DEPTH * SLAB);
+    // Vectors are read again and again.
+    float *scale = (float*)(shared + VECTORS), *shift = scale + D, *added = shift + D, *added_up = added + D;
+    for (u32 at = threadIdx.x; at < D; at += THREADS) scale[at] = gamma[at], shift[at] = beta[at], added[at] = down_bias[at];
+    for (u32 at = threadIdx.x; at < p.m; at += THREADS) added_up[at] = up_bias[at];
     begin(ring, base);
     u32 turn = 0;
     if (producing()) {
         fewer_registers();
-        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
+        if (producer()) each_tile(p.rows, [&](u32 first) {
             barrier_wait(base + ROWS_READ, turn ^ 1);
-            barrier_expect(base + ROWS_READY, DEPTH * SLAB);
-            // A tile behind the last one is only there for the others of the cluster.
-            bulk_copy(base, attended + (u64)min(first, last) * D, DEPTH * SLAB, base + ROWS_READY);
+            if (first_lane()) {
+                barrier_expect(base + ROWS_READY, DEPTH * SLAB);
+                // A tile behind the last one is only there for the others of the cluster.
+                bulk_copy(base, attended + (u64)min(first, last) * D, DEPTH * SLAB, base + ROWS_READY);
+            }
             turn ^= 1;
+            prefetch_tile(x, first, p.rows);
             ring.fill(output, DEPTH * PARTS);
-            prefetch_next(x, first, p.rows);
             for (u32 chunk = 0; chunk < chunks; chunk++) {
                 ring.fill(up + (u64)chunk * DEPTH * SLAB / 2, DEPTH);
                 ring.fill(down + (u64)chunk * 2 * PARTS * SLAB / 2, 2 * PARTS);
             }
         });
+        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
         each_tile(p.rows, [&](u32 first) {
             Stream sum;
             u32 line = first + own_row();
-            load_rows(sum, x, line, p.rows);
+#pragma unroll
+            for (u32 i = 0; i < PARTS * 64; i++) sum[i / 64][i % 64] = 0.0f;
             barrier_wait(base + ROWS_READY, turn);
             turn ^= 1;
 #pragma unroll
@@ -213,15 +300,20 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
             ring.settle();
 #pragma unroll
             for (u32 part = 0; part < PARTS; part++) wgmma_results(sum[part]);
+            add_rows(sum, x, line, p.rows);
+            // All of the warpgroup has multiplied with what is overwritten now.
             warpgroup_sync();
-            write_operand<true>(sum, gamma, beta, p.epsilon, shared);
+            write_operand(sum, scale, shift, p.epsilon, shared);
             for (u32 chunk = 0; chunk < chunks; chunk++) {
+#if STAGGER
+                if (first == blockIdx.x * TILE && threadIdx.x >= 128 && chunk == 0) second_waits();
+#endif
                 float hidden[64];
 #pragma unroll
                 for (u32 group = 0; group < 16; group++) {
-                    float2 shift = *(const float2*)(up_bias + chunk * TILE + group * 8 + own_column());
-                    hidden[4 * group] = hidden[4 * group + 2] = shift.x;
-                    hidden[4 * group + 1] = hidden[4 * group + 3] = shift.y;
+                    float2 before = *(const float2*)(added_up + chunk * TILE + group * 8 + own_column());
+                    hidden[4 * group] = hidden[4 * group + 2] = before.x;
+                    hidden[4 * group + 1] = hidden[4 * group + 3] = before.y;
                 }
 #pragma unroll
                 for (u32 slice = 0; slice < DEPTH; slice++) {
@@ -230,14 +322,17 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                 }
                 ring.settle();
                 wgmma_results(hidden);
+#if STAGGER
+                if (first == blockIdx.x * TILE && threadIdx.x < 128 && chunk == 0) second_goes();
+#endif
                 if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ, cluster_rank());
                 u32 left[2][16];
 #pragma unroll
                 for (u32 half = 0; half < 2; half++) {
 #pragma unroll
                     for (u32 i = 0; i < 16; i++) {
-                        float ignored, *pair = hidden + half * 32 + 2 * i;
-                        left[half][i] = pack_bf16(gelu(pair[0], ignored), gelu(pair[1], ignored));
+                        const float* pair = hidden + half * 32 + 2 * i;
+                        left[half][i] = pack_bf16(gelu(pair[0]), gelu(pair[1]));
                     }
 #pragma unroll
                     for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], left[half]);
@@ -247,18 +342,7 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
 #pragma unroll
                 for (u32 part = 0; part < PARTS; part++) wgmma_results(sum[part]);
             }
-#pragma unroll
-            for (u32 group = 0; group < GROUPS; group++) {
-                float2 shift = *(const float2*)(down_bias + group * 8 + own_column());
-#pragma unroll
-                for (u32 half = 0; half < 2; half++) {
-                    const float* pair = sum[group / 16] + group % 16 * 4 + half * 2;
-                    u32 at = line + 8 * half;
-                    if (at < p.rows)
-                        *(float2*)(out + (u64)at * D + group * 8 + own_column()) =
-                            make_float2(pair[0] + shift.x, pair[1] + shift.y);
-                }
-            }
+            store_rows(sum, added, out, line, p.rows);
         });
     }
     cluster_sync();
@@ -304,18 +388,17 @@ project_greedy(const float* x, const float* gamma, const float* beta, const u16*
     begin(ring, base);
     if (producing()) {
         fewer_registers();
-        if (threadIdx.x == CONSUMERS * 128) each_tile(p.rows, [&](u32 first) {
-            prefetch_next(x, first, p.rows);
+        if (producer()) each_tile(p.rows, [&](u32 first) {
+            prefetch_tile(x, first + gridDim.x * TILE, p.rows);
             ring.fill(b, tiles * DEPTH);
         });
+        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
         each_tile(p.rows, [&](u32 first) {
-            Stream rows;
             u32 line = first + own_row();
-            load_rows(rows, x, line, p.rows);
-            write_operand<NORM>(rows, gamma, beta, p.epsilon, shared);
+            load_operand<NORM>(x, gamma, beta, p.epsilon, first, p.rows, shared);
             Choice choice[2];
             choice[0] = choice[1] = {NOTHING, 0.0f, 0xffffffffu};
             for (u32 tile = 0; tile < tiles; tile++) {

@@ -1,4 +1,4 @@
-// Right operands that one thread of a block, the producer, brings to shared memory while others, its consumers, multiply
+// Right operands that one warp of a block, the producer, brings to shared memory while others, its consumers, multiply
 // with those that are there.
 //
 // They come in slabs: 128 rows and 64 columns of bf16, as `wgmma` reads them, which lie so in global memory already (see
@@ -36,7 +36,7 @@ __device__ __forceinline__ void barrier_arrive(u32 barrier, u32 rank) {
         "{\n"
         ".reg .b32 there;\n"
         "mapa.shared::cluster.u32 there, %0, %1;\n"
-        "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+        "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
         "}" ::"r"(barrier), "r"(rank)
         : "memory");
 }
@@ -46,7 +46,7 @@ __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
         "{\n"
         ".reg .pred left;\n"
         "AGAIN:\n"
-        "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 left, [%0], %1;\n"
+        "mbarrier.try_wait.parity.shared::cta.b64 left, [%0], %1;\n"
         "@!left bra AGAIN;\n"
         "}" ::"r"(barrier), "r"(parity)
         : "memory");
@@ -79,20 +79,26 @@ __device__ __forceinline__ u32 cluster_rank() {
 }
 // Waits for all threads of the cluster.
 __device__ __forceinline__ void cluster_sync() {
-    asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 // The warpgroup gives registers away, or takes what others have given.
 __device__ __forceinline__ void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
 __device__ __forceinline__ void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
 
+// The second consumer warpgroup waits for the first one.
+__device__ __forceinline__ void second_waits() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
+__device__ __forceinline__ void second_goes() { asm volatile("bar.arrive 3, 256;" ::: "memory"); }
 // Waits for all threads of the consumer warpgroup that this one belongs to.
 __device__ __forceinline__ void warpgroup_sync() {
     asm volatile("bar.sync %0, 128;" ::"r"(1 + (threadIdx.x >> 7)) : "memory");
 }
 #endif
 
-// Whether this is the producer.
+// Whether this is a thread of the warpgroup that gives registers away, and of its warp that is the producer. Its lanes
+// stay together: one that works while others wait for the cluster is kept waiting too.
 __device__ __forceinline__ bool producing() { return threadIdx.x >= CONSUMERS * 128; }
+__device__ __forceinline__ bool producer() { return threadIdx.x >> 5 == CONSUMERS * 4; }
+__device__ __forceinline__ bool first_lane() { return (threadIdx.x & 31) == 0; }
 
 // SLOTS places for slabs in shared memory, which are filled again and again, as one side sees it. Behind them lie two
 // barriers for each: all bytes of a slab have come, and all that read it are done.
@@ -125,14 +131,16 @@ struct Ring {
         constexpr u32 PART = SLAB / CLUSTER;
         for (u32 i = 0; i < count; i++) {
             barrier_wait(empty(slot), turn ^ 1);
-            barrier_expect(full(slot), SLAB);
-            u32 part = cluster_rank() * PART;
-            const void* from = slabs + (i * SLAB + part) / 2;
+            if (first_lane()) {
+                barrier_expect(full(slot), SLAB);
+                u32 part = cluster_rank() * PART;
+                const void* from = slabs + (i * SLAB + part) / 2;
 #if CLUSTER > 1
-            bulk_copy_to_all(slab() + part, from, PART, full(slot));
+                bulk_copy_to_all(slab() + part, from, PART, full(slot));
 #else
-            bulk_copy(slab() + part, from, PART, full(slot));
+                bulk_copy(slab() + part, from, PART, full(slot));
 #endif
+            }
             next();
         }
     }

@@ -8,7 +8,7 @@
 #include "pipeline.cuh"
 #include "infer.cu"
 
-constexpr size_t SHARED = DEPTH * SLAB + Ring::BYTES + 16;
+static size_t shared_bytes(u32 m) { return VECTORS + (3 * D + m) * 4; }
 constexpr float EPSILON = 1e-3f;
 // Abramowitz and Stegun's formula is off by 1e-7, and so are the few roundings around it.
 constexpr double OF_NORMAL = 4e-7;
@@ -34,8 +34,8 @@ static Buffer<u16> slabs(const std::vector<u16>& matrix, u32 rows, u32 columns, 
     return Buffer<u16>(all);
 }
 
-static void run(u32 blocks, const std::function<void()>& kernel) {
-    machine::launch({blocks * CLUSTER, 1, 1}, THREADS, SHARED, kernel, CLUSTER);
+static void run(u32 blocks, const std::function<void()>& kernel, u32 m = 0) {
+    machine::launch({blocks * CLUSTER, 1, 1}, THREADS, shared_bytes(m), kernel, CLUSTER);
 }
 
 // Numbers, and by how much each may be off.
@@ -123,7 +123,7 @@ static void mlp(u32 rows, u32 m, u32 blocks) {
     run(blocks, [&] {
         project_mlp(left.data(), x.data(), gamma.data(), beta.data(), up_bias.data(), down_bias.data(), by_output.data(),
                     by_up.data(), by_down.data(), out.data(), {rows, m, EPSILON});
-    });
+    }, m);
     Outcome outcome(sizes("project_mlp", rows, m));
     outcome.guarded(out);
     for (u32 row = 0; row < rows; row++) {

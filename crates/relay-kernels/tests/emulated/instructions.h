@@ -13,6 +13,7 @@ inline u32 pack_bf16(float low, float high) { return rounded_bf16(low) | rounded
 inline float half_of(u32 packed, u32 which) { return __uint_as_float(which ? packed & 0xffff0000u : packed << 16); }
 
 inline float exp2_fast(float x) { return exp2f(x); }
+inline float reciprocal(float x) { return 1.0f / x; }
 
 // `red.global.add.v2.f32`, whose pairs are aligned.
 inline void add_pair(float* to, float x, float y) {

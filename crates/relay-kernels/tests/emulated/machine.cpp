@@ -46,7 +46,7 @@ struct Barrier {
 };
 struct Block {
     std::vector<Part> parts;
-    Meeting meeting;
+    Meeting meeting, second;
     u32 alive;
     std::map<u32, Barrier> barriers;
 };
@@ -236,6 +236,15 @@ void meet(Meeting& meeting, u32 lanes) {
 void meet_block() { meet(blocks[rank()].meeting, blocks[rank()].alive); }
 void meet_warp() { meet(warps[running_index / 32].meeting, 32); }
 void meet_warpgroup() { meet(warpgroups[warpgroup()], 128); }
+void meet_second(bool wait) {
+    Meeting& meeting = blocks[rank()].second;
+    if (++meeting.arrived == 256) {
+        release(meeting);
+    } else if (wait) {
+        running->waits_for = &meeting;
+        pause();
+    }
+}
 void meet_cluster() { meet(cluster, fibers.size()); }
 u32 rank() { return running_index / blockDim.x; }
 u32 warpgroup() { return running_index / 128; }

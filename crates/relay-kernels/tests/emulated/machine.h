@@ -47,6 +47,8 @@ void meet_block();
 void meet_warp();
 void meet_warpgroup();
 void meet_cluster();
+// A barrier of 256 threads of a block, of which some only arrive.
+void meet_second(bool wait);
 // The block's number in its cluster, and the warpgroup's among those of all blocks in it.
 u32 rank();
 u32 warpgroup();

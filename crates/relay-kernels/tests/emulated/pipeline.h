@@ -21,5 +21,7 @@ inline void bulk_prefetch(const void* from, u32 bytes) {
 inline u32 cluster_rank() { return machine::rank(); }
 inline void cluster_sync() { machine::meet_cluster(); }
 inline void warpgroup_sync() { machine::meet_warpgroup(); }
+inline void second_waits() { machine::meet_second(true); }
+inline void second_goes() { machine::meet_second(false); }
 inline void fewer_registers() {}
 inline void more_registers() {}
