@@ -124,24 +124,19 @@ __device__ __forceinline__ float4 exchanged(float4 x) {
     return odd ? make_float4(a, b, x.z, x.w) : make_float4(x.x, x.y, a, b);
 }
 
-// Adds rows of the stream to sums.
-__device__ __forceinline__ void add_rows(Stream& sum, const float* x, u32 line, u32 rows) {
-    // Many are asked for at a time: one by one each would wait for the memory.
+__device__ __forceinline__ void load_rows(Stream& to, const float* x, u32 line, u32 rows) {
+    float4 four[GROUPS];
 #pragma unroll
-    for (u32 some = 0; some < GROUPS; some += 16) {
-        float4 four[16];
+    for (u32 i = 0; i < GROUPS; i++) {
+        u32 at = line + i % 2 * 8;
+        four[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (at < rows) four[i] = *(const float4*)(x + (u64)at * D + i / 2 * 16 + four_column());
+    }
 #pragma unroll
-        for (u32 i = 0; i < 16; i++) {
-            u32 at = line + i % 2 * 8;
-            four[i] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-            if (at < rows) four[i] = *(const float4*)(x + (u64)at * D + (some + i / 2 * 2) * 8 + four_column());
-        }
-#pragma unroll
-        for (u32 i = 0; i < 16; i++) {
-            float* to = sum[some / 16] + i / 2 * 8 + i % 2 * 2;
-            float4 own = exchanged(four[i]);
-            to[0] += own.x, to[1] += own.y, to[4] += own.z, to[5] += own.w;
-        }
+    for (u32 i = 0; i < GROUPS; i++) {
+        float4 own = exchanged(four[i]);
+        float* place = to[i / 16] + i / 2 % 8 * 8 + i % 2 * 2;
+        place[0] = own.x, place[1] = own.y, place[4] = own.z, place[5] = own.w;
     }
 }
 
@@ -168,7 +163,7 @@ __device__ __forceinline__ float gelu(float x) {
     return fmaxf(x, 0.0f) - size * (tail * exp2_fast(-0.72134752f * x * x));
 }
 
-// Prepares barriers, for all blocks of the cluster.
+// Prepares barriers, for all threads of the block.
 __device__ __forceinline__ void begin(const Ring& ring, u32 base) {
     if (threadIdx.x == 0) {
         ring.init();
@@ -177,14 +172,12 @@ __device__ __forceinline__ void begin(const Ring& ring, u32 base) {
         barrier_init_fence();
     }
     __syncthreads();
-    cluster_sync();
 }
 
-// `each(first)` for the first rows of the tiles that this block takes, as often as the other blocks of its cluster.
+// `each(first)` for the first rows of the tiles that this block takes.
 template <typename Each>
 __device__ __forceinline__ void each_tile(u32 rows, Each each) {
-    u32 rank = cluster_rank();
-    for (u32 tile = blockIdx.x - rank; tile * TILE < rows; tile += gridDim.x) each((tile + rank) * TILE);
+    for (u32 tile = blockIdx.x; tile * TILE < rows; tile += gridDim.x) each(tile * TILE);
 }
 
 // Brings the stream's rows of a tile closer.
@@ -199,7 +192,7 @@ struct NormProductSizes {
 
 // out = norm(x) * b; b in slabs, a column of slabs after the other.
 #ifdef KERNEL_norm_gemm
-extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u16* out,
           const __grid_constant__ NormProductSizes p) {
     extern __shared__ __align__(1024) unsigned char shared[];
@@ -208,11 +201,11 @@ norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u
     begin(ring, base);
     if (producing()) {
         fewer_registers();
+        if (producer()) prefetch_tile(x, blockIdx.x * TILE, p.rows);
         if (producer()) each_tile(p.rows, [&](u32 first) {
             prefetch_tile(x, first + gridDim.x * TILE, p.rows);
             ring.fill(b, tiles * DEPTH);
         });
-        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
@@ -235,7 +228,6 @@ norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u
             warpgroup_sync();
         });
     }
-    cluster_sync();
 }
 #endif
 
@@ -249,13 +241,12 @@ struct MlpSizes {
 // `attended` is in slabs, those of a tile's rows one after the other. `weights` are in slabs too: of `output` and `down` a
 // row of slabs after the other, of `up` a column of them.
 #ifdef KERNEL_project_mlp
-extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 project_mlp(const u16* attended, const float* x, const float* gamma, const float* beta, const float* up_bias,
             const float* down_bias, const u16* output, const u16* up, const u16* down, float* out,
             const __grid_constant__ MlpSizes p) {
     extern __shared__ __align__(1024) unsigned char shared[];
     u32 base = smem_address(shared), chunks = p.m / TILE;
-    u32 last = (p.rows - 1) / TILE * TILE;
     Ring ring(base + DEPTH * SLAB);
     // Vectors are read again and again.
     float *scale = (float*)(shared + VECTORS), *shift = scale + D, *added = shift + D, *added_up = added + D;
@@ -265,30 +256,31 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
     u32 turn = 0;
     if (producing()) {
         fewer_registers();
+        if (producer()) prefetch_tile(x, blockIdx.x * TILE, p.rows);
         if (producer()) each_tile(p.rows, [&](u32 first) {
             barrier_wait(base + ROWS_READ, turn ^ 1);
             if (first_lane()) {
                 barrier_expect(base + ROWS_READY, DEPTH * SLAB);
-                // A tile behind the last one is only there for the others of the cluster.
-                bulk_copy(base, attended + (u64)min(first, last) * D, DEPTH * SLAB, base + ROWS_READY);
+                bulk_copy(base, attended + (u64)first * D, DEPTH * SLAB, base + ROWS_READY);
             }
             turn ^= 1;
-            prefetch_tile(x, first, p.rows);
             ring.fill(output, DEPTH * PARTS);
+            prefetch_tile(x, first + gridDim.x * TILE, p.rows);
             for (u32 chunk = 0; chunk < chunks; chunk++) {
                 ring.fill(up + (u64)chunk * DEPTH * SLAB / 2, DEPTH);
                 ring.fill(down + (u64)chunk * 2 * PARTS * SLAB / 2, 2 * PARTS);
             }
         });
-        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
+#if PINGPONG
+        if (threadIdx.x >= 128) give_turn();
+#endif
         each_tile(p.rows, [&](u32 first) {
             Stream sum;
             u32 line = first + own_row();
-#pragma unroll
-            for (u32 i = 0; i < PARTS * 64; i++) sum[i / 64][i % 64] = 0.0f;
+            load_rows(sum, x, line, p.rows);
             barrier_wait(base + ROWS_READY, turn);
             turn ^= 1;
 #pragma unroll
@@ -300,14 +292,10 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
             ring.settle();
 #pragma unroll
             for (u32 part = 0; part < PARTS; part++) wgmma_results(sum[part]);
-            add_rows(sum, x, line, p.rows);
             // All of the warpgroup has multiplied with what is overwritten now.
             warpgroup_sync();
             write_operand(sum, scale, shift, p.epsilon, shared);
             for (u32 chunk = 0; chunk < chunks; chunk++) {
-#if STAGGER
-                if (first == blockIdx.x * TILE && threadIdx.x >= 128 && chunk == 0) second_waits();
-#endif
                 float hidden[64];
 #pragma unroll
                 for (u32 group = 0; group < 16; group++) {
@@ -315,6 +303,9 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                     hidden[4 * group] = hidden[4 * group + 2] = before.x;
                     hidden[4 * group + 1] = hidden[4 * group + 3] = before.y;
                 }
+#if PINGPONG
+                await_turn();
+#endif
 #pragma unroll
                 for (u32 slice = 0; slice < DEPTH; slice++) {
                     ring.multiply(hidden, own + slice * SLAB);
@@ -322,10 +313,10 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                 }
                 ring.settle();
                 wgmma_results(hidden);
-#if STAGGER
-                if (first == blockIdx.x * TILE && threadIdx.x < 128 && chunk == 0) second_goes();
+#if PINGPONG
+                give_turn();
 #endif
-                if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ, cluster_rank());
+                if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ);
                 u32 left[2][16];
 #pragma unroll
                 for (u32 half = 0; half < 2; half++) {
@@ -334,6 +325,7 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                         const float* pair = hidden + half * 32 + 2 * i;
                         left[half][i] = pack_bf16(gelu(pair[0]), gelu(pair[1]));
                     }
+                    if (EARLY && half > 0) ring.settle();
 #pragma unroll
                     for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], left[half]);
                 }
@@ -345,7 +337,6 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
             store_rows(sum, added, out, line, p.rows);
         });
     }
-    cluster_sync();
 }
 #endif
 
@@ -355,6 +346,8 @@ struct GreedySizes {
 };
 
 #define NOTHING __uint_as_float(0xff800000u)
+
+__device__ __forceinline__ float exp_fast(float x) { return exp2_fast(1.44269504f * x); }
 
 // What is known of a row's logits: the largest and its token, and the sum of all exponentials, less those of the largest.
 struct Choice {
@@ -368,7 +361,7 @@ struct Choice {
         float before = most;
         // The first among equals.
         if (other.most > most || (other.most == most && other.token < token)) most = other.most, token = other.token;
-        sum = sum * __expf(before - base()) + other.sum * __expf(other.most - base());
+        sum = sum * exp_fast(before - base()) + other.sum * exp_fast(other.most - base());
     }
     __device__ __forceinline__ void add_of(u32 lane) {
         add({__shfl_xor_sync(0xffffffffu, most, lane), __shfl_xor_sync(0xffffffffu, sum, lane),
@@ -379,20 +372,22 @@ struct Choice {
 // The most probable token of each row of (norm of x) * b + bias, the first among equals, and its probability; a row of
 // nothing that is a number gives token 0 and probability 0. b is in slabs, a column of slabs after the other.
 #ifdef KERNEL_project_greedy
-extern "C" __global__ void IN_CLUSTERS __launch_bounds__(THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
 project_greedy(const float* x, const float* gamma, const float* beta, const u16* b, const float* bias, float2* chosen,
                const __grid_constant__ GreedySizes p) {
     extern __shared__ __align__(1024) unsigned char shared[];
     u32 base = smem_address(shared), tiles = (p.vocab + TILE - 1) / TILE;
     Ring ring(base + DEPTH * SLAB);
+    float* shift = (float*)(shared + VECTORS);
+    for (u32 at = threadIdx.x; at < p.vocab; at += THREADS) shift[at] = bias[at];
     begin(ring, base);
     if (producing()) {
         fewer_registers();
+        if (producer()) prefetch_tile(x, blockIdx.x * TILE, p.rows);
         if (producer()) each_tile(p.rows, [&](u32 first) {
             prefetch_tile(x, first + gridDim.x * TILE, p.rows);
             ring.fill(b, tiles * DEPTH);
         });
-        __syncwarp();
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
@@ -419,11 +414,11 @@ project_greedy(const float* x, const float* gamma, const float* beta, const u16*
                     for (u32 i = 0; i < 32; i++) {
                         u32 at = tile * TILE + i / 2 * 8 + own_column() + i % 2;
                         float& logit = sum[i / 2 * 4 + half * 2 + i % 2];
-                        logit = at < p.vocab ? logit + bias[at] : NOTHING;
+                        logit = at < p.vocab ? logit + shift[at] : NOTHING;
                         if (logit > here.most) here.most = logit, here.token = at;
                     }
 #pragma unroll
-                    for (u32 i = 0; i < 32; i++) here.sum += __expf(sum[i / 2 * 4 + half * 2 + i % 2] - here.base());
+                    for (u32 i = 0; i < 32; i++) here.sum += exp_fast(sum[i / 2 * 4 + half * 2 + i % 2] - here.base());
                     choice[half].add(here);
                 }
             }
@@ -439,6 +434,5 @@ project_greedy(const float* x, const float* gamma, const float* beta, const u16*
             warpgroup_sync();
         });
     }
-    cluster_sync();
 }
 #endif

@@ -2,8 +2,7 @@
 // with those that are there.
 //
 // They come in slabs: 128 rows and 64 columns of bf16, as `wgmma` reads them, which lie so in global memory already (see
-// `arrange` in pack.cu). CLUSTER blocks, 1 or 2, take the same slabs at the same time: each reads a part of every slab
-// and sends it to all.
+// `arrange` in pack.cu).
 //
 // Stands behind wgmma.cuh in front of the files that need it.
 
@@ -14,31 +13,18 @@ static constexpr u32 SLAB = TILE * SLICE * 2;
 static constexpr u32 CONSUMERS = 2;
 static constexpr u32 THREADS = CONSUMERS * 128 + 128;
 
-#if CLUSTER > 1
-#define IN_CLUSTERS __cluster_dims__(CLUSTER, 1, 1)
-#else
-#define IN_CLUSTERS
-#endif
-
 #ifndef RELAY_EMULATED
 __device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
     asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
 }
-// Barriers exist for the other blocks, and for copies in the background, from here on.
+// Barriers exist for copies in the background from here on.
 __device__ __forceinline__ void barrier_init_fence() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 // Arrives, and has the barrier wait for so many bytes too.
 __device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
     asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-// Arrives at the barrier that has this address in block `rank` of the cluster.
-__device__ __forceinline__ void barrier_arrive(u32 barrier, u32 rank) {
-    asm volatile(
-        "{\n"
-        ".reg .b32 there;\n"
-        "mapa.shared::cluster.u32 there, %0, %1;\n"
-        "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
-        "}" ::"r"(barrier), "r"(rank)
-        : "memory");
+__device__ __forceinline__ void barrier_arrive(u32 barrier) {
+    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
 }
 // Waits until the barrier has left a phase of this parity.
 __device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
@@ -58,44 +44,29 @@ __device__ __forceinline__ void bulk_copy(u32 to, const void* from, u32 bytes, u
                  "l"(from), "r"(bytes), "r"(barrier)
                  : "memory");
 }
-// The same for all blocks of the cluster, to these addresses in each.
-__device__ __forceinline__ void bulk_copy_to_all(u32 to, const void* from, u32 bytes, u32 barrier) {
-    u16 all = (1 << CLUSTER) - 1;
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::
-            "r"(to),
-        "l"(from), "r"(bytes), "r"(barrier), "h"(all)
-        : "memory");
-}
 // Brings what will be read later closer.
 __device__ __forceinline__ void bulk_prefetch(const void* from, u32 bytes) {
     asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes) : "memory");
 }
 
-__device__ __forceinline__ u32 cluster_rank() {
-    u32 rank;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-// Waits for all threads of the cluster.
-__device__ __forceinline__ void cluster_sync() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
 // The warpgroup gives registers away, or takes what others have given.
 __device__ __forceinline__ void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
 __device__ __forceinline__ void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
 
-// The second consumer warpgroup waits for the first one.
-__device__ __forceinline__ void second_waits() { asm volatile("bar.sync 3, 256;" ::: "memory"); }
-__device__ __forceinline__ void second_goes() { asm volatile("bar.arrive 3, 256;" ::: "memory"); }
+// A consumer warpgroup waits for its turn, which the other one gives it.
+__device__ __forceinline__ void await_turn() {
+    asm volatile("bar.sync %0, 256;" ::"r"(3 + (threadIdx.x >> 7)) : "memory");
+}
+__device__ __forceinline__ void give_turn() {
+    asm volatile("bar.arrive %0, 256;" ::"r"(4 - (threadIdx.x >> 7)) : "memory");
+}
 // Waits for all threads of the consumer warpgroup that this one belongs to.
 __device__ __forceinline__ void warpgroup_sync() {
     asm volatile("bar.sync %0, 128;" ::"r"(1 + (threadIdx.x >> 7)) : "memory");
 }
 #endif
 
-// Whether this is a thread of the warpgroup that gives registers away, and of its warp that is the producer. Its lanes
-// stay together: one that works while others wait for the cluster is kept waiting too.
+// Whether this is a thread of the warpgroup that gives registers away, and of its warp that is the producer.
 __device__ __forceinline__ bool producing() { return threadIdx.x >= CONSUMERS * 128; }
 __device__ __forceinline__ bool producer() { return threadIdx.x >> 5 == CONSUMERS * 4; }
 __device__ __forceinline__ bool first_lane() { return (threadIdx.x & 31) == 0; }
@@ -117,7 +88,7 @@ struct Ring {
     __device__ __forceinline__ void init() const {
         for (u32 slot = 0; slot < SLOTS; slot++) {
             barrier_init(full(slot), 1);
-            barrier_init(empty(slot), CONSUMERS * CLUSTER);
+            barrier_init(empty(slot), CONSUMERS);
         }
     }
 
@@ -128,18 +99,11 @@ struct Ring {
 
     // Asks for slabs that lie one after the other: what the producer does.
     __device__ __forceinline__ void fill(const u16* slabs, u32 count) {
-        constexpr u32 PART = SLAB / CLUSTER;
         for (u32 i = 0; i < count; i++) {
             barrier_wait(empty(slot), turn ^ 1);
             if (first_lane()) {
                 barrier_expect(full(slot), SLAB);
-                u32 part = cluster_rank() * PART;
-                const void* from = slabs + (i * SLAB + part) / 2;
-#if CLUSTER > 1
-                bulk_copy_to_all(slab() + part, from, PART, full(slot));
-#else
-                bulk_copy(slab() + part, from, PART, full(slot));
-#endif
+                bulk_copy(slab(), slabs + i * (SLAB / 2), SLAB, full(slot));
             }
             next();
         }
@@ -174,8 +138,7 @@ struct Ring {
         wgmma_wait<PENDING>();
         u32 keep = slot + ((int)slot < PENDING ? SLOTS : 0) - PENDING;
         while (held != keep) {
-            u32 rank = threadIdx.x & 127;
-            if (rank < CLUSTER) barrier_arrive(empty(held), rank);
+            if ((threadIdx.x & 127) == 0) barrier_arrive(empty(held));
             held = held + 1 == SLOTS ? 0 : held + 1;
         }
     }

@@ -12,7 +12,6 @@
 #define __forceinline__ inline
 #define __grid_constant__
 #define __launch_bounds__(...)
-#define __cluster_dims__(...)
 
 // Aligned as on the device: the compiler is told to stop where they are read from somewhere else.
 struct alignas(8) float2 {

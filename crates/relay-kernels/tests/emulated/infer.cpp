@@ -1,5 +1,5 @@
-// A layer's kernels without a backward pass, and the choice of tokens, as infer.rs and greedy.rs launch them. D, CLUSTER,
-// SLOTS and NORM change from one compilation to the next.
+// A layer's kernels without a backward pass, and the choice of tokens, as infer.rs and greedy.rs launch them. D, SLOTS
+// and NORM change from one compilation to the next.
 #include "check.h"
 #include "pipeline.h"
 
@@ -16,8 +16,7 @@ constexpr double OF_NORMAL = 4e-7;
 constexpr double OF_EXP = 32 * F32;
 
 static std::string sizes(const char* kernel, u32 rows, u32 columns) {
-    return std::string(kernel) + "/" + std::to_string(rows) + "x" + std::to_string(columns) + "/d=" + std::to_string(D) +
-           "/cluster=" + std::to_string(CLUSTER);
+    return std::string(kernel) + "/" + std::to_string(rows) + "x" + std::to_string(columns) + "/d=" + std::to_string(D);
 }
 
 // Rows and columns as slabs: 128 rows and 64 columns each, whose rows are filled up with what is no number. Slabs of the
@@ -35,7 +34,7 @@ static Buffer<u16> slabs(const std::vector<u16>& matrix, u32 rows, u32 columns, 
 }
 
 static void run(u32 blocks, const std::function<void()>& kernel, u32 m = 0) {
-    machine::launch({blocks * CLUSTER, 1, 1}, THREADS, shared_bytes(m), kernel, CLUSTER);
+    machine::launch({blocks, 1, 1}, THREADS, shared_bytes(m), kernel);
 }
 
 // Numbers, and by how much each may be off.
@@ -177,7 +176,7 @@ static void most_probable(u32 rows, u32 vocab, u32 blocks) {
     run(blocks, [&] {
         project_greedy(x.data(), NORM ? gamma.data() : nullptr, NORM ? beta.data() : nullptr, b.data(), bias.data(), chosen.data(),
                {rows, vocab, EPSILON});
-    });
+    }, vocab);
     Outcome outcome(sizes(NORM ? "project_greedy/norm" : "project_greedy", rows, vocab));
     outcome.guarded(chosen);
     for (u32 row = 0; row < rows; row++) {

@@ -14,10 +14,9 @@ Index threadIdx, blockIdx, blockDim, gridDim;
 
 namespace machine {
 
-namespace {
+alignas(1024) unsigned char shared_memory[SHARED_BYTES];
 
-constexpr u32 MOST_BLOCKS = 2;
-alignas(1024) unsigned char memories[MOST_BLOCKS][SHARED_BYTES];
+namespace {
 
 constexpr size_t STACK_BYTES = 128 * 1024;
 // Bytes of shared memory behind a part that belong to none.
@@ -40,27 +39,21 @@ struct Part {
     size_t begin, end;
 };
 struct Barrier {
-    u32 arrivals, missing, phase = 0;
-    long long bytes = 0;
+    u32 arrivals, missing, phase;
+    long long bytes;
     Meeting waiting;
 };
-struct Block {
-    std::vector<Part> parts;
-    Meeting meeting, second;
-    u32 alive;
-    std::map<u32, Barrier> barriers;
-};
 
-// Of all blocks of a cluster, one after the other.
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 std::vector<Meeting> warpgroups;
-std::vector<Block> blocks;
-Meeting cluster;
+Meeting turns[2];
+std::map<u32, Barrier> barriers;
 std::deque<BulkCopy> under_way;
-u32 first_block;
+std::vector<Part> parts;
+Meeting block;
+u32 alive;
 Fiber* running;
-u32 running_index;
 jmp_buf scheduler;
 const std::function<void()>* kernel;
 u32 blocks_so_far = 0;
@@ -82,19 +75,15 @@ void begin() {
     lane().copies.commit();
     for (const Copy& copy : lane().copies.due(0)) copy.make();
     running->done = true;
-    Block& block = blocks[rank()];
-    block.alive--;
+    alive--;
     // A barrier does not wait for threads that have returned.
-    if (block.meeting.arrived > 0 && block.meeting.arrived == block.alive) release(block.meeting);
+    if (block.arrived > 0 && block.arrived == alive) release(block);
     _longjmp(scheduler, 1);
 }
 
 void resume(u32 index) {
     running = &fibers[index];
-    running_index = index;
-    threadIdx = {index % blockDim.x, 0, 0};
-    blockIdx.x = first_block + rank();
-    shared_memory = memories[rank()];
+    threadIdx = {index, 0, 0};
     if (_setjmp(scheduler)) return;
     if (running->started) _longjmp(running->place, 1);
     running->started = true;
@@ -114,11 +103,11 @@ bool run_warp(u32 warp) {
     }
 }
 
-void check_gaps(const unsigned char* memory, const std::vector<Part>& parts) {
+void check_gaps() {
     size_t at = 0;
     auto untouched = [&](size_t end) {
         for (; at < end; at++)
-            if (memory[at] != 0xff) forbidden("a write to shared memory out of bounds");
+            if (shared_memory[at] != 0xff) forbidden("a write to shared memory out of bounds");
     };
     for (const Part& part : parts) {
         untouched(part.begin);
@@ -127,7 +116,7 @@ void check_gaps(const unsigned char* memory, const std::vector<Part>& parts) {
     untouched(SHARED_BYTES);
 }
 
-// When nothing else can be done, or at once, what is under way comes.
+// What is under way comes when nothing else can be done.
 bool copy_one() {
     if (under_way.empty()) return false;
     BulkCopy copy = under_way.front();
@@ -141,22 +130,20 @@ void complete(Barrier& barrier) {
     barrier.missing = barrier.arrivals, barrier.phase++;
     release(barrier.waiting);
 }
-Barrier& barrier_at(u32 rank, u32 address) {
-    auto known = blocks[rank].barriers.find(address);
-    if (known == blocks[rank].barriers.end()) forbidden("a barrier that nobody has prepared");
+Barrier& barrier_at(u32 address) {
+    auto known = barriers.find(address);
+    if (known == barriers.end()) forbidden("a barrier that nobody has prepared");
     return known->second;
 }
 
-void run_blocks(u32 count, size_t shared) {
-    blocks.assign(count, Block());
-    for (u32 i = 0; i < count; i++) {
-        memset(memories[i], 0xff, SHARED_BYTES);
-        blocks[i].parts = {{-1, 0, shared}};
-        blocks[i].alive = blockDim.x;
-    }
-    warps.assign(fibers.size() / 32, Warp());
-    warpgroups.assign(fibers.size() / 128 + 1, Meeting());
-    cluster = Meeting();
+void run_block(u32 threads, size_t shared) {
+    memset(shared_memory, 0xff, SHARED_BYTES);
+    parts = {{-1, 0, shared}};
+    warps.assign(threads / 32, Warp());
+    warpgroups.assign(threads / 128 + 1, Meeting());
+    turns[0] = turns[1] = block = Meeting();
+    barriers.clear();
+    alive = threads;
     for (Fiber& fiber : fibers) {
         fiber.lane = Lane();
         fiber.started = fiber.done = false;
@@ -168,24 +155,17 @@ void run_blocks(u32 count, size_t shared) {
         makecontext(&fiber.beginning, begin, 0);
     }
     bool backwards = blocks_so_far & 1;
-    auto alive = [] {
-        u32 sum = 0;
-        for (const Block& block : blocks) sum += block.alive;
-        return sum > 0;
-    };
-    while (alive()) {
+    while (alive > 0) {
         bool ran = false;
         for (size_t i = 0; i < warps.size(); i++) ran |= run_warp(backwards ? warps.size() - 1 - i : i);
         if (!ran && !copy_one()) forbidden("threads wait for others that never come");
     }
     if (!under_way.empty()) forbidden("copies to a block that has ended");
-    for (u32 i = 0; i < count; i++) check_gaps(memories[i], blocks[i].parts);
+    check_gaps();
     blocks_so_far++;
 }
 
 }  // namespace
-
-unsigned char* shared_memory = memories[0];
 
 void forbidden(const char* what) {
     printf("FAILED %s, block %u %u %u, thread %u: %s\n", program_invocation_short_name, blockIdx.x, blockIdx.y, blockIdx.z, threadIdx.x, what);
@@ -193,23 +173,21 @@ void forbidden(const char* what) {
     _Exit(1);
 }
 
-void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& work, u32 count) {
+void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& work) {
     if (threads % 32 || threads > 1024 || shared > 227 * 1024) forbidden("a launch that no device allows");
-    if (count > MOST_BLOCKS || grid.x % count) forbidden("a grid that is not made of clusters");
-    if (fibers.size() != threads * count) fibers = std::vector<Fiber>(threads * count);
+    if (fibers.size() != threads) fibers = std::vector<Fiber>(threads);
     kernel = &work;
     gridDim = grid;
     blockDim = {threads, 1, 1};
     for (u32 z = 0; z < grid.z; z++)
         for (u32 y = 0; y < grid.y; y++)
-            for (u32 x = 0; x < grid.x; x += count) {
-                blockIdx = {x, y, z}, first_block = x;
-                run_blocks(count, shared);
+            for (u32 x = 0; x < grid.x; x++) {
+                blockIdx = {x, y, z};
+                run_block(threads, shared);
             }
 }
 
 void* static_shared(int line, size_t bytes) {
-    std::vector<Part>& parts = blocks[rank()].parts;
     for (const Part& part : parts)
         if (part.line == line) return shared_memory + part.begin;
     size_t begin = (parts.back().end + GAP + 15) / 16 * 16;
@@ -220,7 +198,7 @@ void* static_shared(int line, size_t bytes) {
 
 void* at_shared(u32 address, size_t bytes) {
     if (address % bytes) forbidden("an address in shared memory that is not aligned");
-    for (const Part& part : blocks[rank()].parts)
+    for (const Part& part : parts)
         if (part.begin <= address && address + bytes <= part.end) return shared_memory + address;
     forbidden("an address in shared memory out of bounds");
 }
@@ -233,56 +211,56 @@ void meet(Meeting& meeting, u32 lanes) {
         pause();
     }
 }
-void meet_block() { meet(blocks[rank()].meeting, blocks[rank()].alive); }
-void meet_warp() { meet(warps[running_index / 32].meeting, 32); }
-void meet_warpgroup() { meet(warpgroups[warpgroup()], 128); }
-void meet_second(bool wait) {
-    Meeting& meeting = blocks[rank()].second;
-    if (++meeting.arrived == 256) {
-        release(meeting);
-    } else if (wait) {
-        running->waits_for = &meeting;
-        pause();
-    }
+void meet_block() { meet(block, alive); }
+void meet_warp() { meet(warps[threadIdx.x / 32].meeting, 32); }
+void meet_warpgroup() { meet(warpgroups[threadIdx.x / 128], 128); }
+void await_turn() { meet(turns[threadIdx.x / 128], 256); }
+void give_turn() {
+    Meeting& turn = turns[1 - threadIdx.x / 128];
+    if (++turn.arrived == 256) release(turn);
 }
-void meet_cluster() { meet(cluster, fibers.size()); }
-u32 rank() { return running_index / blockDim.x; }
-u32 warpgroup() { return running_index / 128; }
 
 void barrier_init(u32 address, u32 arrivals) {
     at_shared(address, 8);
-    Barrier barrier = {};
-    barrier.arrivals = barrier.missing = arrivals;
-    if (!blocks[rank()].barriers.insert({address, barrier}).second) forbidden("a barrier that is prepared twice");
-    // Its content is nothing that may be read or written in another way.
-    memset(at_shared(address, 8), 0xee, 8);
+    if (!barriers.insert({address, {arrivals, arrivals, 0, 0, {}}}).second) forbidden("a barrier that is prepared twice");
 }
 void barrier_expect(u32 address, u32 bytes) {
-    barrier_at(rank(), address).bytes += bytes;
-    barrier_arrive(address, rank());
+    barrier_at(address).bytes += bytes;
+    barrier_arrive(address);
 }
-void barrier_arrive(u32 address, u32 rank) {
-    Barrier& barrier = barrier_at(rank, address);
+void barrier_arrive(u32 address) {
+    Barrier& barrier = barrier_at(address);
     if (barrier.missing == 0) forbidden("more arrivals at a barrier than it waits for");
     barrier.missing--;
     complete(barrier);
 }
 void barrier_wait(u32 address, u32 parity) {
-    Barrier& barrier = barrier_at(rank(), address);
+    Barrier& barrier = barrier_at(address);
     while (barrier.phase % 2 == parity) {
         running->waits_for = &barrier.waiting;
         pause();
     }
 }
 void add(const BulkCopy& copy) {
-    if ((size_t)copy.from % 16 || copy.bytes % 16) forbidden("a copy from where nothing is aligned");
+    if ((size_t)copy.from % 16 || copy.to % 16 || copy.bytes % 16) forbidden("a copy from or to where nothing is aligned");
     if (copies_at_once()) copy.make();
     else under_way.push_back(copy);
+}
+void BulkCopy::make() const {
+    for (const Part& part : parts) {
+        if (to < part.begin || to + bytes > part.end) continue;
+        memcpy(shared_memory + to, from, bytes);
+        Barrier& waits = barrier_at(barrier);
+        waits.bytes -= bytes;
+        complete(waits);
+        return;
+    }
+    forbidden("a copy to shared memory out of bounds");
 }
 
 const Offer* exchange(const Offer& mine) {
     // Two sets of places in turn: who is slow to read one has not yet come to where the other is full.
-    Warp& warp = warps[running_index / 32];
+    Warp& warp = warps[threadIdx.x / 32];
     Offer* offers = warp.offers[lane().exchanges++ % 2];
     offers[threadIdx.x % 32] = mine;
     meet(warp.meeting, 32);
@@ -295,19 +273,6 @@ void Copy::make() const {
     void* place = at_shared(to, 16);
     if (valid) memcpy(place, from, 16);
     else memset(place, 0, 16);
-}
-
-void BulkCopy::make() const {
-    // Of a part of shared memory that goes on for so long.
-    for (const Part& part : blocks[rank].parts) {
-        if (to < part.begin || to + bytes > part.end || to % 16) continue;
-        memcpy(memories[rank] + to, from, bytes);
-        Barrier& waits = barrier_at(rank, barrier);
-        waits.bytes -= bytes;
-        complete(waits);
-        return;
-    }
-    forbidden("a copy to shared memory out of bounds");
 }
 
 Lane& lane() { return running->lane; }

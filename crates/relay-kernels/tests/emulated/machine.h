@@ -1,4 +1,4 @@
-// A block of CUDA threads, or a cluster of some, on one thread of a CPU.
+// A block of CUDA threads on one thread of a CPU.
 //
 // Every CUDA thread, here a lane, is a fiber: a function with a stack of its own, which runs until it has to wait for
 // other lanes. One fiber runs at a time, so that nothing here needs a lock, and every run is the same.
@@ -26,14 +26,13 @@ namespace machine {
 // Prints what a kernel has done that no GPU would allow, and ends the program.
 [[noreturn]] void forbidden(const char* what);
 
-// Runs a kernel for all blocks of a grid, as many at the same time as a cluster has. `shared` is the size of a block's
-// dynamic shared memory.
-void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel, u32 cluster = 1);
+// Runs a kernel for all blocks of a grid. `shared` is the size of its dynamic shared memory.
+void launch(Index grid, u32 threads, size_t shared, const std::function<void()>& kernel);
 
 // Shared memory: the dynamic part, then the static ones in the order in which a block first gets to them. All bytes are
 // 0xff at first, which is NaN in any format. What lies between and behind the parts must stay so.
 constexpr size_t SHARED_BYTES = 1 << 18;
-extern unsigned char* shared_memory;
+extern unsigned char shared_memory[SHARED_BYTES];
 void* static_shared(int line, size_t bytes);
 // The place of `bytes` in shared memory, which have to be aligned as if they were one number.
 void* at_shared(u32 address, size_t bytes);
@@ -46,17 +45,14 @@ void meet(Meeting& meeting, u32 lanes);
 void meet_block();
 void meet_warp();
 void meet_warpgroup();
-void meet_cluster();
-// A barrier of 256 threads of a block, of which some only arrive.
-void meet_second(bool wait);
-// The block's number in its cluster, and the warpgroup's among those of all blocks in it.
-u32 rank();
-u32 warpgroup();
+// The first or the second warpgroup waits for the other one, or lets it go on.
+void await_turn();
+void give_turn();
 
 // Barriers in shared memory, which wait for arrivals and for bytes that come by themselves.
 void barrier_init(u32 address, u32 arrivals);
 void barrier_expect(u32 address, u32 bytes);
-void barrier_arrive(u32 address, u32 rank);
+void barrier_arrive(u32 address);
 void barrier_wait(u32 address, u32 parity);
 
 // What a lane hands to the others of its warp, and the instruction for which it does.
@@ -96,9 +92,9 @@ struct Copy {
     bool valid;
     void make() const;
 };
-// Many bytes from global to shared memory of a block of the cluster, which a barrier waits for.
+// Many bytes from global to shared memory, which a barrier waits for.
 struct BulkCopy {
-    u32 rank, to;
+    u32 to;
     const void* from;
     u32 bytes, barrier;
     void make() const;

@@ -55,7 +55,7 @@ done < "$here/tests.txt" | tee "$build/all.txt"
 
 # Every kernel has a test.
 for kernel in $(cat "$here"/../../src/cuda/*.cu | tr '\n' ' ' |
-  grep -oE '__global__ void( IN_CLUSTERS)?( __launch_bounds__\([^)]*\))? +[a-z_]+\(' | sed -E 's/.* ([a-z_]+)\($/\1/'); do
+  grep -oE '__global__ void( __launch_bounds__\([^)]*\))? +[a-z_]+\(' | sed -E 's/.* ([a-z_]+)\($/\1/'); do
   grep -qE "^(ok|FAILED) $kernel/" "$build/all.txt" || echo "FAILED $kernel: not tested"
 done | tee -a "$build/all.txt"
 

@@ -67,7 +67,7 @@ struct Warpgroup {
     // Of each product what its lanes hold.
     u32 registers[64][WARPGROUP][4];
 };
-inline Warpgroup warpgroups[2 * 1024 / WARPGROUP];
+inline Warpgroup warpgroups[1024 / WARPGROUP];
 
 }  // namespace machine
 
@@ -88,7 +88,7 @@ inline void wgmma_commit() { machine::lane().products.commit(); }
 template <int PENDING = 0>
 inline void wgmma_wait() {
     using namespace machine;
-    Warpgroup& group = warpgroups[warpgroup()];
+    Warpgroup& group = warpgroups[threadIdx.x / WARPGROUP];
     std::vector<Product> products = lane().products.due(PENDING);
     if (products.size() > 64) forbidden("more products at once than are emulated");
     for (size_t i = 0; i < products.size(); i++)
