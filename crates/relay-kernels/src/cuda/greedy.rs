@@ -67,7 +67,7 @@ fn fused(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> Handle {
     };
     let chosen = queue.floats(2 * plan.rows);
     queue.launch(
-        slabs::kernel("project_greedy", plan.d, plan.epsilon.is_some()),
+        slabs::kernel("project_greedy", plan.d, plan.vocab, plan.epsilon.is_some()),
         slabs::grid(plan.rows),
         &[states, gamma, beta, weight, bias, &chosen],
         Params::sizes([plan.rows, plan.vocab]).float(plan.epsilon.unwrap_or_default()),

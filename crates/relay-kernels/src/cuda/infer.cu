@@ -185,52 +185,6 @@ __device__ __forceinline__ void prefetch_tile(const float* x, u32 first, u32 row
     if (first_lane() && first < rows) bulk_prefetch(x + (u64)first * D, min(rows - first, TILE) * D * 4);
 }
 
-struct NormProductSizes {
-    u32 rows, columns;
-    float epsilon;
-};
-
-// out = norm(x) * b; b in slabs, a column of slabs after the other.
-#ifdef KERNEL_norm_gemm
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-norm_gemm(const float* x, const float* gamma, const float* beta, const u16* b, u16* out,
-          const __grid_constant__ NormProductSizes p) {
-    extern __shared__ __align__(1024) unsigned char shared[];
-    u32 base = smem_address(shared), tiles = p.columns / TILE;
-    Ring ring(base + DEPTH * SLAB);
-    begin(ring, base);
-    if (producing()) {
-        fewer_registers();
-        if (producer()) prefetch_tile(x, blockIdx.x * TILE, p.rows);
-        if (producer()) each_tile(p.rows, [&](u32 first) {
-            prefetch_tile(x, first + gridDim.x * TILE, p.rows);
-            ring.fill(b, tiles * DEPTH);
-        });
-    } else {
-        more_registers();
-        u32 own = base + (threadIdx.x >> 7) * 64 * 128;
-        Sizes size = {p.rows, p.columns, D};
-        each_tile(p.rows, [&](u32 first) {
-            load_operand<true>(x, gamma, beta, p.epsilon, first, p.rows, shared);
-            for (u32 tile = 0; tile < tiles; tile++) {
-                float sum[64];
-#pragma unroll
-                for (u32 i = 0; i < 64; i++) sum[i] = 0.0f;
-#pragma unroll
-                for (u32 slice = 0; slice < DEPTH; slice++) {
-                    ring.multiply(sum, own + slice * SLAB);
-                    if (slice > 0) ring.settle<1>();
-                }
-                ring.settle();
-                wgmma_results(sum);
-                store(out, sum, size, first, tile * TILE);
-            }
-            warpgroup_sync();
-        });
-    }
-}
-#endif
-
 struct MlpSizes {
     u32 rows, m;
     float epsilon;
@@ -274,9 +228,6 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
     } else {
         more_registers();
         u32 own = base + (threadIdx.x >> 7) * 64 * 128;
-#if PINGPONG
-        if (threadIdx.x >= 128) give_turn();
-#endif
         each_tile(p.rows, [&](u32 first) {
             Stream sum;
             u32 line = first + own_row();
@@ -303,9 +254,6 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                     hidden[4 * group] = hidden[4 * group + 2] = before.x;
                     hidden[4 * group + 1] = hidden[4 * group + 3] = before.y;
                 }
-#if PINGPONG
-                await_turn();
-#endif
 #pragma unroll
                 for (u32 slice = 0; slice < DEPTH; slice++) {
                     ring.multiply(hidden, own + slice * SLAB);
@@ -313,9 +261,6 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                 }
                 ring.settle();
                 wgmma_results(hidden);
-#if PINGPONG
-                give_turn();
-#endif
                 if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ);
                 u32 left[2][16];
 #pragma unroll
@@ -325,7 +270,6 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                         const float* pair = hidden + half * 32 + 2 * i;
                         left[half][i] = pack_bf16(gelu(pair[0]), gelu(pair[1]));
                     }
-                    if (EARLY && half > 0) ring.settle();
 #pragma unroll
                     for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], left[half]);
                 }

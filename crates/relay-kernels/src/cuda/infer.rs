@@ -5,14 +5,16 @@ use cubecl::server::Handle;
 use super::constants;
 use super::launch::{Params, Queue};
 use super::layer::{Plan, Sizes};
-use super::parameters::fields;
-use super::rows::attention_in_slabs;
-use super::slabs::{ROWS, grid, kernel, matrices};
+use super::parameters::{fields, forms};
+use super::product::Product;
+use super::rows::{Norm, attention_in_slabs};
+use super::slabs::{NUMBERS, ROWS, grid, kernel, matrices};
 
 /// Whether there are kernels for such a layer.
 pub(super) fn fits(plan: &Plan) -> bool {
     let Sizes { d, m, .. } = plan.sizes;
-    plan.dropout.is_none() && (d == 128 || d == 256) && m.is_multiple_of(ROWS)
+    let small = 3 * d + m <= NUMBERS;
+    plan.dropout.is_none() && (d == 128 || d == 256) && m.is_multiple_of(ROWS) && small
 }
 
 /// The result, from input, packed parameters and [the matrices in slabs](super::slabs::of_layer).
@@ -20,22 +22,41 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> Handle {
     let Sizes { d, m, .. } = plan.sizes;
     let rows = plan.sizes.rows();
     let x = &inputs[0];
-    let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias, ..] = &fields(d, m).cut(&inputs[1]);
-    let [of_qkv, of_output, of_up, of_down] = &matrices(d, m).cut(&inputs[2]);
+    let [
+        gamma,
+        beta,
+        gamma_mlp,
+        beta_mlp,
+        up_bias,
+        down_bias,
+        of_qkv,
+        ..,
+    ] = &fields(d, m).cut(&inputs[1]);
+    let [of_output, of_up, of_down] = &matrices(d, m).cut(&inputs[2]);
 
+    let (normed, stats) = (queue.halves(rows * d), queue.floats(2 * rows));
+    let norm = Norm {
+        sizes: [rows, d],
+        epsilon: plan.epsilon,
+        x,
+        vectors: [gamma, beta],
+        chosen: None,
+    };
+    norm.rounded(queue, &normed, &stats);
     let qkv = queue.halves(3 * rows * d);
-    queue.launch(
-        kernel("norm_gemm", d, true),
-        grid(rows),
-        &[x, gamma, beta, of_qkv, &qkv],
-        Params::sizes([rows, 3 * d]).float(plan.epsilon),
-    );
+    let [_, right] = &forms(of_qkv, 3 * d * d);
+    let product = Product {
+        left: &normed,
+        right,
+        sizes: [rows, 3 * d, d],
+    };
+    product.rounded(queue, &qkv);
     let attended = queue.halves(rows.next_multiple_of(ROWS) * d);
     let columns = constants::columns(queue, plan);
     attention_in_slabs(queue, plan, &columns, [&qkv, &attended]);
     let out = queue.floats(rows * d);
     queue.launch(
-        kernel("project_mlp", d, true),
+        kernel("project_mlp", d, 3 * d + m, true),
         grid(rows),
         &[
             &attended, x, gamma_mlp, beta_mlp, up_bias, down_bias, of_output, of_up, of_down, &out,

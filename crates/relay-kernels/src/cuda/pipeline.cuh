@@ -53,13 +53,6 @@ __device__ __forceinline__ void bulk_prefetch(const void* from, u32 bytes) {
 __device__ __forceinline__ void fewer_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 24;"); }
 __device__ __forceinline__ void more_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 240;"); }
 
-// A consumer warpgroup waits for its turn, which the other one gives it.
-__device__ __forceinline__ void await_turn() {
-    asm volatile("bar.sync %0, 256;" ::"r"(3 + (threadIdx.x >> 7)) : "memory");
-}
-__device__ __forceinline__ void give_turn() {
-    asm volatile("bar.arrive %0, 256;" ::"r"(4 - (threadIdx.x >> 7)) : "memory");
-}
 // Waits for all threads of the consumer warpgroup that this one belongs to.
 __device__ __forceinline__ void warpgroup_sync() {
     asm volatile("bar.sync %0, 128;" ::"r"(1 + (threadIdx.x >> 7)) : "memory");

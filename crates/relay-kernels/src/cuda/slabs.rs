@@ -15,9 +15,10 @@ use super::weights;
 pub(super) const ROWS: usize = 128;
 const COLUMNS: usize = 64;
 const BYTES: usize = 2 * ROWS * COLUMNS;
-/// Blocks that take the same slabs at the same time, and slabs on their way.
-const CLUSTER: usize = 2;
-const SLOTS: usize = 10;
+/// Slabs in shared memory: as many as there is room for beside rows 256 wide.
+const SLOTS: usize = 9;
+/// Numbers of f32 that there is room for too.
+pub(super) const NUMBERS: usize = 4096;
 /// A block on each of an H100's multiprocessors, which takes tiles of rows again and again.
 const BLOCKS: usize = 132;
 const THREADS: u32 = 384;
@@ -35,24 +36,23 @@ enum Order {
     ByColumns,
 }
 
-/// The matrices of a layer: of queries, keys and values, of the output, up and down.
-pub(super) type Matrices = Parts<4>;
+/// The matrices behind the attention of a layer: of the output, up and down.
+pub(super) type Matrices = Parts<3>;
 
 /// The matrices of a layer of width `d` with an MLP of width `m`.
 pub(super) fn matrices(d: usize, m: usize) -> Matrices {
-    Parts::of([3 * d * d, d * d, d * m, m * d].map(|count| 2 * count))
+    Parts::of([d * d, d * m, m * d].map(|count| 2 * count))
 }
 
-/// The matrices of a layer, transposed, in slabs, from its packed parameters.
+/// The matrices behind the attention of a layer, transposed, in slabs, from its packed parameters.
 pub(super) fn of_layer(packed: &Lazy, d: usize, m: usize) -> Lazy {
     LAYERS.get(packed.id, || {
         let parts = matrices(d, m);
         let inputs = vec![packed.clone()];
         let work = move |queue: &Queue, inputs: Vec<Handle>| {
-            let [.., qkv, output, up, down] = fields(d, m).cut(&inputs[0]);
+            let [.., output, up, down] = fields(d, m).cut(&inputs[0]);
             let all = queue.room(&parts);
             let sizes = [
-                (qkv, [d, 3 * d], Order::ByRows),
                 (output, [d, d], Order::ByColumns),
                 (up, [d, m], Order::ByRows),
                 (down, [m, d], Order::ByColumns),
@@ -108,26 +108,20 @@ fn arrange(
     );
 }
 
-/// A kernel of `infer.cu` for streams of width `d`.
-pub(super) fn kernel(name: &'static str, d: usize, norm: bool) -> Kernel {
-    let defines = [
-        ("D", d),
-        ("CLUSTER", CLUSTER),
-        ("SLOTS", SLOTS),
-        ("NORM", usize::from(norm)),
-    ];
+/// A kernel of `infer.cu` for streams of width `d`, with so many `numbers` of f32 in shared memory.
+pub(super) fn kernel(name: &'static str, d: usize, numbers: usize, norm: bool) -> Kernel {
+    let defines = [("D", d), ("SLOTS", SLOTS), ("NORM", usize::from(norm))];
     Kernel {
         file: File::Infer,
         name,
         defines: defines.map(|(name, value)| (name, narrow(value))).into(),
         threads: THREADS,
-        // The tile of rows, and for each slab and for the tile two barriers.
-        shared: narrow(2 * ROWS * d + SLOTS * (BYTES + 16) + 16),
+        // For each slab and for the tile of rows there are two barriers.
+        shared: narrow(2 * ROWS * d + SLOTS * (BYTES + 16) + 16 + 4 * numbers),
     }
 }
 
-/// Blocks for so many rows, in whole clusters.
+/// Blocks for so many rows.
 pub(super) fn grid(rows: usize) -> [usize; 3] {
-    let tiles = rows.div_ceil(ROWS).next_multiple_of(CLUSTER);
-    [tiles.min(BLOCKS), 1, 1]
+    [rows.div_ceil(ROWS).min(BLOCKS), 1, 1]
 }

@@ -94,22 +94,6 @@ static std::vector<float> gains() {
 }
 
 #if NORM && D % 128 == 0
-static void norm_product(u32 rows, u32 columns, u32 blocks) {
-    Buffer<float> x(random_floats(rows * D, 1, 3.0f)), gamma(gains()), beta(random_floats(D, 2, 0.5f));
-    std::vector<u16> matrix = random_halves(columns * D, 3, WIDE);
-    Buffer<u16> b = slabs(matrix, columns, D), out(rows * columns);
-    run(blocks, [&] { norm_gemm(x.data(), gamma.data(), beta.data(), b.data(), out.data(), {rows, columns, EPSILON}); });
-    Outcome outcome(sizes("norm_gemm", rows, columns));
-    outcome.guarded(out);
-    for (u32 row = 0; row < rows; row++) {
-        Uncertain wanted = row_of(x, row).norm(gamma.data(), beta.data()).rounded().times(matrix, columns);
-        for (u32 i = 0; i < columns; i++) {
-            u32 at = row * columns + i;
-            outcome.near_bf16(at, from_half(out[at]), wanted.value[i], wanted.off[i]);
-        }
-    }
-}
-
 static double normal_below_exactly(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
 
 static void mlp(u32 rows, u32 m, u32 blocks) {
@@ -204,9 +188,6 @@ static void most_probable(u32 rows, u32 vocab, u32 blocks) {
 int main() {
 #if NORM && D % 128 == 0
     // Rows that fill no tile, one tile, several for each block, and fewer tiles than blocks.
-    norm_product(1, 128, 1);
-    norm_product(300, 384, 1);
-    norm_product(130, 128, 2);
     mlp(1, 128, 1);
     mlp(300, 256, 1);
     mlp(130, 384, 2);

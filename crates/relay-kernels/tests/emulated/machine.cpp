@@ -47,7 +47,6 @@ struct Barrier {
 std::vector<Fiber> fibers;
 std::vector<Warp> warps;
 std::vector<Meeting> warpgroups;
-Meeting turns[2];
 std::map<u32, Barrier> barriers;
 std::deque<BulkCopy> under_way;
 std::vector<Part> parts;
@@ -141,7 +140,7 @@ void run_block(u32 threads, size_t shared) {
     parts = {{-1, 0, shared}};
     warps.assign(threads / 32, Warp());
     warpgroups.assign(threads / 128 + 1, Meeting());
-    turns[0] = turns[1] = block = Meeting();
+    block = Meeting();
     barriers.clear();
     alive = threads;
     for (Fiber& fiber : fibers) {
@@ -214,11 +213,6 @@ void meet(Meeting& meeting, u32 lanes) {
 void meet_block() { meet(block, alive); }
 void meet_warp() { meet(warps[threadIdx.x / 32].meeting, 32); }
 void meet_warpgroup() { meet(warpgroups[threadIdx.x / 128], 128); }
-void await_turn() { meet(turns[threadIdx.x / 128], 256); }
-void give_turn() {
-    Meeting& turn = turns[1 - threadIdx.x / 128];
-    if (++turn.arrived == 256) release(turn);
-}
 
 void barrier_init(u32 address, u32 arrivals) {
     at_shared(address, 8);

@@ -45,9 +45,6 @@ void meet(Meeting& meeting, u32 lanes);
 void meet_block();
 void meet_warp();
 void meet_warpgroup();
-// The first or the second warpgroup waits for the other one, or lets it go on.
-void await_turn();
-void give_turn();
 
 // Barriers in shared memory, which wait for arrivals and for bytes that come by themselves.
 void barrier_init(u32 address, u32 arrivals);

@@ -1,4 +1,4 @@
-// The functions of pipeline.cuh that stand for instructions: barriers, copies of many bytes, turns of warpgroups.
+// The functions of pipeline.cuh that stand for instructions: barriers, copies of many bytes.
 #pragma once
 #include "wgmma.h"
 
@@ -16,7 +16,5 @@ inline void bulk_prefetch(const void* from, u32 bytes) {
 }
 
 inline void warpgroup_sync() { machine::meet_warpgroup(); }
-inline void await_turn() { machine::await_turn(); }
-inline void give_turn() { machine::give_turn(); }
 inline void fewer_registers() {}
 inline void more_registers() {}

@@ -23,7 +23,7 @@ done
 flags=(-std=c++17 -O1 -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter
   -Wno-sign-compare -DRELAY_EMULATED -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error
   -I "$here" -I "$build")
-for kernel in gemm_{store,scaled,gelu,residual,dgelu,grad} attention_{forward,backward} norm_gemm project_mlp project_greedy; do
+for kernel in gemm_{store,scaled,gelu,residual,dgelu,grad} attention_{forward,backward} project_mlp project_greedy; do
   flags+=("-DKERNEL_$kernel")
 done
 export flags_text="${flags[*]}"
