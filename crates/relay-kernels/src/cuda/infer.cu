@@ -1,4 +1,5 @@
-// A layer without a backward pass, and the choice of tokens: norms, products and what follows them in one.
+// What is behind attention in a layer without a backward pass, and the choice of tokens: norms, products and what follows
+// them in one.
 //
 // A block takes tiles of 128 rows, one after the other. A warpgroup has 64 of them, whose normalised numbers it keeps in
 // shared memory as the left operand of its products. A thread holds of its warp's 16 rows two, eight apart, and of each
@@ -262,16 +263,28 @@ project_mlp(const u16* attended, const float* x, const float* gamma, const float
                 ring.settle();
                 wgmma_results(hidden);
                 if (chunk + 1 == chunks && (threadIdx.x & 127) == 0) barrier_arrive(base + ROWS_READ);
-                u32 left[2][16];
+                // GELU becomes the left operand in registers; that of 16 columns is multiplied while the next is computed.
+                u32 left[8][4];
 #pragma unroll
                 for (u32 half = 0; half < 2; half++) {
+                    u64 right[PARTS];
 #pragma unroll
-                    for (u32 i = 0; i < 16; i++) {
-                        const float* pair = hidden + half * 32 + 2 * i;
-                        left[half][i] = pack_bf16(gelu(pair[0]), gelu(pair[1]));
+                    for (u32 part = 0; part < PARTS; part++) right[part] = descriptor(ring.take(), 16, 1024);
+#pragma unroll
+                    for (u32 step = 0; step < 4; step++) {
+                        u32 (&own)[4] = left[half * 4 + step];
+#pragma unroll
+                        for (u32 i = 0; i < 4; i++) {
+                            const float* pair = hidden + half * 32 + step * 8 + 2 * i;
+                            own[i] = pack_bf16(gelu(pair[0]), gelu(pair[1]));
+                        }
+                        wgmma_fence();
+#pragma unroll
+                        for (u32 part = 0; part < PARTS; part++) {
+                            wgmma_left(sum[part], own[0], own[1], own[2], own[3], right[part] + 2 * step);
+                            if (step == 3) wgmma_commit();
+                        }
                     }
-#pragma unroll
-                    for (u32 part = 0; part < PARTS; part++) ring.multiply(sum[part], left[half]);
                 }
                 ring.settle<PARTS>();
                 ring.settle();

@@ -102,30 +102,24 @@ struct Ring {
         }
     }
 
+    // Waits for the next slab, and says where it is.
+    __device__ __forceinline__ u32 take() {
+        barrier_wait(full(slot), turn);
+        u32 place = slab();
+        next();
+        return place;
+    }
+
     // Begins sum += left * slab, with the rows of the warpgroup in shared memory.
     __device__ __forceinline__ void multiply(float (&sum)[64], u32 left) {
-        barrier_wait(full(slot), turn);
-        u64 a = descriptor(left, 16, 1024), b = descriptor(slab(), 16, 1024);
+        u64 a = descriptor(left, 16, 1024), b = descriptor(take(), 16, 1024);
         wgmma_fence();
 #pragma unroll
         for (u32 step = 0; step < SLICE / 16; step++) wgmma<0>(sum, a + 2 * step, b + 2 * step);
         wgmma_commit();
-        next();
     }
 
-    // The same with rows in registers.
-    __device__ __forceinline__ void multiply(float (&sum)[64], const u32 (&left)[16]) {
-        barrier_wait(full(slot), turn);
-        u64 b = descriptor(slab(), 16, 1024);
-        wgmma_fence();
-#pragma unroll
-        for (u32 step = 0; step < SLICE / 16; step++)
-            wgmma_left(sum, left[4 * step], left[4 * step + 1], left[4 * step + 2], left[4 * step + 3], b + 2 * step);
-        wgmma_commit();
-        next();
-    }
-
-    // Waits for all products but the last PENDING, and gives their slabs back.
+    // Waits for all products but those with the last PENDING slabs, a group each, and gives the other slabs back.
     template <int PENDING = 0>
     __device__ __forceinline__ void settle() {
         wgmma_wait<PENDING>();

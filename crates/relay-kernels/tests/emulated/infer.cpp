@@ -187,9 +187,9 @@ static void most_probable(u32 rows, u32 vocab, u32 blocks) {
 
 int main() {
 #if NORM && D % 128 == 0
-    // Rows that fill no tile, one tile, several for each block, and fewer tiles than blocks.
+    // Rows that fill no tile, several tiles for each block, in all ways in which blocks run, and fewer tiles than blocks.
     mlp(1, 128, 1);
-    mlp(300, 256, 1);
+    for (u32 way = 0; way < 4; way++) mlp(260, 256, 1);
     mlp(130, 384, 2);
 #endif
     most_probable(13, 1, 1);
