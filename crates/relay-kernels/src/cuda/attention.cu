@@ -3,13 +3,20 @@
 // Queries and keys are rotated on the way to shared memory, whose matrices have ROWS rows. Warp w owns the rows 16 w to
 // 16 w + 15: of queries, or of keys in the main loop of backward.
 //
+// With SLABS, out is as the left operand of `project_mlp` instead: see pipeline.cuh, and nothing is kept for a
+// backward pass. Its rows are those of all samples one after the other, a head's columns are those of a slab.
+//
 // Defines: TILES = ceil(width / 16), 1 to 8. POSSIBLE: the flags that may be set, so that nothing is done for the others.
+// SLABS = 1 (or 0).
 // Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
 //   forward   3 * ROWS * PITCH * 2
 //   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
 
 #ifndef TILES
 #define TILES 5
+#endif
+#ifndef SLABS
+#define SLABS 0
 #endif
 
 #define ROWS (16 * TILES)
@@ -161,11 +168,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             total[piece][2 * half + 1] *= inverse;
         }
         const u32 row = query + 8 * half;
-        if (lane % 4 == 0 && row < width)
+        if (!SLABS && lane % 4 == 0 && row < width)
             lse[blockIdx.x * width + row] = sees ? (most[half] + __log2f(sum[half])) * LN_2 : INFINITE;
     }
     // This warp alone reads its rows of q, and has done so.
+#if SLABS
+    auto place = [&](u32 row, u32 column) {
+        u32 line = batch * width + row;
+        return out + ((u64)(line / 128) * p.heads + head) * 128 * HD + line % 128 * HD + (column ^ line % 8 * 8);
+    };
+    write_rows(total, q, place, width, 16 * warp, lane);
+#else
     write_rows(total, q, out + (u64)batch * width * row_stride + head * HD, row_stride, width, 16 * warp, lane);
+#endif
 }
 #endif
 

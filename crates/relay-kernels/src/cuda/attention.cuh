@@ -145,9 +145,11 @@ __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const flo
 }
 
 // Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
-// whole lines are written. Only this warp may use these rows of the matrix by now.
-__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
-                                           u32 width, int first_row, int lane) {
+// whole lines are written. Only this warp may use these rows of the matrix by now. `place_of(row, column)` is where
+// eight numbers go.
+template <typename Place>
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, Place place_of, u32 width,
+                                           int first_row, int lane) {
     __syncwarp();
 #pragma unroll
     for (int piece = 0; piece < PIECES; ++piece) {
@@ -160,6 +162,12 @@ __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16*
     for (int turn = 0; turn < PIECES / 2; ++turn) {
         u32 unit = turn * 32 + lane;
         u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
-        if (row < width) *(uint4*)(to + row * row_stride + column) = *(const uint4*)(matrix + row * PITCH + column);
+        if (row < width) *(uint4*)place_of(row, column) = *(const uint4*)(matrix + row * PITCH + column);
     }
+}
+
+// In rows that are a stride apart.
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
+                                           u32 width, int first_row, int lane) {
+    write_rows(total, matrix, [&](u32 row, u32 column) { return to + row * row_stride + column; }, width, first_row, lane);
 }

@@ -9,7 +9,7 @@ use super::source::{File, Kernel};
 /// Width of a head.
 pub(super) const HEAD: usize = 64;
 /// Most columns of a head that one block takes: its scores of a row stay in the registers of a warp.
-const WHOLE: usize = 128;
+pub(super) const WHOLE: usize = 128;
 /// Columns of a tile of scores.
 const TILE: usize = 16;
 /// Numbers from one row to the next in shared memory.
@@ -43,7 +43,7 @@ pub(super) fn attention(
     } = columns;
     if plan.sizes.width <= WHOLE {
         let buffers = [qkv, angles, pads, slopes, out, sums];
-        return launch_whole(queue, plan, "attention_forward", &buffers);
+        return launch_whole(queue, plan, ("attention_forward", false), &buffers);
     }
     if plan.rope_base.is_some() {
         // A thread for 8 numbers and their partners half a head further.
@@ -64,6 +64,22 @@ pub(super) fn attention(
     launch_long(queue, plan, forward, &[qkv, pads, slopes, out, sums]);
 }
 
+/// What attention of at most [`WHOLE`] columns brings together, in [slabs](super::slabs); no sums are kept.
+pub(super) fn attention_in_slabs(
+    queue: &Queue,
+    plan: &Plan,
+    columns: &Columns,
+    [qkv, out]: [&Handle; 2],
+) {
+    let Columns {
+        angles,
+        pads,
+        slopes,
+    } = columns;
+    let buffers = [qkv, angles, pads, slopes, out, out];
+    launch_whole(queue, plan, ("attention_forward", true), &buffers);
+}
+
 /// The gradient of queries, keys and values, `[rows, 3 d]` in bf16.
 pub(super) fn attention_backward(
     queue: &Queue,
@@ -79,7 +95,7 @@ pub(super) fn attention_backward(
     } = columns;
     if plan.sizes.width <= WHOLE {
         let buffers = [qkv, angles, pads, slopes, out, grad, sums, grad_qkv];
-        return launch_whole(queue, plan, "attention_backward", &buffers);
+        return launch_whole(queue, plan, ("attention_backward", false), &buffers);
     }
     // What the first kernel leaves for the second: a number a row, and with dropout a bit for each score.
     let deltas = &queue.floats(plan.sizes.rows() * plan.sizes.heads);
@@ -100,7 +116,12 @@ pub(super) fn attention_backward(
 }
 
 /// One block takes a head of a sample, with a warp for each tile of columns.
-fn launch_whole(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Handle]) {
+fn launch_whole(
+    queue: &Queue,
+    plan: &Plan,
+    (name, slabs): (&'static str, bool),
+    buffers: &[&Handle],
+) {
     let sizes = &plan.sizes;
     let tiles = sizes.width.div_ceil(TILE);
     let kernel = Kernel {
@@ -110,6 +131,7 @@ fn launch_whole(queue: &Queue, plan: &Plan, name: &'static str, buffers: &[&Hand
             ("TILES", narrow(tiles)),
             ("HD", narrow(HEAD)),
             ("POSSIBLE", narrow(flags(plan))),
+            ("SLABS", u32::from(slabs)),
         ],
         threads: narrow(32 * tiles),
         shared: narrow(whole_shared(tiles, name == "attention_backward")),

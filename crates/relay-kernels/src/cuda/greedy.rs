@@ -9,7 +9,10 @@ use super::product::Product;
 use super::readout::{COLUMNS, columns};
 use super::rows::{Norm, blocks, kernel, round};
 use super::source::File;
-use super::weights;
+use super::{slabs, weights};
+
+/// Widest states whose rows stay in the registers of four lanes.
+const FUSED: usize = 256;
 
 /// What is done, apart from the tensors that it is done to.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +41,13 @@ pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
         epsilon,
     };
     let mut inputs = tensors;
-    inputs[1] = weights::padded(&inputs[1], COLUMNS).transposed;
+    let mut run: fn(&Queue, &Plan, Vec<Handle>) -> Handle = by_logits;
+    if d <= FUSED {
+        inputs[1] = slabs::of_matrix(&inputs[1]);
+        run = fused;
+    } else {
+        inputs[1] = weights::padded(&inputs[1], COLUMNS).transposed;
+    }
     let outputs = [(DType::F32, vec![rows, 2])];
     let [chosen] = submit("relay_greedy", inputs, outputs, move |queue, inputs| {
         vec![run(queue, &plan, inputs)]
@@ -46,7 +55,28 @@ pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
     Some(chosen)
 }
 
-fn run(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
+/// Without logits in memory; the matrix is in slabs.
+fn fused(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> Handle {
+    let [states, weight, bias, vectors @ ..] = inputs.as_slice() else {
+        unreachable!("states, matrix and bias")
+    };
+    // Vectors that are not read have their places taken by one that is there anyway.
+    let [gamma, beta] = match vectors {
+        [gamma, beta] => [gamma, beta],
+        _ => [bias; 2],
+    };
+    let chosen = queue.floats(2 * plan.rows);
+    queue.launch(
+        slabs::kernel("project_greedy", plan.d, plan.vocab, plan.epsilon.is_some()),
+        slabs::grid(plan.rows),
+        &[states, gamma, beta, weight, bias, &chosen],
+        Params::sizes([plan.rows, plan.vocab]).float(plan.epsilon.unwrap_or_default()),
+    );
+    chosen
+}
+
+/// For wider states: norm, product and choice one after the other.
+fn by_logits(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
     let Plan { rows, d, .. } = *plan;
     let vectors = inputs.split_off(3);
     let [states, weight, bias] = exactly(inputs);

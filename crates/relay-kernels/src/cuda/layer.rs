@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use burn::tensor::DType;
+use cubecl::server::Handle;
 
 use super::attention::HEAD;
-use super::launch::{Parts, narrow};
+use super::launch::{Parts, Queue, narrow};
 use super::op::{Lazy, Operation, Saved, submit};
 use super::parameters::{Shared, fields};
-use super::{layer_backward, layer_forward};
+use super::{infer, layer_backward, layer_forward, slabs};
 use crate::dropout::LayerDropout;
 use crate::layer::LayerSpec;
 
@@ -134,9 +135,15 @@ impl Operation<2> for Call {
 
     fn infer(self) -> Lazy {
         let (out, plan) = (stream(&self.plan.sizes), self.plan);
-        let inputs = vec![self.x, self.packed];
+        let mut inputs = vec![self.x, self.packed];
+        let mut run: fn(&Queue, &Plan, &[Handle]) -> Handle = layer_forward::infer;
+        if infer::fits(&plan) {
+            let Sizes { d, m, .. } = plan.sizes;
+            inputs.push(slabs::of_layer(&inputs[1], d, m));
+            run = infer::run;
+        }
         let [out] = submit("relay_layer", inputs, [out], move |queue, inputs| {
-            vec![layer_forward::infer(queue, &plan, &inputs)]
+            vec![run(queue, &plan, &inputs)]
         });
         out
     }
@@ -190,7 +197,7 @@ impl Saved<2> for Left {
             }
             None => {
                 let fields = fields(sizes.d, sizes.m);
-                let work = move |queue: &super::launch::Queue, inputs: Vec<_>| {
+                let work = move |queue: &Queue, inputs: Vec<_>| {
                     let sum = queue.room(&fields);
                     queue.zero(&sum, fields.bytes);
                     vec![layer_backward::run(queue, &plan, &inputs, &sum), sum]

@@ -7,11 +7,13 @@
 
 mod attention;
 mod blend;
+mod cache;
 mod constants;
 mod decode;
 mod decode_plan;
 mod embedding;
 mod greedy;
+mod infer;
 mod launch;
 mod layer;
 mod layer_backward;
@@ -22,6 +24,7 @@ mod parameters;
 mod product;
 mod readout;
 mod rows;
+mod slabs;
 mod source;
 mod update;
 mod weights;

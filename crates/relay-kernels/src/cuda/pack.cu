@@ -49,3 +49,19 @@ extern "C" __global__ void pack_fragments(const float* w, u16* units, const __gr
     u32 lane = row % 8 * 4 + k % 8 / 2, word = row / 8 + k / 8 * 2;
     units[unit * 256 + lane * 8 + word * 2 + k % 2] = to_bf16(w[index]);
 }
+
+struct ArrangeSizes {
+    u32 rows, columns, by_columns;
+};
+
+// A matrix in slabs of 128 rows and 64 columns, as pipeline.cuh reads them: those of the same rows one after the other, or
+// those of the same columns. Rows beyond its last one are zero.
+extern "C" __global__ void arrange(const u16* matrix, u16* slabs, const __grid_constant__ ArrangeSizes p) {
+    u32 slab = p.by_columns ? blockIdx.x * gridDim.y + blockIdx.y : blockIdx.y * gridDim.x + blockIdx.x;
+    for (u32 piece = threadIdx.x; piece < 1024; piece += 256) {
+        u32 row = piece >> 3, chunk = piece & 7, from = blockIdx.y * 128 + row;
+        uint4 eight = make_uint4(0, 0, 0, 0);
+        if (from < p.rows) eight = *(const uint4*)(matrix + (u64)from * p.columns + blockIdx.x * 64 + chunk * 8);
+        *(uint4*)(slabs + (u64)slab * 8192 + row * 64 + ((chunk ^ row) & 7) * 8) = eight;
+    }
+}

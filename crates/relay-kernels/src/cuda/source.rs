@@ -8,8 +8,14 @@ use cubecl::prelude::{CompiledKernel, CubeDim, ExecutionMode, KernelId, KernelMe
 use cubecl::{CompilationError, Compiler, CubeTask, Info};
 use cubecl_cpp::shared::{Body, ComputeKernel, Elem, Flags, Item, SharedMemory};
 
-/// What stands before every file.
+/// What stands before every file, and what before some.
 const COMMON: &str = include_str!("common.cuh");
+const ATTENTION: &str = include_str!("attention.cuh");
+const ATTENTION_LONG: &str = include_str!("attention_long.cuh");
+const CLUSTER: &str = include_str!("cluster.cuh");
+const WGMMA: &str = include_str!("wgmma.cuh");
+const HOPPER: &str = include_str!("hopper.cuh");
+const PIPELINE: &str = include_str!("pipeline.cuh");
 
 /// A file of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -21,6 +27,7 @@ pub(super) enum File {
     Embedding,
     Gemm,
     Gradient,
+    Infer,
     Narrow,
     Norm,
     Pack,
@@ -31,21 +38,14 @@ pub(super) enum File {
 impl File {
     const fn text(self) -> &'static str {
         match self {
-            Self::Attention => concat!(include_str!("attention.cuh"), include_str!("attention.cu")),
-            Self::AttentionLong => concat!(
-                include_str!("attention.cuh"),
-                include_str!("attention_long.cuh"),
-                include_str!("attention_long.cu")
-            ),
-            Self::AttentionLongBackward => concat!(
-                include_str!("attention.cuh"),
-                include_str!("attention_long.cuh"),
-                include_str!("attention_long_backward.cu")
-            ),
-            Self::Decode => concat!(include_str!("cluster.cuh"), include_str!("decode.cu")),
+            Self::Attention => include_str!("attention.cu"),
+            Self::AttentionLong => include_str!("attention_long.cu"),
+            Self::AttentionLongBackward => include_str!("attention_long_backward.cu"),
+            Self::Decode => include_str!("decode.cu"),
             Self::Embedding => include_str!("embedding.cu"),
-            Self::Gemm => concat!(include_str!("hopper.cuh"), include_str!("gemm.cu")),
-            Self::Gradient => concat!(include_str!("hopper.cuh"), include_str!("gradient.cu")),
+            Self::Gemm => include_str!("gemm.cu"),
+            Self::Gradient => include_str!("gradient.cu"),
+            Self::Infer => include_str!("infer.cu"),
             Self::Narrow => include_str!("narrow.cu"),
             Self::Norm => include_str!("norm.cu"),
             Self::Pack => include_str!("pack.cu"),
@@ -54,31 +54,48 @@ impl File {
         }
     }
 
+    /// What stands before the file.
+    const fn headers(self) -> [&'static str; 3] {
+        match self {
+            Self::Attention => [COMMON, ATTENTION, ""],
+            Self::AttentionLong | Self::AttentionLongBackward => {
+                [COMMON, ATTENTION, ATTENTION_LONG]
+            }
+            Self::Decode => [COMMON, CLUSTER, ""],
+            Self::Gemm | Self::Gradient => [COMMON, WGMMA, HOPPER],
+            Self::Infer => [COMMON, WGMMA, PIPELINE],
+            _ => [COMMON, "", ""],
+        }
+    }
+
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 12] = [
-            fingerprint(File::Attention.text()),
-            fingerprint(File::AttentionLong.text()),
-            fingerprint(File::AttentionLongBackward.text()),
-            fingerprint(File::Decode.text()),
-            fingerprint(File::Embedding.text()),
-            fingerprint(File::Gemm.text()),
-            fingerprint(File::Gradient.text()),
-            fingerprint(File::Narrow.text()),
-            fingerprint(File::Norm.text()),
-            fingerprint(File::Pack.text()),
-            fingerprint(File::Readout.text()),
-            fingerprint(File::Update.text()),
+        const KNOWN: [u64; 13] = [
+            fingerprint(File::Attention),
+            fingerprint(File::AttentionLong),
+            fingerprint(File::AttentionLongBackward),
+            fingerprint(File::Decode),
+            fingerprint(File::Embedding),
+            fingerprint(File::Gemm),
+            fingerprint(File::Gradient),
+            fingerprint(File::Infer),
+            fingerprint(File::Narrow),
+            fingerprint(File::Norm),
+            fingerprint(File::Pack),
+            fingerprint(File::Readout),
+            fingerprint(File::Update),
         ];
         KNOWN[self as usize]
     }
 }
 
-/// FNV-1a of what all files have in common and of `text`.
-const fn fingerprint(text: &str) -> u64 {
+/// FNV-1a of a file and of what stands before it.
+const fn fingerprint(file: File) -> u64 {
+    let [first, second, third] = file.headers();
+    let parts = [first, second, third, file.text()];
     let (mut hash, mut part) = (0xcbf2_9ce4_8422_2325_u64, 0);
-    while part < 2 {
-        let bytes = if part == 0 { COMMON } else { text }.as_bytes();
+    while part < parts.len() {
+        let bytes = parts[part].as_bytes();
         let mut at = 0;
         while at < bytes.len() {
             hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
@@ -109,7 +126,7 @@ impl Kernel {
         for (name, value) in &self.defines {
             source += &format!("#define {name} {value}\n");
         }
-        source + COMMON + self.file.text()
+        source + &self.file.headers().concat() + self.file.text()
     }
 
     /// CubeCL's own form of a kernel, of which it only asks how much shared memory it is to provide.

@@ -1,20 +1,17 @@
 //! Matrices as the products read them: in bf16, as they are and transposed.
 
-use std::sync::{Mutex, PoisonError};
-
 use burn::tensor::DType;
 use burn_ir::TensorId;
 use cubecl::server::Handle;
 
+use super::cache::Cache;
 use super::launch::{Params, Queue};
 use super::op::{Lazy, submit};
 use super::source::{File, Kernel};
 
-/// Matrices that are remembered: a few for each of the devices that share a training.
-const REMEMBERED: usize = 64;
-
-/// With the identities of the matrices that they were made of, and what their columns are a multiple of. No tensor gets the identity of another, and none changes.
-static CACHE: Mutex<Vec<((TensorId, usize), Packed)>> = Mutex::new(Vec::new());
+/// Matrices that are remembered, a few for each of the devices that share a training: with the identities of those that they
+/// were made of, and what their columns are a multiple of. No tensor gets the identity of another, and none changes.
+static CACHE: Cache<(TensorId, usize), Packed> = Cache::new(64);
 
 /// A matrix in bf16.
 #[derive(Debug, Clone)]
@@ -27,17 +24,7 @@ pub(super) struct Packed {
 
 /// A matrix with columns of zeros up to a multiple of `columns`, made once for all calls between two updates.
 pub(super) fn padded(matrix: &Lazy, columns: usize) -> Packed {
-    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    let key = (matrix.id, columns);
-    let entry = match cache.iter().position(|known| known.0 == key) {
-        Some(index) => cache.remove(index),
-        None => (key, pack(matrix, columns)),
-    };
-    let packed = entry.1.clone();
-    cache.push(entry);
-    let surplus = cache.len().saturating_sub(REMEMBERED);
-    cache.drain(..surplus);
-    packed
+    CACHE.get((matrix.id, columns), || pack(matrix, columns))
 }
 
 fn pack(matrix: &Lazy, columns: usize) -> Packed {

@@ -92,8 +92,7 @@ fn readouts_agree() {
 }
 
 /// The most probable tokens and their probabilities.
-fn chosen<B: Backend>(normal: bool) -> Vec<(u32, f32)> {
-    let (rows, d, vocab) = (300, 256, 150);
+fn chosen<B: Backend>(normal: bool, [rows, d, vocab]: [usize; 3]) -> Vec<(u32, f32)> {
     let states: Tensor<B, 2> = tensor(&noise(1, rows * d), [rows, d]);
     let weight: Tensor<B, 2> = tensor(&noise(2, d * vocab), [d, vocab]);
     let bias: Tensor<B, 1> = tensor(&noise(3, vocab), [vocab]);
@@ -108,14 +107,24 @@ fn chosen<B: Backend>(normal: bool) -> Vec<(u32, f32)> {
 
 #[test]
 fn choices_agree() {
-    for normal in [true, false] {
-        let (found, expected) = (chosen::<Cuda>(normal), chosen::<Flex>(normal));
-        let pairs = || found.iter().zip(&expected);
-        // Where two tokens are nearly as probable, rounded states may choose the other one.
-        let same = pairs().filter(|(a, b)| a.0 == b.0).count();
-        assert!(same >= 294, "{same} of 300");
-        let close = |(a, b): &(&(u32, f32), &(u32, f32))| a.0 != b.0 || (a.1 - b.1).abs() < 0.05;
-        assert!(pairs().all(|pair| close(&pair)), "{found:?} {expected:?}");
+    // The last one is wider than what is chosen without logits in memory.
+    for sizes in [
+        [300, 256, 150],
+        [20_000, 192, 300],
+        [77, 64, 1],
+        [300, 320, 150],
+    ] {
+        for normal in [true, false] {
+            let found = chosen::<Cuda>(normal, sizes);
+            let expected = chosen::<Flex>(normal, sizes);
+            let pairs = || found.iter().zip(&expected);
+            // Where two tokens are nearly as probable, rounded states may choose the other one.
+            let other = pairs().filter(|(a, b)| a.0 != b.0).count();
+            assert!(50 * other <= sizes[0], "{other} others, {sizes:?}");
+            let close =
+                |(a, b): &(&(u32, f32), &(u32, f32))| a.0 != b.0 || (a.1 - b.1).abs() < 0.05;
+            assert!(pairs().all(|pair| close(&pair)), "{sizes:?}");
+        }
     }
 }
 

@@ -60,6 +60,8 @@ static std::string described(u32 flags) {
 // Which kernel gives what, for the names of the comparisons.
 struct Kernels {
     std::string forward, queries, keys;
+    // Whether the forward pass keeps what a backward pass needs.
+    bool keeps = true;
 };
 
 // Compares what `forward` and `backward` do to tensors with what they should. `padding` are the columns of padding at the
@@ -91,7 +93,7 @@ void attention(const Kernels& kernels, u32 flags, const std::vector<u32>& paddin
             compare(result, tensors.out, sample, 0, 1, of, head.out, head.out_noise);
             for (u32 column = 0; column < WIDTH; column++) {
                 u32 at = block * WIDTH + column;
-                sums.near_f32(at, tensors.lse[at], head.lse[column], head.lse_noise[column]);
+                if (kernels.keeps) sums.near_f32(at, tensors.lse[at], head.lse[column], head.lse_noise[column]);
                 tensors.lse.data()[at] = (float)head.lse[column];
                 for (u32 i = 0; i < HD; i++)
                     tensors.out.data()[place(sample, column, 0, 1, of) + i] = to_half((float)head.out[column][i]);
@@ -99,6 +101,7 @@ void attention(const Kernels& kernels, u32 flags, const std::vector<u32>& paddin
         }
     }
 
+    if (!kernels.keeps) return;
     backward(tensors);
     Outcome of_q(kernels.queries + "/q" + name), of_k(kernels.keys + "/k" + name), of_v(kernels.keys + "/v" + name);
     of_q.guarded(tensors.grad_qkv);

@@ -25,10 +25,5 @@ inline void barrier_arrive(u32 barrier, u32 arrivals) { machine::arrive(barrier,
 inline void barrier_expect(u32 barrier, u32 bytes) { machine::arrive(barrier, 1, bytes); }
 inline void barrier_wait(u32 barrier, u32 parity) { machine::wait(barrier, parity); }
 
-inline void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
-    if ((size_t)from % 16 || bytes % 16 || bytes == 0) machine::forbidden("a copy that is not of whole 16 bytes");
-    unsigned char* place = (unsigned char*)machine::at_shared(to, 16);
-    machine::at_shared(to + bytes - 16, 16);
-    machine::in_background(barrier, bytes, [=] { memcpy(place, from, bytes); });
-}
+inline void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier) { machine::copy_bulk(to, from, bytes, barrier); }
 inline void written_for_copies() {}

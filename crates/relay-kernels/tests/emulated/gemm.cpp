@@ -3,6 +3,7 @@
 #include "wgmma.h"
 
 #include "common.cuh"
+#include "wgmma.cuh"
 #include "hopper.cuh"
 #include "gemm.cu"
 

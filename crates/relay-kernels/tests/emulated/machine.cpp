@@ -329,5 +329,11 @@ void in_background(u32 barrier, u32 bytes, const std::function<void()>& write) {
     finish(work);
     shared_memory = block().memory;
 }
+void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
+    if ((size_t)from % 16 || bytes % 16 || bytes == 0) forbidden("a copy that is not of whole 16 bytes");
+    unsigned char* place = (unsigned char*)at_shared(to, 16);
+    at_shared(to + bytes - 16, 16);
+    in_background(barrier, bytes, [=] { memcpy(place, from, bytes); });
+}
 
 }  // namespace machine

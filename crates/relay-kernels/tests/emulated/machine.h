@@ -86,13 +86,15 @@ struct Copy {
     bool valid;
     void make() const;
 };
-// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands, of which the
-// right one has so many columns. Unless it is to `add`, the sums begin with it.
+// A product of the tensor cores that a warpgroup does together: this lane's part of the sums, and both operands. The right one
+// has so many columns; the left one is in shared memory, or each lane has a part of it in registers. Unless it is to `add`, the
+// sums begin with it.
 struct Product {
     float* sum;
     u64 left, right;
     u32 columns;
-    bool transposed, add;
+    bool transposed, add, held;
+    u32 registers[4];
 };
 // A lane's own state, besides its stack.
 struct Lane {
@@ -114,5 +116,8 @@ void arrive(u32 address, u32 arrivals, u32 bytes_expected);
 void wait(u32 address, u32 parity);
 // Does what writes `bytes` and tells the barrier at once, or when no lane can go on without.
 void in_background(u32 barrier, u32 bytes, const std::function<void()>& write);
+
+// Many bytes from global to shared memory in the background, of which a barrier is told when they have come.
+void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier);
 
 }  // namespace machine

@@ -36,7 +36,26 @@ static void taken(u32 inputs, u32 outputs, u32 column, u32 total) {
         outcome.near(at, out[at], all[at / outputs * total + column + at % outputs], 0.0);
 }
 
+// The element of row r and column c of a slab is number c of its row, whose groups of eight are exchanged by bits of r.
+static void arranged(u32 rows, u32 columns, u32 by_columns) {
+    u32 down = (rows + 127) / 128, right = columns / 64;
+    Buffer<u16> matrix(random_halves(rows * columns, 3)), slabs(down * right * 8192);
+    machine::launch({right, down, 1}, 256, 0, [&] { arrange(matrix.data(), slabs.data(), {rows, columns, by_columns}); });
+    Outcome outcome("arrange/" + std::to_string(rows) + "x" + std::to_string(columns) + (by_columns ? "/by columns" : ""));
+    outcome.guarded(slabs);
+    for (u32 at = 0; at < slabs.size(); at++) {
+        u32 slab = at / 8192, row = at % 8192 / 64, group = at % 64 / 8 ^ row % 8;
+        row += (by_columns ? slab % down : slab / right) * 128;
+        u32 column = (by_columns ? slab / down : slab % right) * 64 + group * 8 + at % 8;
+        outcome.near(at, from_half(slabs[at]), row < rows ? from_half(matrix[row * columns + column]) : 0.0, 0.0);
+    }
+}
+
 int main() {
+    arranged(256, 128, 0);
+    arranged(256, 192, 1);
+    arranged(130, 64, 0);
+    arranged(1, 128, 1);
     taken(64, 64, 128, 192);
     taken(5, 70, 3, 80);
     taken(1, 300, 0, 300);

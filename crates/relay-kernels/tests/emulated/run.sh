@@ -24,7 +24,7 @@ flags=(-std=c++17 -O1 -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas -Wno-
   -Wno-sign-compare -DRELAY_EMULATED -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error
   -I "$here" -I "$build")
 for kernel in gemm_{store,scaled,gelu,residual,dgelu} attention_{forward,backward} rotate_heads \
-  attention_long_{forward,queries,keys}; do
+  attention_long_{forward,queries,keys} project_{mlp,greedy}; do
   flags+=("-DKERNEL_$kernel")
 done
 export flags_text="${flags[*]}"

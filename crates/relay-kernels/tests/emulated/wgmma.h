@@ -1,4 +1,4 @@
-// The functions of hopper.cuh that stand for instructions of a warpgroup: 128 lanes that multiply matrices in shared memory.
+// The functions of wgmma.cuh that stand for instructions of a warpgroup: 128 lanes that multiply matrices in shared memory.
 //
 // A product is done when it is waited for, as late as is allowed: what it reads must be there until then.
 #pragma once
@@ -32,17 +32,22 @@ struct Operand {
     }
 };
 
-// Both operands of a product as they are in shared memory.
+// Both operands of a product as they are in shared memory, or in the registers of the lanes.
 struct Numbers {
     Product of;
     float left[64][16], right[256][16];
 
-    explicit Numbers(const Product& product) : of(product) {
-        Operand a(product.left), b(product.right);
+    Numbers(const Product& product, const u32 (*registers)[4]) : of(product) {
+        Operand b(product.right);
         for (u32 k = 0; k < 16; k++) {
-            for (u32 row = 0; row < 64; row++) left[row][k] = a.at(row, k, product.transposed);
+            for (u32 row = 0; row < 64; row++) left[row][k] = product.held ? held(registers, row, k) : of_shared(row, k);
             for (u32 column = 0; column < of.columns; column++) right[column][k] = b.at(column, k, product.transposed);
         }
+    }
+    float of_shared(u32 row, u32 k) const { return Operand(of.left).at(row, k, of.transposed); }
+    static float held(const u32 (*registers)[4], u32 row, u32 k) {
+        const u32* words = registers[row / 16 * 32 + row % 8 * 4 + k % 8 / 2];
+        return half_of(words[row % 16 / 8 + k / 8 * 2], k % 2);
     }
 
     // Adds the half of a row's results that this lane holds.
@@ -60,6 +65,8 @@ struct Numbers {
 struct Warpgroup {
     Meeting meeting;
     std::vector<Numbers> numbers;
+    // Of each product what its lanes hold.
+    u32 registers[64][WARPGROUP][4];
 };
 inline Warpgroup warpgroups[1024 / WARPGROUP];
 
@@ -73,24 +80,31 @@ inline void shared_fence() {}
 template <int TRANSPOSED, int HALF>
 inline void wgmma(float (&d)[HALF], u64 a, u64 b, bool add) {
     static_assert(HALF == 64 || HALF == 128, "columns that the kernels have no instruction for");
-    machine::lane().products.add({d, a, b, 2 * HALF, TRANSPOSED != 0, add});
+    machine::lane().products.add({d, a, b, 2 * HALF, TRANSPOSED != 0, add, false, {}});
 }
+inline void wgmma_left(float (&d)[64], u32 a0, u32 a1, u32 a2, u32 a3, u64 b) {
+    machine::lane().products.add({d, 0, b, 128, false, true, true, {a0, a1, a2, a3}});
+}
+inline void wgmma_results(float (&)[64]) {}
 inline void wgmma_commit() { machine::lane().products.commit(); }
 template <int PENDING>
 inline void wgmma_wait() {
     using namespace machine;
     Warpgroup& group = warpgroups[threadIdx.x / WARPGROUP];
     std::vector<Product> products = lane().products.due(PENDING);
+    if (products.size() > 64) forbidden("more products at once than are emulated");
+    for (size_t i = 0; i < products.size(); i++)
+        memcpy(group.registers[i][threadIdx.x % WARPGROUP], products[i].registers, sizeof products[i].registers);
     // The last to come reads the operands for all.
     if (group.meeting.arrived + 1 == WARPGROUP) {
         group.numbers.clear();
-        for (const Product& product : products) group.numbers.emplace_back(product);
+        for (size_t i = 0; i < products.size(); i++) group.numbers.emplace_back(products[i], group.registers[i]);
     }
     meet(group.meeting, WARPGROUP);
     bool same = group.numbers.size() == products.size();
     for (size_t i = 0; same && i < products.size(); i++) {
         const Product& other = group.numbers[i].of;
-        same = other.left == products[i].left && other.right == products[i].right;
+        same = other.left == products[i].left && other.right == products[i].right && other.held == products[i].held;
     }
     if (!same) forbidden("lanes of a warpgroup have begun different products");
     for (size_t i = 0; i < products.size(); i++) group.numbers[i].add_to(products[i].sum);
