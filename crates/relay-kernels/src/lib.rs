@@ -73,7 +73,7 @@ pub use norm::norm;
 pub use prepared::{PreparedLayer, prepare_layer, prepared_layer};
 pub use readout::readout_cross_entropy;
 pub use squares::{squares_of_each, sum_of_squares};
-pub use switch::{Precision, enabled, precision, set_enabled, with_precision};
+pub use switch::{Precision, enabled, precision, set_enabled, with_generation_of, with_precision};
 pub use update::{Rule, Update, update};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use burn::tensor::backend::Backend;
 use serde::{Deserialize, Serialize};
 
 static ENABLED: AtomicBool = AtomicBool::new(true);
@@ -80,6 +81,22 @@ pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
     }
     let _before = Before(PRECISION.replace(precision));
     work()
+}
+
+/// Does `work`, which generates with a model that was trained in `precision`.
+///
+/// On a CPU, generation is f32 whatever the training was. For GPUs there are kernels in
+/// [`Bf16`](Precision::Bf16) alone, so there it is as in training.
+pub fn with_generation_of<B: Backend, R>(precision: Precision, work: impl FnOnce() -> R) -> R {
+    #[cfg(feature = "cuda")]
+    let as_in_training = crate::cuda::is_backend::<B>();
+    #[cfg(not(feature = "cuda"))]
+    let as_in_training = false;
+    if as_in_training {
+        with_precision(precision, work)
+    } else {
+        work()
+    }
 }
 
 /// The precision in which this thread computes the products of layers, see [`with_precision`].

@@ -8,6 +8,7 @@ use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
     CausalObjective, ExampleListSource, ExampleSource, Followers, InnerModel, Leader,
     LoopedObjective, Objective, Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
+    with_generation_of,
 };
 use serde_json::{Value, json};
 
@@ -201,25 +202,28 @@ impl<B: AutodiffBackend> Stages<B> {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            Ok(self.writing(self.looped_objective(arm), model))
+            Ok(self.writing(arm, self.looped_objective(arm), model))
         } else {
             let config = self.settings.causal.clone();
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            Ok(self.writing(self.causal_objective(arm), model))
+            Ok(self.writing(arm, self.causal_objective(arm), model))
         }
     }
 
     fn writing<'a, O: Objective<B> + 'a>(
         &'a self,
+        arm: &str,
         objective: O,
         model: InnerModel<B, O>,
     ) -> Writer<'a> {
+        let precision = self.stage(arm).train.precision;
         Box::new(move |examples| {
             if self.stop.is_set() {
                 return Err(PipelineError::Stopped);
             }
-            Ok(objective.write_chains(&model, examples, &self.device)?)
+            let write = || objective.write_chains(&model, examples, &self.device);
+            Ok(with_generation_of::<B, _>(precision, write)?)
         })
     }
 

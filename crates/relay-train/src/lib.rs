@@ -96,7 +96,7 @@ pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
 pub use plain::refuse_links;
 pub use recovery::Recovery;
-pub use relay_kernels::Precision;
+pub use relay_kernels::{Precision, with_generation_of};
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;
 pub use source::ExampleSource;

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
+use relay_kernels::with_generation_of;
 use relay_tasks::Example;
 
 use crate::checkpoint;
@@ -88,7 +89,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             Some(average) => average.model(&state.model).valid(),
             None => state.model.valid(),
         };
-        let tasks = validate(&self.objective, &model, valid, &self.codec, &self.device)?;
+        let tasks = with_generation_of::<B, _>(self.config.precision, || {
+            validate(&self.objective, &model, valid, &self.codec, &self.device)
+        })?;
         log.metrics.valid(state.counters.step, &tasks)?;
         let told = tasks.iter().map(|(name, v)| {
             let steps = v.bit_accuracy.map_or(String::new(), |bits| {

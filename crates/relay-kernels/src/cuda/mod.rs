@@ -48,6 +48,11 @@ use crate::node::float_tensor;
 use crate::switch::{Precision, enabled, precision};
 use crate::update::Update;
 
+/// Whether `B` has kernels here.
+pub(crate) fn is_backend<B: Backend>() -> bool {
+    op::available::<B>()
+}
+
 /// Whether the kernels are to be asked: for `B`, in this thread's precision.
 pub(crate) fn wanted<B: Backend>() -> bool {
     enabled() && precision() == Precision::Bf16 && op::available::<B>()
