@@ -101,15 +101,6 @@ __device__ __forceinline__ T* shared(u32 at) {
     return (T*)shared_at(at);
 }
 
-#ifndef RELAY_EMULATED
-// 2^x; 0 for minus infinity.
-__device__ __forceinline__ float exp2_fast(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
-#endif
-
 // What blocks wait for from the cluster, and the fetching warp from the others.
 enum Event { QKV_CAME, OUT_CAME, MIDDLE_CAME, HIDDEN_CAME, X_CAME, TOP_CAME, TEXTS_CAME, SLOTS_KNOWN, NOTHING };
 __device__ __forceinline__ u32 event(int which) { return smem_address(shared_at(BARRIERS_AT + (2 * STAGES + which) * 8)); }
