@@ -1,6 +1,10 @@
 //! The most probable tokens of states, which a device may still have to find.
 
 use burn::tensor::{Tensor, backend::Backend};
+use rayon::prelude::*;
+
+/// Choices that one task converts at least.
+const PAIRS: usize = 1 << 14;
 
 /// The most probable token of each of some rows, and its probability.
 ///
@@ -71,7 +75,7 @@ fn numbers<B: Backend>(tensor: Tensor<B, 2>) -> Vec<f32> {
 }
 
 fn pairs(numbers: &[f32]) -> Vec<(u32, f32)> {
-    let pairs = numbers.chunks_exact(2);
+    let pairs = numbers.par_chunks_exact(2).with_min_len(PAIRS);
     pairs.map(|pair| (pair[0] as u32, pair[1])).collect()
 }
 

@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use rayon::prelude::*;
 use relay_kernels::Choices;
 
 use crate::context::Context;
@@ -121,31 +122,38 @@ pub fn decode_looped<D: LoopedDecoder>(
         }
         live = going.iter().map(|row| live[*row]).collect();
     }
-    each::<D>(steps, |samples, best| {
-        for (sample, best) in samples.iter().zip(best.chunks(width.max(1))) {
-            let (tokens, probabilities) = best.iter().copied().unzip();
-            chains[*sample].columns.push(tokens);
-            chains[*sample].probabilities.push(probabilities);
-        }
-    });
-    each::<D>(answers, |samples, best| {
+    let steps = read::<D>(steps);
+    chains
+        .par_iter_mut()
+        .enumerate()
+        .for_each(|(sample, chain)| {
+            for (samples, best) in &steps {
+                // In ascending order, as they were in the beginning.
+                let Ok(row) = samples.binary_search(&sample) else {
+                    break;
+                };
+                let best = &best[row * width..(row + 1) * width];
+                chain.columns.push(best.iter().map(|best| best.0).collect());
+                let probabilities = best.iter().map(|best| best.1).collect();
+                chain.probabilities.push(probabilities);
+            }
+        });
+    for (samples, best) in read::<D>(answers) {
         for (sample, (answer, probability)) in samples.iter().zip(best) {
-            chains[*sample].answer = *answer;
-            chains[*sample].answer_probability = *probability;
+            chains[*sample].answer = answer;
+            chains[*sample].answer_probability = probability;
         }
-    });
+    }
     chains
 }
 
-/// Reads what was chosen and hands it on with its samples, in the order it was chosen in.
-fn each<D: LoopedDecoder>(
-    chosen: Vec<(Vec<usize>, D::Choices)>,
-    mut take: impl FnMut(&[usize], &[(u32, f32)]),
-) {
+/// The most probable tokens, with the samples that they were chosen for.
+type Read = (Vec<usize>, Vec<(u32, f32)>);
+
+/// Waits for all that was chosen.
+fn read<D: LoopedDecoder>(chosen: Vec<(Vec<usize>, D::Choices)>) -> Vec<Read> {
     let (samples, choices): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
-    for (samples, best) in samples.iter().zip(D::read(choices)) {
-        take(samples, &best);
-    }
+    samples.into_iter().zip(D::read(choices)).collect()
 }
 
 impl LoopedPrompts {
