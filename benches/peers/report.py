@@ -88,7 +88,7 @@ def draw(stem, results):
         programs += f", candle {results['candle']['candle']}"
     where = f"{machine['cpu']}, {machine['cores']} cores, {machine['vectors']}"
     if torch.get("device", "cpu") != "cpu":
-        where = f"{torch['device']}, batch 512, d 256, bf16"
+        where = f"{torch['device']}, d 256; batch 512 and bf16 unless it says so"
     figure.suptitle(f"{programs}; {where}", fontsize=10)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
