@@ -33,6 +33,8 @@ impl Noise {
 }
 
 impl LoopedDecoder for Noise {
+    type Choices = Logits;
+
     fn iterate(&mut self, _iteration: usize) {}
 
     fn steps(&mut self) -> Option<Logits> {
@@ -41,6 +43,11 @@ impl LoopedDecoder for Noise {
 
     fn answers(&mut self, rows: &[usize]) -> Logits {
         self.draw(rows.len())
+    }
+
+    fn read(choices: Vec<Logits>) -> Vec<Vec<(u32, f32)>> {
+        let greedy = |logits: &Logits| logits.greedy().collect();
+        choices.iter().map(greedy).collect()
     }
 
     fn keep(&mut self, rows: &[usize]) {

@@ -94,6 +94,9 @@ pub fn generate_looped<B: Backend>(
 }
 
 /// The bookkeeping of [`generate_looped`] over any model: `iterations` has one entry a sample, at least 1.
+///
+/// # Panics
+/// If the model chooses for fewer rows than it was asked for.
 pub fn decode_looped<D: LoopedDecoder>(
     model: &mut D,
     width: usize,

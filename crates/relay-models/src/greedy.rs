@@ -23,7 +23,7 @@ impl Logits {
     }
 
     /// The most probable token of each row, the first among equals, with its probability.
-    pub(crate) fn greedy(&self) -> impl Iterator<Item = (u32, f32)> {
+    pub fn greedy(&self) -> impl Iterator<Item = (u32, f32)> {
         self.values.chunks_exact(self.vocab.max(1)).map(greedy)
     }
 }
