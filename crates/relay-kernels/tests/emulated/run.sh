@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The CUDA kernels without a GPU: they are compiled as C++ with a harness that does what a block of threads does, and
-# compared with plain computations in double precision. Needs g++ on Linux, and half a minute on two cores.
+# compared with plain computations in double precision. Needs g++ on Linux, and a minute or two on two cores.
 #
 # Prints a line for each comparison: ok or FAILED, its name, the largest error as a share of what rounding allows.
 set -euo pipefail
