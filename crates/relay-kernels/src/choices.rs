@@ -68,7 +68,8 @@ impl<B: Backend> Choices<B> {
     }
 }
 
-fn numbers<B: Backend>(tensor: Tensor<B, 2>) -> Vec<f32> {
+/// What is in a tensor, row by row.
+pub(crate) fn numbers<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     let data = tensor.into_data().convert::<f32>();
     // Converted to what is asked for, so that this is all of it.
     data.into_vec().unwrap_or_default()

@@ -1,18 +1,15 @@
 //! Small buffers that are the same for many calls: they travel to the device once.
 
-use std::sync::{Mutex, PoisonError};
-
 use cubecl::cuda::CudaDevice;
 use cubecl::server::Handle;
 
 use super::attention::{Columns, HEAD};
+use super::cache::Cache;
 use super::launch::Queue;
 use super::layer::Plan;
 
-/// Buffers that are remembered.
-const REMEMBERED: usize = 32;
-
-static CACHE: Mutex<Vec<(CudaDevice, Key, Handle)>> = Mutex::new(Vec::new());
+/// Buffers that are remembered, those of all devices together.
+static CACHE: Cache<(CudaDevice, Key), Handle> = Cache::new(32);
 
 /// What is in a buffer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,36 +39,20 @@ impl Key {
 /// What attention needs to know of columns. What a plan is without has a buffer that is not read.
 pub(super) fn columns(queue: &Queue, plan: &Plan) -> Columns {
     let pads = buffer(queue, Key::Words(plan.pads.clone()));
-    let angles = plan.rope_base.map(|base| Key::Angles {
-        columns: plan.sizes.width.next_power_of_two(),
-        head: HEAD,
-        base: base.to_bits(),
-    });
+    let width = plan.sizes.width.next_power_of_two();
+    let angles = plan.rope_base.map(|base| angles(queue, width, HEAD, base));
     let slopes = plan.slopes.iter().map(|slope| slope.to_bits()).collect();
-    let slopes = (!plan.slopes.is_empty()).then_some(Key::Words(slopes));
-    let or_any = |key: Option<Key>| key.map_or_else(|| pads.clone(), |key| buffer(queue, key));
+    let slopes = (!plan.slopes.is_empty()).then(|| buffer(queue, Key::Words(slopes)));
     Columns {
-        angles: or_any(angles),
-        slopes: or_any(slopes),
-        pads: pads.clone(),
+        angles: angles.unwrap_or_else(|| pads.clone()),
+        slopes: slopes.unwrap_or_else(|| pads.clone()),
+        pads,
     }
 }
 
 fn buffer(queue: &Queue, key: Key) -> Handle {
-    let mut cache = CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = |known: &(CudaDevice, Key, Handle)| known.0 == *queue.device() && known.1 == key;
-    let entry = match cache.iter().position(same) {
-        Some(index) => cache.remove(index),
-        None => {
-            let buffer = queue.upload(&key.words());
-            (queue.device().clone(), key, buffer)
-        }
-    };
-    let buffer = entry.2.clone();
-    cache.push(entry);
-    let surplus = cache.len().saturating_sub(REMEMBERED);
-    cache.drain(..surplus);
-    buffer
+    let of = (queue.device().clone(), key.clone());
+    CACHE.get(of, || queue.upload(&key.words()))
 }
 
 /// The angles of RoPE for so many columns and a width of heads.

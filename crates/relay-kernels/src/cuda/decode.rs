@@ -11,6 +11,7 @@ use super::decode_plan::{Form, Model, Plan};
 use super::launch::{Params, Queue, narrow};
 use super::op::{Lazy, exactly, submit};
 use super::source::{File, Kernel};
+use crate::choices::numbers;
 use crate::decode::{DecoderSpec, Written};
 use crate::floats::{primitive, wrap};
 
@@ -193,8 +194,7 @@ impl Decoding {
             [(DType::F32, vec![2 * total])],
             work,
         );
-        let out: Tensor<Cuda, 1> = wrap(out)?;
-        let out: Vec<f32> = out.into_data().iter().collect();
+        let out = numbers::<Cuda, 1>(wrap(out)?);
         Some(outs.into_iter().map(|range| out[range].to_vec()).collect())
     }
 
