@@ -224,7 +224,12 @@ fn so_it_does_with_the_collective_layer_and_another_run_can_have_it() {
         near(&right, &found, "after a failure");
     }
     // On the thread of the first worker, and so of the run.
-    let fail = |key: DropoutKey| assert!(key.step < 2 || key.batch % 4 != 0, "no memory left");
+    let fail = |key: DropoutKey| {
+        assert!(
+            key.step < 2 || !key.batch.is_multiple_of(4),
+            "no memory left"
+        )
+    };
     let failed = thread::scope(|scope| {
         let run = || train_with(fail, (4, Collective), &dir("first"));
         scope.spawn(run).join()
