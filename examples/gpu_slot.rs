@@ -98,6 +98,9 @@ struct Train {
     /// Devices of this machine that share the work; on a CPU so many threads, to try it out.
     #[arg(long, default_value_t = 1)]
     workers: usize,
+    /// Sums over the devices by burn's own collective layer, in a program that was built with the feature `collective`.
+    #[arg(long)]
+    collective: bool,
     /// How many machines share the work, this one included, which leads: the others `--join` it.
     #[arg(long, default_value_t = 1, requires = "listen")]
     machines: usize,
@@ -173,6 +176,7 @@ fn run(args: Train) -> Result<(), CliError> {
         arm: args.arm,
         device: args.device,
         workers: args.workers,
+        collective: args.collective,
         machines,
         minutes: args.minutes,
         from: args.from,

@@ -31,6 +31,8 @@ pub struct Slot {
     pub device: DeviceName,
     /// Devices of this machine that share the work.
     pub workers: usize,
+    /// Whether sums over them are made by burn's collective layer, which has to be compiled in.
+    pub collective: bool,
     /// Machines that do.
     pub machines: Meeting,
     /// How long from when all machines are there; `None` as long as there are updates.
@@ -93,6 +95,11 @@ impl Slot {
         }
         if self.workers == 0 {
             return Err(CliError::usage("--workers is 0: it must be at least 1"));
+        }
+        if self.collective && !cfg!(feature = "collective") {
+            return Err(CliError::usage(
+                "this program was built without `collective`; build it with `--features collective`",
+            ));
         }
         let run = self.out.join("run");
         fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
@@ -258,6 +265,8 @@ impl Program for Training<'_> {
         let stages = Stages::<B>::new(settings, corpus, device, self.stop)
             .more_devices(more)
             .machines(self.machines);
+        #[cfg(feature = "collective")]
+        let stages = stages.collective(self.slot.collective);
         match stages.train(self.arm, &self.run) {
             Ok(_) => Ok(true),
             Err(error) if error.is_interrupted() => Ok(false),

@@ -75,6 +75,11 @@ fn usage_errors_name_what_there_is() {
             &["cuda", "--features"],
         );
     }
+    if !cfg!(feature = "collective") {
+        let options = "train --preset smoke --device flex --minutes 1 --collective --out";
+        let options: Vec<&str> = options.split(' ').chain([text(&run_dir)]).collect();
+        refuses("gpu_slot", &options, 2, &["collective", "--features"]);
+    }
     assert!(!run_dir.exists(), "a usage error must not begin a run");
 }
 

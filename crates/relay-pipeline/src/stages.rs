@@ -39,6 +39,8 @@ pub struct Stages<B: AutodiffBackend> {
     device: B::Device,
     stop: StopFlag,
     more_devices: Vec<B::Device>,
+    #[cfg(feature = "collective")]
+    collective: bool,
     machines: Machines,
     kill_after: Option<u64>,
 }
@@ -60,6 +62,8 @@ impl<B: AutodiffBackend> Stages<B> {
             device,
             stop,
             more_devices: Vec::new(),
+            #[cfg(feature = "collective")]
+            collective: false,
             machines: Machines::Alone,
             kill_after: None,
         }
@@ -68,6 +72,13 @@ impl<B: AutodiffBackend> Stages<B> {
     /// Trains on these devices as well, see [`Trainer::more_devices`].
     pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
         self.more_devices = devices;
+        self
+    }
+
+    /// Sums over the devices by burn's collective layer, see [`Trainer::collective`].
+    #[cfg(feature = "collective")]
+    pub fn collective(mut self, collective: bool) -> Self {
+        self.collective = collective;
         self
     }
 
@@ -247,6 +258,8 @@ impl<B: AutodiffBackend> Stages<B> {
             dir,
         )?
         .more_devices(self.more_devices.clone());
+        #[cfg(feature = "collective")]
+        let trainer = trainer.collective(self.collective);
         let trainer = match self.kill_after {
             Some(updates) => trainer.kill_after(updates),
             None => trainer,

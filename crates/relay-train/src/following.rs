@@ -125,7 +125,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let todo = state.counters.step..self.config.steps;
             let widths = self.config.width_multiple;
             let mut loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
-            let mut workers = self.start_workers(scope, &state, team);
+            let mut workers = self.start_workers(scope, &state, team)?;
             loop {
                 let there = match leader.next(stop)? {
                     Next::Update(call) => call,

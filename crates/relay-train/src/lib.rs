@@ -22,7 +22,7 @@
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
-//! | `workers`, `all_reduce` | a run on several devices |
+//! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
@@ -36,6 +36,8 @@ mod batch;
 mod batching;
 mod causal_objective;
 mod checkpoint;
+#[cfg(feature = "collective")]
+mod collective;
 mod config;
 mod cost;
 mod curriculum;

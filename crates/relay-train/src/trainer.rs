@@ -70,6 +70,8 @@ pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
     pub(crate) model_settings: Value,
     pub(crate) device: B::Device,
     pub(crate) more_devices: Vec<B::Device>,
+    #[cfg(feature = "collective")]
+    pub(crate) collective: bool,
     pub(crate) followers: Option<Followers>,
     pub(crate) dir: PathBuf,
     quiet: bool,
@@ -110,6 +112,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             model_settings,
             device,
             more_devices: Vec::new(),
+            #[cfg(feature = "collective")]
+            collective: false,
             followers: None,
             dir,
             quiet: false,
@@ -265,7 +269,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
             let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
-            let mut workers = self.start_workers(scope, &state, self.team(&state)?);
+            let mut workers = self.start_workers(scope, &state, self.team(&state)?)?;
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {

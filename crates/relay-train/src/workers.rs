@@ -15,6 +15,12 @@ use crate::{Objective, Result, TrainError, Trainer};
 /// A worker's shares of the micro-batches of an update.
 type Shares<T> = Vec<Option<T>>;
 
+/// What adds up over other machines, if there are any.
+type Machines<B> = Option<Box<dyn AllReduce<B>>>;
+
+/// What connects each worker with the others.
+type Ends<B> = Vec<Box<dyn AllReduce<B>>>;
+
 /// The worker of this thread, which tells and saves, and those of the other devices.
 #[derive(Debug)]
 pub(crate) struct Workers<'scope, 'a, B: AutodiffBackend, O: Objective<B>> {
@@ -29,8 +35,7 @@ pub(crate) struct Team<I: Backend> {
     pub first_rank: usize,
     /// Workers of all machines.
     pub workers: usize,
-    /// What adds up over the machines, if there are others.
-    pub machines: Option<Box<dyn AllReduce<I>>>,
+    pub machines: Machines<I>,
 }
 
 #[derive(Debug)]
@@ -42,12 +47,15 @@ struct Other<'scope, T> {
 
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// Starts the workers of the other devices with what `state` holds.
+    ///
+    /// # Errors
+    /// When they cannot be connected.
     pub(crate) fn start_workers<'scope, 'env>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
         state: &State<B, O::Model>,
         team: Team<B::InnerBackend>,
-    ) -> Workers<'scope, 'env, B, O> {
+    ) -> Result<Workers<'scope, 'env, B, O>> {
         let Team {
             first_rank,
             workers,
@@ -63,13 +71,12 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             others,
         };
         if workers == 1 {
-            return Workers {
+            return Ok(Workers {
                 first: worker(0, &self.device, None),
                 others: Vec::new(),
-            };
+            });
         }
-        let ends = Threads::connect(1 + self.more_devices.len(), machines);
-        let mut ends = ends.into_iter().map(boxed);
+        let mut ends = self.connect(machines)?.into_iter();
         let first = worker(0, &self.device, ends.next());
         let others = (1..).zip(&self.more_devices).zip(ends);
         let others = others.map(|((rank, device), end)| {
@@ -81,14 +88,25 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 thread: scope.spawn(move || follow(worker, state, &todo)),
             }
         });
-        Workers {
+        Ok(Workers {
             first,
             others: others.collect(),
+        })
+    }
+
+    /// What connects the workers of this machine, in their order.
+    fn connect(&self, machines: Machines<B::InnerBackend>) -> Result<Ends<B::InnerBackend>> {
+        #[cfg(feature = "collective")]
+        if self.collective {
+            let ends = self.connect_collective(machines)?;
+            return Ok(ends.into_iter().map(boxed).collect());
         }
+        let ends = Threads::connect(1 + self.more_devices.len(), machines);
+        Ok(ends.into_iter().map(boxed).collect())
     }
 }
 
-fn boxed<B: Backend>(end: Threads<B>) -> Box<dyn AllReduce<B>> {
+fn boxed<B: Backend>(end: impl AllReduce<B> + 'static) -> Box<dyn AllReduce<B>> {
     Box::new(end)
 }
 
@@ -160,8 +178,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Workers<'_, '_, B, O> {
 
     /// What a lost worker said, which tells more than that it is lost.
     fn reason(&mut self, error: TrainError) -> TrainError {
-        let TrainError::Worker { rank, .. } = error else {
-            return error;
+        let (rank, told) = match error {
+            TrainError::Worker { rank, reason } => (rank, reason),
+            error => return error,
         };
         // Whoever still waits for the others has to hear that there will be no more.
         self.first.others = None;
@@ -171,7 +190,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Workers<'_, '_, B, O> {
         let reason = match rank.checked_sub(1).and_then(|at| ended.into_iter().nth(at)) {
             Some(Err(panic)) => message(panic.as_ref()),
             Some(Ok(Err(error))) => error.to_string(),
-            _ => "it ended early".to_owned(),
+            _ => told,
         };
         let rank = self.first.rank + rank;
         TrainError::Worker { rank, reason }

@@ -1,6 +1,7 @@
 //! A tiny task, model and run that the tests share.
 
-use std::{path::Path, sync::Arc};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
@@ -17,6 +18,12 @@ use serde_json::Value;
 
 pub type Flex = Autodiff<burn::backend::Flex>;
 pub type NdArray = Autodiff<burn::backend::NdArray<f32>>;
+
+/// Held by tests whose runs have burn's collective layer, which serves one at a time.
+pub fn the_layer() -> MutexGuard<'static, ()> {
+    static LAYER: Mutex<()> = Mutex::new(());
+    LAYER.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub fn tasks() -> Vec<Arc<dyn Task>> {
     let ari = ArithmeticConfig {

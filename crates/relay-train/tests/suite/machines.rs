@@ -143,6 +143,42 @@ fn several_machines_make_the_updates_of_one_with_all_samples() {
     many_make_the_updates_of_one::<NdArray>(OptimizerConfig::adamw(), None);
 }
 
+/// In one process one machine of two can have the collective layer: the leader here, or the follower.
+fn one_machine_by_the_collective_layer(leads: bool, config: TrainConfig, right: &[f32]) {
+    let place = tempfile::tempdir().unwrap();
+    let dir = |name| place.path().join(name);
+    let stop = StopFlag::new();
+    let lead = |followers| {
+        let trainer = plain::<Flex>(config.clone(), 2, &dir("led"));
+        let trainer = trainer.collective(leads).lead(followers);
+        let led = trainer.run(model(3), samples(), &examples(), Resume::Fresh, &stop);
+        weights(&led.unwrap().model)
+    };
+    let follow = |address: &str| {
+        let leader = Leader::join(address, 3, &stop).unwrap();
+        let trainer = plain::<Flex>(config.clone(), 3, &dir("followed")).collective(!leads);
+        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        weights(&followed.unwrap().model)
+    };
+    let (led, followed) = together(lead, vec![follow]);
+    near(right, &led, "led");
+    assert!(followed[0] == led, "not the leader's bits");
+}
+
+#[test]
+fn several_machines_do_so_where_one_has_the_collective_layer() {
+    let _alone = the_layer();
+    let place = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        average: None,
+        ..short(OptimizerConfig::adamw())
+    };
+    let right = weights(&alone::<Flex>(config.clone(), place.path()).model);
+    for leads in [true, false] {
+        one_machine_by_the_collective_layer(leads, config.clone(), &right);
+    }
+}
+
 #[test]
 fn a_follower_that_is_asked_to_stop_ends_the_run_with_a_checkpoint_to_go_on_from() {
     let config = short(OptimizerConfig::adamw());

@@ -1,6 +1,6 @@
 //! Several devices make the update of one. Here they are several threads on the one CPU.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, thread};
 
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
@@ -12,9 +12,18 @@ use relay_train::{
 };
 use serde_json::Value;
 
+/// Who adds up.
+#[derive(Clone, Copy, PartialEq)]
+enum Sums {
+    FirstWorker,
+    Collective,
+}
+
+use Sums::{Collective, FirstWorker};
+
 /// A run of so many workers, without dropout.
 fn train<B: AutodiffBackend>(
-    workers: usize,
+    (workers, sums): (usize, Sums),
     optimizer: OptimizerConfig,
     dir: &Path,
     kill_after: Option<u64>,
@@ -36,6 +45,7 @@ fn train<B: AutodiffBackend>(
         dir,
     )?
     .more_devices(vec![device.clone(); workers - 1])
+    .collective(sums == Collective)
     .quiet(true);
     let trainer = match kill_after {
         Some(step) => trainer.kill_after(step),
@@ -54,14 +64,14 @@ fn lines(dir: &Path) -> Vec<Value> {
         .collect()
 }
 
-fn many_make_the_updates_of_one<B: AutodiffBackend>(optimizer: OptimizerConfig) {
+fn many_make_the_updates_of_one<B: AutodiffBackend>(sums: Sums, optimizer: OptimizerConfig) {
     let place = tempfile::tempdir().unwrap();
     let one = place.path().join("1");
-    let right = train::<B>(1, optimizer.clone(), &one, None).unwrap();
+    let right = train::<B>((1, sums), optimizer.clone(), &one, None).unwrap();
     // With 20 workers some have nothing to do.
     for workers in [2, 3, 20] {
         let dir = place.path().join(workers.to_string());
-        let found = train::<B>(workers, optimizer.clone(), &dir, None).unwrap();
+        let found = train::<B>((workers, sums), optimizer.clone(), &dir, None).unwrap();
         let what = format!("{workers} workers");
         near(&weights(&right.model), &weights(&found.model), &what);
         assert_eq!((found.samples, found.effort), (right.samples, right.effort));
@@ -77,19 +87,33 @@ fn many_make_the_updates_of_one<B: AutodiffBackend>(optimizer: OptimizerConfig) 
 
 #[test]
 fn several_workers_make_the_updates_of_one_with_all_samples() {
-    many_make_the_updates_of_one::<Flex>(OptimizerConfig::adamw());
-    many_make_the_updates_of_one::<Flex>(OptimizerConfig::muon(0.02));
-    many_make_the_updates_of_one::<NdArray>(OptimizerConfig::adamw());
+    many_make_the_updates_of_one::<Flex>(FirstWorker, OptimizerConfig::adamw());
+    many_make_the_updates_of_one::<Flex>(FirstWorker, OptimizerConfig::muon(0.02));
+    many_make_the_updates_of_one::<NdArray>(FirstWorker, OptimizerConfig::adamw());
+}
+
+#[test]
+fn so_they_do_by_the_collective_layer() {
+    let _alone = the_layer();
+    many_make_the_updates_of_one::<Flex>(Collective, OptimizerConfig::adamw());
+    many_make_the_updates_of_one::<Flex>(Collective, OptimizerConfig::muon(0.02));
+    // The layer has a thread for each processor, and needs one for each backend.
+    if thread::available_parallelism().unwrap().get() > 1 {
+        many_make_the_updates_of_one::<NdArray>(Collective, OptimizerConfig::adamw());
+        many_make_the_updates_of_one::<NdArray>(Collective, OptimizerConfig::muon(0.02));
+    }
 }
 
 #[test]
 fn a_run_goes_on_with_another_number_of_workers() {
     let place = tempfile::tempdir().unwrap();
-    let whole = train::<Flex>(1, OptimizerConfig::adamw(), &place.path().join("1"), None).unwrap();
+    let adamw = OptimizerConfig::adamw;
+    let one = place.path().join("1");
+    let whole = train::<Flex>((1, FirstWorker), adamw(), &one, None).unwrap();
     let dir = place.path().join("2");
-    let killed = train::<Flex>(2, OptimizerConfig::adamw(), &dir, Some(5)).unwrap_err();
+    let killed = train::<Flex>((2, FirstWorker), adamw(), &dir, Some(5)).unwrap_err();
     assert!(killed.is_interrupted());
-    let found = train::<Flex>(3, OptimizerConfig::adamw(), &dir, None).unwrap();
+    let found = train::<Flex>((3, FirstWorker), adamw(), &dir, None).unwrap();
     near(
         &weights(&whole.model),
         &weights(&found.model),
@@ -97,16 +121,16 @@ fn a_run_goes_on_with_another_number_of_workers() {
     );
 }
 
-/// Panics on every worker but the first.
+/// The usual objective, but that something happens before it computes.
 #[derive(Debug)]
-struct Fragile;
+struct Before(fn(DropoutKey));
 
-impl Objective<Flex> for Fragile {
+impl Objective<Flex> for Before {
     type Model = LoopedTransformer<Flex>;
     type Batch = relay_train::LoopedMicroBatch;
 
     fn name(&self) -> &str {
-        "fragile"
+        "before"
     }
 
     fn settings(&self) -> Value {
@@ -128,7 +152,7 @@ impl Objective<Flex> for Fragile {
         key: DropoutKey,
         device: &<Flex as burn::tensor::backend::BackendTypes>::Device,
     ) -> LossParts<Flex> {
-        assert!(key.batch.is_multiple_of(2), "no memory left");
+        self.0(key);
         aligned().loss(model, batch, key, device)
     }
 
@@ -142,29 +166,92 @@ impl Objective<Flex> for Fragile {
     }
 }
 
-#[test]
-fn a_worker_that_fails_ends_the_run_with_its_reason() {
-    let dir = tempfile::tempdir().unwrap();
+/// How a run of so many workers ends if this happens before they compute, and what it learnt.
+fn train_with(
+    before: fn(DropoutKey),
+    (workers, sums): (usize, Sums),
+    dir: &Path,
+) -> Result<Vec<f32>> {
     let model = looped(0.0);
     let device = Default::default();
     let trainer = Trainer::<Flex, _>::new(
         config(OptimizerConfig::adamw()),
-        Fragile,
+        Before(before),
         codec(),
         settings(&model),
         device,
-        dir.path(),
-    )
-    .unwrap()
-    .more_devices(vec![device])
+        dir,
+    )?
+    .more_devices(vec![device; workers - 1])
+    .collective(sums == Collective)
     .quiet(true);
     let source = Box::new(source(Batching::Mixed { samples: 13 }));
     let model = model.init(&device, 3);
-    let ended = trainer.run(model, source, &[], Resume::Fresh, &StopFlag::new());
-    let error = ended.unwrap_err();
+    let trained = trainer.run(model, source, &[], Resume::Fresh, &StopFlag::new())?;
+    Ok(weights(&trained.model))
+}
+
+/// Fails on the second of two workers, or of four.
+fn fail_on_second(key: DropoutKey) {
+    assert!(key.batch % 4 != 1, "no memory left");
+}
+
+fn ends_with_the_reason(workers: usize, sums: Sums) {
+    let dir = tempfile::tempdir().unwrap();
+    let error = train_with(fail_on_second, (workers, sums), dir.path()).unwrap_err();
     assert!(
         matches!(error, TrainError::Worker { rank: 1, .. }),
         "{error}"
     );
     assert!(error.to_string().contains("no memory left"), "{error}");
+}
+
+#[test]
+fn a_worker_that_fails_ends_the_run_with_its_reason() {
+    ends_with_the_reason(2, FirstWorker);
+    ends_with_the_reason(4, FirstWorker);
+}
+
+#[test]
+fn so_it_does_with_the_collective_layer_and_another_run_can_have_it() {
+    let _alone = the_layer();
+    let place = tempfile::tempdir().unwrap();
+    let dir = |name: &str| place.path().join(name);
+    let right = train_with(drop, (1, FirstWorker), &dir("one")).unwrap();
+    for workers in [2, 4] {
+        ends_with_the_reason(workers, Collective);
+        let found = train_with(drop, (workers, Collective), &dir(&workers.to_string())).unwrap();
+        near(&right, &found, "after a failure");
+    }
+    // On the thread of the first worker, and so of the run.
+    let fail = |key: DropoutKey| {
+        assert!(
+            key.step < 2 || !key.batch.is_multiple_of(4),
+            "no memory left"
+        )
+    };
+    let failed = thread::scope(|scope| {
+        let run = || train_with(fail, (4, Collective), &dir("first"));
+        scope.spawn(run).join()
+    });
+    assert!(failed.is_err());
+    let found = train_with(drop, (4, Collective), &dir("again")).unwrap();
+    near(&right, &found, "after a panic");
+}
+
+#[test]
+fn the_collective_layer_serves_one_run_at_a_time() {
+    let _alone = the_layer();
+    let place = tempfile::tempdir().unwrap();
+    let begin_another = |key: DropoutKey| {
+        let place = tempfile::tempdir().unwrap();
+        let another = train_with(drop, (2, Collective), &place.path().join("refused"));
+        let error = another.unwrap_err().to_string();
+        let right = "`collective` is true: it must be false while another run";
+        assert!(error.contains(right), "{error}");
+        if key.step == 0 && key.batch == 0 {
+            train_with(drop, (2, FirstWorker), &place.path().join("good")).unwrap();
+        }
+    };
+    train_with(begin_another, (2, Collective), &place.path().join("first")).unwrap();
 }
