@@ -8,7 +8,7 @@ use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::pool::Buffer;
-use crate::rows::CrossEntropy;
+use crate::rows::{CrossEntropy, Judged};
 
 /// Rows that one task computes.
 pub(crate) const ROWS: usize = 64;
@@ -88,7 +88,7 @@ impl Labels {
             .par_chunks(ROWS * self.vocab)
             .zip(self.targets.par_chunks(ROWS));
         let rows = rows.zip(self.weights.par_chunks(ROWS));
-        let sums: Vec<f64> = match gradient {
+        let judged: Vec<Judged> = match gradient {
             Some(gradient) => rows
                 .zip(gradient.par_chunks_mut(ROWS * self.vocab))
                 .map(|(((logits, targets), weights), gradient)| {
@@ -115,7 +115,8 @@ impl Labels {
                 })
                 .collect(),
         };
-        tensor(vec![sums.iter().sum::<f64>() as f32], [1])
+        let judged: Judged = judged.into_iter().sum();
+        tensor(vec![judged.loss as f32], [1])
     }
 }
 

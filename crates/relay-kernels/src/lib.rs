@@ -2,10 +2,11 @@
 //!
 //! Operations that are one node of the autodiff graph each: a whole transformer layer ([`layer`]), layer norm
 //! ([`norm`]), the linear input injection ([`blend`]), the masked cross-entropy ([`cross_entropy`]), also together with
-//! the readout before it ([`readout_cross_entropy`]). What an optimizer does: the step of AdamW and Muon ([`update`]) and
-//! the norm of gradients ([`sum_of_squares`]). And generation: the most probable token of a state ([`greedy`]), and the
-//! whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over `B: Backend` and answer `None`
-//! wherever they have nothing better to offer than ordinary burn ops, so that a model asks first and falls back:
+//! the readout before it ([`readout_cross_entropy`]) and the number of right guesses ([`readout_judged`]). What an optimizer
+//! does: the step of AdamW and Muon ([`update`]) and the norm of gradients ([`sum_of_squares`]). And generation: the most
+//! probable token of a state ([`greedy`]), and the whole way of texts from their prompts to their ends ([`Decoder`]). All
+//! are generic over `B: Backend` and answer `None` wherever they have nothing better to offer than ordinary burn ops, so
+//! that a model asks first and falls back:
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -18,8 +19,8 @@
 //! ```
 //!
 //! With the feature `cuda` there are also kernels for training in bf16 on `burn::backend::Cuda`, on NVIDIA GPUs from
-//! Hopper on: of [`layer`], [`norm`], [`blend`],
-//! [`embedding`], [`greedy`] and [`readout_cross_entropy`], and a [`Decoder`], see there.
+//! Hopper on: of [`layer`], [`norm`], [`blend`], [`embedding`], [`greedy`] and [`readout_cross_entropy`], and a
+//! [`Decoder`], see there.
 
 mod adamw;
 mod attention;
@@ -71,7 +72,7 @@ pub use layer::{LayerParams, LayerSpec, layer};
 pub use node::available;
 pub use norm::norm;
 pub use prepared::{PreparedLayer, prepare_layer, prepared_layer};
-pub use readout::readout_cross_entropy;
+pub use readout::{readout_cross_entropy, readout_judged};
 pub use squares::{squares_of_each, sum_of_squares};
 pub use switch::{Precision, enabled, precision, set_enabled, with_generation_of, with_precision};
 pub use update::{Rule, Update, update};

@@ -1,5 +1,8 @@
 //! Readout and masked cross-entropy as one op that does nothing for rows without a weight.
 
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+
 use burn::tensor::{Tensor, backend::Backend};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -14,7 +17,7 @@ use crate::norm::norm;
 use crate::pack::{Matrix, Packed};
 use crate::pool::{Buffer, with_scratch};
 use crate::product::{left, times_packed, times_rows};
-use crate::rows::{ColumnSums, CrossEntropy};
+use crate::rows::{ColumnSums, CrossEntropy, Judged};
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `norm(states) * weight + bias`, or `None` where there is no kernel.
 ///
@@ -37,11 +40,7 @@ pub fn readout_cross_entropy<B: Backend>(
 ) -> Option<Tensor<B, 1>> {
     let ReadoutParams { weight, bias, .. } = readout;
     let ([rows, d], [vocab]) = (states.dims(), bias.dims());
-    assert_eq!(
-        weight.dims(),
-        [d, vocab],
-        "weight of a readout from {d} to {vocab}"
-    );
+    check(d, vocab, weight);
     // Made where there is a kernel only: they are copies.
     let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
@@ -59,16 +58,60 @@ pub fn readout_cross_entropy<B: Backend>(
             }
         };
     }
+    judged(states, readout, labels).map(|(loss, _)| loss)
+}
+
+/// [`readout_cross_entropy`], and how many of the rows with a weight have their target as the most probable token, the first
+/// among equals; `None` also on `burn::backend::Cuda`, whose kernel does not count.
+///
+/// # Shapes
+/// As for [`readout_cross_entropy`].
+///
+/// # Panics
+/// As [`readout_cross_entropy`].
+pub fn readout_judged<B: Backend>(
+    states: &Tensor<B, 2>,
+    readout: ReadoutParams<'_, B>,
+    targets: &[i32],
+    weights: &[f32],
+) -> Option<(Tensor<B, 1>, u64)> {
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        return None;
+    }
+    let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
+    check(d, vocab, readout.weight);
+    judged(states, readout, || {
+        Labels::new(targets, weights, rows, vocab)
+    })
+}
+
+fn check<B: Backend>(d: usize, vocab: usize, weight: &Tensor<B, 2>) {
+    assert_eq!(
+        weight.dims(),
+        [d, vocab],
+        "weight of a readout from {d} to {vocab}"
+    );
+}
+
+/// Loss and right guesses on a CPU.
+fn judged<B: Backend>(
+    states: &Tensor<B, 2>,
+    readout: ReadoutParams<'_, B>,
+    labels: impl FnOnce() -> Labels,
+) -> Option<(Tensor<B, 1>, u64)> {
+    let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
     let normal = match readout.norm {
         Some([gamma, beta]) => norm(states, gamma, beta, readout.epsilon)?,
         None => states.clone(),
     };
     let primitives = [
         float_tensor(&normal),
-        float_tensor(weight),
-        float_tensor(bias),
+        float_tensor(readout.weight),
+        float_tensor(readout.bias),
     ];
-    apply(primitives, |[states, weight, bias]| {
+    let right = Arc::new(AtomicU64::new(0));
+    let loss = apply(primitives, |[states, weight, bias]| {
         if d == 0 || vocab == 0 {
             return None;
         }
@@ -81,8 +124,11 @@ pub fn readout_cross_entropy<B: Backend>(
             labels,
             rows,
             d,
+            right: Arc::clone(&right),
         })
-    })
+    })?;
+    // Written by then: what is computed on a CPU is computed at once.
+    Some((loss, right.load(Ordering::Relaxed)))
 }
 
 #[derive(Debug)]
@@ -95,6 +141,8 @@ struct Call {
     labels: Labels,
     rows: usize,
     d: usize,
+    /// Right guesses of the last forward pass.
+    right: Arc<AtomicU64>,
 }
 
 /// What the chosen rows leave.
@@ -158,7 +206,7 @@ impl Operation<3> for Call {
             .par_chunks(ROWS * d)
             .zip(gradient.par_chunks_mut(ROWS * stride))
             .zip(sums.par_chunks_mut(stride));
-        let losses = pieces
+        let judged = pieces
             .zip(labels)
             .map(|(((states, gradient), sums), (targets, weights))| {
                 with_scratch(gradient.len(), |logits| {
@@ -167,7 +215,7 @@ impl Operation<3> for Call {
                     }
                     let states = left(states, d);
                     times_packed(isa, targets.len(), states, &packed, logits, stride, true);
-                    let loss = isa.run(CrossEntropy {
+                    let judged = isa.run(CrossEntropy {
                         logits,
                         vocab,
                         stride,
@@ -176,10 +224,12 @@ impl Operation<3> for Call {
                         gradient: Some(gradient),
                     });
                     isa.run(ColumnSums { x: gradient, sums });
-                    loss
+                    judged
                 })
             });
-        let losses: Vec<f64> = losses.collect();
+        let judged: Vec<Judged> = judged.collect();
+        let judged: Judged = judged.into_iter().sum();
+        self.right.store(judged.right, Ordering::Relaxed);
         let mut bias = vec![0.0; stride];
         isa.run(ColumnSums {
             x: &sums,
@@ -191,7 +241,7 @@ impl Operation<3> for Call {
             logits: gradient,
             bias,
         };
-        (tensor(vec![losses.iter().sum::<f64>() as f32], [1]), saved)
+        (tensor(vec![judged.loss as f32], [1]), saved)
     }
 
     /// What is scaled by the gradient of the sum are the results, which are fewer than the logits.

@@ -236,7 +236,25 @@ impl WithSimd for AddBias<'_> {
     }
 }
 
-/// Weighted cross-entropy of rows of logits; gives the sum, and the gradient of the logits if wanted.
+/// What rows of logits amount to.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Judged {
+    /// Sum of the weighted cross-entropies.
+    pub loss: f64,
+    /// Rows with a weight whose target is the most probable token, the first among equals.
+    pub right: u64,
+}
+
+impl core::iter::Sum for Judged {
+    fn sum<I: Iterator<Item = Self>>(rows: I) -> Self {
+        rows.fold(Self::default(), |sum, rows| Self {
+            loss: sum.loss + rows.loss,
+            right: sum.right + rows.right,
+        })
+    }
+}
+
+/// Weighted cross-entropy of rows of logits, and the gradient of the logits if wanted.
 pub(crate) struct CrossEntropy<'a> {
     pub logits: &'a [f32],
     pub vocab: usize,
@@ -248,12 +266,12 @@ pub(crate) struct CrossEntropy<'a> {
 }
 
 impl WithSimd for CrossEntropy<'_> {
-    type Output = f64;
+    type Output = Judged;
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, s: S) -> f64 {
+    fn with_simd<S: Simd>(mut self, s: S) -> Judged {
         let (vocab, stride) = (self.vocab, self.stride);
-        let mut total = 0.0;
+        let mut judged = Judged::default();
         let rows = self
             .logits
             .chunks_exact(stride)
@@ -289,7 +307,10 @@ impl WithSimd for CrossEntropy<'_> {
             let sum = s.reduce_sum_f32s(sum) + rest;
             // In range: whoever made the labels has checked the targets of rows with a weight.
             let target = *target as usize;
-            total += f64::from(*weight) * (f64::from(sum.ln()) - f64::from(logits[target] - most));
+            judged.loss +=
+                f64::from(*weight) * (f64::from(sum.ln()) - f64::from(logits[target] - most));
+            let first = || logits[..target].iter().all(|x| *x != most);
+            judged.right += u64::from(logits[target] == most && first());
             if let Some(gradient) = gradient {
                 let scale = s.splat_f32s(weight / sum);
                 for at in (0..vocab).step_by(S::F32_LANES) {
@@ -303,6 +324,6 @@ impl WithSimd for CrossEntropy<'_> {
                 gradient[target] -= weight;
             }
         }
-        total
+        judged
     }
 }

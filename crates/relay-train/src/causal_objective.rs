@@ -8,9 +8,9 @@ use relay_tasks::{
 use serde_json::{Value, json};
 
 use crate::batch::{last_columns, last_states, tokens};
-use crate::loss::cross_entropy;
+use crate::loss::judged_readout;
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, shares, task_weight,
+    InnerModel, LossParts, Objective, check_weights, count_by_task, shares, task_weight,
 };
 use crate::{Effort, Result};
 
@@ -127,16 +127,16 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         // Problems are not learnt to be written, so only the columns of the chains are read out.
         let states = last_states(&states, *columns);
         let [size, columns, d_model] = states.dims();
-        let logits = model.logits(states.reshape([size * columns, d_model]));
+        let states = states.reshape([size * columns, d_model]);
         let targets = last_columns(&host.targets, host.width, columns);
         let weights = last_columns(&host.weights, host.width, columns);
-        let guesses = vec![Guesses::new(logits.clone().inner(), &targets, &weights)];
-        let total = cross_entropy(logits, &targets, &weights);
+        let norm = Some(&model.block.norm_final);
+        let (total, guesses) = judged_readout(&model.head, norm, states, &targets, &weights);
         LossParts {
             answer: total.clone().inner(),
             total,
             steps: None,
-            guesses,
+            guesses: vec![guesses],
             task: host.task,
             weight: *weight,
         }

@@ -11,7 +11,7 @@ use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped,
 use serde_json::{Value, json};
 
 use crate::batch::{last_columns, last_states, tokens};
-use crate::loss::{cross_entropy, readout_cross_entropy};
+use crate::loss::{judged_readout, readout_cross_entropy};
 use crate::objective::{
     Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, shares,
     task_weight,
@@ -90,10 +90,10 @@ impl LoopedObjective {
         }
         if host.sample_iterations.contains(&iteration) {
             let weights = &host.answer_weights[t * host.size..(t + 1) * host.size];
-            let logits = model.answer_logits(last_states(state, 1).squeeze_dim(1));
-            let guesses = Guesses::new(logits.clone().inner(), &host.answers, weights);
+            let (head, norm) = (&model.head_answer, model.norm_of_heads());
+            let states = last_states(state, 1).squeeze_dim(1);
+            let (loss, guesses) = judged_readout(head, norm, states, &host.answers, weights);
             losses.guesses.push(guesses);
-            let loss = cross_entropy(logits, &host.answers, weights);
             add(&mut losses.answer, loss);
         }
     }

@@ -1,8 +1,11 @@
 //! Masked cross-entropy as a weighted sum.
 
-use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax, backend::Backend};
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
 use relay_kernels::ReadoutParams;
 use relay_models::{EPSILON, Head, LayerNorm};
+
+use crate::objective::Guesses;
 
 /// Sum over the rows of `weights[row] * -log softmax(logits[row])[targets[row]]`.
 ///
@@ -54,18 +57,52 @@ pub fn readout_cross_entropy<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Tensor<B, 1> {
+    let fused = with_params(head, norm, |readout| {
+        relay_kernels::readout_cross_entropy(&states, readout, targets, weights)
+    });
+    fused.unwrap_or_else(|| cross_entropy(logits(head, norm, states), targets, weights))
+}
+
+/// [`readout_cross_entropy`], and the guesses of the rows that have a weight.
+pub(crate) fn judged_readout<B: AutodiffBackend>(
+    head: &Head<B>,
+    norm: Option<&LayerNorm<B>>,
+    states: Tensor<B, 2>,
+    targets: &[i32],
+    weights: &[f32],
+) -> (Tensor<B, 1>, Guesses<B::InnerBackend>) {
+    let fused = with_params(head, norm, |readout| {
+        relay_kernels::readout_judged(&states, readout, targets, weights)
+    });
+    if let Some((loss, right)) = fused {
+        return (loss, Guesses::known(right, weights, &states.device()));
+    }
+    let logits = logits(head, norm, states);
+    let guesses = Guesses::new(logits.clone().inner(), targets, weights);
+    (cross_entropy(logits, targets, weights), guesses)
+}
+
+fn with_params<B: Backend, R>(
+    head: &Head<B>,
+    norm: Option<&LayerNorm<B>>,
+    run: impl FnOnce(ReadoutParams<'_, B>) -> R,
+) -> R {
     let vectors = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
-    let readout = ReadoutParams {
+    run(ReadoutParams {
         norm: vectors.as_ref().map(|vectors| vectors.each_ref()),
         weight: &head.weight.val(),
         bias: &head.bias.val(),
         epsilon: EPSILON,
-    };
-    relay_kernels::readout_cross_entropy(&states, readout, targets, weights).unwrap_or_else(|| {
-        let states = match norm {
-            Some(norm) => norm.forward(states),
-            None => states,
-        };
-        cross_entropy(head.forward(states), targets, weights)
+    })
+}
+
+fn logits<B: Backend>(
+    head: &Head<B>,
+    norm: Option<&LayerNorm<B>>,
+    states: Tensor<B, 2>,
+) -> Tensor<B, 2> {
+    head.forward(match norm {
+        Some(norm) => norm.forward(states),
+        None => states,
     })
 }

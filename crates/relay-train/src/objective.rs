@@ -164,15 +164,22 @@ pub struct Guesses<B: Backend> {
 impl<B: Backend> Guesses<B> {
     /// The guesses of `logits`, `[rows, vocab]`, for the rows of `targets` whose weight is not 0.
     pub fn new(logits: Tensor<B, 2>, targets: &[i32], weights: &[f32]) -> Self {
-        let judged = |weight: &f32| *weight != 0.0;
         // No token is -1.
         let truth = targets.iter().zip(weights);
-        let truth = truth.map(|(target, weight)| if judged(weight) { *target } else { -1 });
+        let truth = truth.map(|(target, weight)| if *weight != 0.0 { *target } else { -1 });
         let truth = TensorData::new(truth.collect::<Vec<i32>>(), [targets.len(), 1]);
         let truth = Tensor::<B, 2, Int>::from_data(truth, &logits.device());
         Self {
             right: logits.argmax(1).equal(truth).float().sum(),
-            all: weights.iter().filter(|weight| judged(weight)).count() as u64,
+            all: judged(weights),
+        }
+    }
+
+    /// So many right ones of the rows whose weight is not 0.
+    pub(crate) fn known(right: u64, weights: &[f32], device: &B::Device) -> Self {
+        Self {
+            right: Tensor::from_data(TensorData::new(vec![right as f32], [1]), device),
+            all: judged(weights),
         }
     }
 
@@ -186,6 +193,11 @@ impl<B: Backend> Guesses<B> {
     pub(crate) fn into_parts(self) -> (Tensor<B, 1>, u64) {
         (self.right, self.all)
     }
+}
+
+/// Rows that are judged.
+fn judged(weights: &[f32]) -> u64 {
+    weights.iter().filter(|weight| **weight != 0.0).count() as u64
 }
 
 /// The weight of each task of `codec`: as given, or 1 for all when none is given.

@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{SWITCH, assert_close, noise};
-use crate::{ReadoutParams, available, blend, norm, readout_cross_entropy};
+use crate::{ReadoutParams, available, blend, norm, readout_cross_entropy, readout_judged};
 
 type Tracked = Autodiff<Flex>;
 
@@ -184,6 +184,31 @@ fn a_readout_normalises_first() {
         loss.unwrap().unsqueeze()
     });
     assert_eq!(ours, theirs);
+}
+
+#[test]
+fn a_guess_is_right_where_its_target_is_the_first_of_the_most_probable() {
+    let _on = SWITCH.lock();
+    // Of rows of logits; those of tokens 1 and 3 are equal, as are all of the last row.
+    let states = Tensor::<Flex, 2>::from_floats(
+        [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 0.0]],
+        &Default::default(),
+    );
+    let weight = Tensor::from_floats(
+        [[0.0, 2.0, 1.0, 2.0], [0.0, 0.0, 3.0, 0.0]],
+        &Default::default(),
+    );
+    let bias = Tensor::zeros([4], &Default::default());
+    let right = |targets: [i32; 4], weights: [f32; 4]| {
+        let judged = readout_judged(&states, head(&weight, &bias), &targets, &weights);
+        let (loss, right) = judged.unwrap();
+        let alone = readout_cross_entropy(&states, head(&weight, &bias), &targets, &weights);
+        assert_eq!(loss.into_data(), alone.unwrap().into_data());
+        right
+    };
+    assert_eq!(right([1, 2, 2, 0], [0.5; 4]), 4);
+    assert_eq!(right([3, 2, 0, 1], [0.5; 4]), 1);
+    assert_eq!(right([1, 2, -1, 0], [0.5, 0.0, 0.0, 0.5]), 2);
 }
 
 #[test]
