@@ -107,7 +107,7 @@ impl Model {
         widths && most && matches!(self.head(), 32 | 64) && self.stages(8, 1).is_some()
     }
 
-    /// Bytes of shared memory without stages, as `decode.cu` lays it out.
+    /// Bytes of shared memory without stages, as `decode.cuh` lays it out.
     fn shared(&self, rows: usize) -> usize {
         let (d, m, head) = (self.d, self.m, self.head());
         let matrices = rows * (8 * d + 4 * (d + 8) + 2 * (m + 8));

@@ -7,6 +7,8 @@
 
 #include "common.cuh"
 #include "cluster.cuh"
+#include "decode.cuh"
+#include "decode_layer.cuh"
 #include "decode.cu"
 #include "pack.cu"
 
