@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
-use relay_models::{CausalConfig, LoopedConfig, LoopedTransformer, TransformerConfig};
+use relay_models::{CausalConfig, DropoutKey, LoopedConfig, LoopedTransformer, TransformerConfig};
 use relay_tasks::{
     ArithmeticConfig, Codec, Domain, Example, GroupLimits, LisConfig, LisValues, Split, Task,
     TaskConfig,
@@ -18,6 +18,13 @@ use serde_json::Value;
 
 pub type Flex = Autodiff<burn::backend::Flex>;
 pub type NdArray = Autodiff<burn::backend::NdArray<f32>>;
+
+/// Dropout of the first batch of a run with seed 1.
+pub const KEY: DropoutKey = DropoutKey {
+    seed: 1,
+    step: 0,
+    batch: 0,
+};
 
 /// Held by tests whose runs have burn's collective layer, which serves one at a time.
 pub fn the_layer() -> MutexGuard<'static, ()> {

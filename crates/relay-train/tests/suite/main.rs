@@ -8,6 +8,7 @@ mod divergence;
 mod fragile;
 mod losses;
 mod machines;
+mod recomputing;
 mod recovery;
 mod resume;
 mod sources;
