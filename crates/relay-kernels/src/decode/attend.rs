@@ -12,6 +12,9 @@ use crate::softmax::Softmax;
 
 /// Floats by which reading is prepared: caches of many texts do not fit the second-level cache.
 const AHEAD: usize = 512;
+/// Vectors that are read side by side: of eight floats each they are a whole row of a page, so that memory is read from one
+/// end to the other.
+const GROUP: usize = 8;
 
 /// Writes the keys and values of a column to its page.
 pub(super) struct Append<'a> {
@@ -76,6 +79,7 @@ impl WithSimd for Attend<'_> {
             rotate(s, self.rope, self.column, scale, q, query);
             let keys = self.layout.keys(self.layer, head);
             for (index, scores) in self.scores[..width].chunks_mut(PAGE).enumerate() {
+                begin(self.pages.get(index + 1), keys.start);
                 dots(s, query, &self.pages[index][keys.clone()], scores);
             }
             Softmax {
@@ -87,12 +91,20 @@ impl WithSimd for Attend<'_> {
             .with_simd(s);
             let values = self.layout.values(self.layer, head);
             let padded = self.layout.padded;
-            for (start, out) in out.chunks_mut(4 * S::F32_LANES).enumerate() {
+            for (start, out) in out.chunks_mut(GROUP * S::F32_LANES).enumerate() {
                 let parts = self.scores[..seen].chunks(PAGE).zip(self.pages);
-                let parts = parts.map(|(p, page)| (p, &page[values.clone()]));
-                let start = start * 4 * S::F32_LANES;
+                let next = self.pages[1..].iter().map(Some).chain([None]);
+                let parts = parts.zip(next).map(|((p, page), next)| {
+                    begin(next, values.start);
+                    (p, &page[values.clone()])
+                });
+                let start = start * GROUP * S::F32_LANES;
                 // Eight sums at a time, as many as it takes to keep both multipliers busy.
                 match out.len().div_ceil(S::F32_LANES) {
+                    8 => weigh::<S, 8, 1>(s, parts, padded, start, out),
+                    7 => weigh::<S, 7, 1>(s, parts, padded, start, out),
+                    6 => weigh::<S, 6, 1>(s, parts, padded, start, out),
+                    5 => weigh::<S, 5, 1>(s, parts, padded, start, out),
                     4 => weigh::<S, 4, 2>(s, parts, padded, start, out),
                     3 => weigh::<S, 3, 2>(s, parts, padded, start, out),
                     2 => weigh::<S, 2, 4>(s, parts, padded, start, out),
@@ -103,12 +115,24 @@ impl WithSimd for Attend<'_> {
     }
 }
 
+/// Has the begin of what will be read of a page brought closer: what comes before it is in another place.
+#[inline(always)]
+fn begin(page: Option<&Buffer>, at: usize) {
+    if let Some(page) = page {
+        prefetch(&page[at..], 0, AHEAD);
+    }
+}
+
 /// Products of the query with the keys of one page, as many as `scores` has room for: a whole number of vectors.
 #[inline(always)]
 fn dots<S: Simd>(s: S, query: &[f32], keys: &[f32], scores: &mut [f32]) {
-    for (group, scores) in scores.chunks_mut(4 * S::F32_LANES).enumerate() {
-        let keys = &keys[group * 4 * S::F32_LANES..];
+    for (group, scores) in scores.chunks_mut(GROUP * S::F32_LANES).enumerate() {
+        let keys = &keys[group * GROUP * S::F32_LANES..];
         match scores.len() / S::F32_LANES {
+            8 => dot::<S, 8>(s, query, keys, scores),
+            7 => dot::<S, 7>(s, query, keys, scores),
+            6 => dot::<S, 6>(s, query, keys, scores),
+            5 => dot::<S, 5>(s, query, keys, scores),
             4 => dot::<S, 4>(s, query, keys, scores),
             3 => dot::<S, 3>(s, query, keys, scores),
             2 => dot::<S, 2>(s, query, keys, scores),
