@@ -123,15 +123,16 @@ __device__ __forceinline__ void clear(float (&total)[COUNT][4]) {
         for (int i = 0; i < 4; ++i) total[piece][i] = 0.0f;
 }
 
-// Two numbers as a pair of bf16 and, with SPLIT, the pair of what that has left; and back.
+// Two numbers as a pair of bf16 and, with SPLIT, the pair of what that has left; and each of them back.
 __device__ __forceinline__ void pack(u32& pair, u32& rest, float x, float y) {
     pair = pack_bf16(x, y);
     if (SPLIT) rest = left_over(pair, x, y);
 }
-__device__ __forceinline__ float2 unpack(u32 pair, u32 rest) {
-    float2 numbers = make_float2(low_bf16(pair), high_bf16(pair));
-    if (SPLIT) numbers.x += low_bf16(rest), numbers.y += high_bf16(rest);
-    return numbers;
+__device__ __forceinline__ float low_of(u32 pair, u32 rest) {
+    return SPLIT ? low_bf16(pair) + low_bf16(rest) : low_bf16(pair);
+}
+__device__ __forceinline__ float high_of(u32 pair, u32 rest) {
+    return SPLIT ? high_bf16(pair) + high_bf16(rest) : high_bf16(pair);
 }
 
 // A 16 x 16 accumulated tile, rounded, as a left operand.
@@ -163,8 +164,7 @@ __device__ __forceinline__ Piece no_piece() { return {make_uint4(0, 0, 0, 0), ma
 // The product of two pieces of 8 numbers.
 __device__ __forceinline__ float dot(const Piece& a, const Piece& b) {
     auto of_pair = [](u32 a, u32 a_rest, u32 b, u32 b_rest) {
-        const float2 x = unpack(a, a_rest), y = unpack(b, b_rest);
-        return x.x * y.x + x.y * y.y;
+        return low_of(a, a_rest) * low_of(b, b_rest) + high_of(a, a_rest) * high_of(b, b_rest);
     };
     float sum = of_pair(a.pairs.x, a.rest.x, b.pairs.x, b.rest.x);
     sum += of_pair(a.pairs.y, a.rest.y, b.pairs.y, b.rest.y);
@@ -175,9 +175,10 @@ __device__ __forceinline__ float dot(const Piece& a, const Piece& b) {
 
 // Rotates two numbers of the first half of a row with their partners of the second half.
 __device__ __forceinline__ void rotate_pair(u32& first, u32& first_rest, u32& second, u32& second_rest, float4 angle) {
-    const float2 a = unpack(first, first_rest), c = unpack(second, second_rest);
-    pack(first, first_rest, a.x * angle.x - c.x * angle.y, a.y * angle.z - c.y * angle.w);
-    pack(second, second_rest, c.x * angle.x + a.x * angle.y, c.y * angle.z + a.y * angle.w);
+    float a = low_of(first, first_rest), b = high_of(first, first_rest);
+    float c = low_of(second, second_rest), d = high_of(second, second_rest);
+    pack(first, first_rest, a * angle.x - c * angle.y, b * angle.z - d * angle.w);
+    pack(second, second_rest, c * angle.x + a * angle.y, d * angle.z + b * angle.w);
 }
 
 __device__ __forceinline__ void rotate_pieces(Piece& first, Piece& second, const float4 (&angle)[4]) {
@@ -208,6 +209,13 @@ __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const flo
         }
 }
 
+// Writes two numbers, of which the rest goes so far behind.
+__device__ __forceinline__ void store_pair(u16* to, u32 to_rest, float x, float y) {
+    u32 pair = pack_bf16(x, y);
+    *(u32*)to = pair;
+    if (SPLIT) *(u32*)(to + to_rest) = left_over(pair, x, y);
+}
+
 // Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
 // whole lines are written. Only this warp may use these rows of the matrix by now. `place_of(row, column)` is where
 // eight numbers go, with SPLIT the rest of which goes `to_rest` behind.
@@ -216,21 +224,21 @@ __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16*
                                            u32 width, int first_row, int lane) {
     __syncwarp();
 #pragma unroll
-    for (int piece = 0; piece < PIECES; ++piece)
-#pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            u16* place = matrix + (first_row + lane / 4 + 8 * half) * PITCH + 8 * piece + 2 * (lane % 4);
-            u32 pair, rest;
-            pack(pair, rest, total[piece][2 * half], total[piece][2 * half + 1]);
-            *(u32*)place = pair;
-            if (SPLIT) *(u32*)(place + HD) = rest;
-        }
+    for (int piece = 0; piece < PIECES; ++piece) {
+        u16* place = matrix + (first_row + lane / 4) * PITCH + 8 * piece + 2 * (lane % 4);
+        store_pair(place, HD, total[piece][0], total[piece][1]);
+        store_pair(place + 8 * PITCH, HD, total[piece][2], total[piece][3]);
+    }
     __syncwarp();
 #pragma unroll
     for (int turn = 0; turn < PIECES / 2; ++turn) {
         u32 unit = turn * 32 + lane;
         u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
-        if (row < width) store_piece(place_of(row, column), to_rest, load_piece(matrix + row * PITCH + column, HD));
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half)
+            if (row < width)
+                *(uint4*)(place_of(row, column) + half * to_rest) =
+                    *(const uint4*)(matrix + row * PITCH + column + half * HD);
     }
 }
 

@@ -11,7 +11,7 @@ extern "C" __global__ void rotate_heads(u16* __restrict__ qkv, const float2* __r
     u32 column = unit % UNITS * 8, head = unit / UNITS % (2 * p.heads), row = unit / (2 * UNITS * p.heads);
     if (row >= p.batch * p.width) return;
     const u32 to_rest = 3 * p.heads * HD;
-    u16* at = qkv + (u64)row * HALVES * to_rest + head * HD + column;
+    u16* at = qkv + (u64)row * 3 * HALVES * p.heads * HD + head * HD + column;
     Piece first = load_piece(at, to_rest), second = load_piece(at + HD / 2, to_rest);
     float4 angle[4];
 #pragma unroll
@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = place.qkv_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -149,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
             lse[place.numbers + query] = sees ? most[half] * p.scale + __log2f(sum[half]) * LN_2 : INFINITE;
     }
     // This warp alone reads its rows of q, and has done so.
-    u16* const to = out + place.out + (u64)first * place.out_stride;
-    write_rows(total, q, to, place.out_stride, width - first, 16 * warp, lane);
+    u16* const to = out + place.out + (u64)first * out_stride;
+    write_rows(total, q, to, out_stride, width - first, 16 * warp, lane);
 }
 #endif

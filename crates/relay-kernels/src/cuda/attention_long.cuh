@@ -32,10 +32,10 @@ __device__ __forceinline__ void load_tile(u16* to, const u16* from, u32 stride, 
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         bool valid = first + row < width;
-        const u16* piece = from + (valid ? (first + row) * stride : 0) + column;
 #pragma unroll
         for (int half = 0; half < HALVES; ++half)
-            cp_async16(smem_address(to + row * PITCH + column + half * HD), piece + half * (stride / 2), valid);
+            cp_async16(smem_address(to + row * PITCH + column + half * HD),
+                       from + (valid ? (first + row) * stride : 0) + column + half * (stride / 2), valid);
     }
 }
 
@@ -50,9 +50,7 @@ __device__ __forceinline__ void each_number(float (&scores)[2][4], int lane, Eac
 
 // Of a block: its head, the first of its rows, and where the head begins in memory.
 struct Place {
-    u32 batch, head, tiles, first;
-    // From one part of a row of qkv to the next, and from one row to the next of qkv and of out.
-    u32 row_stride, qkv_stride, out_stride;
+    u32 batch, head, tiles, first, row_stride;
     u64 qkv, out, numbers, bits;
 };
 __device__ __forceinline__ Place place_of(const AttentionParams& p, bool last_first) {
@@ -61,10 +59,9 @@ __device__ __forceinline__ Place place_of(const AttentionParams& p, bool last_fi
     Place place;
     place.batch = index / p.heads, place.head = index % p.heads, place.tiles = tiles;
     place.first = (last_first ? tiles - 1 - tile : tile) * TILE, place.row_stride = p.heads * HD;
-    place.out_stride = HALVES * place.row_stride, place.qkv_stride = 3 * place.out_stride;
     const u64 rows = (u64)place.batch * p.width;
-    place.qkv = rows * place.qkv_stride + place.head * HD;
-    place.out = rows * place.out_stride + place.head * HD;
+    place.qkv = rows * 3 * HALVES * place.row_stride + place.head * HD;
+    place.out = rows * HALVES * place.row_stride + place.head * HD;
     place.numbers = (u64)index * p.width;
     place.bits = (u64)index * tiles * tiles * THREADS;
     return place;

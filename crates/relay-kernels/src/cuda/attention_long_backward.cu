@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = place.qkv_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -50,6 +50,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     };
     load_tile(q, queries, stride, first, width);
     load_keys(pad / TILE);
+    float* const first_delta = delta + place.numbers + first;
     // dout, and delta on the way: the PIECES lanes that load a row add up their parts.
 #pragma unroll
     for (int turn = 0; turn < TILE * PIECES / THREADS; ++turn) {
@@ -57,8 +58,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         Piece a = no_piece(), b = a;
         if (first + row < width) {
-            a = load_piece(dout + place.out + (first + row) * place.out_stride + column, place.row_stride);
-            b = load_piece(out + place.out + (first + row) * place.out_stride + column, place.row_stride);
+            a = load_piece(dout + place.out + (first + row) * out_stride + column, place.row_stride);
+            b = load_piece(out + place.out + (first + row) * out_stride + column, place.row_stride);
         }
         store_piece(grad + row * PITCH + column, HD, a);
         float sum = dot(a, b);
@@ -66,7 +67,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
         for (int step = 1; step < PIECES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
         if (column == 0) {
             row_delta[row] = sum;
-            if (first + row < width) delta[place.numbers + first + row] = sum;
+            if (first + row < width) first_delta[row] = sum;
         }
     }
     cp_async_wait<0>();
@@ -181,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     const Place place = place_of(p, false);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width);
-    const u32 stride = place.qkv_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
     // Padding is seen by no query.
     const int begin = first + TILE <= pad ? width : causal ? max(first, pad) : 0;
@@ -189,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
     auto load_queries = [&](int tile) {
         if (tile * TILE < width) {
             load_tile(q + tile % 2 * ROOM, queries, stride, tile * TILE, width);
-            load_tile(grad + tile % 2 * ROOM, dout + place.out, place.out_stride, tile * TILE, width);
+            load_tile(grad + tile % 2 * ROOM, dout + place.out, out_stride, tile * TILE, width);
 #if WITH_DROPOUT
             if (threadIdx.x < THREADS / 4) {
                 u32 line = (tile * (THREADS / 32) + threadIdx.x / 8) * place.tiles + first / TILE;
