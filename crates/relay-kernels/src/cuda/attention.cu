@@ -76,7 +76,13 @@ __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const floa
     }
 }
 #ifdef KERNEL_attention_forward
-extern "C" __global__ void __launch_bounds__(THREADS)
+#if SPLIT
+// At most 128 registers for 8 tiles, too, so that two blocks fit a multiprocessor.
+#define BOUNDS THREADS, 16 / TILES
+#else
+#define BOUNDS THREADS
+#endif
+extern "C" __global__ void __launch_bounds__(BOUNDS)
     attention_forward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                       const float* __restrict__ slopes, u16* __restrict__ out, float* __restrict__ lse,
                       const __grid_constant__ AttentionParams p) {
