@@ -23,7 +23,7 @@ extern "C" __global__ void rotate_heads(u16* __restrict__ qkv, const float2* __r
 #endif
 
 #ifdef KERNEL_attention_long_forward
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_forward(const u16* __restrict__ qkv, const u32* __restrict__ pads, const float* __restrict__ slopes,
                            u16* __restrict__ out, float* __restrict__ lse, const __grid_constant__ AttentionParams p) {
     extern __shared__ __align__(16) unsigned char smem[];

@@ -19,7 +19,7 @@
 
 #define THREADS 128
 // Blocks for which a multiprocessor shall have registers: as many as its shared memory has room for.
-#define BLOCKS (SPLIT ? 2 : 4)
+#define AT_ONCE (SPLIT ? 2 : 4)
 #define TILE 64
 // Numbers of a tile in shared memory, and its parts of 16 rows.
 #define ROOM (TILE * PITCH)

@@ -21,7 +21,7 @@ __device__ __forceinline__ u32 transpose_halves(u32 word) {
 
 // The gradient of queries, and delta for the other half.
 #ifdef KERNEL_attention_long_queries
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_queries(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                            const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
                            const float* __restrict__ lse, float* __restrict__ delta, u32* __restrict__ bits,
@@ -160,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
 
 // The gradients of keys and values: with scores, weights and their gradients transposed.
 #ifdef KERNEL_attention_long_keys
-extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_keys(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                         const float* __restrict__ slopes, const u16* __restrict__ dout, const float* __restrict__ lse,
                         const float* __restrict__ delta, const u32* __restrict__ bits, u16* __restrict__ dqkv,
