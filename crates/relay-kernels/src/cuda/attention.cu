@@ -197,8 +197,9 @@ extern "C" __global__ void __launch_bounds__(BOUNDS)
 
 // At most 128 registers, for 16 warps on a multiprocessor. With SPLIT shared memory has room for fewer, which may have
 // more registers each.
+#define WARPS (SPLIT ? 12 : 16)
 #ifdef KERNEL_attention_backward
-extern "C" __global__ void __launch_bounds__(THREADS, (SPLIT ? 12 : 16) / TILES)
+extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
     attention_backward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                        const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
                        const float* __restrict__ lse, u16* __restrict__ dqkv,
