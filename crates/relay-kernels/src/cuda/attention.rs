@@ -12,8 +12,8 @@ pub(super) const HEAD: usize = 64;
 pub(super) const WHOLE: usize = 128;
 /// Columns of a tile of scores.
 const TILE: usize = 16;
-/// Numbers from one row to the next in shared memory.
-const PITCH: usize = HEAD + 8;
+/// Numbers between the end of a row in shared memory and the next.
+const GAP: usize = 8;
 
 /// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cuh`.
 const THREADS: u32 = 128;
@@ -28,6 +28,8 @@ pub(super) struct Columns {
 }
 
 /// What attention brings together in bf16, and the logarithm of each row's sum of exponentials.
+///
+/// With [`split`](Plan::split) a row of bf16, here and of gradients, is followed by what rounding it has left.
 ///
 /// Queries and keys of long heads are rotated where they are, for the backward pass as well.
 pub(super) fn attention(
@@ -59,7 +61,7 @@ pub(super) fn attention(
         plan,
         File::AttentionLong,
         "attention_long_forward",
-        rows(5 * OWN),
+        rows(plan, 5 * OWN),
     );
     launch_long(queue, plan, forward, &[qkv, pads, slopes, out, sums]);
 }
@@ -102,7 +104,7 @@ pub(super) fn attention_backward(
     let words = blocks(plan) * plan.sizes.width.div_ceil(OWN) * THREADS as usize;
     let bits = plan.dropout.map(|_| queue.floats(words));
     let bits = bits.as_ref().unwrap_or(deltas);
-    let (file, shared) = (File::AttentionLongBackward, rows(6 * OWN));
+    let (file, shared) = (File::AttentionLongBackward, rows(plan, 6 * OWN));
     let queries = long_kernel(plan, file, "attention_long_queries", shared + 4 * OWN);
     let buffers = [
         qkv, angles, pads, slopes, out, grad, sums, deltas, bits, grad_qkv,
@@ -132,21 +134,22 @@ fn launch_whole(
             ("HD", narrow(HEAD)),
             ("POSSIBLE", narrow(flags(plan))),
             ("SLABS", u32::from(slabs)),
+            ("SPLIT", u32::from(plan.split)),
         ],
         threads: narrow(32 * tiles),
-        shared: narrow(whole_shared(tiles, name == "attention_backward")),
+        shared: narrow(whole_shared(plan, tiles, name == "attention_backward")),
     };
     let grid = [sizes.batch * sizes.heads, 1, 1];
     queue.launch(kernel, grid, buffers, params(plan));
 }
 
 /// Bytes of shared memory, as `attention.cu` lays it out.
-fn whole_shared(tiles: usize, backward: bool) -> usize {
+fn whole_shared(plan: &Plan, tiles: usize, backward: bool) -> usize {
     let count = TILE * tiles;
     if backward {
-        rows(3 * count) + count * PITCH.max(count + 8) * 2 + count * 8
+        rows(plan, 3 * count) + count * pitch(plan, HEAD.max(count)) * 2 + count * 8
     } else {
-        rows(3 * count)
+        rows(plan, 3 * count)
     }
 }
 
@@ -156,6 +159,7 @@ fn long_kernel(plan: &Plan, file: File, name: &'static str, shared: usize) -> Ke
         ("HD", narrow(HEAD)),
         ("WITH_SLOPES", u32::from(!plan.slopes.is_empty())),
         ("WITH_DROPOUT", u32::from(plan.dropout.is_some())),
+        ("SPLIT", u32::from(plan.split)),
     ];
     Kernel {
         file,
@@ -177,8 +181,13 @@ fn blocks(plan: &Plan) -> usize {
 }
 
 /// Bytes of so many rows of a head in shared memory.
-fn rows(count: usize) -> usize {
-    count * PITCH * 2
+fn rows(plan: &Plan, count: usize) -> usize {
+    count * pitch(plan, HEAD) * 2
+}
+
+/// Numbers of bf16 from one row of so many numbers to the next in shared memory.
+fn pitch(plan: &Plan, numbers: usize) -> usize {
+    numbers * (1 + usize::from(plan.split)) + GAP
 }
 
 fn params(plan: &Plan) -> Params {

@@ -76,6 +76,8 @@ pub(super) struct Plan {
     pub slopes: Vec<f32>,
     pub dropout: Option<LayerDropout>,
     pub epsilon: f32,
+    /// Whether operands of products are sums of two numbers of bf16.
+    pub split: bool,
 }
 
 /// A layer applied to an input.
@@ -115,6 +117,7 @@ impl Call {
             slopes: spec.slopes.to_vec(),
             dropout: spec.dropout,
             epsilon: spec.epsilon,
+            split: false,
         };
         Some(Self {
             plan: Arc::new(plan),
