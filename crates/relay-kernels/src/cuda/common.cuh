@@ -30,6 +30,10 @@ __device__ __forceinline__ u32 pack_bf16(float low, float high) {
 #endif
 __device__ __forceinline__ float low_bf16(u32 packed) { return __uint_as_float(packed << 16); }
 __device__ __forceinline__ float high_bf16(u32 packed) { return __uint_as_float(packed & 0xffff0000u); }
+// What rounding two numbers to a pair has left of them, rounded: both pairs together have 16 bits of each number.
+__device__ __forceinline__ u32 left_over(u32 pair, float x, float y) {
+    return pack_bf16(x - low_bf16(pair), y - high_bf16(pair));
+}
 __device__ __forceinline__ u16 to_bf16(float x) { return (u16)pack_bf16(x, 0.0f); }
 __device__ __forceinline__ float from_bf16(u16 x) { return __uint_as_float((u32)x << 16); }
 

@@ -1,4 +1,5 @@
-// Masked cross-entropy of logits, and the ends of a readout's gradients.
+// Masked cross-entropy of logits, and the ends of a readout's gradients. Logits and their gradients are rows as rows.cuh has
+// them.
 
 struct EntropySizes {
     // Rows of logits, tokens, and columns from one row to the next.
@@ -18,11 +19,11 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
 #pragma unroll
     for (int i = 0; i < PADDED / 64; i++) own[i] = make_float2(0.0f, 0.0f);
     for (u32 row = blockIdx.x * 8 + (threadIdx.x >> 5); row < p.rows; row += gridDim.x * 8) {
-        u16* line = logits + (u64)row * p.padded;
+        u16* line = logits + (u64)row * (PARTS * p.padded);
         float weight = weights[row];
         if (weight == 0.0f) {
 #pragma unroll
-            for (int i = 0; i < PADDED / 64; i++) *(u32*)(line + i * 64 + lane * 2) = 0;
+            for (int i = 0; i < PADDED / 64; i++) put_halves(line + i * 64 + lane * 2, p.padded, 0.0f, 0.0f);
             continue;
         }
         u32 target = (u32)targets[row];
@@ -31,9 +32,9 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
 #pragma unroll
         for (int i = 0; i < PADDED / 64; i++) {
             u32 at = i * 64 + lane * 2;
-            u32 pair = *(const u32*)(line + at);
-            x[i].x = at < p.vocab ? low_bf16(pair) + bias[at] : -1e30f;
-            x[i].y = at + 1 < p.vocab ? high_bf16(pair) + bias[at + 1] : -1e30f;
+            float2 pair = get_halves(line + at, p.padded);
+            x[i].x = at < p.vocab ? pair.x + bias[at] : -1e30f;
+            x[i].y = at + 1 < p.vocab ? pair.y + bias[at + 1] : -1e30f;
             most = fmaxf(most, fmaxf(x[i].x, x[i].y));
             if (at == target) wanted = x[i].x;
             if (at + 1 == target) wanted = x[i].y;
@@ -54,7 +55,7 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
             u32 at = i * 64 + lane * 2;
             float a = x[i].x * scale - (at == target ? weight : 0.0f);
             float b = x[i].y * scale - (at + 1 == target ? weight : 0.0f);
-            *(u32*)(line + at) = pack_bf16(a, b);
+            put_halves(line + at, p.padded, a, b);
             own[i].x += a, own[i].y += b;
         }
     }

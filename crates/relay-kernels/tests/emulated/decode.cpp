@@ -8,6 +8,7 @@
 #include "common.cuh"
 #include "cluster.cuh"
 #include "decode.cu"
+#include "rows.cuh"
 #include "pack.cu"
 
 constexpr u32 LAYERS = 2;

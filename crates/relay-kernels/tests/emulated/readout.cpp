@@ -1,8 +1,9 @@
 // Cross-entropy, the end of a readout's gradients, and the most probable tokens, as readout.rs and greedy.rs launch them,
-// with PADDED columns of logits.
+// with PADDED columns of logits, and with SPLIT.
 #include "check.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "readout.cu"
 
 // The loss starts at what is there before.
@@ -12,7 +13,8 @@ constexpr double OF_EXP = 32 * F32;
 
 static void entropy(u32 rows, u32 vocab, u32 blocks) {
     std::string name = "/" + std::to_string(rows) + "x" + std::to_string(vocab) + "/padded=" + std::to_string(PADDED);
-    std::vector<u16> before = random_halves(rows * PADDED, 1, 6.0f);
+    name += halves_name();
+    std::vector<float> before = random_floats(rows * PADDED, 1, 6.0f);
     std::vector<float> weights = random_floats(rows, 2), start = random_floats(PADDED, 3);
     std::vector<int> targets(rows);
     for (u32 row = 0; row < rows; row++) {
@@ -22,9 +24,10 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
         if (row % 3 != 1) continue;
         // What is not to be predicted may have any target, and logits that are no numbers.
         weights[row] = 0.0f, targets[row] = -1;
-        for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = 0xffff;
+        for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = NAN;
     }
-    Buffer<u16> logits(before);
+    const Matrix given(before, PADDED);
+    Matrix logits(before, PADDED);
     Buffer<float> bias(random_floats(vocab, 4)), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
     Buffer<int> target(targets);
     machine::launch({blocks, 1, 1}, 256, 4 * PADDED, [&] {
@@ -38,7 +41,7 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
     for (u32 row = 0; row < rows; row++) {
         std::vector<double> x(vocab);
         double sum = 0.0;
-        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = from_half(before[row * PADDED + i]) + bias[i]);
+        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = given.value(row * PADDED + i) + bias[i]);
         bool counts = weights[row] > 0.0f;
         if (counts) {
             wanted_loss += weights[row] * (std::log(sum) - x[targets[row]]);
@@ -48,7 +51,7 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
             double share = counts && i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
             double aimed = (int)i == targets[row] ? weights[row] : 0.0;
             double noise = OF_EXP * share + NOISE * aimed;
-            gradients.near_bf16(row * PADDED + i, from_half(logits[row * PADDED + i]), share - aimed, noise);
+            near_half(gradients, row * PADDED + i, logits, share - aimed, noise);
             wanted_sums[i] += share - aimed, lost[i] += noise + NOISE * (share + aimed);
         }
     }
