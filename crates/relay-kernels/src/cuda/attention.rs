@@ -27,7 +27,7 @@ pub(super) struct Columns {
     pub slopes: Handle,
 }
 
-/// What attention brings together in bf16, and the logarithm of each row's sum of exponentials.
+/// What attention brings together, rounded, and the logarithm of each row's sum of exponentials.
 ///
 /// Queries and keys of long heads are rotated where they are, for the backward pass as well.
 pub(super) fn attention(
@@ -80,7 +80,7 @@ pub(super) fn attention_in_slabs(
     launch_whole(queue, plan, ("attention_forward", true), &buffers);
 }
 
-/// The gradient of queries, keys and values, `[rows, 3 d]` in bf16.
+/// The gradient of queries, keys and values, `[rows, 3 d]`, rounded.
 pub(super) fn attention_backward(
     queue: &Queue,
     plan: &Plan,
@@ -132,6 +132,7 @@ fn launch_whole(
             ("HD", narrow(HEAD)),
             ("POSSIBLE", narrow(flags(plan))),
             ("SLABS", u32::from(slabs)),
+            queue.split(),
         ],
         threads: narrow(32 * tiles),
         shared: narrow(whole_shared(tiles, name == "attention_backward")),

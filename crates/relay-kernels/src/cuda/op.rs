@@ -24,6 +24,7 @@ use cubecl::server::Handle;
 
 use super::launch::{Eager, Queue};
 use crate::floats::wrap;
+use crate::switch::Precision;
 
 /// The backend below fusion.
 type Device = CubeBackend<CudaRuntime, f32, i32, u8>;
@@ -125,21 +126,21 @@ impl<S: Saved<N>, const N: usize> Backward<Cuda, N> for Node<S> {
     }
 }
 
-/// Queues work on `inputs`, of which there is at least one; its results get the given types and shapes.
+/// Queues work on `inputs`, of which there is at least one, in a precision; its results get the given types and shapes.
 ///
 /// The work gets the content of all inputs in row-major order, and answers with the content of all results.
 pub(super) fn submit<const M: usize>(
-    name: &'static str,
+    (name, precision): (&'static str, Precision),
     inputs: Vec<Lazy>,
     outputs: [(DType, Vec<usize>); M],
     work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
 ) -> [Lazy; M] {
-    exactly(submit_all(name, inputs, outputs.into(), work))
+    exactly(submit_all((name, precision), inputs, outputs.into(), work))
 }
 
 /// [`submit`] for as many results as are only known when it is called.
 pub(super) fn submit_all(
-    name: &'static str,
+    (name, precision): (&'static str, Precision),
     inputs: Vec<Lazy>,
     outputs: Vec<(DType, Vec<usize>)>,
     work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
@@ -154,6 +155,7 @@ pub(super) fn submit_all(
     let ir = CustomOpIr::new(name, &inputs, &outputs);
     let task = Task {
         ir: ir.clone(),
+        precision,
         work: Box::new(work),
     };
     client.register(streams, OperationIr::Custom(ir), task)
@@ -171,6 +173,7 @@ type Work = dyn Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync;
 /// Work in fusion's queue.
 struct Task {
     ir: CustomOpIr,
+    precision: Precision,
     work: Box<Work>,
 }
 
@@ -186,7 +189,7 @@ impl stream::Operation<Runtime> for Task {
         let inputs: Vec<Eager> = inputs
             .map(|input| into_contiguous(handles.get_float_tensor::<Device>(input)))
             .collect();
-        let queue = Queue::of(&inputs[0]);
+        let queue = Queue::of(&inputs[0], self.precision);
         let inputs = inputs.into_iter().map(|input| input.handle).collect();
         let outputs = (self.work)(&queue, inputs);
         for (ir, output) in self.ir.outputs.iter().zip(outputs) {

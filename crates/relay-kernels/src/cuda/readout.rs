@@ -8,13 +8,14 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Params, Parts, Queue, narrow};
+use super::launch::{Params, Parts, Queue, bytes, narrow};
 use super::op::{Lazy, Operation, Saved, exactly, submit};
 use super::product::{Gradient, Product};
 use super::rows::{Norm, NormBackward, kernel, round};
 use super::source::{File, Kernel};
 use super::weights::{self, Packed, take_columns};
 use crate::cross_entropy::Labels;
+use crate::switch::Precision;
 
 /// What the columns of logits are a multiple of: tiles of the products.
 pub(super) const COLUMNS: usize = 128;
@@ -51,6 +52,7 @@ struct Plan {
     chosen: Option<Vec<usize>>,
     /// Of the rows that are read out.
     labels: Labels,
+    precision: Precision,
 }
 
 impl Plan {
@@ -58,14 +60,14 @@ impl Plan {
         self.labels.targets.len()
     }
 
-    /// What the forward pass leaves: of what is read out the states in bf16 and the moments of their norm, the gradient of
+    /// What the forward pass leaves: of what is read out the states, rounded, and the moments of their norm, the gradient of
     /// the logits and the sums of its columns, and the numbers of the rows.
     fn kept(&self) -> Parts<5> {
-        let (read, padded) = (self.read(), self.padded);
+        let (read, padded, bytes) = (self.read(), self.padded, bytes(self.precision));
         Parts::of([
-            2 * read * self.d,
+            bytes * read * self.d,
             8 * read,
-            2 * read * padded,
+            bytes * read * padded,
             4 * padded,
             4 * read,
         ])
@@ -86,7 +88,12 @@ pub(super) struct Call {
 impl Call {
     /// From states, matrix and bias, and with `epsilon` the norm's scale and shift. None if a tensor is not of `f32`, or if
     /// there are no kernels for such sizes.
-    pub fn new(tensors: Vec<Lazy>, epsilon: Option<f32>, labels: Labels) -> Option<Self> {
+    pub fn new(
+        tensors: Vec<Lazy>,
+        epsilon: Option<f32>,
+        labels: Labels,
+        precision: Precision,
+    ) -> Option<Self> {
         let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
         let padded = columns(&tensors, labels.vocab)?;
         let (chosen, labels) = match epsilon {
@@ -110,9 +117,10 @@ impl Call {
                 epsilon,
                 chosen,
                 labels,
+                precision,
             }),
             states,
-            weight: weights::padded(&weight, COLUMNS),
+            weight: weights::padded(&weight, COLUMNS, precision),
             bias,
             norm: next().zip(next()).map(<[Lazy; 2]>::from),
         })
@@ -133,12 +141,12 @@ impl<const N: usize> Operation<N> for Call {
 
     fn infer(self) -> Lazy {
         let plan = Arc::clone(&self.plan);
-        let outputs = [(DType::F32, vec![1])];
+        let (outputs, precision) = ([(DType::F32, vec![1])], plan.precision);
         let work = move |queue: &Queue, inputs| {
             let [loss, _] = forward(queue, &plan, inputs);
             vec![loss]
         };
-        let [loss] = submit("relay_readout", self.inputs(), outputs, work);
+        let [loss] = submit(("relay_readout", precision), self.inputs(), outputs, work);
         loss
     }
 
@@ -147,7 +155,7 @@ impl<const N: usize> Operation<N> for Call {
         let outputs = [(DType::F32, vec![1]), plan.kept().form()];
         let inputs = self.inputs();
         let [loss, kept] = submit(
-            "relay_readout_forward",
+            ("relay_readout_forward", self.plan.precision),
             inputs,
             outputs,
             move |queue, inputs| forward(queue, &plan, inputs).into(),
@@ -202,7 +210,7 @@ fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 2] {
     let targets: Vec<u32> = labels.targets.iter().map(|x| x.cast_unsigned()).collect();
     let weights: Vec<u32> = labels.weights.iter().map(|x| x.to_bits()).collect();
     let (targets, weights) = (queue.upload(&targets), queue.upload(&weights));
-    let defines = vec![("PADDED", narrow(padded))];
+    let defines = vec![("PADDED", narrow(padded)), queue.split()];
     queue.launch(
         kernel(File::Readout, "cross_entropy", defines, 4 * padded),
         [read.div_ceil(8).min(BLOCKS), 1, 1],
@@ -226,7 +234,7 @@ pub(super) struct Left {
 impl<const N: usize> Saved<N> for Left {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; N] {
         let plan = self.plan;
-        let (d, vocab) = (plan.d, plan.labels.vocab);
+        let (d, vocab, precision) = (plan.d, plan.labels.vocab, plan.precision);
         let shapes = [
             vec![plan.rows, d],
             vec![d, vocab],
@@ -239,7 +247,7 @@ impl<const N: usize> Saved<N> for Left {
         let inputs = [grad, self.kept, self.weight].into_iter();
         let inputs = inputs.chain(self.norm.into_iter().flatten());
         let gradients = submit(
-            "relay_readout_backward",
+            ("relay_readout_backward", precision),
             inputs.collect(),
             outputs,
             move |queue, inputs| backward(queue, &plan, inputs),
@@ -273,7 +281,7 @@ fn backward(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Vec<Handle> 
         product.scaled(queue, &scale, &out);
         return vec![out, grad_weight, grad_bias];
     };
-    let (out, inner) = (queue.floats(rows * d), queue.halves(read * d));
+    let (out, inner) = (queue.floats(rows * d), queue.operands(read * d));
     product.rounded(queue, &inner);
     let chosen = plan.chosen.as_ref().map(|_| &chosen);
     if chosen.is_some() {

@@ -10,12 +10,14 @@ use cubecl_cpp::shared::{Body, ComputeKernel, Elem, Flags, Item, SharedMemory};
 
 /// What stands before every file, and what before some.
 const COMMON: &str = include_str!("common.cuh");
+const ROWS: &str = include_str!("rows.cuh");
 const ATTENTION: &str = include_str!("attention.cuh");
 const ATTENTION_LONG: &str = include_str!("attention_long.cuh");
 const CLUSTER: &str = include_str!("cluster.cuh");
 const WGMMA: &str = include_str!("wgmma.cuh");
 const HOPPER: &str = include_str!("hopper.cuh");
 const PIPELINE: &str = include_str!("pipeline.cuh");
+const GEMM: &str = include_str!("gemm.cuh");
 
 /// A file of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,16 +57,18 @@ impl File {
     }
 
     /// What stands before the file.
-    const fn headers(self) -> [&'static str; 3] {
+    const fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::Attention => [COMMON, ATTENTION, ""],
+            Self::Attention => &[COMMON, ATTENTION],
             Self::AttentionLong | Self::AttentionLongBackward => {
-                [COMMON, ATTENTION, ATTENTION_LONG]
+                &[COMMON, ATTENTION, ATTENTION_LONG]
             }
-            Self::Decode => [COMMON, CLUSTER, ""],
-            Self::Gemm | Self::Gradient => [COMMON, WGMMA, HOPPER],
-            Self::Infer => [COMMON, WGMMA, PIPELINE],
-            _ => [COMMON, "", ""],
+            Self::Decode => &[COMMON, CLUSTER],
+            Self::Gemm => &[COMMON, ROWS, WGMMA, HOPPER, GEMM],
+            Self::Gradient => &[COMMON, ROWS, WGMMA, HOPPER],
+            Self::Infer => &[COMMON, WGMMA, PIPELINE],
+            Self::Narrow | Self::Norm | Self::Pack | Self::Readout => &[COMMON, ROWS],
+            Self::Embedding | Self::Update => &[COMMON],
         }
     }
 
@@ -91,11 +95,15 @@ impl File {
 
 /// FNV-1a of a file and of what stands before it.
 const fn fingerprint(file: File) -> u64 {
-    let [first, second, third] = file.headers();
-    let parts = [first, second, third, file.text()];
+    let headers = file.headers();
     let (mut hash, mut part) = (0xcbf2_9ce4_8422_2325_u64, 0);
-    while part < parts.len() {
-        let bytes = parts[part].as_bytes();
+    while part <= headers.len() {
+        let text = if part < headers.len() {
+            headers[part]
+        } else {
+            file.text()
+        };
+        let bytes = text.as_bytes();
         let mut at = 0;
         while at < bytes.len() {
             hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
