@@ -103,16 +103,22 @@ pub(crate) fn norm<B: Backend>(tensors: [FloatTensor<B>; 3], epsilon: f32) -> Op
 }
 
 /// [`readout_cross_entropy`](crate::readout_cross_entropy()) of tensors whose shapes have been checked: states, matrix and
-/// bias, and with `epsilon` the norm's scale and shift.
+/// bias, and with `epsilon` the norm's scale and shift. The number of right guesses is put to `right`.
 pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
     tensors: [FloatTensor<B>; N],
     epsilon: Option<f32>,
     labels: Labels,
+    right: Option<Shared>,
 ) -> Option<Tensor<B, 1>> {
+    let form = (precision(), right);
     op::apply::<B, readout::Call, N, 1>(tensors, |tensors| {
-        supported(&tensors[0])
-            .then(|| readout::Call::new(tensors.into(), epsilon, labels, precision()))?
+        supported(&tensors[0]).then(|| readout::Call::new(tensors.into(), epsilon, labels, form))?
     })
+}
+
+/// What was put to `right`, recorded in no graph.
+pub(crate) fn known_right<B: Backend>(right: &Shared) -> Option<Tensor<B, 1>> {
+    op::constant(right.get()?)
 }
 
 /// [`greedy`](crate::greedy()) of tensors whose shapes have been checked: states, matrix and bias, and with `epsilon` the

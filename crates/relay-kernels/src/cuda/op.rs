@@ -11,8 +11,9 @@ use burn::backend::autodiff::checkpoint::strategy::{
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Cuda};
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, Shape, Tensor, backend::Backend};
+use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::fusion::FusionCubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
@@ -84,6 +85,18 @@ pub(super) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
         wrap(record::<BalancedCheckpointing, O, N>(*inputs, build)?)
     } else {
         None
+    }
+}
+
+/// A tensor of `B` that is recorded in no graph; `None` where `B` has no kernels here.
+pub(super) fn constant<B: Backend, const D: usize>(tensor: Lazy) -> Option<Tensor<B, D>> {
+    let kind = TypeId::of::<B>();
+    if kind == TypeId::of::<Autodiff<Cuda, NoCheckpointing>>() {
+        wrap(<Autodiff<Cuda, NoCheckpointing>>::from_inner(tensor))
+    } else if kind == TypeId::of::<Autodiff<Cuda, BalancedCheckpointing>>() {
+        wrap(<Autodiff<Cuda, BalancedCheckpointing>>::from_inner(tensor))
+    } else {
+        wrap(tensor)
     }
 }
 

@@ -46,18 +46,18 @@ pub(super) fn forms(part: &Handle, bytes: usize) -> [Handle; 2] {
     ]
 }
 
-/// Where the calls of a layer in a graph find the gradient that they add to.
+/// A tensor that others are to find: the gradient that the calls of a layer in a graph add to, the right guesses of a readout.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Option<Lazy>>>);
 
 impl Shared {
-    /// The gradient, if a call has given it to the graph.
+    /// The tensor, if there is one by now.
     pub fn get(&self) -> Option<Lazy> {
         let sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sum.clone()
     }
 
-    /// For the calls that come later.
+    /// For those that ask later.
     pub fn put(&self, sum: Lazy) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sum);
     }

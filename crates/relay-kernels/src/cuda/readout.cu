@@ -7,14 +7,19 @@ struct EntropySizes {
 };
 
 // Adds the sum over rows of weight * -log softmax(logits + bias)[target] to `loss`; the logits are replaced by their
-// gradients, whose columns are added to `sums`. Rows of weight 0 get gradient 0. One warp a row.
+// gradients, whose columns are added to `sums`. Rows of weight 0 get gradient 0. One warp a row. With JUDGED `right` gets the
+// number of rows with a weight added whose target is the most probable token, the first among equals.
 extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const int* targets, const float* weights,
-                                         float* loss, float* sums, const __grid_constant__ EntropySizes p) {
+                                         float* loss, float* right, float* sums,
+                                         const __grid_constant__ EntropySizes p) {
     extern __shared__ float columns[];
     for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) columns[at] = 0.0f;
     __syncthreads();
     u32 lane = threadIdx.x & 31;
     float total = 0.0f;
+#if JUDGED
+    float guessed = 0.0f;
+#endif
     float2 own[PADDED / 64];
 #pragma unroll
     for (int i = 0; i < PADDED / 64; i++) own[i] = make_float2(0.0f, 0.0f);
@@ -41,6 +46,15 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
         }
         most = warp_max(most);
         wanted = warp_sum(wanted);
+#if JUDGED
+        bool before = false;
+#pragma unroll
+        for (int i = 0; i < PADDED / 64; i++) {
+            u32 at = i * 64 + lane * 2;
+            before |= (x[i].x == most && at < target) || (x[i].y == most && at + 1 < target);
+        }
+        guessed += __ballot_sync(0xffffffffu, before) == 0 && wanted == most ? 1.0f : 0.0f;
+#endif
         float sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < PADDED / 64; i++) {
@@ -67,6 +81,9 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
     __syncthreads();
     for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) atomicAdd(sums + at, columns[at]);
     if (lane == 0 && total != 0.0f) atomicAdd(loss, total);
+#if JUDGED
+    if (lane == 0 && guessed > 0.0f) atomicAdd(right, guessed);
+#endif
 }
 
 // The most probable token of each row of logits, the first among equals, and its probability; a row of nothing that is a
