@@ -23,8 +23,8 @@ use crate::rows::{ColumnSums, CrossEntropy, Judged};
 ///
 /// Rows of weight 0 are skipped, whatever their target: nothing is read out of them.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
-/// recorded or not: for rows of up to 1024 that are a multiple of 64, and up to 1024 tokens.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, recorded or not: for rows of up to 1024 that are a
+/// multiple of 64, and up to 1024 tokens. It rounds logits, too, as [`Precision`](crate::Precision) says.
 ///
 /// # Shapes
 /// - `states`: `[rows, d]`; `targets` and `weights`: `rows` entries; the result: `[1]`.

@@ -2,7 +2,7 @@
 
 use cubecl::server::Handle;
 
-use super::launch::{Params, Queue, narrow};
+use super::launch::{Params, Queue, bytes, narrow, split};
 use super::layer::Plan;
 use super::source::{File, Kernel};
 
@@ -12,8 +12,6 @@ pub(super) const HEAD: usize = 64;
 pub(super) const WHOLE: usize = 128;
 /// Columns of a tile of scores.
 const TILE: usize = 16;
-/// Numbers from one row to the next in shared memory.
-const PITCH: usize = HEAD + 8;
 
 /// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cuh`.
 const THREADS: u32 = 128;
@@ -59,7 +57,7 @@ pub(super) fn attention(
         plan,
         File::AttentionLong,
         "attention_long_forward",
-        rows(5 * OWN),
+        rows(plan, 5 * OWN),
     );
     launch_long(queue, plan, forward, &[qkv, pads, slopes, out, sums]);
 }
@@ -102,7 +100,7 @@ pub(super) fn attention_backward(
     let words = blocks(plan) * plan.sizes.width.div_ceil(OWN) * THREADS as usize;
     let bits = plan.dropout.map(|_| queue.floats(words));
     let bits = bits.as_ref().unwrap_or(deltas);
-    let (file, shared) = (File::AttentionLongBackward, rows(6 * OWN));
+    let (file, shared) = (File::AttentionLongBackward, rows(plan, 6 * OWN));
     let queries = long_kernel(plan, file, "attention_long_queries", shared + 4 * OWN);
     let buffers = [
         qkv, angles, pads, slopes, out, grad, sums, deltas, bits, grad_qkv,
@@ -132,22 +130,22 @@ fn launch_whole(
             ("HD", narrow(HEAD)),
             ("POSSIBLE", narrow(flags(plan))),
             ("SLABS", u32::from(slabs)),
-            queue.split(),
+            split(plan.precision),
         ],
         threads: narrow(32 * tiles),
-        shared: narrow(whole_shared(tiles, name == "attention_backward")),
+        shared: narrow(whole_shared(plan, tiles, name == "attention_backward")),
     };
     let grid = [sizes.batch * sizes.heads, 1, 1];
     queue.launch(kernel, grid, buffers, params(plan));
 }
 
 /// Bytes of shared memory, as `attention.cu` lays it out.
-fn whole_shared(tiles: usize, backward: bool) -> usize {
+fn whole_shared(plan: &Plan, tiles: usize, backward: bool) -> usize {
     let count = TILE * tiles;
     if backward {
-        rows(3 * count) + count * PITCH.max(count + 8) * 2 + count * 8
+        rows(plan, 3 * count) + count * row(plan, HEAD.max(count)) + count * 8
     } else {
-        rows(3 * count)
+        rows(plan, 3 * count)
     }
 }
 
@@ -157,6 +155,7 @@ fn long_kernel(plan: &Plan, file: File, name: &'static str, shared: usize) -> Ke
         ("HD", narrow(HEAD)),
         ("WITH_SLOPES", u32::from(!plan.slopes.is_empty())),
         ("WITH_DROPOUT", u32::from(plan.dropout.is_some())),
+        split(plan.precision),
     ];
     Kernel {
         file,
@@ -178,8 +177,13 @@ fn blocks(plan: &Plan) -> usize {
 }
 
 /// Bytes of so many rows of a head in shared memory.
-fn rows(count: usize) -> usize {
-    count * PITCH * 2
+fn rows(plan: &Plan, count: usize) -> usize {
+    count * row(plan, HEAD)
+}
+
+/// Bytes from one row of so many numbers to the next there.
+fn row(plan: &Plan, numbers: usize) -> usize {
+    bytes(plan.precision) * numbers + 16
 }
 
 fn params(plan: &Plan) -> Params {

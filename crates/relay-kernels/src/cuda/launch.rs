@@ -62,6 +62,11 @@ pub(super) fn bytes(precision: Precision) -> usize {
     }
 }
 
+/// What kernels are told that read or write such numbers.
+pub(super) fn split(precision: Precision) -> (&'static str, u32) {
+    ("SPLIT", u32::from(precision == Precision::F32))
+}
+
 /// Parts of one buffer: to ask for memory once instead of many times, and to hand on one tensor instead of many.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts<const N: usize> {
@@ -123,7 +128,7 @@ impl Queue {
 
     /// What kernels are told that read or write such numbers.
     pub fn split(&self) -> (&'static str, u32) {
-        ("SPLIT", u32::from(self.precision == Precision::F32))
+        split(self.precision)
     }
 
     pub fn device(&self) -> &CudaDevice {
