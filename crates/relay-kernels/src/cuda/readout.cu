@@ -28,7 +28,7 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
         float weight = weights[row];
         if (weight == 0.0f) {
 #pragma unroll
-            for (int i = 0; i < PADDED / 64; i++) put_halves(line + i * 64 + lane * 2, p.padded, 0.0f, 0.0f);
+            for (int i = 0; i < (int)PARTS * PADDED / 64; i++) *(u32*)(line + i * 64 + lane * 2) = 0;
             continue;
         }
         u32 target = (u32)targets[row];
