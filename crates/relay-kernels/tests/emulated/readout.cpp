@@ -28,8 +28,6 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
         weights[row] = 0.0f, targets[row] = -1;
         for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = NAN;
     }
-    const Matrix given(before, PADDED);
-    Matrix logits(before, PADDED);
     // Equals in two places, and a target that is the first of them, or the other one.
     std::vector<float> shifts = random_floats(vocab, 4);
     for (u32 row : {0u, 3u})
@@ -37,6 +35,8 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
             for (u32 i : {1u, 67u}) before[row * PADDED + i] = 8.0f - (shifts[i] = 0.5f);
             targets[row] = row == 0 ? 1 : 67;
         }
+    const Matrix given(before, PADDED);
+    Matrix logits(before, PADDED);
     Buffer<float> bias(shifts), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
     Buffer<float> right(std::vector<float>{BEFORE});
     Buffer<int> target(targets);
