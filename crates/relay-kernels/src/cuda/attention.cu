@@ -7,7 +7,7 @@
 // backward pass. Its rows are those of all samples one after the other, a head's columns are those of a slab.
 //
 // Defines: TILES = ceil(width / 16), 1 to 8. POSSIBLE: the flags that may be set, so that nothing is done for the others.
-// SLABS = 1 (or 0).
+// SLABS = 1 (or 0), without SPLIT.
 // Launch: batch * heads blocks of 32 * TILES threads, with dynamic shared memory of, in bytes,
 //   forward   3 * ROWS * PITCH * 2
 //   backward  3 * ROWS * PITCH * 2 + ROWS * max(PITCH, SCORE_PITCH) * 2 + ROWS * 8
@@ -21,13 +21,14 @@
 
 #define ROWS (16 * TILES)
 #define THREADS (32 * TILES)
-#define SCORE_PITCH (ROWS + 8)
+#define SCORE_PITCH (HALVES * ROWS + 8)
 #ifndef POSSIBLE
 #define POSSIBLE (CAUSAL | ROPE | ALIBI | DROPOUT)
 #endif
 
 // Copies q, k and v of this block's head to shared memory, q and k rotated. The copy of v goes on in the
-// background. qkv points at q of column 0; parts (q, k, v) are part_stride apart, columns three times that.
+// background. qkv points at q of column 0; parts (q, k, v) are part_stride apart, columns three times
+// that, what is left of them with SPLIT in between.
 __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const float2* __restrict__ angles,
                                          u32 part_stride, u32 width, u32 flags, u16* q, u16* k, u16* v) {
 #pragma unroll
@@ -35,24 +36,27 @@ __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const floa
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         bool valid = row < width;
-        const u16* from = qkv + (valid ? (row * 3 + 2) * part_stride + column : 0);
-        cp_async16(smem_address(v + row * PITCH + column), from, valid);
+        const u16* from = qkv + (valid ? (row * 3 * HALVES + 2) * part_stride + column : 0);
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half)
+            cp_async16(smem_address(v + row * PITCH + column + half * HD), from + half * 3 * part_stride, valid);
     }
     cp_async_commit();
 
     // A thread takes a piece of the first half and its partner in the second half, of q and of k: the angles
     // are the same. All loads are asked for before the first is waited for.
     const int TURNS = PIECES / 4;
-    uint4 piece[TURNS][4];
+    Piece piece[TURNS][4];
 #pragma unroll
     for (int turn = 0; turn < TURNS; ++turn) {
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / (PIECES / 2), column = unit % (PIECES / 2) * 8;
-        const u16* from = qkv + row * 3 * part_stride + column;
+        const u16* from = qkv + row * 3 * HALVES * part_stride + column;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-            piece[turn][i] = make_uint4(0, 0, 0, 0);
-            if (row < width) piece[turn][i] = *(const uint4*)(from + (i / 2) * part_stride + (i % 2) * (HD / 2));
+            piece[turn][i] = no_piece();
+            if (row < width)
+                piece[turn][i] = load_piece(from + (i / 2) * part_stride + (i % 2) * (HD / 2), 3 * part_stride);
         }
     }
 #pragma unroll
@@ -68,11 +72,17 @@ __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const floa
         }
 #pragma unroll
         for (int i = 0; i < 4; ++i)
-            *(uint4*)((i < 2 ? q : k) + row * PITCH + column + (i % 2) * (HD / 2)) = piece[turn][i];
+            store_piece((i < 2 ? q : k) + row * PITCH + column + (i % 2) * (HD / 2), HD, piece[turn][i]);
     }
 }
 #ifdef KERNEL_attention_forward
-extern "C" __global__ void __launch_bounds__(THREADS)
+#if SPLIT
+// At most 128 registers for 8 tiles, too, so that two blocks fit a multiprocessor.
+#define BOUNDS THREADS, 16 / TILES
+#else
+#define BOUNDS THREADS
+#endif
+extern "C" __global__ void __launch_bounds__(BOUNDS)
     attention_forward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                       const float* __restrict__ slopes, u16* __restrict__ out, float* __restrict__ lse,
                       const __grid_constant__ AttentionParams p) {
@@ -87,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int pad = min(pads[batch], (u32)ROWS);
 
-    load_qkv(qkv + (u64)batch * width * 3 * row_stride + head * HD, angles, row_stride, width, flags, q, k, v);
+    load_qkv(qkv + (u64)batch * width * 3 * HALVES * row_stride + head * HD, angles, row_stride, width, flags, q, k, v);
     cp_async_wait<0>();
     __syncthreads();
 
@@ -102,7 +112,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (int half = 0; half < 2; ++half)
         last_key[half] = causal ? min(query + 8 * half, (int)width - 1) : (int)width - 1;
 
-    u32 left[STEPS][4];
+    Left left[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) load_left(left[step], smem_address(q), 16 * warp, step, lane);
 
@@ -151,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             if (dropout)
                 score *= mask_factor(p.mask, first_index + 8 * half * width + 16 * tile + 8 * (i / 4) + i % 2);
         }
-        u32 weights[4];
+        Left weights;
         round_tile(weights, scores[tile]);
         multiply_add(total, weights, smem_address(v), 16 * tile, lane);
     }
@@ -177,16 +187,19 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         u32 line = batch * width + row;
         return out + ((u64)(line / 128) * p.heads + head) * 128 * HD + line % 128 * HD + (column ^ line % 8 * 8);
     };
-    write_rows(total, q, place, width, 16 * warp, lane);
+    write_rows(total, q, place, 0, width, 16 * warp, lane);
 #else
-    write_rows(total, q, out + (u64)batch * width * row_stride + head * HD, row_stride, width, 16 * warp, lane);
+    const u32 stride = HALVES * row_stride;
+    write_rows(total, q, out + (u64)batch * width * stride + head * HD, stride, width, 16 * warp, lane);
 #endif
 }
 #endif
 
-// At most 128 registers, for 16 warps on a multiprocessor.
+// At most 128 registers, for 16 warps on a multiprocessor. With SPLIT shared memory has room for fewer, which may have
+// more registers each.
+#define WARPS (SPLIT ? 12 : 16)
 #ifdef KERNEL_attention_backward
-extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
+extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
     attention_backward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                        const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
                        const float* __restrict__ lse, u16* __restrict__ dqkv,
@@ -206,8 +219,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int pad = min(pads[batch], (u32)ROWS);
-    const u64 out_start = (u64)batch * width * row_stride + head * HD;
-    const u64 qkv_start = (u64)batch * width * 3 * row_stride + head * HD;
+    const u32 out_stride = HALVES * row_stride, qkv_stride = 3 * out_stride;
+    const u64 out_start = (u64)batch * width * out_stride + head * HD;
+    const u64 qkv_start = (u64)batch * width * qkv_stride + head * HD;
 
     load_qkv(qkv + qkv_start, angles, row_stride, width, flags, q, k, v);
     for (u32 row = threadIdx.x; row < ROWS; row += THREADS)
@@ -217,12 +231,12 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     for (int turn = 0; turn < PIECES / 2; ++turn) {
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
-        uint4 a = make_uint4(0, 0, 0, 0), b = a;
+        Piece a = no_piece(), b = a;
         if (row < width) {
-            a = *(const uint4*)(dout + out_start + row * row_stride + column);
-            b = *(const uint4*)(out + out_start + row * row_stride + column);
+            a = load_piece(dout + out_start + row * out_stride + column, row_stride);
+            b = load_piece(out + out_start + row * out_stride + column, row_stride);
         }
-        *(uint4*)(grad + row * PITCH + column) = a;
+        store_piece(grad + row * PITCH + column, HD, a);
         float delta = dot(a, b);
 #pragma unroll
         for (int step = 1; step < PIECES; step *= 2) delta += __shfl_xor_sync(0xffffffffu, delta, step);
@@ -237,7 +251,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
 
     // By keys: this warp's keys against all queries, so with S, P and dS transposed.
     const int key = 16 * warp + lane / 4;
-    u32 value_left[STEPS][4];
+    Left value_left[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) load_left(value_left[step], smem_address(v), 16 * warp, step, lane);
     __syncthreads();
@@ -265,7 +279,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
 #pragma unroll
         for (int step = 0; step < STEPS; ++step) {
             // Loaded anew for each tile: registers are what limits the warps at work.
-            u32 key_left[4];
+            Left key_left;
             load_left(key_left, smem_address(k), 16 * warp, step, lane);
             multiply_transposed(weights, key_left, smem_address(q), 16 * tile, step, lane);
             multiply_transposed(gradients, value_left[step], smem_address(grad), 16 * tile, step, lane);
@@ -288,14 +302,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
                 gradients[side][i] = weight * (factor * gradients[side][i] - (next ? delta_pair.y : delta_pair.x));
             }
         }
-        u32 left[4];
+        Left left;
         round_tile(left, weights);
         multiply_add(value_total, left, smem_address(grad), 16 * tile, lane);
         round_tile(left, gradients);
 #pragma unroll
-        for (int i = 0; i < 4; ++i)
-            *(u32*)(score_grad + (key + 8 * (i % 2)) * SCORE_PITCH + 16 * tile + 8 * (i / 2) + 2 * (lane % 4)) =
-                left[i];
+        for (int i = 0; i < 4 * HALVES; ++i) {
+            const int column = 16 * tile + 8 * (i / 2 % 2) + 2 * (lane % 4) + i / 4 * ROWS;
+            *(u32*)(score_grad + (key + 8 * (i % 2)) * SCORE_PITCH + column) = left[i / 4][i % 4];
+        }
         multiply_add(key_total, left, smem_address(q), 16 * tile, lane);
     }
 #pragma unroll
@@ -305,8 +320,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     if (flags & ROPE) rotate_back(key_total, angles, width, key, lane % 4);
     // From here on only k and dS are read by other warps.
     __syncthreads();
-    write_rows(value_total, grad, dqkv + qkv_start + 2 * row_stride, 3 * row_stride, width, 16 * warp, lane);
-    write_rows(key_total, q, dqkv + qkv_start + row_stride, 3 * row_stride, width, 16 * warp, lane);
+    write_rows(value_total, grad, dqkv + qkv_start + 2 * row_stride, qkv_stride, width, 16 * warp, lane);
+    write_rows(key_total, q, dqkv + qkv_start + row_stride, qkv_stride, width, 16 * warp, lane);
 
     // By queries: dq of this warp's queries, from the dS of all warps.
     float query_total[PIECES][4];
@@ -314,9 +329,13 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
     const int last_tile = causal ? warp : TILES - 1;
 #pragma unroll 1
     for (int tile = first_tile; tile <= last_tile; ++tile) {
-        u32 left[4];
-        ldmatrix_x4_trans(left[0], left[1], left[2], left[3],
-                          place_by_columns(smem_address(score_grad), 16 * tile, 16 * warp, SCORE_PITCH, lane));
+        Left left;
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half) {
+            const int column = 16 * warp + half * ROWS;
+            ldmatrix_x4_trans(left[half][0], left[half][1], left[half][2], left[half][3],
+                              place_by_columns(smem_address(score_grad), 16 * tile, column, SCORE_PITCH, lane));
+        }
         multiply_add(query_total, left, smem_address(k), 16 * tile, lane);
     }
 #pragma unroll
@@ -324,6 +343,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 16 / TILES)
 #pragma unroll
         for (int i = 0; i < 4; ++i) query_total[piece][i] *= p.scale;
     if (flags & ROPE) rotate_back(query_total, angles, width, key, lane % 4);
-    write_rows(query_total, q, dqkv + qkv_start, 3 * row_stride, width, 16 * warp, lane);
+    write_rows(query_total, q, dqkv + qkv_start, qkv_stride, width, 16 * warp, lane);
 }
 #endif

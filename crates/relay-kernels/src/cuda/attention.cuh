@@ -17,16 +17,26 @@
 // In shared memory: matrices whose rows are PITCH numbers apart, zero beyond width. PITCH is an odd number of
 // 16 bytes, so that the 8 rows that ldmatrix reads at once lie in different banks.
 //
+// With SPLIT every number of bf16 is two, whose sum it is: rounded, and what that has left, rounded. In global memory
+// a row of all heads is followed by what is left of it: qkv is [batch, width, 2, 3, heads, HD]. In shared memory a
+// head's row is followed by what is left of it, within PITCH. A product of two such operands is three, without that of
+// what is left of both, which would be of the size of what rounding twice has lost.
+//
 // In what mma16816 accumulates, a lane holds the rows lane / 4 and lane / 4 + 8, the columns 2 (lane % 4) and the
 // next. What it accumulates, rounded, is the left operand of the next product without an exchange between lanes.
 //
-// Defines: HD = 64 (or 32).
+// Defines: HD = 64 (or 32). SPLIT = 0 (or 1).
 
 #ifndef HD
 #define HD 64
 #endif
+#ifndef SPLIT
+#define SPLIT 0
+#endif
 
-#define PITCH (HD + 8)
+// Numbers of bf16 that a number is the sum of.
+#define HALVES (1 + SPLIT)
+#define PITCH (HALVES * HD + 8)
 // 16-byte pieces of a row of one head, and products of depth 16 along it.
 #define PIECES (HD / 8)
 #define STEPS (HD / 16)
@@ -58,30 +68,51 @@ __device__ __forceinline__ u32 place_by_columns(u32 matrix, int row, int column,
     return matrix + 2 * ((row + (lane & 7) + (lane >> 4) * 8) * pitch + column + ((lane >> 3) & 1) * 8);
 }
 
+// A left operand of 16 x 16.
+typedef u32 Left[HALVES][4];
+
 // 16 rows of a matrix, 16 columns of them, as a left operand.
-__device__ __forceinline__ void load_left(u32 (&left)[4], u32 matrix, int row, int step, int lane) {
-    ldmatrix_x4(left[0], left[1], left[2], left[3], place_by_rows(matrix, row, 16 * step, PITCH, lane));
+__device__ __forceinline__ void load_left(Left& left, u32 matrix, int row, int step, int lane) {
+#pragma unroll
+    for (int half = 0; half < HALVES; ++half) {
+        u32(&to)[4] = left[half];
+        ldmatrix_x4(to[0], to[1], to[2], to[3], place_by_rows(matrix, row, 16 * step + half * HD, PITCH, lane));
+    }
+}
+
+// Adds left x right to 16 x 16, as two halves of 8 columns, where right is one half of an operand: of the three
+// products of two split operands those that it is in.
+__device__ __forceinline__ void multiply_half(float (&first)[4], float (&second)[4], const Left& left,
+                                              const u32 (&right)[4], int half) {
+#pragma unroll
+    for (int other = 0; other < HALVES - half; ++other) {
+        const u32(&a)[4] = left[other];
+        mma16816(first, a[0], a[1], a[2], a[3], right[0], right[1]);
+        mma16816(second, a[0], a[1], a[2], a[3], right[2], right[3]);
+    }
 }
 
 // tile += left x (16 rows of a matrix, 16 columns of them)^T: 16 x 16, as two halves of 8 columns.
-__device__ __forceinline__ void multiply_transposed(float (&tile)[2][4], const u32 (&left)[4], u32 matrix, int row,
+__device__ __forceinline__ void multiply_transposed(float (&tile)[2][4], const Left& left, u32 matrix, int row,
                                                     int step, int lane) {
-    u32 b[4];
-    ldmatrix_x4(b[0], b[1], b[2], b[3], place_by_columns(matrix, row, 16 * step, PITCH, lane));
-    mma16816(tile[0], left[0], left[1], left[2], left[3], b[0], b[1]);
-    mma16816(tile[1], left[0], left[1], left[2], left[3], b[2], b[3]);
+#pragma unroll
+    for (int half = 0; half < HALVES; ++half) {
+        u32 b[4];
+        ldmatrix_x4(b[0], b[1], b[2], b[3], place_by_columns(matrix, row, 16 * step + half * HD, PITCH, lane));
+        multiply_half(tile[0], tile[1], left, b, half);
+    }
 }
 
 // total += left x (16 rows of a matrix): 16 x HD.
-__device__ __forceinline__ void multiply_add(float (&total)[PIECES][4], const u32 (&left)[4], u32 matrix, int row,
-                                             int lane) {
+__device__ __forceinline__ void multiply_add(float (&total)[PIECES][4], const Left& left, u32 matrix, int row, int lane) {
 #pragma unroll
-    for (int step = 0; step < STEPS; ++step) {
-        u32 b[4];
-        ldmatrix_x4_trans(b[0], b[1], b[2], b[3], place_by_rows(matrix, row, 16 * step, PITCH, lane));
-        mma16816(total[2 * step], left[0], left[1], left[2], left[3], b[0], b[1]);
-        mma16816(total[2 * step + 1], left[0], left[1], left[2], left[3], b[2], b[3]);
-    }
+    for (int step = 0; step < STEPS; ++step)
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half) {
+            u32 b[4];
+            ldmatrix_x4_trans(b[0], b[1], b[2], b[3], place_by_rows(matrix, row, 16 * step + half * HD, PITCH, lane));
+            multiply_half(total[2 * step], total[2 * step + 1], left, b, half);
+        }
 }
 
 template <int COUNT>
@@ -92,35 +123,69 @@ __device__ __forceinline__ void clear(float (&total)[COUNT][4]) {
         for (int i = 0; i < 4; ++i) total[piece][i] = 0.0f;
 }
 
-// A 16 x 16 accumulated tile, rounded, as a left operand.
-__device__ __forceinline__ void round_tile(u32 (&left)[4], const float (&tile)[2][4]) {
-    left[0] = pack_bf16(tile[0][0], tile[0][1]);
-    left[1] = pack_bf16(tile[0][2], tile[0][3]);
-    left[2] = pack_bf16(tile[1][0], tile[1][1]);
-    left[3] = pack_bf16(tile[1][2], tile[1][3]);
+// Two numbers as a pair of bf16 and, with SPLIT, the pair of what that has left; and each of them back.
+__device__ __forceinline__ void pack(u32& pair, u32& rest, float x, float y) {
+    pair = pack_bf16(x, y);
+    if (SPLIT) rest = left_over(pair, x, y);
+}
+__device__ __forceinline__ float low_of(u32 pair, u32 rest) {
+    return SPLIT ? low_bf16(pair) + low_bf16(rest) : low_bf16(pair);
+}
+__device__ __forceinline__ float high_of(u32 pair, u32 rest) {
+    return SPLIT ? high_bf16(pair) + high_bf16(rest) : high_bf16(pair);
 }
 
+// A 16 x 16 accumulated tile, rounded, as a left operand.
+__device__ __forceinline__ void round_tile(Left& left, const float (&tile)[2][4]) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+        const float* from = tile[i / 2] + i % 2 * 2;
+        pack(left[0][i], left[HALVES - 1][i], from[0], from[1]);
+    }
+}
+
+// A piece of 8 numbers.
+struct Piece {
+    uint4 pairs, rest;
+};
+// From where the rest of it lies so far behind.
+__device__ __forceinline__ Piece load_piece(const u16* from, u32 to_rest) {
+    Piece piece;
+    piece.pairs = *(const uint4*)from;
+    if (SPLIT) piece.rest = *(const uint4*)(from + to_rest);
+    return piece;
+}
+__device__ __forceinline__ void store_piece(u16* to, u32 to_rest, const Piece& piece) {
+    *(uint4*)to = piece.pairs;
+    if (SPLIT) *(uint4*)(to + to_rest) = piece.rest;
+}
+__device__ __forceinline__ Piece no_piece() { return {make_uint4(0, 0, 0, 0), make_uint4(0, 0, 0, 0)}; }
+
 // The product of two pieces of 8 numbers.
-__device__ __forceinline__ float dot(uint4 a, uint4 b) {
-    float sum = low_bf16(a.x) * low_bf16(b.x) + high_bf16(a.x) * high_bf16(b.x);
-    sum += low_bf16(a.y) * low_bf16(b.y) + high_bf16(a.y) * high_bf16(b.y);
-    sum += low_bf16(a.z) * low_bf16(b.z) + high_bf16(a.z) * high_bf16(b.z);
-    sum += low_bf16(a.w) * low_bf16(b.w) + high_bf16(a.w) * high_bf16(b.w);
+__device__ __forceinline__ float dot(const Piece& a, const Piece& b) {
+    auto of_pair = [](u32 a, u32 a_rest, u32 b, u32 b_rest) {
+        return low_of(a, a_rest) * low_of(b, b_rest) + high_of(a, a_rest) * high_of(b, b_rest);
+    };
+    float sum = of_pair(a.pairs.x, a.rest.x, b.pairs.x, b.rest.x);
+    sum += of_pair(a.pairs.y, a.rest.y, b.pairs.y, b.rest.y);
+    sum += of_pair(a.pairs.z, a.rest.z, b.pairs.z, b.rest.z);
+    sum += of_pair(a.pairs.w, a.rest.w, b.pairs.w, b.rest.w);
     return sum;
 }
 
 // Rotates two numbers of the first half of a row with their partners of the second half.
-__device__ __forceinline__ void rotate_pair(u32& first, u32& second, float4 angle) {
-    float a = low_bf16(first), b = high_bf16(first), c = low_bf16(second), d = high_bf16(second);
-    first = pack_bf16(a * angle.x - c * angle.y, b * angle.z - d * angle.w);
-    second = pack_bf16(c * angle.x + a * angle.y, d * angle.z + b * angle.w);
+__device__ __forceinline__ void rotate_pair(u32& first, u32& first_rest, u32& second, u32& second_rest, float4 angle) {
+    float a = low_of(first, first_rest), b = high_of(first, first_rest);
+    float c = low_of(second, second_rest), d = high_of(second, second_rest);
+    pack(first, first_rest, a * angle.x - c * angle.y, b * angle.z - d * angle.w);
+    pack(second, second_rest, c * angle.x + a * angle.y, d * angle.z + b * angle.w);
 }
 
-__device__ __forceinline__ void rotate_pieces(uint4& first, uint4& second, const float4 (&angle)[4]) {
-    rotate_pair(first.x, second.x, angle[0]);
-    rotate_pair(first.y, second.y, angle[1]);
-    rotate_pair(first.z, second.z, angle[2]);
-    rotate_pair(first.w, second.w, angle[3]);
+__device__ __forceinline__ void rotate_pieces(Piece& first, Piece& second, const float4 (&angle)[4]) {
+    rotate_pair(first.pairs.x, first.rest.x, second.pairs.x, second.rest.x, angle[0]);
+    rotate_pair(first.pairs.y, first.rest.y, second.pairs.y, second.rest.y, angle[1]);
+    rotate_pair(first.pairs.z, first.rest.z, second.pairs.z, second.rest.z, angle[2]);
+    rotate_pair(first.pairs.w, first.rest.w, second.pairs.w, second.rest.w, angle[3]);
 }
 // Rotates the rows of an accumulated gradient back, from the rotated q or k to the projection.
 __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const float2* __restrict__ angles, u32 width,
@@ -144,30 +209,42 @@ __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const flo
         }
 }
 
+// Writes two numbers, of which the rest goes so far behind.
+__device__ __forceinline__ void store_pair(u16* to, u32 to_rest, float x, float y) {
+    u32 pair = pack_bf16(x, y);
+    *(u32*)to = pair;
+    if (SPLIT) *(u32*)(to + to_rest) = left_over(pair, x, y);
+}
+
 // Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
 // whole lines are written. Only this warp may use these rows of the matrix by now. `place_of(row, column)` is where
-// eight numbers go.
+// eight numbers go, with SPLIT the rest of which goes `to_rest` behind.
 template <typename Place>
-__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, Place place_of, u32 width,
-                                           int first_row, int lane) {
+__device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, Place place_of, u32 to_rest,
+                                           u32 width, int first_row, int lane) {
     __syncwarp();
 #pragma unroll
     for (int piece = 0; piece < PIECES; ++piece) {
         u16* place = matrix + (first_row + lane / 4) * PITCH + 8 * piece + 2 * (lane % 4);
-        *(u32*)place = pack_bf16(total[piece][0], total[piece][1]);
-        *(u32*)(place + 8 * PITCH) = pack_bf16(total[piece][2], total[piece][3]);
+        store_pair(place, HD, total[piece][0], total[piece][1]);
+        store_pair(place + 8 * PITCH, HD, total[piece][2], total[piece][3]);
     }
     __syncwarp();
 #pragma unroll
     for (int turn = 0; turn < PIECES / 2; ++turn) {
         u32 unit = turn * 32 + lane;
         u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
-        if (row < width) *(uint4*)place_of(row, column) = *(const uint4*)(matrix + row * PITCH + column);
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half)
+            if (row < width)
+                *(uint4*)(place_of(row, column) + half * to_rest) =
+                    *(const uint4*)(matrix + row * PITCH + column + half * HD);
     }
 }
 
 // In rows that are a stride apart.
 __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16* matrix, u16* to, u32 row_stride,
                                            u32 width, int first_row, int lane) {
-    write_rows(total, matrix, [&](u32 row, u32 column) { return to + row * row_stride + column; }, width, first_row, lane);
+    auto place_of = [&](u32 row, u32 column) { return to + row * row_stride + column; };
+    write_rows(total, matrix, place_of, row_stride / 2, width, first_row, lane);
 }

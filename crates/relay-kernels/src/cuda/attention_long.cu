@@ -10,19 +10,20 @@ extern "C" __global__ void rotate_heads(u16* __restrict__ qkv, const float2* __r
     u32 unit = blockIdx.x * blockDim.x + threadIdx.x;
     u32 column = unit % UNITS * 8, head = unit / UNITS % (2 * p.heads), row = unit / (2 * UNITS * p.heads);
     if (row >= p.batch * p.width) return;
-    u16* at = qkv + (u64)row * 3 * p.heads * HD + head * HD + column;
-    uint4 first = *(const uint4*)at, second = *(const uint4*)(at + HD / 2);
+    const u32 to_rest = 3 * p.heads * HD;
+    u16* at = qkv + (u64)row * 3 * HALVES * p.heads * HD + head * HD + column;
+    Piece first = load_piece(at, to_rest), second = load_piece(at + HD / 2, to_rest);
     float4 angle[4];
 #pragma unroll
     for (int i = 0; i < 4; ++i) angle[i] = ((const float4*)(angles + row % p.width * (HD / 2) + column))[i];
     rotate_pieces(first, second, angle);
-    *(uint4*)at = first;
-    *(uint4*)(at + HD / 2) = second;
+    store_piece(at, to_rest, first);
+    store_piece(at + HD / 2, to_rest, second);
 }
 #endif
 
 #ifdef KERNEL_attention_long_forward
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_forward(const u16* __restrict__ qkv, const u32* __restrict__ pads, const float* __restrict__ slopes,
                            u16* __restrict__ out, float* __restrict__ lse, const __grid_constant__ AttentionParams p) {
     extern __shared__ __align__(16) unsigned char smem[];
@@ -37,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = 3 * place.row_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -51,7 +52,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     load_keys(pad / TILE);
     cp_async_wait<0>();
     __syncthreads();
-    u32 left[STEPS][4];
+    Left left[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) load_left(left[step], smem_address(q), 16 * warp, step, lane);
 
@@ -126,7 +127,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                 score *= mask_factor(p.mask, first_index + row * width + from + 16 * part + column);
 #endif
             });
-            u32 weights[4];
+            Left weights;
             round_tile(weights, scores[part]);
             multiply_add(total, weights, smem_address(v + tile % 2 * ROOM), 16 * part, lane);
         }
@@ -148,6 +149,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
             lse[place.numbers + query] = sees ? most[half] * p.scale + __log2f(sum[half]) * LN_2 : INFINITE;
     }
     // This warp alone reads its rows of q, and has done so.
-    write_rows(total, q, out + place.out + (u64)first * place.row_stride, place.row_stride, width - first, 16 * warp, lane);
+    u16* const to = out + place.out + (u64)first * out_stride;
+    write_rows(total, q, to, out_stride, width - first, 16 * warp, lane);
 }
 #endif

@@ -18,6 +18,8 @@
 #endif
 
 #define THREADS 128
+// Blocks for which a multiprocessor shall have registers: as many as its shared memory has room for.
+#define AT_ONCE (SPLIT ? 2 : 4)
 #define TILE 64
 // Numbers of a tile in shared memory, and its parts of 16 rows.
 #define ROOM (TILE * PITCH)
@@ -30,7 +32,10 @@ __device__ __forceinline__ void load_tile(u16* to, const u16* from, u32 stride, 
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         bool valid = first + row < width;
-        cp_async16(smem_address(to + row * PITCH + column), from + (valid ? (first + row) * stride : 0) + column, valid);
+#pragma unroll
+        for (int half = 0; half < HALVES; ++half)
+            cp_async16(smem_address(to + row * PITCH + column + half * HD),
+                       from + (valid ? (first + row) * stride : 0) + column + half * (stride / 2), valid);
     }
 }
 
@@ -55,8 +60,8 @@ __device__ __forceinline__ Place place_of(const AttentionParams& p, bool last_fi
     place.batch = index / p.heads, place.head = index % p.heads, place.tiles = tiles;
     place.first = (last_first ? tiles - 1 - tile : tile) * TILE, place.row_stride = p.heads * HD;
     const u64 rows = (u64)place.batch * p.width;
-    place.qkv = rows * 3 * place.row_stride + place.head * HD;
-    place.out = rows * place.row_stride + place.head * HD;
+    place.qkv = rows * 3 * HALVES * place.row_stride + place.head * HD;
+    place.out = rows * HALVES * place.row_stride + place.head * HD;
     place.numbers = (u64)index * p.width;
     place.bits = (u64)index * tiles * tiles * THREADS;
     return place;

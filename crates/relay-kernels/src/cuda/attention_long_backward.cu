@@ -21,7 +21,7 @@ __device__ __forceinline__ u32 transpose_halves(u32 word) {
 
 // The gradient of queries, and delta for the other half.
 #ifdef KERNEL_attention_long_queries
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_queries(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                            const float* __restrict__ slopes, const u16* __restrict__ out, const u16* __restrict__ dout,
                            const float* __restrict__ lse, float* __restrict__ delta, u32* __restrict__ bits,
@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = 3 * place.row_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -50,23 +50,24 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     };
     load_tile(q, queries, stride, first, width);
     load_keys(pad / TILE);
+    float* const first_delta = delta + place.numbers + first;
     // dout, and delta on the way: the PIECES lanes that load a row add up their parts.
 #pragma unroll
     for (int turn = 0; turn < TILE * PIECES / THREADS; ++turn) {
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
-        uint4 a = make_uint4(0, 0, 0, 0), b = a;
+        Piece a = no_piece(), b = a;
         if (first + row < width) {
-            a = *(const uint4*)(dout + place.out + (first + row) * place.row_stride + column);
-            b = *(const uint4*)(out + place.out + (first + row) * place.row_stride + column);
+            a = load_piece(dout + place.out + (first + row) * out_stride + column, place.row_stride);
+            b = load_piece(out + place.out + (first + row) * out_stride + column, place.row_stride);
         }
-        *(uint4*)(grad + row * PITCH + column) = a;
+        store_piece(grad + row * PITCH + column, HD, a);
         float sum = dot(a, b);
 #pragma unroll
         for (int step = 1; step < PIECES; step *= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
         if (column == 0) {
             row_delta[row] = sum;
-            if (first + row < width) delta[place.numbers + first + row] = sum;
+            if (first + row < width) first_delta[row] = sum;
         }
     }
     cp_async_wait<0>();
@@ -79,7 +80,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
         own_lse[half] = first + at < width ? lse[place.numbers + first + at] * LOG2_E : INFINITE;
         own_delta[half] = row_delta[at];
     }
-    u32 query_left[STEPS][4], grad_left[STEPS][4];
+    Left query_left[STEPS], grad_left[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) {
         load_left(query_left[step], smem_address(q), 16 * warp, step, lane);
@@ -142,7 +143,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
             each_number(gradients, lane, [&](float& gradient, int, int, int half) { gradient -= own_delta[half]; });
 #pragma unroll
             for (int i = 0; i < 8; ++i) gradients[i / 4][i % 4] *= weights[i / 4][i % 4];
-            u32 left[4];
+            Left left;
             round_tile(left, gradients);
             multiply_add(total, left, keys, 16 * part, lane);
         }
@@ -159,7 +160,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 
 // The gradients of keys and values: with scores, weights and their gradients transposed.
 #ifdef KERNEL_attention_long_keys
-extern "C" __global__ void __launch_bounds__(THREADS, 4)
+extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     attention_long_keys(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
                         const float* __restrict__ slopes, const u16* __restrict__ dout, const float* __restrict__ lse,
                         const float* __restrict__ delta, const u32* __restrict__ bits, u16* __restrict__ dqkv,
@@ -181,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     const Place place = place_of(p, false);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width);
-    const u32 stride = 3 * place.row_stride;
+    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
     const u16* const queries = qkv + place.qkv;
     // Padding is seen by no query.
     const int begin = first + TILE <= pad ? width : causal ? max(first, pad) : 0;
@@ -189,7 +190,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     auto load_queries = [&](int tile) {
         if (tile * TILE < width) {
             load_tile(q + tile % 2 * ROOM, queries, stride, tile * TILE, width);
-            load_tile(grad + tile % 2 * ROOM, dout + place.out, place.row_stride, tile * TILE, width);
+            load_tile(grad + tile % 2 * ROOM, dout + place.out, out_stride, tile * TILE, width);
 #if WITH_DROPOUT
             if (threadIdx.x < THREADS / 4) {
                 u32 line = (tile * (THREADS / 32) + threadIdx.x / 8) * place.tiles + first / TILE;
@@ -213,7 +214,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
     numbers[begin / TILE % 2 * THREADS + threadIdx.x] = number_of(begin / TILE);
     cp_async_wait<0>();
     __syncthreads();
-    u32 value_left[STEPS][4];
+    Left value_left[STEPS];
 #pragma unroll
     for (int step = 0; step < STEPS; ++step) load_left(value_left[step], smem_address(v), 16 * warp, step, lane);
 
@@ -243,7 +244,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
 #pragma unroll
             for (int step = 0; step < STEPS; ++step) {
                 // Loaded anew for each part: registers are what limits the warps at work.
-                u32 key_left[4];
+                Left key_left;
                 load_left(key_left, smem_address(k), 16 * warp, step, lane);
                 multiply_transposed(weights, key_left, passing, 16 * part, step, lane);
                 multiply_transposed(gradients, value_left[step], grads, 16 * part, step, lane);
@@ -274,7 +275,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 4)
                     weights[side][i] = weight * factor;
                 }
             }
-            u32 left[4];
+            Left left;
             round_tile(left, weights);
             multiply_add(value_total, left, grads, 16 * part, lane);
             round_tile(left, gradients);

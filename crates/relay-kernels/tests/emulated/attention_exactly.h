@@ -3,13 +3,31 @@
 // The kernels round two things on the way that this does not: probabilities before they meet the values, and gradients of
 // scores before they meet queries and keys. Each result has in `*_noise` what that may change, which is the largest
 // relative error of rounding to bf16 for each term, and a little for all that happens in f32.
+//
+// With SPLIT it is the largest relative error of rounding twice, and what a product of two split operands leaves out. A
+// product that was forgotten changes sums of many terms by more than that.
 #pragma once
 #include "check.h"
 
-// Rounding of a term to bf16, with what f32 has lost of it before: scores of up to about 40 have lost 1e-5.
-constexpr double TERM = 1.01 * BF16;
-// Of a difference that is about to be rounded: what f32 lost of its parts.
-constexpr double PART = 1.0 / (1 << 16);
+// The largest relative error of a number that is kept, and of a product of two that are.
+constexpr double KEPT = SPLIT ? BF16 * BF16 / 2 : BF16;
+constexpr double LEFT_OUT = SPLIT ? BF16 * BF16 : 0.0;
+// What sums of HD such products have lost, as a share of the sum of their sizes: errors of random signs.
+constexpr double SUMMED = SPLIT ? LEFT_OUT / 4 : 0.0;
+// Of a difference that is about to be rounded: what f32 and products lost of its parts.
+constexpr double PART = SPLIT ? NOISE + SUMMED : 1.0 / (1 << 16);
+// Rounding of a term, with what has been lost of it before: in f32 scores of up to about 40 have lost 1e-5, which is little
+// beside bf16 but not beside two of them.
+inline double term(double score_noise) { return SPLIT ? KEPT + LEFT_OUT + 2.0 * score_noise : 1.01 * BF16; }
+
+// A number as it is kept: the bf16 nearest to it, or with SPLIT the sum of that and of the one nearest to what it leaves.
+inline u16 rest_of(double x) { return to_half((float)(x - from_half(to_half((float)x)))); }
+inline double kept(double x) {
+    double first = from_half(to_half((float)x));
+    return SPLIT ? first + from_half(rest_of(x)) : first;
+}
+// Half a unit in the last place of such a number.
+inline double kept_rounding(double x) { return bf16_rounding(x) * (SPLIT ? BF16 / 2 : 1.0); }
 
 // Numbers of a head, [width, HD].
 struct Rows {
@@ -43,8 +61,8 @@ inline void rotate(Rows& rows, const float2* angles) {
         for (u32 i = 0; i < HD / 2; i++) {
             float2 angle = angles[row * (HD / 2) + i];
             float a = (float)rows[row][i], b = (float)rows[row][i + HD / 2];
-            rows[row][i] = from_half(to_half(a * angle.x - b * angle.y));
-            rows[row][i + HD / 2] = from_half(to_half(b * angle.x + a * angle.y));
+            rows[row][i] = kept(a * angle.x - b * angle.y);
+            rows[row][i + HD / 2] = kept(b * angle.x + a * angle.y);
         }
 }
 inline void rotate_back(Rows& rows, Rows& noise, const float2* angles) {
@@ -69,7 +87,8 @@ struct Wanted {
 struct Head {
     Wanted want;
     Rows q, k, v, out, out_noise;
-    // Probabilities, what dropout multiplies them by, and how exactly the log of the sum of a row of exponentials is known.
+    // Probabilities, what dropout multiplies them by, and how exactly a row's scores are known, and with them the log of
+    // the sum of their exponentials.
     std::vector<double> p, mask, lse, lse_noise;
 
     Head(const Wanted& want)
@@ -83,20 +102,21 @@ struct Head {
         for (u32 query = 0; query < width; query++) {
             double* row = &p[query * width];
             u32 end = want.causal ? query + 1 : width;
-            double most = -INFINITY, sum = 0.0, size = 0.0;
+            double most = -INFINITY, sum = 0.0, products = 0.0;
             for (u32 key = want.pad; key < end; key++) {
                 row[key] = dot(q[query], k[key]) * want.scale - want.slope * std::fabs((double)query - key);
                 most = std::fmax(most, row[key]);
-                size = std::fmax(size, dot_of_sizes(q[query], k[key]) * want.scale + want.slope * width);
+                products = std::fmax(products, dot_of_sizes(q[query], k[key]) * want.scale);
             }
             // Who sees no key has no probabilities, and a result of zero.
             if (want.pad >= end) continue;
             for (u32 key = want.pad; key < end; key++) sum += row[key] = std::exp(row[key] - most);
-            lse[query] = most + std::log(sum), lse_noise[query] = NOISE * (1.0 + size);
+            lse[query] = most + std::log(sum);
+            lse_noise[query] = NOISE * (1.0 + products + want.slope * width) + SUMMED * products;
             for (u32 key = want.pad; key < end; key++) {
                 row[key] /= sum;
                 add(out[query], row[key] * mask[query * width + key], v[key]);
-                add_size(out_noise[query], TERM * row[key] * mask[query * width + key], v[key]);
+                add_size(out_noise[query], term(lse_noise[query]) * row[key] * mask[query * width + key], v[key]);
             }
         }
     }
@@ -111,16 +131,17 @@ struct HeadGradients {
         u32 width = grad.width;
         double scale = head.want.scale;
         for (u32 query = 0; query < width; query++) {
+            double of_term = term(head.lse_noise[query]);
             double delta = dot(grad[query], out[query]), size = dot_of_sizes(grad[query], out[query]);
             for (u32 key = 0; key < width; key++) {
                 double p = head.p[query * width + key], mask = head.mask[query * width + key];
                 if (p == 0.0) continue;
                 double score = p * (mask * dot(grad[query], head.v[key]) - delta) * scale;
                 double parts = p * (mask * dot_of_sizes(grad[query], head.v[key]) + size) * scale;
-                double noise = TERM * std::fabs(score) + PART * parts;
+                double noise = of_term * std::fabs(score) + PART * parts;
                 add(q[query], score, head.k[key]), add_size(q_noise[query], noise, head.k[key]);
                 add(k[key], score, head.q[query]), add_size(k_noise[key], noise, head.q[query]);
-                add(v[key], p * mask, grad[query]), add_size(v_noise[key], TERM * p * mask, grad[query]);
+                add(v[key], p * mask, grad[query]), add_size(v_noise[key], of_term * p * mask, grad[query]);
             }
         }
         if (head.want.rope) rotate_back(q, q_noise, head.want.angles), rotate_back(k, k_noise, head.want.angles);
