@@ -18,8 +18,8 @@ const WEIGHT_ROWS: usize = 32;
 
 /// `x * a + y * b`, or `None` where there is no kernel.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16), for
-/// rows of up to 1024 that are a multiple of 64. It rounds what it multiplies.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, for rows of up to 1024 that are a multiple of 64. It
+/// rounds what it multiplies as [`Precision`](crate::Precision) says.
 ///
 /// # Shapes
 /// - `x`, `y` and the result: `[rows, d]`; `a` and `b`: `[d, d]`.

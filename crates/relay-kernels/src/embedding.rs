@@ -4,8 +4,8 @@ use burn::tensor::{Int, Tensor, backend::Backend};
 
 /// The rows of `table` that `tokens` name, or `None` where there is no kernel.
 ///
-/// There is one on `burn::backend::Cuda` with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16); it computes
-/// in f32. A token outside the table gets zeros there.
+/// There is one on `burn::backend::Cuda` with the feature `cuda`; it computes in f32 in any [`Precision`](crate::Precision). A
+/// token outside the table gets zeros there.
 ///
 /// # Shapes
 /// - `table`: `[entries, d]`; `tokens`: `[size, width]`; the result: `[size, width, d]`.

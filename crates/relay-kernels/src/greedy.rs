@@ -58,8 +58,8 @@ impl<B: Backend> ReadoutParams<'_, B> {
 
 /// The most probable token of each row, the first among equals, and its probability; `None` where there is no kernel.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16): states
-/// are rounded, sums and logits are f32.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`: states and matrix are rounded as
+/// [`Precision`](crate::Precision) says, sums and logits are f32.
 ///
 /// Logits that are no number never win; a row of nothing else gives token 0. Where a probability cannot be told, because
 /// of such logits or infinite ones, it is 0.

@@ -66,8 +66,8 @@ pub struct LayerSpec<'a> {
 ///
 /// With dropout three places drop elements: the probabilities, and what attention and MLP add to the stream.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
-/// recorded or not: for heads of 64, a model width up to 1024 and a width of the MLP that is a multiple of 64.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, recorded or not, in the thread's
+/// [`precision`](crate::precision()): for heads of 64, a model width up to 1024 and a width of the MLP that is a multiple of 64.
 /// Several calls in a graph are faster with [`prepare_layer`](crate::prepare_layer).
 ///
 /// # Shapes

@@ -18,9 +18,9 @@
 //! assert!((loss.map_or(0.127, |loss| loss.into_scalar()) - 0.1269).abs() < 1e-3);
 //! ```
 //!
-//! With the feature `cuda` there are also kernels for training in bf16 on `burn::backend::Cuda`, on NVIDIA GPUs from
-//! Hopper on: of [`layer`], [`norm`], [`blend`], [`embedding`], [`greedy`] and [`readout_cross_entropy`], and a
-//! [`Decoder`], see there.
+//! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA GPUs from Hopper on: of [`layer`],
+//! [`norm`], [`blend`], [`embedding`], [`greedy`], [`readout_cross_entropy`], [`readout_judged`] and [`update`], and in bf16 a
+//! [`Decoder`], see there. [`Precision`] says what they multiply.
 
 mod adamw;
 mod attention;

@@ -15,8 +15,8 @@ const PIECE: usize = 1 << 15;
 
 /// `(x - mean) / sqrt(variance + epsilon) * gamma + beta` on every row, or `None` where there is no kernel.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16), for
-/// rows of up to 1024 that are a multiple of 64. It computes in f32.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, for rows of up to 1024 that are a multiple of 64. It
+/// computes in f32 in any [`Precision`](crate::Precision).
 ///
 /// # Shapes
 /// - `x` and the result: `[rows, d]`; `gamma` and `beta`: `[d]`.

@@ -16,6 +16,8 @@ pub struct PreparedLayer<B: Backend> {
     /// Width of the model, and of the MLP.
     #[cfg(feature = "cuda")]
     sizes: [usize; 2],
+    #[cfg(feature = "cuda")]
+    precision: crate::Precision,
     #[cfg(not(feature = "cuda"))]
     never: (core::convert::Infallible, core::marker::PhantomData<B>),
 }
@@ -23,8 +25,9 @@ pub struct PreparedLayer<B: Backend> {
 /// Prepares parameters for several calls of [`prepared_layer`], or `None` where kernels take them as they are, or there are
 /// none: there [`layer`](crate::layer()) is to be asked.
 ///
-/// On `burn::backend::Cuda` with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16), the matrices are rounded
-/// once, and the calls add their gradients up in f32 without the help of the graph.
+/// On `burn::backend::Cuda` with the feature `cuda` the matrices are rounded once, as this thread's
+/// [`precision`](crate::precision()) wants them now: calls are in that precision, too. They add their gradients up in f32
+/// without the help of the graph.
 ///
 /// # Panics
 /// If the shapes of the parameters do not fit each other.
@@ -41,6 +44,7 @@ pub fn prepare_layer<B: Backend>(params: LayerParams<'_, B>) -> Option<PreparedL
             packed: crate::cuda::pack_layer::<B>(tensors)?,
             shared: crate::cuda::Shared::default(),
             sizes,
+            precision: crate::precision(),
         });
     }
     let _ = params;
@@ -66,7 +70,8 @@ pub fn prepared_layer<B: Backend>(
         assert_eq!(dims[2], d, "width of the input of a layer of width {d}");
         crate::layer_op::check_spec(dims, spec);
         let tensors = [float_tensor(x), float_tensor(&prepared.packed)];
-        crate::cuda::layer::<B>(tensors, prepared.shared.clone(), m, spec)
+        let form = (m, prepared.precision);
+        crate::cuda::layer::<B>(tensors, prepared.shared.clone(), form, spec)
     }
     #[cfg(not(feature = "cuda"))]
     {

@@ -23,8 +23,8 @@ use crate::rows::{ColumnSums, CrossEntropy, Judged};
 ///
 /// Rows of weight 0 are skipped, whatever their target: nothing is read out of them.
 ///
-/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16),
-/// recorded or not: for rows of up to 1024 that are a multiple of 64, and up to 1024 tokens.
+/// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, recorded or not: for rows of up to 1024 that are a
+/// multiple of 64, and up to 1024 tokens. It rounds logits, too, as [`Precision`](crate::Precision) says.
 ///
 /// # Shapes
 /// - `states`: `[rows, d]`; `targets` and `weights`: `rows` entries; the result: `[1]`.
@@ -38,34 +38,22 @@ pub fn readout_cross_entropy<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Option<Tensor<B, 1>> {
-    let ReadoutParams { weight, bias, .. } = readout;
-    let ([rows, d], [vocab]) = (states.dims(), bias.dims());
-    check(d, vocab, weight);
+    let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
+    check(d, vocab, readout.weight);
     // Made where there is a kernel only: they are copies.
     let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
-        let (states, weight) = (float_tensor(states), float_tensor(weight));
-        let (bias, epsilon) = (float_tensor(bias), readout.epsilon);
-        return match readout.norm {
-            None => {
-                crate::cuda::readout_cross_entropy::<B, 3>([states, weight, bias], None, labels())
-            }
-            Some(norm) => {
-                let [gamma, beta] = norm.map(float_tensor);
-                let tensors = [states, weight, bias, gamma, beta];
-                crate::cuda::readout_cross_entropy::<B, 5>(tensors, Some(epsilon), labels())
-            }
-        };
+        return on_gpu(states, readout, labels(), None);
     }
     judged(states, readout, labels).map(|(loss, _)| loss)
 }
 
 /// [`readout_cross_entropy`], and how many of the rows with a weight have their target as the most probable token, the first
-/// among equals; `None` also on `burn::backend::Cuda`, whose kernel does not count.
+/// among equals: a whole number, exact up to 16 million, which is recorded in no graph and for which nobody waits here.
 ///
 /// # Shapes
-/// As for [`readout_cross_entropy`].
+/// As for [`readout_cross_entropy`]; the number: `[1]`.
 ///
 /// # Panics
 /// As [`readout_cross_entropy`].
@@ -74,16 +62,40 @@ pub fn readout_judged<B: Backend>(
     readout: ReadoutParams<'_, B>,
     targets: &[i32],
     weights: &[f32],
-) -> Option<(Tensor<B, 1>, u64)> {
-    #[cfg(feature = "cuda")]
-    if crate::cuda::wanted::<B>() {
-        return None;
-    }
+) -> Option<(Tensor<B, 1>, Tensor<B, 1>)> {
     let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
     check(d, vocab, readout.weight);
-    judged(states, readout, || {
-        Labels::new(targets, weights, rows, vocab)
-    })
+    let labels = || Labels::new(targets, weights, rows, vocab);
+    #[cfg(feature = "cuda")]
+    if crate::cuda::wanted::<B>() {
+        let right = crate::cuda::Shared::default();
+        let loss = on_gpu(states, readout, labels(), Some(right.clone()))?;
+        return Some((loss, crate::cuda::known_right(&right)?));
+    }
+    let (loss, right) = judged(states, readout, labels)?;
+    Some((loss, Tensor::from_floats([right as f32], &states.device())))
+}
+
+#[cfg(feature = "cuda")]
+fn on_gpu<B: Backend>(
+    states: &Tensor<B, 2>,
+    readout: ReadoutParams<'_, B>,
+    labels: Labels,
+    right: Option<crate::cuda::Shared>,
+) -> Option<Tensor<B, 1>> {
+    let (states, weight) = (float_tensor(states), float_tensor(readout.weight));
+    let (bias, epsilon) = (float_tensor(readout.bias), readout.epsilon);
+    match readout.norm {
+        None => {
+            let tensors = [states, weight, bias];
+            crate::cuda::readout_cross_entropy::<B, 3>(tensors, None, labels, right)
+        }
+        Some(norm) => {
+            let [gamma, beta] = norm.map(float_tensor);
+            let tensors = [states, weight, bias, gamma, beta];
+            crate::cuda::readout_cross_entropy::<B, 5>(tensors, Some(epsilon), labels, right)
+        }
+    }
 }
 
 fn check<B: Backend>(d: usize, vocab: usize, weight: &Tensor<B, 2>) {

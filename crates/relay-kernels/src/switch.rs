@@ -25,7 +25,8 @@ pub fn enabled() -> bool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// The operands as they are.
+    /// The operands as they are. For GPUs, where kernels multiply bf16, each is the sum of two of them: 16 bits of a number
+    /// are kept, where TF32 keeps 11.
     #[default]
     F32,
     /// The operands rounded to bf16: 8 bits of a number are kept.
@@ -65,8 +66,9 @@ thread_local! {
 /// matrices that an optimizer changes, norms, softmax, the products within attention, losses; and whatever is not
 /// recorded, such as evaluation and generation. A graph keeps the precision that it was recorded with.
 ///
-/// Kernels for GPUs exist only in this precision, recorded or not. They compute the products within attention in it too,
-/// and those of readouts.
+/// Kernels for GPUs compute in the precision of the thread, recorded or not, and the products within attention and those of
+/// readouts in it too. In [`Precision::F32`] such a product is the sum of three of bf16: results are near those of burn's f32,
+/// not the same to the last bit.
 ///
 /// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
 ///
@@ -85,8 +87,8 @@ pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
 
 /// Does `work`, which generates with a model that was trained in `precision`.
 ///
-/// On a CPU, generation is f32 whatever the training was. For GPUs there are kernels in
-/// [`Bf16`](Precision::Bf16) alone, so there it is as in training.
+/// On a CPU, generation is f32 whatever the training was. On GPUs it is as in training: there
+/// [`Bf16`](Precision::Bf16) is faster, and the [`Decoder`](crate::Decoder) exists in it alone.
 pub fn with_generation_of<B: Backend, R>(precision: Precision, work: impl FnOnce() -> R) -> R {
     #[cfg(feature = "cuda")]
     let as_in_training = crate::cuda::is_backend::<B>();

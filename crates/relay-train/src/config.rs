@@ -43,7 +43,7 @@ pub struct TrainConfig {
     pub recovery: Recovery,
     /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on GPUs and on processors with
     /// AVX-512 BF16, and less exact. Weights, norms, softmax, losses and the optimizer stay f32. A backend without bf16 is
-    /// refused.
+    /// refused. On GPUs `f32` keeps 16 bits of what kernels multiply.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
     /// Micro-batches get padding until their width is a multiple of so many columns. Default 0, for none; 16 or so makes

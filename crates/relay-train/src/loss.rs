@@ -75,7 +75,7 @@ pub(crate) fn judged_readout<B: AutodiffBackend>(
         relay_kernels::readout_judged(&states, readout, targets, weights)
     });
     if let Some((loss, right)) = fused {
-        return (loss, Guesses::known(right, weights, &states.device()));
+        return (loss, Guesses::known(right.inner(), weights));
     }
     let logits = logits(head, norm, states);
     let guesses = Guesses::new(logits.clone().inner(), targets, weights);

@@ -175,10 +175,10 @@ impl<B: Backend> Guesses<B> {
         }
     }
 
-    /// So many right ones of the rows whose weight is not 0.
-    pub(crate) fn known(right: u64, weights: &[f32], device: &B::Device) -> Self {
+    /// So many right ones, `[1]`, of the rows whose weight is not 0.
+    pub(crate) fn known(right: Tensor<B, 1>, weights: &[f32]) -> Self {
         Self {
-            right: Tensor::from_data(TensorData::new(vec![right as f32], [1]), device),
+            right,
             all: judged(weights),
         }
     }

@@ -2,7 +2,7 @@
 
 use cubecl::server::Handle;
 
-use super::launch::{Params, Queue, narrow};
+use super::launch::{Params, Queue, bytes, narrow, split};
 use super::layer::Plan;
 use super::source::{File, Kernel};
 
@@ -12,8 +12,6 @@ pub(super) const HEAD: usize = 64;
 pub(super) const WHOLE: usize = 128;
 /// Columns of a tile of scores.
 const TILE: usize = 16;
-/// Numbers between the end of a row in shared memory and the next.
-const GAP: usize = 8;
 
 /// Of a long head, threads of a block, and rows that it owns, of as many as pass by at a time: as in `attention_long.cuh`.
 const THREADS: u32 = 128;
@@ -27,9 +25,7 @@ pub(super) struct Columns {
     pub slopes: Handle,
 }
 
-/// What attention brings together in bf16, and the logarithm of each row's sum of exponentials.
-///
-/// With [`split`](Plan::split) a row of bf16, here and of gradients, is followed by what rounding it has left.
+/// What attention brings together, rounded, and the logarithm of each row's sum of exponentials.
 ///
 /// Queries and keys of long heads are rotated where they are, for the backward pass as well.
 pub(super) fn attention(
@@ -82,7 +78,7 @@ pub(super) fn attention_in_slabs(
     launch_whole(queue, plan, ("attention_forward", true), &buffers);
 }
 
-/// The gradient of queries, keys and values, `[rows, 3 d]` in bf16.
+/// The gradient of queries, keys and values, `[rows, 3 d]`, rounded.
 pub(super) fn attention_backward(
     queue: &Queue,
     plan: &Plan,
@@ -134,7 +130,7 @@ fn launch_whole(
             ("HD", narrow(HEAD)),
             ("POSSIBLE", narrow(flags(plan))),
             ("SLABS", u32::from(slabs)),
-            ("SPLIT", u32::from(plan.split)),
+            split(plan.precision),
         ],
         threads: narrow(32 * tiles),
         shared: narrow(whole_shared(plan, tiles, name == "attention_backward")),
@@ -147,7 +143,7 @@ fn launch_whole(
 fn whole_shared(plan: &Plan, tiles: usize, backward: bool) -> usize {
     let count = TILE * tiles;
     if backward {
-        rows(plan, 3 * count) + count * pitch(plan, HEAD.max(count)) * 2 + count * 8
+        rows(plan, 3 * count) + count * row(plan, HEAD.max(count)) + count * 8
     } else {
         rows(plan, 3 * count)
     }
@@ -159,7 +155,7 @@ fn long_kernel(plan: &Plan, file: File, name: &'static str, shared: usize) -> Ke
         ("HD", narrow(HEAD)),
         ("WITH_SLOPES", u32::from(!plan.slopes.is_empty())),
         ("WITH_DROPOUT", u32::from(plan.dropout.is_some())),
-        ("SPLIT", u32::from(plan.split)),
+        split(plan.precision),
     ];
     Kernel {
         file,
@@ -182,12 +178,12 @@ fn blocks(plan: &Plan) -> usize {
 
 /// Bytes of so many rows of a head in shared memory.
 fn rows(plan: &Plan, count: usize) -> usize {
-    count * pitch(plan, HEAD) * 2
+    count * row(plan, HEAD)
 }
 
-/// Numbers of bf16 from one row of so many numbers to the next in shared memory.
-fn pitch(plan: &Plan, numbers: usize) -> usize {
-    numbers * (1 + usize::from(plan.split)) + GAP
+/// Bytes from one row of so many numbers to the next there.
+fn row(plan: &Plan, numbers: usize) -> usize {
+    bytes(plan.precision) * numbers + 16
 }
 
 fn params(plan: &Plan) -> Params {

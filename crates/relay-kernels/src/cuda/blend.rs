@@ -3,11 +3,12 @@
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Parts, Queue};
+use super::launch::{Parts, Queue, bytes};
 use super::op::{Lazy, Operation, Saved, exactly, submit};
 use super::product::{Gradient, Product};
 use super::rows::round;
 use super::weights::{self, Packed};
+use crate::switch::Precision;
 
 /// Most columns: a row stays in the registers of a warp when it is rounded.
 const MOST: usize = 1024;
@@ -20,11 +21,12 @@ pub(super) struct Call {
     inputs: [Lazy; 2],
     weights: [Packed; 2],
     shape: [usize; 2],
+    precision: Precision,
 }
 
 impl Call {
     /// None if a tensor is not of `f32`, or if there are no kernels for such sizes.
-    pub fn new(tensors: [Lazy; 4]) -> Option<Self> {
+    pub fn new(tensors: [Lazy; 4], precision: Precision) -> Option<Self> {
         let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
         let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
         let fits = rows > 0 && (1..=MOST).contains(&d) && d.is_multiple_of(SLICE);
@@ -34,15 +36,16 @@ impl Call {
         let [x, y, a, b] = tensors;
         Some(Self {
             inputs: [x, y],
-            weights: [a, b].map(|matrix| weights::padded(&matrix, SLICE)),
+            weights: [a, b].map(|matrix| weights::padded(&matrix, SLICE, precision)),
             shape: [rows, d],
+            precision,
         })
     }
 }
 
-/// Both inputs in bf16.
-fn kept([rows, d]: [usize; 2]) -> Parts<2> {
-    Parts::of([2 * rows * d; 2])
+/// Both inputs, rounded.
+fn kept([rows, d]: [usize; 2], bytes: usize) -> Parts<2> {
+    Parts::of([bytes * rows * d; 2])
 }
 
 impl Operation<4> for Call {
@@ -53,12 +56,17 @@ impl Operation<4> for Call {
     }
 
     fn forward(self) -> (Lazy, Left) {
-        let shape = self.shape;
+        let Self {
+            shape, precision, ..
+        } = self;
         let [a, b] = self.weights;
         let inputs = self.inputs.into_iter().chain([a.transposed, b.transposed]);
-        let outputs = [(DType::F32, shape.to_vec()), kept(shape).form()];
+        let outputs = [
+            (DType::F32, shape.to_vec()),
+            kept(shape, bytes(precision)).form(),
+        ];
         let [out, kept] = submit(
-            "relay_blend_forward",
+            ("relay_blend_forward", precision),
             inputs.collect(),
             outputs,
             move |queue, inputs| forward(queue, shape, exactly(inputs)).into(),
@@ -67,16 +75,18 @@ impl Operation<4> for Call {
             kept,
             weights: [a.rows, b.rows],
             shape,
+            precision,
         };
         (out, left)
     }
 }
 
-/// The result, and both inputs in bf16.
+/// The result, and both inputs, rounded.
 fn forward(queue: &Queue, shape: [usize; 2], [x, y, a, b]: [Handle; 4]) -> [Handle; 2] {
     let [rows, d] = shape;
-    let all = queue.room(&kept(shape));
-    let rounded = kept(shape).cut(&all);
+    let kept = kept(shape, queue.bytes());
+    let all = queue.room(&kept);
+    let rounded = kept.cut(&all);
     let [ignored] = queue.zeros([d]);
     for (input, rounded) in [&x, &y].into_iter().zip(&rounded) {
         round(queue, shape, input, None, [rounded, &ignored]);
@@ -99,6 +109,7 @@ pub(super) struct Left {
     /// As they are, which the backward pass reads as transposed.
     weights: [Lazy; 2],
     shape: [usize; 2],
+    precision: Precision,
 }
 
 impl Saved<4> for Left {
@@ -107,7 +118,7 @@ impl Saved<4> for Left {
         let outputs = [shape, shape, [d, d], [d, d]].map(|shape| (DType::F32, shape.to_vec()));
         let inputs = [grad, self.kept].into_iter().chain(self.weights);
         let gradients = submit(
-            "relay_blend_backward",
+            ("relay_blend_backward", self.precision),
             inputs.collect(),
             outputs,
             move |queue, inputs| backward(queue, shape, exactly(inputs)),
@@ -119,9 +130,9 @@ impl Saved<4> for Left {
 /// The gradients of both inputs and of both matrices.
 fn backward(queue: &Queue, shape: [usize; 2], inputs: [Handle; 4]) -> Vec<Handle> {
     let ([rows, d], [grad, kept_inputs, a, b]) = (shape, inputs);
-    let [x, y] = kept(shape).cut(&kept_inputs);
+    let [x, y] = kept(shape, queue.bytes()).cut(&kept_inputs);
     let [grad_a, grad_b, ignored] = queue.zeros([d * d, d * d, d]);
-    let rounded = queue.halves(rows * d);
+    let rounded = queue.operands(rows * d);
     round(queue, shape, &grad, None, [&rounded, &ignored]);
     let [grad_x, grad_y] = [(); 2].map(|()| queue.floats(rows * d));
     for (matrix, out) in [(&a, &grad_x), (&b, &grad_y)] {

@@ -14,6 +14,7 @@ use super::source::{File, Kernel};
 use crate::choices::numbers;
 use crate::decode::{DecoderSpec, Written};
 use crate::floats::{primitive, wrap};
+use crate::switch::Precision;
 
 /// Columns that texts have room for at first: those that need more are read again with twice as many.
 const COLUMNS: usize = 4096;
@@ -181,7 +182,7 @@ impl Decoding {
                 &queue.upload(&prompts),
                 &queue.upload(&described),
                 &queue.upload(&[0]),
-                &queue.halves(plan.cache),
+                &queue.operands(plan.cache),
                 &out,
             ];
             let params = Params::sizes(params).float(epsilons[0]).float(epsilons[1]);
@@ -189,7 +190,7 @@ impl Decoding {
             vec![out]
         };
         let [out] = submit(
-            "relay_decode",
+            ("relay_decode", Precision::Bf16),
             inputs,
             [(DType::F32, vec![2 * total])],
             work,
@@ -207,7 +208,7 @@ impl Decoding {
         let matrices: Vec<Lazy> = matrices.chain(self.readout.first()).cloned().collect();
         let halves = model.weights();
         let work = move |queue: &Queue, matrices: Vec<Handle>| {
-            let units = queue.halves(halves);
+            let units = queue.operands(halves);
             queue.zero(&units, 2 * halves);
             for (index, matrix) in matrices.iter().enumerate() {
                 let (layer, index) = (index / 6, index % 6);
@@ -220,7 +221,7 @@ impl Decoding {
             vec![units]
         };
         let [weights] = submit(
-            "relay_pack_decoder",
+            ("relay_pack_decoder", Precision::Bf16),
             matrices,
             [(DType::BF16, vec![halves])],
             work,

@@ -7,6 +7,7 @@ use super::launch::{Params, Queue};
 use super::op::{Lazy, Operation, Saved, exactly, submit};
 use super::rows::{blocks, kernel};
 use super::source::File;
+use crate::switch::Precision;
 
 /// Tokens `[size, width]`, and a table of which each names a row.
 #[derive(Debug)]
@@ -44,7 +45,7 @@ impl Operation<1> for Call {
         let inputs = vec![self.table, self.tokens.clone()];
         let outputs = [(DType::F32, shape)];
         let [out] = submit(
-            "relay_embed",
+            ("relay_embed", Precision::F32),
             inputs,
             outputs,
             move |queue: &Queue, inputs| {
@@ -80,7 +81,7 @@ impl Saved<1> for Left {
         let outputs = [(DType::F32, vec![sizes[1], sizes[2]])];
         let inputs = vec![grad, self.tokens];
         let gradients = submit(
-            "relay_embed_backward",
+            ("relay_embed_backward", Precision::F32),
             inputs,
             outputs,
             move |queue, inputs| {

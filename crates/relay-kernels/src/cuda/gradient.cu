@@ -1,4 +1,4 @@
-// Gradients of matrices: products over the rows of both operands, in bf16, with sums in f32.
+// Gradients of matrices: products over the rows of both operands, as rows.cuh has them, with sums in f32.
 //
 // A block computes a tile of 128 x COLUMNS over a part of the rows, with two warpgroups of 64 of the left operand's columns
 // each and a third one that loads, and adds it to what is there. In shared memory 64 columns lie side by side, a line of 128
@@ -20,9 +20,9 @@ struct GradientSizes {
     u32 rows, i, j, rows_per_split;
 };
 
-// A slice of 64 rows and COUNT columns from `first` on of a matrix whose rows are `stride` apart.
+// A slice of DEPTH rows and COUNT columns from `first` on of a matrix of `columns`.
 template <u32 COUNT>
-__device__ __forceinline__ void load_columns(u32 to, const u16* matrix, u32 first_row, u32 end, u32 stride, u32 first) {
+__device__ __forceinline__ void load_columns(u32 to, const u16* matrix, u32 first_row, u32 end, u32 columns, u32 first) {
     u32 thread = threadIdx.x & (WARPGROUP - 1), row = thread >> 3, chunk = thread & 7;
     to += row * 128 + ((chunk ^ (row & 7)) << 4);
 #pragma unroll
@@ -30,8 +30,9 @@ __device__ __forceinline__ void load_columns(u32 to, const u16* matrix, u32 firs
         u32 column = first + part + chunk * 8;
 #pragma unroll
         for (u32 i = 0; i < SLICE; i += 16) {
-            bool valid = first_row + row + i < end && column < stride;
-            const u16* from = matrix + (valid ? (u64)(first_row + row + i) * stride + column : 0);
+            u32 line = first_row + row + i % DEPTH;
+            bool valid = line < end && column < columns;
+            const u16* from = matrix + (valid ? ((u64)line * PARTS + i / DEPTH) * columns + column : 0);
             cp_async16(to + part / 64 * PIECE_BYTES + i * 128, from, valid);
         }
     }
@@ -46,11 +47,11 @@ gemm_grad(const u16* a, const u16* b, float* c, const __grid_constant__ Gradient
     __syncthreads();
     u32 left_column = blockIdx.x * TILE, right_column = blockIdx.y * COLUMNS;
     u32 first = blockIdx.z * p.rows_per_split, end = min(first + p.rows_per_split, p.rows);
-    u32 slices = (end - first + SLICE - 1) / SLICE;
+    u32 slices = (end - first + DEPTH - 1) / DEPTH;
     if (group == 2) {
         fewer_registers<56>();
         load_slices(ring, slices, [&](u32 slice, u32 place) {
-            u32 row = first + slice * SLICE;
+            u32 row = first + slice * DEPTH;
             load_columns<TILE>(place, a, row, end, p.i, left_column);
             load_columns<COLUMNS>(place + LEFT_BYTES, b, row, end, p.j, right_column);
         });
@@ -62,9 +63,7 @@ gemm_grad(const u16* a, const u16* b, float* c, const __grid_constant__ Gradient
         // Groups of eight rows are 1024 bytes apart.
         u64 left = descriptor(place + group * PIECE_BYTES, PIECE_BYTES, 1024);
         u64 right = descriptor(place + LEFT_BYTES, PIECE_BYTES, 1024);
-#pragma unroll
-        for (int step = 0; step < SLICE / 16; step++)
-            wgmma<1>(sum, left + 128 * step, right + 128 * step, slice > 0 || step > 0);
+        multiply_slice<1>(sum, left, right, 128, slice > 0);
     });
     // Two neighbours exchange what they hold of two groups of eight columns, so that each has four in a row.
     u32 lane = threadIdx.x & 31, odd = lane & 1;

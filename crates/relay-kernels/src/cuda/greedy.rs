@@ -3,15 +3,16 @@
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Params, Queue};
+use super::launch::{Params, Queue, narrow};
 use super::op::{Lazy, exactly, submit};
 use super::product::Product;
 use super::readout::{COLUMNS, columns};
 use super::rows::{Norm, blocks, kernel, round};
 use super::source::File;
 use super::{slabs, weights};
+use crate::switch::Precision;
 
-/// Widest states whose rows stay in the registers of four lanes.
+/// Widest states whose rows stay in the registers of four lanes, in bf16.
 const FUSED: usize = 256;
 
 /// What is done, apart from the tensors that it is done to.
@@ -26,8 +27,12 @@ struct Plan {
 }
 
 /// `[rows, 2]`: the token of each row, as a number of f32, and its probability. From states, matrix and bias, and with
-/// `epsilon` the norm's scale and shift; None if a tensor is not of `f32`, or if there are no kernels for such sizes.
-pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
+/// `epsilon` the norm's scale and shift, in a precision; None if a tensor is not of `f32`, or if there are no kernels for such sizes.
+pub(super) fn choose(
+    tensors: Vec<Lazy>,
+    epsilon: Option<f32>,
+    precision: Precision,
+) -> Option<Lazy> {
     let (rows, d, vocab) = (
         tensors[0].shape[0],
         tensors[0].shape[1],
@@ -42,16 +47,15 @@ pub(super) fn choose(tensors: Vec<Lazy>, epsilon: Option<f32>) -> Option<Lazy> {
     };
     let mut inputs = tensors;
     let mut run: fn(&Queue, &Plan, Vec<Handle>) -> Handle = by_logits;
-    if d <= FUSED {
+    if precision == Precision::Bf16 && d <= FUSED {
         inputs[1] = slabs::of_matrix(&inputs[1]);
         run = fused;
     } else {
-        inputs[1] = weights::padded(&inputs[1], COLUMNS).transposed;
+        inputs[1] = weights::padded(&inputs[1], COLUMNS, precision).transposed;
     }
     let outputs = [(DType::F32, vec![rows, 2])];
-    let [chosen] = submit("relay_greedy", inputs, outputs, move |queue, inputs| {
-        vec![run(queue, &plan, inputs)]
-    });
+    let work = move |queue: &Queue, inputs| vec![run(queue, &plan, inputs)];
+    let [chosen] = submit(("relay_greedy", precision), inputs, outputs, work);
     Some(chosen)
 }
 
@@ -75,12 +79,12 @@ fn fused(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> Handle {
     chosen
 }
 
-/// For wider states: norm, product and choice one after the other.
+/// For wider states, and for f32: norm, product and choice one after the other.
 fn by_logits(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
     let Plan { rows, d, .. } = *plan;
     let vectors = inputs.split_off(3);
     let [states, weight, bias] = exactly(inputs);
-    let rounded = queue.halves(rows * d);
+    let rounded = queue.operands(rows * d);
     match (plan.epsilon, vectors.as_slice()) {
         (Some(epsilon), [gamma, beta]) => {
             let norm = Norm {
@@ -106,7 +110,7 @@ fn by_logits(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Handle {
     let logits = queue.floats(rows * plan.padded);
     product.scaled(queue, &queue.one(), &logits);
     let chosen = queue.floats(2 * rows);
-    let defines = vec![("PADDED", super::launch::narrow(plan.padded))];
+    let defines = vec![("PADDED", narrow(plan.padded)), queue.split()];
     queue.launch(
         kernel(File::Readout, "greedy", defines, 0),
         blocks(rows, usize::MAX),

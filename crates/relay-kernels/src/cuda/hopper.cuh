@@ -7,8 +7,21 @@ extern __shared__ __align__(1024) unsigned char shared[];
 static constexpr u32 WARPGROUP = 128;
 static constexpr u32 ROWS = 64;
 static constexpr u32 SLICE = 64;
-// A slice of 64 rows, or columns, and 64 of the inner dimension.
+// A slice of 64 rows, or columns, and 64 of the inner dimension. With SPLIT these are 32, and then what rounding has left of
+// the same 32: so three products need no more than each operand once.
 static constexpr u32 PIECE_BYTES = ROWS * SLICE * 2;
+static constexpr u32 DEPTH = SLICE / PARTS;
+
+// Begins the product of a slice, from descriptors of both operands, in which 16 of the inner dimension are `unit` apart. With
+// SPLIT it is the sum of three: of what both were rounded to, and of each with what is left of the other.
+template <int TRANSPOSED, int COUNT>
+__device__ __forceinline__ void multiply_slice(float (&sum)[COUNT], u64 left, u64 right, u32 unit, bool add) {
+#pragma unroll
+    for (int step = 0; step < (SPLIT ? 6 : 4); step++) {
+        int of_right = !SPLIT ? step : step < 4 ? step % 2 : step - 2;
+        wgmma<TRANSPOSED>(sum, left + unit * (step % 4), right + unit * of_right, add || step > 0);
+    }
+}
 
 // A ring of slices in shared memory, with two barriers for each place: it is full, it is empty.
 template <u32 STAGES, u32 BYTES>

@@ -1,4 +1,4 @@
-//! A layer without a backward pass: nothing is kept, and what one kernel leaves for the next is little.
+//! A layer without a backward pass, in bf16: nothing is kept, and what one kernel leaves for the next is little.
 
 use cubecl::server::Handle;
 
@@ -10,12 +10,14 @@ use super::parameters::{fields, forms};
 use super::product::Product;
 use super::rows::Norm;
 use super::slabs::{NUMBERS, ROWS, grid, kernel, matrices};
+use crate::switch::Precision;
 
 /// Whether there are kernels for such a layer.
 pub(super) fn fits(plan: &Plan) -> bool {
     let Sizes { width, d, m, .. } = plan.sizes;
     let small = width <= WHOLE && 3 * d + m <= NUMBERS;
-    plan.dropout.is_none() && (d == 128 || d == 256) && m.is_multiple_of(ROWS) && small
+    let plain = plan.precision == Precision::Bf16 && plan.dropout.is_none();
+    plain && (d == 128 || d == 256) && m.is_multiple_of(ROWS) && small
 }
 
 /// The result, from input, packed parameters and [the matrices in slabs](super::slabs::of_layer).
@@ -32,10 +34,10 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> Handle {
         down_bias,
         of_qkv,
         ..,
-    ] = &fields(d, m).cut(&inputs[1]);
+    ] = &fields(d, m, plan.precision).cut(&inputs[1]);
     let [of_output, of_up, of_down] = &matrices(d, m).cut(&inputs[2]);
 
-    let (normed, stats) = (queue.halves(rows * d), queue.floats(2 * rows));
+    let (normed, stats) = (queue.operands(rows * d), queue.floats(2 * rows));
     let norm = Norm {
         sizes: [rows, d],
         epsilon: plan.epsilon,
@@ -44,15 +46,15 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> Handle {
         chosen: None,
     };
     norm.rounded(queue, &normed, &stats);
-    let qkv = queue.halves(3 * rows * d);
-    let [_, right] = &forms(of_qkv, 3 * d * d);
+    let qkv = queue.operands(3 * rows * d);
+    let [_, right] = &forms(of_qkv, queue.bytes() * 3 * d * d);
     let product = Product {
         left: &normed,
         right,
         sizes: [rows, 3 * d, d],
     };
     product.rounded(queue, &qkv);
-    let attended = queue.halves(rows.next_multiple_of(ROWS) * d);
+    let attended = queue.operands(rows.next_multiple_of(ROWS) * d);
     let columns = constants::columns(queue, plan);
     attention_in_slabs(queue, plan, &columns, [&qkv, &attended]);
     let out = queue.floats(rows * d);

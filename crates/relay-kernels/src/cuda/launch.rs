@@ -9,6 +9,7 @@ use cubecl::server::{Handle, KernelArguments, MetadataBindingInfo};
 
 use super::source::{File, Kernel};
 use crate::dropout::DropoutMask;
+use crate::switch::Precision;
 
 /// A tensor whose content exists on the device, or will when the work before is done.
 pub(super) type Eager = CubeTensor<CudaRuntime>;
@@ -53,6 +54,19 @@ pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).unwrap_or(u32::MAX)
 }
 
+/// Bytes of a number that products multiply: of bf16, or in [`Precision::F32`] of two, which `rows.cuh` tells of.
+pub(super) fn bytes(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 4,
+        Precision::Bf16 => 2,
+    }
+}
+
+/// What kernels are told that read or write such numbers.
+pub(super) fn split(precision: Precision) -> (&'static str, u32) {
+    ("SPLIT", u32::from(precision == Precision::F32))
+}
+
 /// Parts of one buffer: to ask for memory once instead of many times, and to hand on one tensor instead of many.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Parts<const N: usize> {
@@ -93,15 +107,28 @@ impl<const N: usize> Parts<N> {
 pub(super) struct Queue {
     client: ComputeClient<CudaRuntime>,
     device: CudaDevice,
+    /// What the work multiplies.
+    precision: Precision,
 }
 
 impl Queue {
-    /// The one that a tensor was made by.
-    pub fn of(tensor: &Eager) -> Self {
+    /// The one that a tensor was made by, for work in a precision.
+    pub fn of(tensor: &Eager, precision: Precision) -> Self {
         Self {
             client: tensor.client.clone(),
             device: tensor.device.clone(),
+            precision,
         }
+    }
+
+    /// Bytes of a number that products multiply.
+    pub fn bytes(&self) -> usize {
+        bytes(self.precision)
+    }
+
+    /// What kernels are told that read or write such numbers.
+    pub fn split(&self) -> (&'static str, u32) {
+        split(self.precision)
     }
 
     pub fn device(&self) -> &CudaDevice {
@@ -113,9 +140,9 @@ impl Queue {
         self.client.empty(4 * count)
     }
 
-    /// Room for so many bf16, with anything in it.
-    pub fn halves(&self, count: usize) -> Handle {
-        self.client.empty(2 * count)
+    /// Room for so many numbers that products multiply, with anything in it.
+    pub fn operands(&self, count: usize) -> Handle {
+        self.client.empty(self.bytes() * count)
     }
 
     /// A buffer with this content.

@@ -6,12 +6,13 @@ use burn::tensor::DType;
 use cubecl::server::Handle;
 
 use super::attention::HEAD;
-use super::launch::{Parts, Queue, narrow};
+use super::launch::{Parts, Queue, bytes, narrow};
 use super::op::{Lazy, Operation, Saved, submit};
-use super::parameters::{Shared, fields};
+use super::parameters::{Shared, sums};
 use super::{infer, layer_backward, layer_forward, slabs};
 use crate::dropout::LayerDropout;
 use crate::layer::LayerSpec;
+use crate::switch::Precision;
 
 /// Most columns of the stream: a row stays in the registers of a warp.
 const WIDTH: usize = 1024;
@@ -46,9 +47,9 @@ impl Sizes {
     }
 
     /// What the forward pass leaves, see [`Kept`](layer_backward::Kept).
-    pub fn kept(&self) -> Parts<10> {
-        let (rows, d, m) = (self.rows(), self.d, self.m);
-        let (row, wide) = (2 * rows * d, 2 * rows * m);
+    pub fn kept(&self, precision: Precision) -> Parts<10> {
+        let (rows, d, m, bytes) = (self.rows(), self.d, self.m, bytes(precision));
+        let (row, wide) = (bytes * rows * d, bytes * rows * m);
         let moments = 8 * rows;
         Parts::of([
             row,
@@ -56,7 +57,7 @@ impl Sizes {
             3 * row,
             row,
             4 * rows * self.heads,
-            2 * row,
+            4 * rows * d,
             row,
             moments,
             wide,
@@ -69,6 +70,7 @@ impl Sizes {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub sizes: Sizes,
+    pub precision: Precision,
     pub causal: bool,
     /// Whether queries and keys are rotated.
     pub rope_base: Option<f32>,
@@ -76,8 +78,6 @@ pub(super) struct Plan {
     pub slopes: Vec<f32>,
     pub dropout: Option<LayerDropout>,
     pub epsilon: f32,
-    /// Whether operands of products are sums of two numbers of bf16.
-    pub split: bool,
 }
 
 /// A layer applied to an input.
@@ -91,11 +91,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Of a layer of `m` columns in its MLP. None if the input is not of `f32`, or if there are no kernels for such sizes.
+    /// Of a layer of `m` columns in its MLP, whose parameters are packed in a precision. None if the input is not of `f32`, or if there are no kernels for such sizes.
     pub fn new(
         [x, packed]: [Lazy; 2],
         shared: Shared,
-        m: usize,
+        (m, precision): (usize, Precision),
         spec: &LayerSpec<'_>,
     ) -> Option<Self> {
         let sizes = Sizes {
@@ -111,13 +111,13 @@ impl Call {
         let pads = spec.pads.iter().map(|pads| (*pads).min(sizes.width));
         let plan = Plan {
             sizes,
+            precision,
             causal: spec.causal,
             rope_base: spec.rope.then_some(spec.rope_base),
             pads: pads.map(narrow).collect(),
             slopes: spec.slopes.to_vec(),
             dropout: spec.dropout,
             epsilon: spec.epsilon,
-            split: false,
         };
         Some(Self {
             plan: Arc::new(plan),
@@ -145,7 +145,8 @@ impl Operation<2> for Call {
             inputs.push(slabs::of_layer(&inputs[1], d, m));
             run = infer::run;
         }
-        let [out] = submit("relay_layer", inputs, [out], move |queue, inputs| {
+        let name = ("relay_layer", plan.precision);
+        let [out] = submit(name, inputs, [out], move |queue, inputs| {
             vec![run(queue, &plan, &inputs)]
         });
         out
@@ -153,10 +154,10 @@ impl Operation<2> for Call {
 
     fn forward(self) -> (Lazy, Left) {
         let plan = Arc::clone(&self.plan);
-        let outputs = [stream(&plan.sizes), plan.sizes.kept().form()];
+        let outputs = [stream(&plan.sizes), plan.sizes.kept(plan.precision).form()];
         let inputs = vec![self.x.clone(), self.packed.clone()];
         let [out, kept] = submit(
-            "relay_layer_forward",
+            ("relay_layer_forward", self.plan.precision),
             inputs,
             outputs,
             move |queue, inputs| layer_forward::run(queue, &plan, &inputs).into(),
@@ -185,7 +186,9 @@ pub(super) struct Left {
 impl Saved<2> for Left {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 2] {
         let plan = self.plan;
-        let Plan { sizes, .. } = *plan;
+        let Plan {
+            sizes, precision, ..
+        } = *plan;
         let x = stream(&sizes);
         let mut inputs = vec![grad, self.x, self.packed, self.kept];
         match self.shared.get() {
@@ -195,18 +198,20 @@ impl Saved<2> for Left {
                 let work = move |queue: &_, inputs: Vec<_>| {
                     vec![layer_backward::run(queue, &plan, &inputs, &inputs[4])]
                 };
-                let [grad_x] = submit("relay_layer_backward", inputs, [x], work);
+                let name = ("relay_layer_backward", precision);
+                let [grad_x] = submit(name, inputs, [x], work);
                 [Some(grad_x), None]
             }
             None => {
-                let fields = fields(sizes.d, sizes.m);
+                let fields = sums(sizes.d, sizes.m);
                 let work = move |queue: &Queue, inputs: Vec<_>| {
                     let sum = queue.room(&fields);
                     queue.zero(&sum, fields.bytes);
                     vec![layer_backward::run(queue, &plan, &inputs, &sum), sum]
                 };
                 let outputs = [x, fields.form()];
-                let [grad_x, sum] = submit("relay_layer_backward_first", inputs, outputs, work);
+                let name = ("relay_layer_backward_first", precision);
+                let [grad_x, sum] = submit(name, inputs, outputs, work);
                 self.shared.put(sum.clone());
                 [Some(grad_x), Some(sum)]
             }

@@ -6,7 +6,7 @@ use super::attention::attention_backward;
 use super::constants;
 use super::launch::{Parts, Queue};
 use super::layer::{Plan, Sizes};
-use super::parameters::{fields, forms};
+use super::parameters::{fields, forms, sums};
 use super::product::{Gradient, Product};
 use super::rows::{NormBackward, round};
 
@@ -68,9 +68,9 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle], sum: &Handle) -
     let [grad, x, parameters, kept, ..] = inputs else {
         unreachable!("{} inputs", inputs.len())
     };
-    let kept = Kept::of(plan.sizes.kept().cut(kept));
-    let parameters = fields(d, m).cut(parameters);
-    let sums = fields(d, m).cut(sum);
+    let kept = Kept::of(plan.sizes.kept(plan.precision).cut(kept));
+    let parameters = fields(d, m, plan.precision).cut(parameters);
+    let sums = sums(d, m).cut(sum);
     let [
         grad_gamma,
         grad_beta,
@@ -84,7 +84,7 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle], sum: &Handle) -
     // A product with a matrix's transpose, whose rows are the matrix's columns.
     let product = |left: &Handle, index: usize, run: &dyn Fn(Product<'_>)| {
         let [inner, outer]: [usize; 2] = sizes[index];
-        let [right, _] = forms(&parameters[6 + index], inner * outer);
+        let [right, _] = forms(&parameters[6 + index], queue.bytes() * inner * outer);
         run(Product {
             left,
             right: &right,
@@ -112,9 +112,12 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle], sum: &Handle) -
         scale: None,
         sums,
     };
-    let (row, wide) = (2 * rows * d, (2 * rows * m).max(6 * rows * d));
+    let (row, wide) = (
+        queue.bytes() * rows * d,
+        queue.bytes() * rows * m.max(3 * d),
+    );
     // Of gradients: of what dropout lets through, of something wide, of what was normalised, of the stream in between.
-    let parts = Parts::of([row, wide, row, 2 * row]);
+    let parts = Parts::of([row, wide, row, 4 * rows * d]);
     let [dropped, inner, narrow, middle] = &parts.cut(&queue.room(&parts));
 
     // The MLP.

@@ -13,7 +13,7 @@ use super::rows::Norm;
 
 /// The result, and what the backward pass needs of what came between. From input and parameters.
 pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> [Handle; 2] {
-    let parts = plan.sizes.kept();
+    let parts = plan.sizes.kept(plan.precision);
     let all = queue.room(&parts);
     let kept = Kept::of(parts.cut(&all));
     let slope = Some(&kept.slope);
@@ -23,15 +23,16 @@ pub(super) fn run(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> [Handle; 2] 
 /// The result.
 pub(super) fn infer(queue: &Queue, plan: &Plan, inputs: &[Handle]) -> Handle {
     let Sizes { d, m, heads, .. } = plan.sizes;
-    let (row, rows) = (2 * plan.sizes.rows() * d, plan.sizes.rows());
+    let (rows, bytes) = (plan.sizes.rows(), queue.bytes());
+    let row = bytes * rows * d;
     // What comes later takes the place of what is not needed any more: the MLP that of queries, keys and values.
     let parts = Parts::of([
         row,
         8 * rows,
-        (3 * row).max(2 * rows * m),
+        (3 * row).max(bytes * rows * m),
         row,
         4 * rows * heads,
-        2 * row,
+        4 * rows * d,
     ]);
     let [normed, stats, wide, attended, sums, middle] = parts.cut(&queue.room(&parts));
     let kept = Kept {
@@ -59,7 +60,7 @@ fn pass(
     let Sizes { d, m, .. } = plan.sizes;
     let rows = plan.sizes.rows();
     let x = &inputs[0];
-    let parameters = fields(d, m).cut(&inputs[1]);
+    let parameters = fields(d, m, plan.precision).cut(&inputs[1]);
     let [
         gamma,
         beta,
@@ -73,7 +74,7 @@ fn pass(
     // A product with the rows of a matrix's transpose.
     let product = |left: &Handle, index: usize, run: &dyn Fn(Product<'_>)| {
         let [inner, outer]: [usize; 2] = sizes[index];
-        let [_, right] = forms(&matrices[index], inner * outer);
+        let [_, right] = forms(&matrices[index], queue.bytes() * inner * outer);
         run(Product {
             left,
             right: &right,

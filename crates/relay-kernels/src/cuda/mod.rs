@@ -1,7 +1,7 @@
 //! Kernels for NVIDIA GPUs, on the tensors of burn's CUDA backend.
 //!
-//! They multiply bf16 on the tensor cores, and are asked only where training is in [`Precision::Bf16`]. The kernels are
-//! written in CUDA, in the `.cu` files beside this one, compiled by CubeCL when they are first launched, and run in its
+//! They multiply bf16 on the tensor cores: in [`Precision::Bf16`] numbers rounded to it, in [`Precision::F32`] sums of two of
+//! bf16, which have 16 bits of the numbers; see `rows.cuh`. The kernels are written in CUDA, in the `.cu` files beside this one, compiled by CubeCL when they are first launched, and run in its
 //! queue between those of burn. What they allocate is CubeCL's memory too. See `op.rs` for how the tensors of fusion,
 //! whose content is computed later, come by it.
 
@@ -53,34 +53,34 @@ pub(crate) fn is_backend<B: Backend>() -> bool {
     op::available::<B>()
 }
 
-/// Whether the kernels are to be asked: for `B`, in this thread's precision.
+/// Whether the kernels are to be asked for `B`.
 pub(crate) fn wanted<B: Backend>() -> bool {
-    enabled() && precision() == Precision::Bf16 && op::available::<B>()
+    enabled() && op::available::<B>()
 }
 
 /// The twelve parameters of a layer, packed; their shapes have been checked.
 pub(crate) fn pack_layer<B: Backend>(tensors: [FloatTensor<B>; 12]) -> Option<Tensor<B, 1>> {
     op::apply(tensors, |tensors| {
-        supported(&tensors[0]).then(|| parameters::Pack::new(tensors))?
+        supported(&tensors[0]).then(|| parameters::Pack::new(tensors, precision()))?
     })
 }
 
-/// A layer with an MLP of `m` columns on an input and packed parameters, which fit together.
+/// A layer with an MLP of so many columns on an input and parameters packed in a precision, which fit together.
 pub(crate) fn layer<B: Backend>(
     tensors: [FloatTensor<B>; 2],
     shared: Shared,
-    m: usize,
+    form: (usize, Precision),
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
     op::apply(tensors, |tensors| {
-        layer::Call::new(tensors, shared, m, spec)
+        layer::Call::new(tensors, shared, form, spec)
     })
 }
 
 /// [`blend`](crate::blend()) of tensors whose shapes have been checked.
 pub(crate) fn blend<B: Backend>(tensors: [FloatTensor<B>; 4]) -> Option<Tensor<B, 2>> {
     op::apply(tensors, |tensors| {
-        supported(&tensors[0]).then(|| blend::Call::new(tensors))?
+        supported(&tensors[0]).then(|| blend::Call::new(tensors, precision()))?
     })
 }
 
@@ -103,15 +103,22 @@ pub(crate) fn norm<B: Backend>(tensors: [FloatTensor<B>; 3], epsilon: f32) -> Op
 }
 
 /// [`readout_cross_entropy`](crate::readout_cross_entropy()) of tensors whose shapes have been checked: states, matrix and
-/// bias, and with `epsilon` the norm's scale and shift.
+/// bias, and with `epsilon` the norm's scale and shift. The number of right guesses is put to `right`.
 pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
     tensors: [FloatTensor<B>; N],
     epsilon: Option<f32>,
     labels: Labels,
+    right: Option<Shared>,
 ) -> Option<Tensor<B, 1>> {
+    let form = (precision(), right);
     op::apply::<B, readout::Call, N, 1>(tensors, |tensors| {
-        supported(&tensors[0]).then(|| readout::Call::new(tensors.into(), epsilon, labels))?
+        supported(&tensors[0]).then(|| readout::Call::new(tensors.into(), epsilon, labels, form))?
     })
+}
+
+/// What was put to `right`, recorded in no graph.
+pub(crate) fn known_right<B: Backend>(right: &Shared) -> Option<Tensor<B, 1>> {
+    op::constant(right.get()?)
 }
 
 /// [`greedy`](crate::greedy()) of tensors whose shapes have been checked: states, matrix and bias, and with `epsilon` the
@@ -124,7 +131,11 @@ pub(crate) fn greedy<B: Backend>(
     if !supported(tensors.first()?) {
         return None;
     }
-    Some(Choices::later(wrap(greedy::choose(tensors, epsilon)?)?))
+    Some(Choices::later(wrap(greedy::choose(
+        tensors,
+        epsilon,
+        precision(),
+    )?)?))
 }
 
 /// [`update`](crate::update()) where AdamW moves all, in either precision; the updates as they are where there is no kernel
@@ -169,14 +180,15 @@ pub(crate) fn squares<B: Backend>(tensors: Vec<FloatTensor<B>>) -> Option<Tensor
 }
 
 /// A decoder without layers of tensors whose shapes have been checked: embedding, the readout's matrix and bias, and with
-/// `epsilon` the norm's scale and shift.
+/// `epsilon` the norm's scale and shift. In bf16 alone.
 pub(crate) fn decoding<B: Backend>(
     tensors: Vec<FloatTensor<B>>,
     epsilon: Option<f32>,
     spec: &DecoderSpec,
 ) -> Option<Decoding> {
     let tensors = op::untracked::<B>(tensors)?;
-    supported(tensors.first()?).then(|| Decoding::new(tensors, epsilon, spec))?
+    let fits = precision() == Precision::Bf16 && supported(tensors.first()?);
+    fits.then(|| Decoding::new(tensors, epsilon, spec))?
 }
 
 /// With one more layer, whose shapes have been checked.

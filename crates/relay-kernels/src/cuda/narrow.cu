@@ -1,4 +1,4 @@
-// Rounding to bf16 on the way of a gradient through dropout, and zeros.
+// Rounding to rows as rows.cuh has them, on the way of a gradient through dropout, and zeros.
 
 static constexpr int PER_LANE = D / 32;
 
@@ -7,7 +7,7 @@ struct NarrowSizes {
     Mask mask;
 };
 
-// out = bf16(x * mask); `sums` gets the sums of its columns added.
+// out = x * mask, rounded; `sums` gets the sums of its columns added.
 extern "C" __global__ void narrow(const float* x, u16* out, float* sums, const __grid_constant__ NarrowSizes p) {
     float2 columns[PER_LANE / 2];
     u32 lane = threadIdx.x & 31;
@@ -22,7 +22,7 @@ extern "C" __global__ void narrow(const float* x, u16* out, float* sums, const _
             u64 at = (u64)row * D + i * 64 + lane * 2;
             float2 value = values[i];
             if (p.mask.drops()) value.x *= mask_factor(p.mask, (u32)at), value.y *= mask_factor(p.mask, (u32)at + 1);
-            *(u32*)(out + at) = pack_bf16(value.x, value.y);
+            put_halves(out + (u64)row * (PARTS * D) + i * 64 + lane * 2, D, value.x, value.y);
             columns[i].x += value.x, columns[i].y += value.y;
         }
     }

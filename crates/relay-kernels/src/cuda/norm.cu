@@ -1,21 +1,20 @@
 // Layer norm of rows of D numbers, one warp a row, and its backward pass.
 //
 // With CHOSEN, row i of what is normalised, of `stats` and of `dy` belongs to row `chosen[i]` of x and dx.
-// With WIDE y and dy are f32 instead of bf16.
+// With WIDE y and dy are f32 instead of rows as rows.cuh has them.
 
 static constexpr int PER_LANE = D / 32;
 
 #if WIDE
 typedef float Result;
+static constexpr u32 PITCH = D;
 __device__ __forceinline__ void put_pair(Result* to, float x, float y) { *(float2*)to = make_float2(x, y); }
 __device__ __forceinline__ float2 get_pair(const Result* from) { return *(const float2*)from; }
 #else
 typedef u16 Result;
-__device__ __forceinline__ void put_pair(Result* to, float x, float y) { *(u32*)to = pack_bf16(x, y); }
-__device__ __forceinline__ float2 get_pair(const Result* from) {
-    u32 pair = *(const u32*)from;
-    return make_float2(low_bf16(pair), high_bf16(pair));
-}
+static constexpr u32 PITCH = PARTS * D;
+__device__ __forceinline__ void put_pair(Result* to, float x, float y) { put_halves(to, D, x, y); }
+__device__ __forceinline__ float2 get_pair(const Result* from) { return get_halves(from, D); }
 #endif
 
 // A lane holds numbers in pairs, 64 columns apart from one pair to the next.
@@ -34,7 +33,7 @@ struct ForwardSizes {
     float epsilon;
 };
 
-// y = bf16((x - mean) * rstd * gamma + beta); `stats` gets mean and rstd of each row.
+// y = (x - mean) * rstd * gamma + beta, rounded; `stats` gets mean and rstd of each row.
 extern "C" __global__ void norm_forward(const float* x, const float* gamma, const float* beta, const u32* chosen, Result* y,
                                         float* stats, const __grid_constant__ ForwardSizes p) {
     u32 row = blockIdx.x * 8 + (threadIdx.x >> 5);
@@ -58,7 +57,7 @@ extern "C" __global__ void norm_forward(const float* x, const float* gamma, cons
     for (int i = 0; i < PER_LANE / 2; i++) {
         u32 at = pair_column(i);
         float2 scale = *(const float2*)(gamma + at), shift = *(const float2*)(beta + at);
-        put_pair(y + (u64)row * D + at, value[i].x * rstd * scale.x + shift.x, value[i].y * rstd * scale.y + shift.y);
+        put_pair(y + (u64)row * PITCH + at, value[i].x * rstd * scale.x + shift.x, value[i].y * rstd * scale.y + shift.y);
     }
     if ((threadIdx.x & 31) == 0) *(float2*)(stats + 2 * (u64)row) = make_float2(mean, rstd);
 }
@@ -86,7 +85,7 @@ struct BackwardSizes {
     Mask mask;
 };
 
-// dx = skip + the gradient of the norm's input, `dropped` = bf16(dx * mask); the gradients of scale and shift are added.
+// dx = skip + the gradient of the norm's input, `dropped` = dx * mask, rounded; the gradients of scale and shift are added.
 // With SCALED all is times a number on the device.
 extern "C" __global__ void norm_backward(const Result* dy, const float* x, const float* stats, const float* gamma,
                                          const float* skip, const u32* chosen, const float* scale, float* dx,
@@ -117,7 +116,7 @@ extern "C" __global__ void norm_backward(const Result* dy, const float* x, const
 #pragma unroll
         for (int i = 0; i < PER_LANE / 2; i++) {
             float2 value = *(const float2*)(x + place + pair_column(i));
-            float2 out = get_pair(dy + (u64)row * D + pair_column(i));
+            float2 out = get_pair(dy + (u64)row * PITCH + pair_column(i));
             out.x *= factor, out.y *= factor;
             normal[i] = make_float2((value.x - moments.x) * moments.y, (value.y - moments.x) * moments.y);
             sums[0][i].x += out.x * normal[i].x, sums[0][i].y += out.y * normal[i].y;
@@ -138,7 +137,7 @@ extern "C" __global__ void norm_backward(const Result* dy, const float* x, const
             *(float2*)(dx + at) = out;
 #if DROPPED
             if (p.mask.drops()) out.x *= mask_factor(p.mask, (u32)at), out.y *= mask_factor(p.mask, (u32)at + 1);
-            *(u32*)(dropped + at) = pack_bf16(out.x, out.y);
+            put_halves(dropped + place * PARTS + pair_column(i), D, out.x, out.y);
 #endif
         }
     }

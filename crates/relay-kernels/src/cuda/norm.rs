@@ -4,6 +4,7 @@ use burn::tensor::DType;
 
 use super::op::{Lazy, Operation, Saved, exactly, submit};
 use super::rows::{Norm, NormBackward};
+use crate::switch::Precision;
 
 /// Most columns: a row stays in the registers of a warp.
 const MOST: usize = 1024;
@@ -47,22 +48,27 @@ impl Operation<3> for Call {
             (DType::F32, vec![sizes[0], 2]),
         ];
         let inputs = vec![self.x.clone(), self.gamma.clone(), self.beta];
-        let [out, stats] = submit("relay_norm", inputs, outputs, move |queue, inputs| {
-            let [x, gamma, beta] = exactly(inputs);
-            let norm = Norm {
-                sizes,
-                epsilon,
-                x: &x,
-                vectors: [&gamma, &beta],
-                chosen: None,
-            };
-            let (out, stats) = (
-                queue.floats(sizes[0] * sizes[1]),
-                queue.floats(2 * sizes[0]),
-            );
-            norm.wide(queue, &out, &stats);
-            vec![out, stats]
-        });
+        let [out, stats] = submit(
+            ("relay_norm", Precision::F32),
+            inputs,
+            outputs,
+            move |queue, inputs| {
+                let [x, gamma, beta] = exactly(inputs);
+                let norm = Norm {
+                    sizes,
+                    epsilon,
+                    x: &x,
+                    vectors: [&gamma, &beta],
+                    chosen: None,
+                };
+                let (out, stats) = (
+                    queue.floats(sizes[0] * sizes[1]),
+                    queue.floats(2 * sizes[0]),
+                );
+                norm.wide(queue, &out, &stats);
+                vec![out, stats]
+            },
+        );
         let left = Left {
             x: self.x,
             gamma: self.gamma,
@@ -87,7 +93,7 @@ impl Saved<3> for Left {
         let outputs = outputs.map(|shape| (DType::F32, shape));
         let inputs = vec![grad, self.x, self.stats, self.gamma];
         let gradients = submit(
-            "relay_norm_backward",
+            ("relay_norm_backward", Precision::F32),
             inputs,
             outputs,
             move |queue, inputs| {

@@ -11,8 +11,9 @@ use burn::backend::autodiff::checkpoint::strategy::{
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::{Autodiff, Cuda};
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
-use burn::tensor::{DType, Shape, Tensor, backend::Backend};
+use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::fusion::FusionCubeRuntime;
 use burn_cubecl::kernel::into_contiguous;
@@ -24,6 +25,7 @@ use cubecl::server::Handle;
 
 use super::launch::{Eager, Queue};
 use crate::floats::wrap;
+use crate::switch::Precision;
 
 /// The backend below fusion.
 type Device = CubeBackend<CudaRuntime, f32, i32, u8>;
@@ -86,6 +88,18 @@ pub(super) fn apply<B: Backend, O: Operation<N>, const N: usize, const D: usize>
     }
 }
 
+/// A tensor of `B` that is recorded in no graph; `None` where `B` has no kernels here.
+pub(super) fn constant<B: Backend, const D: usize>(tensor: Lazy) -> Option<Tensor<B, D>> {
+    let kind = TypeId::of::<B>();
+    if kind == TypeId::of::<Autodiff<Cuda, NoCheckpointing>>() {
+        wrap(<Autodiff<Cuda, NoCheckpointing>>::from_inner(tensor))
+    } else if kind == TypeId::of::<Autodiff<Cuda, BalancedCheckpointing>>() {
+        wrap(<Autodiff<Cuda, BalancedCheckpointing>>::from_inner(tensor))
+    } else {
+        wrap(tensor)
+    }
+}
+
 fn record<C: CheckpointStrategy, O: Operation<N>, const N: usize>(
     inputs: [FloatTensor<Autodiff<Cuda, C>>; N],
     build: impl FnOnce([Lazy; N]) -> Option<O>,
@@ -125,21 +139,21 @@ impl<S: Saved<N>, const N: usize> Backward<Cuda, N> for Node<S> {
     }
 }
 
-/// Queues work on `inputs`, of which there is at least one; its results get the given types and shapes.
+/// Queues work on `inputs`, of which there is at least one, in a precision; its results get the given types and shapes.
 ///
 /// The work gets the content of all inputs in row-major order, and answers with the content of all results.
 pub(super) fn submit<const M: usize>(
-    name: &'static str,
+    (name, precision): (&'static str, Precision),
     inputs: Vec<Lazy>,
     outputs: [(DType, Vec<usize>); M],
     work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
 ) -> [Lazy; M] {
-    exactly(submit_all(name, inputs, outputs.into(), work))
+    exactly(submit_all((name, precision), inputs, outputs.into(), work))
 }
 
 /// [`submit`] for as many results as are only known when it is called.
 pub(super) fn submit_all(
-    name: &'static str,
+    (name, precision): (&'static str, Precision),
     inputs: Vec<Lazy>,
     outputs: Vec<(DType, Vec<usize>)>,
     work: impl Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync + 'static,
@@ -154,6 +168,7 @@ pub(super) fn submit_all(
     let ir = CustomOpIr::new(name, &inputs, &outputs);
     let task = Task {
         ir: ir.clone(),
+        precision,
         work: Box::new(work),
     };
     client.register(streams, OperationIr::Custom(ir), task)
@@ -171,6 +186,7 @@ type Work = dyn Fn(&Queue, Vec<Handle>) -> Vec<Handle> + Send + Sync;
 /// Work in fusion's queue.
 struct Task {
     ir: CustomOpIr,
+    precision: Precision,
     work: Box<Work>,
 }
 
@@ -186,7 +202,7 @@ impl stream::Operation<Runtime> for Task {
         let inputs: Vec<Eager> = inputs
             .map(|input| into_contiguous(handles.get_float_tensor::<Device>(input)))
             .collect();
-        let queue = Queue::of(&inputs[0]);
+        let queue = Queue::of(&inputs[0], self.precision);
         let inputs = inputs.into_iter().map(|input| input.handle).collect();
         let outputs = (self.work)(&queue, inputs);
         for (ir, output) in self.ir.outputs.iter().zip(outputs) {

@@ -1,4 +1,4 @@
-// Weights as the products read them: bf16, by rows and transposed.
+// Weights as the products read them: by rows and transposed, both as rows.cuh has them.
 
 struct PackSizes {
     // Of the matrix; its first column in what it becomes a part of, and the columns of that.
@@ -6,20 +6,32 @@ struct PackSizes {
 };
 
 extern "C" __global__ void pack(const float* w, u16* rows, u16* transposed, const __grid_constant__ PackSizes p) {
-    __shared__ u16 tile[32][33];
+    __shared__ u32 tile[32][33];
     u32 x = threadIdx.x & 31, y = threadIdx.x >> 5;
     for (u32 i = y; i < 32; i += 8) {
         u32 input = blockIdx.y * 32 + i, output = blockIdx.x * 32 + x;
         if (input < p.inputs && output < p.outputs) {
-            u16 value = to_bf16(w[(u64)input * p.outputs + output]);
-            tile[i][x] = value;
-            rows[(u64)input * p.total + p.column + output] = value;
+            float value = w[(u64)input * p.outputs + output];
+            u32 half = pack_bf16(value, 0.0f);
+            u64 at = (u64)input * (PARTS * p.total) + p.column + output;
+            rows[at] = (u16)half;
+#if SPLIT
+            half |= left_over(half, value, 0.0f) << 16;
+            rows[at + p.total] = (u16)(half >> 16);
+#endif
+            tile[i][x] = half;
         }
     }
     __syncthreads();
     for (u32 i = y; i < 32; i += 8) {
         u32 input = blockIdx.y * 32 + x, output = blockIdx.x * 32 + i;
-        if (input < p.inputs && output < p.outputs) transposed[(u64)(p.column + output) * p.inputs + input] = tile[x][i];
+        if (input < p.inputs && output < p.outputs) {
+            u64 at = (u64)(p.column + output) * (PARTS * p.inputs) + input;
+            transposed[at] = (u16)tile[x][i];
+#if SPLIT
+            transposed[at + p.inputs] = (u16)(tile[x][i] >> 16);
+#endif
+        }
     }
 }
 

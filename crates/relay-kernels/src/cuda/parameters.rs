@@ -1,47 +1,63 @@
-//! A layer's parameters as one tensor: vectors in f32, matrices in bf16, as they are and transposed.
+//! A layer's parameters as one tensor: vectors in f32, matrices as products read them, as they are and transposed.
 //!
-//! Two times bf16 is as much as f32, so the gradient has the same form with f32 in the place of both. All calls of a layer in
-//! a graph add to one gradient on the device; the graph itself gets it once.
+//! The gradient has the same parts, all in f32. All calls of a layer in a graph add to one gradient on the device; the graph
+//! itself gets it once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Parts, Queue};
+use super::launch::{Parts, Queue, bytes};
 use super::op::{Lazy, Operation, Saved, submit};
 use super::weights::{place, take_columns};
+use crate::switch::Precision;
 
 /// Which parts there are: scale and shift of the first norm, of the second, both biases, then the matrices of queries, keys
 /// and values side by side, of the output, up and down.
 pub(super) type Fields = Parts<10>;
 
-/// The fields of a layer of width `d` with an MLP of width `m`.
-pub(super) fn fields(d: usize, m: usize) -> Fields {
-    Parts::of([d, d, d, d, m, d, 3 * d * d, d * d, d * m, m * d].map(|count| 4 * count))
+/// The fields of a layer of width `d` with an MLP of width `m`, packed in a precision.
+pub(super) fn fields(d: usize, m: usize, precision: Precision) -> Fields {
+    of_layer(d, m, 2 * bytes(precision))
 }
 
-/// Both forms of a matrix, from its part: as it is, and transposed.
-pub(super) fn forms(part: &Handle, numbers: usize) -> [Handle; 2] {
-    let half = 2 * numbers as u64;
+/// The gradients of the fields.
+pub(super) fn sums(d: usize, m: usize) -> Fields {
+    of_layer(d, m, 4)
+}
+
+/// With so many bytes for a number of a matrix.
+fn of_layer(d: usize, m: usize, bytes: usize) -> Fields {
+    let vectors = [d, d, d, d, m, d].map(|count| 4 * count);
+    let matrices = [3 * d * d, d * d, d * m, m * d].map(|count| bytes * count);
+    let all = core::array::from_fn(|index| match vectors.get(index) {
+        Some(size) => *size,
+        None => matrices[index - vectors.len()],
+    });
+    Parts::of(all)
+}
+
+/// Both forms of a matrix, of so many bytes each, from its part: as it is, and transposed.
+pub(super) fn forms(part: &Handle, bytes: usize) -> [Handle; 2] {
     [
-        part.clone().offset_end(half),
-        part.clone().offset_start(half),
+        part.clone().offset_end(bytes as u64),
+        part.clone().offset_start(bytes as u64),
     ]
 }
 
-/// Where the calls of a layer in a graph find the gradient that they add to.
+/// A tensor that others are to find: the gradient that the calls of a layer in a graph add to, the right guesses of a readout.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Option<Lazy>>>);
 
 impl Shared {
-    /// The gradient, if a call has given it to the graph.
+    /// The tensor, if there is one by now.
     pub fn get(&self) -> Option<Lazy> {
         let sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         sum.clone()
     }
 
-    /// For the calls that come later.
+    /// For those that ask later.
     pub fn put(&self, sum: Lazy) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sum);
     }
@@ -53,15 +69,21 @@ pub(super) struct Pack {
     tensors: [Lazy; 12],
     d: usize,
     m: usize,
+    precision: Precision,
 }
 
 impl Pack {
     /// None if a tensor is not of `f32`, or if the kernels do not fit such widths.
-    pub fn new(tensors: [Lazy; 12]) -> Option<Self> {
+    pub fn new(tensors: [Lazy; 12], precision: Precision) -> Option<Self> {
         let (d, m) = (tensors[0].shape[0], tensors[8].shape[1]);
         let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
         let fit = d > 0 && m > 0 && d.is_multiple_of(64) && m.is_multiple_of(64);
-        (floats && fit && 3 * d * d.max(m) < 1 << 29).then_some(Self { tensors, d, m })
+        (floats && fit && 3 * d * d.max(m) * bytes(precision) < 1 << 30).then_some(Self {
+            tensors,
+            d,
+            m,
+            precision,
+        })
     }
 }
 
@@ -73,30 +95,37 @@ impl Operation<12> for Pack {
     }
 
     fn forward(self) -> (Lazy, Unpack) {
-        let Self { tensors, d, m } = self;
-        let outputs = [fields(d, m).form()];
-        let work = move |queue: &Queue, inputs: Vec<Handle>| vec![pack(queue, d, m, &inputs)];
-        let [out] = submit("relay_pack_layer", tensors.into(), outputs, work);
+        let Self {
+            tensors,
+            d,
+            m,
+            precision,
+        } = self;
+        let outputs = [fields(d, m, precision).form()];
+        let work = move |queue: &Queue, inputs: Vec<Handle>| {
+            vec![pack(queue, &fields(d, m, precision), [d, m], &inputs)]
+        };
+        let name = ("relay_pack_layer", precision);
+        let [out] = submit(name, tensors.into(), outputs, work);
         (out, Unpack { d, m })
     }
 }
 
-fn pack(queue: &Queue, d: usize, m: usize, inputs: &[Handle]) -> Handle {
-    let fields = fields(d, m);
-    let all = queue.room(&fields);
+fn pack(queue: &Queue, fields: &Fields, [d, m]: [usize; 2], inputs: &[Handle]) -> Handle {
+    let all = queue.room(fields);
     let parts = fields.cut(&all);
     let vectors = [(0, d), (1, d), (6, d), (7, d), (9, m), (11, d)];
     for (part, (input, count)) in parts.iter().zip(vectors) {
         // A matrix of one row, of which there is nothing to transpose.
         take_columns(queue, &inputs[input], part, [1, count, 0, count]);
     }
-    let qkv = forms(&parts[6], 3 * d * d);
+    let qkv = forms(&parts[6], queue.bytes() * 3 * d * d);
     for (index, input) in inputs[2..5].iter().enumerate() {
         place(queue, input, &qkv, [d, d, index * d, 3 * d]);
     }
     let matrices = [(5, [d, d]), (8, [d, m]), (10, [m, d])];
     for (part, (input, [inner, outer])) in parts[7..].iter().zip(matrices) {
-        let both = forms(part, inner * outer);
+        let both = forms(part, queue.bytes() * inner * outer);
         place(queue, &inputs[input], &both, [inner, outer, 0, outer]);
     }
     all
@@ -129,11 +158,11 @@ impl Saved<12> for Unpack {
         ];
         let outputs = shapes.map(|shape| (DType::F32, shape));
         let gradients = submit(
-            "relay_unpack_layer",
+            ("relay_unpack_layer", Precision::F32),
             vec![grad],
             outputs,
             move |queue, inputs| {
-                let parts = fields(d, m).cut(&inputs[0]);
+                let parts = sums(d, m).cut(&inputs[0]);
                 let [query, key, value] = core::array::from_fn(|index| {
                     let out = queue.floats(d * d);
                     take_columns(queue, &parts[6], &out, [d, d, index * d, 3 * d]);

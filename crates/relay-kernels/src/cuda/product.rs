@@ -1,4 +1,4 @@
-//! Matrix products of bf16 on the device, with what follows them.
+//! Matrix products of bf16, or of sums of two, on the device, with what follows them.
 //!
 //! Left operands are `[m, k]`, right ones `[n, k]`: both have the inner dimension in their rows.
 
@@ -19,8 +19,8 @@ const LEFT_STAGES: usize = 8;
 const STAGES: usize = 4;
 /// Bytes of shared memory through which results are written: 16 rows of 256 bytes, and 16 more each, for eight warps.
 const PLACES: u32 = 8 * 16 * (256 + 16);
-/// Most slices of the right operand that stay in shared memory.
-const RESIDENT: usize = 4;
+/// Deepest right operand whose columns stay in shared memory.
+const RESIDENT: usize = 256;
 /// Blocks at work at the same time: one on each of an H100's multiprocessors.
 const BLOCKS: usize = 132;
 
@@ -62,7 +62,7 @@ fn shared(stages: usize, pieces: usize, kept: usize) -> u32 {
 impl Product<'_> {
     /// Whether the columns of the right operand that a block takes stay in shared memory.
     fn resident(&self) -> bool {
-        self.sizes[2] <= RESIDENT * SLICE
+        self.sizes[2] <= RESIDENT
     }
 
     /// Starts a kernel whose blocks take some columns of all rows, by turns. The columns change first from block to block, so
@@ -77,13 +77,15 @@ impl Product<'_> {
     ) {
         let [m, n, _] = self.sizes;
         let (rows, shared) = if self.resident() {
-            (SLICE, shared(LEFT_STAGES, 1, RESIDENT * columns / SLICE))
+            let kept = RESIDENT * queue.bytes() * columns / PIECE;
+            (SLICE, shared(LEFT_STAGES, 1, kept))
         } else {
             (2 * SLICE, shared(STAGES, 2 + columns / SLICE, 0))
         };
         let mut defines = vec![
             ("COLUMNS", narrow(columns)),
             ("RESIDENT", u32::from(self.resident())),
+            queue.split(),
         ];
         defines.extend(define.map(|(name, on)| (name, u32::from(on))));
         let kernel = Kernel {
@@ -108,11 +110,16 @@ impl Product<'_> {
         buffers: &[&Handle],
     ) {
         let params = Params::sizes(self.sizes);
-        let columns = columns(self.sizes[1]);
+        // Twice as many bytes of them leave room for half as many columns.
+        let columns = if self.resident() && queue.bytes() > 2 {
+            NARROW
+        } else {
+            columns(self.sizes[1])
+        };
         self.launch(queue, (name, define), columns, buffers, params);
     }
 
-    /// The product in bf16.
+    /// The product as others read it.
     pub fn rounded(&self, queue: &Queue, out: &Handle) {
         self.run(queue, "gemm_store", None, &[out]);
     }
@@ -122,7 +129,7 @@ impl Product<'_> {
         self.run(queue, "gemm_scaled", None, &[scale, out]);
     }
 
-    /// The GELU of the product with `bias`, and its slope there if there is room for it, both in bf16.
+    /// The GELU of the product with `bias`, and its slope there if there is room for it, both rounded.
     pub fn gelu(&self, queue: &Queue, bias: &Handle, slope: Option<&Handle>, after: &Handle) {
         let keep = Some(("KEEP", slope.is_some()));
         let buffers = [bias, slope.unwrap_or(after), after];
@@ -152,7 +159,7 @@ impl Product<'_> {
         self.launch(queue, kernel, columns, &buffers, params);
     }
 
-    /// The product times the slope of GELU, in bf16; the sums of its columns are added to `sums`.
+    /// The product times the slope of GELU, rounded; the sums of its columns are added to `sums`.
     pub fn through_gelu(&self, queue: &Queue, slope: &Handle, sums: &Handle, out: &Handle) {
         let (kernel, params) = (("gemm_dgelu", None), Params::sizes(self.sizes));
         self.launch(queue, kernel, NARROW, &[slope, out, sums], params);
@@ -174,7 +181,7 @@ impl Gradient<'_> {
         let kernel = Kernel {
             file: File::Gradient,
             name: "gemm_grad",
-            defines: vec![("COLUMNS", narrow(columns))],
+            defines: vec![("COLUMNS", narrow(columns)), queue.split()],
             threads: THREADS,
             shared: shared(STAGES, 2 + columns / SLICE, 0),
         };

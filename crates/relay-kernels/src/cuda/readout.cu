@@ -1,4 +1,5 @@
-// Masked cross-entropy of logits, and the ends of a readout's gradients.
+// Masked cross-entropy of logits, and the ends of a readout's gradients. Logits and their gradients are rows as rows.cuh has
+// them.
 
 struct EntropySizes {
     // Rows of logits, tokens, and columns from one row to the next.
@@ -6,23 +7,28 @@ struct EntropySizes {
 };
 
 // Adds the sum over rows of weight * -log softmax(logits + bias)[target] to `loss`; the logits are replaced by their
-// gradients, whose columns are added to `sums`. Rows of weight 0 get gradient 0. One warp a row.
+// gradients, whose columns are added to `sums`. Rows of weight 0 get gradient 0. One warp a row. With JUDGED `right` gets the
+// number of rows with a weight added whose target is the most probable token, the first among equals.
 extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const int* targets, const float* weights,
-                                         float* loss, float* sums, const __grid_constant__ EntropySizes p) {
+                                         float* loss, float* right, float* sums,
+                                         const __grid_constant__ EntropySizes p) {
     extern __shared__ float columns[];
     for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) columns[at] = 0.0f;
     __syncthreads();
     u32 lane = threadIdx.x & 31;
     float total = 0.0f;
+#if JUDGED
+    float guessed = 0.0f;
+#endif
     float2 own[PADDED / 64];
 #pragma unroll
     for (int i = 0; i < PADDED / 64; i++) own[i] = make_float2(0.0f, 0.0f);
     for (u32 row = blockIdx.x * 8 + (threadIdx.x >> 5); row < p.rows; row += gridDim.x * 8) {
-        u16* line = logits + (u64)row * p.padded;
+        u16* line = logits + (u64)row * (PARTS * p.padded);
         float weight = weights[row];
         if (weight == 0.0f) {
 #pragma unroll
-            for (int i = 0; i < PADDED / 64; i++) *(u32*)(line + i * 64 + lane * 2) = 0;
+            for (int i = 0; i < (int)PARTS * PADDED / 64; i++) *(u32*)(line + i * 64 + lane * 2) = 0;
             continue;
         }
         u32 target = (u32)targets[row];
@@ -31,15 +37,24 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
 #pragma unroll
         for (int i = 0; i < PADDED / 64; i++) {
             u32 at = i * 64 + lane * 2;
-            u32 pair = *(const u32*)(line + at);
-            x[i].x = at < p.vocab ? low_bf16(pair) + bias[at] : -1e30f;
-            x[i].y = at + 1 < p.vocab ? high_bf16(pair) + bias[at + 1] : -1e30f;
+            float2 pair = get_halves(line + at, p.padded);
+            x[i].x = at < p.vocab ? pair.x + bias[at] : -1e30f;
+            x[i].y = at + 1 < p.vocab ? pair.y + bias[at + 1] : -1e30f;
             most = fmaxf(most, fmaxf(x[i].x, x[i].y));
             if (at == target) wanted = x[i].x;
             if (at + 1 == target) wanted = x[i].y;
         }
         most = warp_max(most);
         wanted = warp_sum(wanted);
+#if JUDGED
+        bool before = false;
+#pragma unroll
+        for (int i = 0; i < PADDED / 64; i++) {
+            u32 at = i * 64 + lane * 2;
+            before |= (x[i].x == most && at < target) || (x[i].y == most && at + 1 < target);
+        }
+        guessed += __ballot_sync(0xffffffffu, before) == 0 && wanted == most ? 1.0f : 0.0f;
+#endif
         float sum = 0.0f;
 #pragma unroll
         for (int i = 0; i < PADDED / 64; i++) {
@@ -54,7 +69,7 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
             u32 at = i * 64 + lane * 2;
             float a = x[i].x * scale - (at == target ? weight : 0.0f);
             float b = x[i].y * scale - (at + 1 == target ? weight : 0.0f);
-            *(u32*)(line + at) = pack_bf16(a, b);
+            put_halves(line + at, p.padded, a, b);
             own[i].x += a, own[i].y += b;
         }
     }
@@ -66,6 +81,9 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
     __syncthreads();
     for (u32 at = threadIdx.x; at < p.padded; at += blockDim.x) atomicAdd(sums + at, columns[at]);
     if (lane == 0 && total != 0.0f) atomicAdd(loss, total);
+#if JUDGED
+    if (lane == 0 && guessed > 0.0f) atomicAdd(right, guessed);
+#endif
 }
 
 // The most probable token of each row of logits, the first among equals, and its probability; a row of nothing that is a

@@ -8,13 +8,15 @@ use std::sync::Arc;
 use burn::tensor::DType;
 use cubecl::server::Handle;
 
-use super::launch::{Params, Parts, Queue, narrow};
-use super::op::{Lazy, Operation, Saved, exactly, submit};
+use super::launch::{Params, Parts, Queue, bytes, narrow};
+use super::op::{Lazy, Operation, Saved, exactly, submit, submit_all};
+use super::parameters::Shared;
 use super::product::{Gradient, Product};
 use super::rows::{Norm, NormBackward, kernel, round};
 use super::source::{File, Kernel};
 use super::weights::{self, Packed, take_columns};
 use crate::cross_entropy::Labels;
+use crate::switch::Precision;
 
 /// What the columns of logits are a multiple of: tiles of the products.
 pub(super) const COLUMNS: usize = 128;
@@ -51,6 +53,9 @@ struct Plan {
     chosen: Option<Vec<usize>>,
     /// Of the rows that are read out.
     labels: Labels,
+    precision: Precision,
+    /// Whether right guesses are counted.
+    judged: bool,
 }
 
 impl Plan {
@@ -58,14 +63,14 @@ impl Plan {
         self.labels.targets.len()
     }
 
-    /// What the forward pass leaves: of what is read out the states in bf16 and the moments of their norm, the gradient of
+    /// What the forward pass leaves: of what is read out the states, rounded, and the moments of their norm, the gradient of
     /// the logits and the sums of its columns, and the numbers of the rows.
     fn kept(&self) -> Parts<5> {
-        let (read, padded) = (self.read(), self.padded);
+        let (read, padded, bytes) = (self.read(), self.padded, bytes(self.precision));
         Parts::of([
-            2 * read * self.d,
+            bytes * read * self.d,
             8 * read,
-            2 * read * padded,
+            bytes * read * padded,
             4 * padded,
             4 * read,
         ])
@@ -81,12 +86,19 @@ pub(super) struct Call {
     bias: Lazy,
     /// Scale and shift of the norm.
     norm: Option<[Lazy; 2]>,
+    /// Where the number of right guesses is put, if it is wanted.
+    right: Option<Shared>,
 }
 
 impl Call {
     /// From states, matrix and bias, and with `epsilon` the norm's scale and shift. None if a tensor is not of `f32`, or if
     /// there are no kernels for such sizes.
-    pub fn new(tensors: Vec<Lazy>, epsilon: Option<f32>, labels: Labels) -> Option<Self> {
+    pub fn new(
+        tensors: Vec<Lazy>,
+        epsilon: Option<f32>,
+        labels: Labels,
+        (precision, right): (Precision, Option<Shared>),
+    ) -> Option<Self> {
         let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
         let padded = columns(&tensors, labels.vocab)?;
         let (chosen, labels) = match epsilon {
@@ -110,11 +122,14 @@ impl Call {
                 epsilon,
                 chosen,
                 labels,
+                precision,
+                judged: right.is_some(),
             }),
             states,
-            weight: weights::padded(&weight, COLUMNS),
+            weight: weights::padded(&weight, COLUMNS, precision),
             bias,
             norm: next().zip(next()).map(<[Lazy; 2]>::from),
+            right,
         })
     }
 
@@ -126,32 +141,42 @@ impl Call {
             .chain(self.norm.clone().into_iter().flatten())
             .collect()
     }
+
+    /// Queues the forward pass; what else is to come out of it than loss and right guesses, by its form.
+    fn queue<const M: usize>(
+        &self,
+        name: &'static str,
+        others: [(DType, Vec<usize>); M],
+    ) -> (Lazy, [Lazy; M]) {
+        let plan = Arc::clone(&self.plan);
+        let number = || (DType::F32, vec![1]);
+        let outputs = [number(), number()].into_iter().chain(others);
+        let work = move |queue: &Queue, inputs| {
+            let mut results = forward(queue, &plan, inputs);
+            results.truncate(2 + M);
+            results
+        };
+        let name = (name, self.plan.precision);
+        let mut results = submit_all(name, self.inputs(), outputs.collect(), work);
+        let others = results.split_off(2);
+        let [loss, right] = exactly(results);
+        if let Some(place) = &self.right {
+            place.put(right);
+        }
+        (loss, exactly(others))
+    }
 }
 
 impl<const N: usize> Operation<N> for Call {
     type Saved = Left;
 
     fn infer(self) -> Lazy {
-        let plan = Arc::clone(&self.plan);
-        let outputs = [(DType::F32, vec![1])];
-        let work = move |queue: &Queue, inputs| {
-            let [loss, _] = forward(queue, &plan, inputs);
-            vec![loss]
-        };
-        let [loss] = submit("relay_readout", self.inputs(), outputs, work);
-        loss
+        self.queue("relay_readout", []).0
     }
 
     fn forward(self) -> (Lazy, Left) {
-        let plan = Arc::clone(&self.plan);
-        let outputs = [(DType::F32, vec![1]), plan.kept().form()];
-        let inputs = self.inputs();
-        let [loss, kept] = submit(
-            "relay_readout_forward",
-            inputs,
-            outputs,
-            move |queue, inputs| forward(queue, &plan, inputs).into(),
-        );
+        let kept = self.plan.kept().form();
+        let (loss, [kept]) = self.queue("relay_readout_forward", [kept]);
         let norm = self.norm.map(|[gamma, _]| [self.states, gamma]);
         let left = Left {
             plan: self.plan,
@@ -163,15 +188,15 @@ impl<const N: usize> Operation<N> for Call {
     }
 }
 
-/// The loss, and what the backward pass needs.
-fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 2] {
+/// The loss, the number of right guesses, and what the backward pass needs.
+fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> Vec<Handle> {
     let (d, padded, read) = (plan.d, plan.padded, plan.read());
     let (states, weight, bias) = (&inputs[0], &inputs[1], &inputs[2]);
     let labels = &plan.labels;
     let all = queue.room(&plan.kept());
     let [normed, stats, logits, sums, chosen] = plan.kept().cut(&all);
     queue.zero(&sums, 4 * padded);
-    let [loss, ignored] = queue.zeros([1, d]);
+    let [loss, right, ignored] = queue.zeros([1, 1, d]);
     let uploaded = plan.chosen.as_ref().map(|rows| {
         let words: Vec<u32> = rows.iter().copied().map(narrow).collect();
         queue.upload(&words)
@@ -202,14 +227,15 @@ fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> [Handle; 2] {
     let targets: Vec<u32> = labels.targets.iter().map(|x| x.cast_unsigned()).collect();
     let weights: Vec<u32> = labels.weights.iter().map(|x| x.to_bits()).collect();
     let (targets, weights) = (queue.upload(&targets), queue.upload(&weights));
-    let defines = vec![("PADDED", narrow(padded))];
+    let judged = ("JUDGED", u32::from(plan.judged));
+    let defines = vec![("PADDED", narrow(padded)), queue.split(), judged];
     queue.launch(
         kernel(File::Readout, "cross_entropy", defines, 4 * padded),
         [read.div_ceil(8).min(BLOCKS), 1, 1],
-        &[&logits, bias, &targets, &weights, &loss, &sums],
+        &[&logits, bias, &targets, &weights, &loss, &right, &sums],
         Params::sizes([read, labels.vocab, padded]),
     );
-    [loss, all]
+    vec![loss, right, all]
 }
 
 /// What the forward pass leaves.
@@ -226,7 +252,7 @@ pub(super) struct Left {
 impl<const N: usize> Saved<N> for Left {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; N] {
         let plan = self.plan;
-        let (d, vocab) = (plan.d, plan.labels.vocab);
+        let (d, vocab, precision) = (plan.d, plan.labels.vocab, plan.precision);
         let shapes = [
             vec![plan.rows, d],
             vec![d, vocab],
@@ -239,7 +265,7 @@ impl<const N: usize> Saved<N> for Left {
         let inputs = [grad, self.kept, self.weight].into_iter();
         let inputs = inputs.chain(self.norm.into_iter().flatten());
         let gradients = submit(
-            "relay_readout_backward",
+            ("relay_readout_backward", precision),
             inputs.collect(),
             outputs,
             move |queue, inputs| backward(queue, &plan, inputs),
@@ -273,7 +299,7 @@ fn backward(queue: &Queue, plan: &Plan, mut inputs: Vec<Handle>) -> Vec<Handle> 
         product.scaled(queue, &scale, &out);
         return vec![out, grad_weight, grad_bias];
     };
-    let (out, inner) = (queue.floats(rows * d), queue.halves(read * d));
+    let (out, inner) = (queue.floats(rows * d), queue.operands(read * d));
     product.rounded(queue, &inner);
     let chosen = plan.chosen.as_ref().map(|_| &chosen);
     if chosen.is_some() {

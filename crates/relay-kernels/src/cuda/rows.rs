@@ -47,7 +47,7 @@ pub(super) struct Norm<'a> {
 }
 
 impl Norm<'_> {
-    /// Normalised rows in bf16, and mean and reciprocal deviation of each.
+    /// Normalised rows as products read them, and mean and reciprocal deviation of each.
     pub fn rounded(&self, queue: &Queue, out: &Handle, stats: &Handle) {
         self.launch(queue, false, out, stats);
     }
@@ -63,6 +63,7 @@ impl Norm<'_> {
             ("D", narrow(d)),
             ("CHOSEN", u32::from(self.chosen.is_some())),
             ("WIDE", u32::from(wide)),
+            queue.split(),
         ];
         // A buffer that is not read has its place taken by one that is there anyway.
         let chosen = self.chosen.unwrap_or(gamma);
@@ -79,7 +80,7 @@ impl Norm<'_> {
 #[derive(Debug)]
 pub(super) struct NormBackward<'a> {
     pub sizes: [usize; 2],
-    /// Gradient of the result, in bf16 or, if it is `wide`, in f32.
+    /// Gradient of the result, as products write it or, if it is `wide`, in f32.
     pub grad: &'a Handle,
     pub wide: bool,
     pub x: &'a Handle,
@@ -101,7 +102,7 @@ impl NormBackward<'_> {
         self.launch(queue, false, out, out, None);
     }
 
-    /// The gradient of `x`, and what dropout leaves of it in bf16.
+    /// The gradient of `x`, and what dropout leaves of it as products read it.
     pub fn run_dropping(
         &self,
         queue: &Queue,
@@ -129,6 +130,7 @@ impl NormBackward<'_> {
             ("CHOSEN", on(self.chosen)),
             ("SCALED", on(self.scale)),
             ("WIDE", u32::from(self.wide)),
+            queue.split(),
         ];
         let [gamma, beta] = self.sums;
         let or_any = |handle: Option<&'_ Handle>| handle.unwrap_or(self.gamma).clone();
@@ -146,7 +148,7 @@ impl NormBackward<'_> {
     }
 }
 
-/// What dropout leaves of `x` in bf16; the sums of its columns are added to `sums`.
+/// What dropout leaves of `x` as products read it; the sums of its columns are added to `sums`.
 pub(super) fn round(
     queue: &Queue,
     [rows, d]: [usize; 2],
@@ -154,8 +156,9 @@ pub(super) fn round(
     mask: Option<DropoutMask>,
     [out, sums]: [&Handle; 2],
 ) {
+    let defines = vec![("D", narrow(d)), queue.split()];
     queue.launch(
-        kernel(File::Narrow, "narrow", vec![("D", narrow(d))], 0),
+        kernel(File::Narrow, "narrow", defines, 0),
         blocks(rows, BLOCKS),
         &[x, out, sums],
         Params::sizes([rows]).mask(mask),

@@ -1,4 +1,4 @@
-//! Matrices as the kernels of `infer.cu` read them: in slabs of 128 rows and 64 columns, each as the tensor cores want it.
+//! Matrices as the kernels of `infer.cu` read them: in bf16, in slabs of 128 rows and 64 columns, each as the tensor cores want it.
 
 use burn::tensor::DType;
 use burn_ir::TensorId;
@@ -10,6 +10,7 @@ use super::op::{Lazy, submit};
 use super::parameters::{fields, forms};
 use super::source::{File, Kernel};
 use super::weights;
+use crate::switch::Precision;
 
 /// Rows and columns of a slab, and its bytes.
 pub(super) const ROWS: usize = 128;
@@ -44,13 +45,13 @@ pub(super) fn matrices(d: usize, m: usize) -> Matrices {
     Parts::of([d * d, d * m, m * d].map(|count| 2 * count))
 }
 
-/// The matrices behind the attention of a layer, transposed, in slabs, from its packed parameters.
+/// The matrices behind the attention of a layer, transposed, in slabs, from its parameters packed in bf16.
 pub(super) fn of_layer(packed: &Lazy, d: usize, m: usize) -> Lazy {
     LAYERS.get(packed.id, || {
         let parts = matrices(d, m);
         let inputs = vec![packed.clone()];
         let work = move |queue: &Queue, inputs: Vec<Handle>| {
-            let [.., output, up, down] = fields(d, m).cut(&inputs[0]);
+            let [.., output, up, down] = fields(d, m, Precision::Bf16).cut(&inputs[0]);
             let all = queue.room(&parts);
             let sizes = [
                 (output, [d, d], Order::ByColumns),
@@ -58,12 +59,17 @@ pub(super) fn of_layer(packed: &Lazy, d: usize, m: usize) -> Lazy {
                 (down, [m, d], Order::ByColumns),
             ];
             for ((matrix, [inner, outer], order), out) in sizes.iter().zip(parts.cut(&all)) {
-                let [_, transposed] = forms(matrix, inner * outer);
+                let [_, transposed] = forms(matrix, queue.bytes() * inner * outer);
                 arrange(queue, &transposed, [*outer, *inner], *order, &out);
             }
             vec![all]
         };
-        let [out] = submit("relay_arrange_layer", inputs, [parts.form()], work);
+        let [out] = submit(
+            ("relay_arrange_layer", Precision::Bf16),
+            inputs,
+            [parts.form()],
+            work,
+        );
         out
     })
 }
@@ -71,15 +77,16 @@ pub(super) fn of_layer(packed: &Lazy, d: usize, m: usize) -> Lazy {
 /// A matrix `[inner, outer]`, transposed, in slabs, with rows of zeros up to a whole slab.
 pub(super) fn of_matrix(matrix: &Lazy) -> Lazy {
     MATRICES.get(matrix.id, || {
-        let transposed = weights::padded(matrix, ROWS).transposed;
+        let transposed = weights::padded(matrix, ROWS, Precision::Bf16).transposed;
         let sizes = [transposed.shape[0], transposed.shape[1]];
         let outputs = [(DType::BF16, sizes.to_vec())];
         let inputs = vec![transposed];
-        let [out] = submit("relay_arrange", inputs, outputs, move |queue, inputs| {
-            let out = queue.halves(sizes[0] * sizes[1]);
+        let work = move |queue: &Queue, inputs: Vec<Handle>| {
+            let out = queue.operands(sizes[0] * sizes[1]);
             arrange(queue, &inputs[0], sizes, Order::ByRows, &out);
             vec![out]
-        });
+        };
+        let [out] = submit(("relay_arrange", Precision::Bf16), inputs, outputs, work);
         out
     })
 }

@@ -10,6 +10,7 @@ use cubecl_cpp::shared::{Body, ComputeKernel, Elem, Flags, Item, SharedMemory};
 
 /// What stands before every file, and what before some.
 const COMMON: &str = include_str!("common.cuh");
+const ROWS: &str = include_str!("rows.cuh");
 const ATTENTION: &str = include_str!("attention.cuh");
 const ATTENTION_LONG: &str = include_str!("attention_long.cuh");
 const CLUSTER: &str = include_str!("cluster.cuh");
@@ -18,6 +19,7 @@ const DECODE_LAYER: &str = include_str!("decode_layer.cuh");
 const WGMMA: &str = include_str!("wgmma.cuh");
 const HOPPER: &str = include_str!("hopper.cuh");
 const PIPELINE: &str = include_str!("pipeline.cuh");
+const GEMM: &str = include_str!("gemm.cuh");
 
 /// A file of kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,9 +66,11 @@ impl File {
                 &[COMMON, ATTENTION, ATTENTION_LONG]
             }
             Self::Decode => &[COMMON, CLUSTER, DECODE, DECODE_LAYER],
-            Self::Gemm | Self::Gradient => &[COMMON, WGMMA, HOPPER],
+            Self::Gemm => &[COMMON, ROWS, WGMMA, HOPPER, GEMM],
+            Self::Gradient => &[COMMON, ROWS, WGMMA, HOPPER],
             Self::Infer => &[COMMON, WGMMA, PIPELINE],
-            _ => &[COMMON],
+            Self::Narrow | Self::Norm | Self::Pack | Self::Readout => &[COMMON, ROWS],
+            Self::Embedding | Self::Update => &[COMMON],
         }
     }
 

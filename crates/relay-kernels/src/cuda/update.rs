@@ -8,6 +8,7 @@ use super::launch::{Params, Queue};
 use super::op::{Lazy, submit_all};
 use super::source::{File, Kernel};
 use crate::adamw::Step;
+use crate::switch::Precision;
 
 /// Numbers of a gradient that a block squares: see `update.cu`.
 const SQUARES: usize = 4096;
@@ -26,12 +27,17 @@ pub(super) fn adamw(parameters: Vec<(Moved, Step)>) -> Option<Vec<[Lazy; 3]>> {
     let lengths: Vec<usize> = inputs.iter().step_by(4).map(length).collect();
     let outputs = lengths.iter().flat_map(|length| [*length; 3]);
     let outputs = outputs.map(|length| (DType::F32, vec![length])).collect();
-    let moved = submit_all("relay_adamw", inputs, outputs, move |queue, inputs| {
-        let parameters = inputs.chunks_exact(4).zip(lengths.iter().zip(&steps));
-        parameters
-            .flat_map(|(inputs, (length, step))| move_one(queue, inputs, *length, step))
-            .collect()
-    });
+    let moved = submit_all(
+        ("relay_adamw", Precision::F32),
+        inputs,
+        outputs,
+        move |queue, inputs| {
+            let parameters = inputs.chunks_exact(4).zip(lengths.iter().zip(&steps));
+            parameters
+                .flat_map(|(inputs, (length, step))| move_one(queue, inputs, *length, step))
+                .collect()
+        },
+    );
     let mut moved = moved.into_iter();
     let three = || Some([moved.next()?, moved.next()?, moved.next()?]);
     Some(core::iter::from_fn(three).collect())
@@ -54,16 +60,21 @@ pub(super) fn squares(tensors: Vec<Lazy>) -> Option<Lazy> {
     }
     let lengths: Vec<usize> = tensors.iter().map(length).collect();
     let outputs = vec![(DType::F32, vec![lengths.len()])];
-    let sums = submit_all("relay_squares", tensors, outputs, move |queue, tensors| {
-        let sums = queue.floats(lengths.len());
-        queue.zero(&sums, 4 * lengths.len());
-        for (place, (tensor, length)) in tensors.iter().zip(&lengths).enumerate() {
-            let grid = [length.div_ceil(SQUARES), 1, 1];
-            let params = Params::sizes([*length, place]);
-            queue.launch(kernel("squares"), grid, &[tensor, &sums], params);
-        }
-        vec![sums]
-    });
+    let sums = submit_all(
+        ("relay_squares", Precision::F32),
+        tensors,
+        outputs,
+        move |queue, tensors| {
+            let sums = queue.floats(lengths.len());
+            queue.zero(&sums, 4 * lengths.len());
+            for (place, (tensor, length)) in tensors.iter().zip(&lengths).enumerate() {
+                let grid = [length.div_ceil(SQUARES), 1, 1];
+                let params = Params::sizes([*length, place]);
+                queue.launch(kernel("squares"), grid, &[tensor, &sums], params);
+            }
+            vec![sums]
+        },
+    );
     sums.into_iter().next()
 }
 

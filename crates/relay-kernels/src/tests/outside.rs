@@ -202,13 +202,14 @@ fn a_guess_is_right_where_its_target_is_the_first_of_the_most_probable() {
     let right = |targets: [i32; 4], weights: [f32; 4]| {
         let judged = readout_judged(&states, head(&weight, &bias), &targets, &weights);
         let (loss, right) = judged.unwrap();
+        let right = right.into_scalar();
         let alone = readout_cross_entropy(&states, head(&weight, &bias), &targets, &weights);
         assert_eq!(loss.into_data(), alone.unwrap().into_data());
         right
     };
-    assert_eq!(right([1, 2, 2, 0], [0.5; 4]), 4);
-    assert_eq!(right([3, 2, 0, 1], [0.5; 4]), 1);
-    assert_eq!(right([1, 2, -1, 0], [0.5, 0.0, 0.0, 0.5]), 2);
+    assert_eq!(right([1, 2, 2, 0], [0.5; 4]), 4.0);
+    assert_eq!(right([3, 2, 0, 1], [0.5; 4]), 1.0);
+    assert_eq!(right([1, 2, -1, 0], [0.5, 0.0, 0.0, 0.5]), 2.0);
 }
 
 #[test]

@@ -21,6 +21,7 @@ pub struct Case {
     pub slopes: Vec<f32>,
     pub pads: Vec<usize>,
     pub dropout: Option<LayerDropout>,
+    pub precision: Precision,
 }
 
 impl Case {
@@ -36,7 +37,12 @@ impl Case {
             slopes: Vec::new(),
             pads: vec![0; batch],
             dropout: None,
+            precision: Precision::Bf16,
         }
+    }
+
+    pub fn within(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     pub fn padded(self) -> Self {
@@ -134,7 +140,7 @@ impl<B: AutodiffBackend> Leaves<B> {
     }
 
     pub fn layer(&self, case: &Case) -> Tensor<B, 3> {
-        with_precision(Precision::Bf16, || {
+        with_precision(case.precision, || {
             layer(&self.x, self.params(), &case.spec())
         })
         .expect("a kernel for this case")
@@ -143,7 +149,7 @@ impl<B: AutodiffBackend> Leaves<B> {
     /// The layer applied so often, prepared once where it can be.
     pub fn looped(&self, case: &Case, iterations: usize) -> Tensor<B, 3> {
         let spec = case.spec();
-        with_precision(Precision::Bf16, || {
+        with_precision(case.precision, || {
             let prepared = prepare_layer(self.params());
             (0..iterations).fold(self.x.clone(), |x, _| {
                 match &prepared {

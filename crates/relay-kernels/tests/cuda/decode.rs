@@ -26,6 +26,10 @@ struct Sizes {
 }
 
 fn decoder<B: Backend>(sizes: Sizes) -> Option<Decoder> {
+    decoder_in::<B>(Precision::Bf16, sizes)
+}
+
+fn decoder_in<B: Backend>(precision: Precision, sizes: Sizes) -> Option<Decoder> {
     let Sizes { d, vocab, .. } = sizes;
     let vector = |seed, len| -> Tensor<B, 1> { tensor(&noise(seed, len), [len]) };
     let embedding: Tensor<B, 2> = tensor(&noise(71, vocab * d), [vocab, d]);
@@ -50,7 +54,7 @@ fn decoder<B: Backend>(sizes: Sizes) -> Option<Decoder> {
         m: sizes.m,
         ..Case::new(1, 1)
     };
-    with_precision(Precision::Bf16, || {
+    with_precision(precision, || {
         let decoder = Decoder::new(&embedding, readout, &spec);
         (0..sizes.layers as u64).fold(decoder, |decoder, layer| {
             let leaves = Leaves::<Autodiff<B>>::new(&case, &case.data(100 * layer));
@@ -115,6 +119,11 @@ const MODELS: [Sizes; 3] = [
         norm: true,
     },
 ];
+
+#[test]
+fn there_is_none_in_f32() {
+    assert!(decoder_in::<Cuda>(Precision::F32, MODELS[0]).is_none());
+}
 
 #[test]
 fn texts_agree() {

@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use relay_kernels::Precision;
 
 use crate::case::{Case, Leaves};
-use crate::numbers::{agree, floats, noise, tensor};
+use crate::numbers::{agree, agree_in, floats, noise, tensor};
 use crate::{Cpu, Gpu};
 
 fn check(case: &Case) {
@@ -22,38 +23,44 @@ fn check(case: &Case) {
         !case.slopes.is_empty(),
         case.dropout.is_some()
     );
-    agree(&what, &found, &expected);
+    agree_in(case.precision, &what, &found, &expected);
+}
+
+/// In both precisions.
+fn check_both(case: &Case) {
+    check(case);
+    check(&case.clone().within(Precision::F32));
 }
 
 #[test]
 fn layers_agree() {
     for width in [66, 102] {
-        check(&Case::new(5, width));
-        check(&Case::new(5, width).padded());
-        check(&Case::new(5, width).padded().dropping(0.1));
+        check_both(&Case::new(5, width));
+        check_both(&Case::new(5, width).padded());
+        check_both(&Case::new(5, width).padded().dropping(0.1));
     }
 }
 
 #[test]
 fn odd_layers_agree() {
-    check(&Case::new(1, 2));
-    check(&Case::new(3, 128).padded().dropping(0.3));
-    check(&Case {
+    check_both(&Case::new(1, 2));
+    check_both(&Case::new(3, 128).padded().dropping(0.3));
+    check_both(&Case {
         causal: true,
         ..Case::new(4, 33).padded()
     });
-    check(&Case {
+    check_both(&Case {
         causal: true,
         rope: false,
         slopes: vec![0.5, 0.25, 0.125, 0.0625],
         ..Case::new(4, 70).padded().dropping(0.1)
     });
     // Samples of nothing but padding.
-    check(&Case {
+    check_both(&Case {
         pads: vec![20, 0, 19],
         ..Case::new(3, 20)
     });
-    check(&Case {
+    check_both(&Case {
         d: 128,
         heads: 2,
         m: 192,
@@ -64,18 +71,18 @@ fn odd_layers_agree() {
 /// Wider than what one block takes of a head.
 #[test]
 fn long_layers_agree() {
-    check(&Case::new(2, 130));
-    check(&Case::new(3, 150).padded().dropping(0.1));
+    check_both(&Case::new(2, 130));
+    check_both(&Case::new(3, 150).padded().dropping(0.1));
     let causal = |batch, width| Case {
         causal: true,
         ..Case::new(batch, width)
     };
-    check(&causal(2, 256));
-    check(&Case {
+    check_both(&causal(2, 256));
+    check_both(&Case {
         pads: vec![0, 70, 200, 257],
         ..causal(4, 257).dropping(0.1)
     });
-    check(&Case {
+    check_both(&Case {
         rope: false,
         slopes: vec![0.5, 0.25, 0.125, 0.0625],
         pads: vec![131, 3],
@@ -127,7 +134,8 @@ fn inference_and_training_agree() {
         // A width of the MLP for which layers are computed as in training.
         Case { m: 192, ..narrow },
     ];
-    for case in cases {
+    let exact = cases.clone().map(|case| case.within(Precision::F32));
+    for case in cases.into_iter().chain(exact) {
         let leaves = Leaves::<Gpu>::new(&case, &case.data(9));
         let trained = floats(leaves.layer(&case));
         let untracked = Leaves::<Gpu> {
@@ -137,8 +145,23 @@ fn inference_and_training_agree() {
         };
         let inferred = floats(untracked.layer(&case));
         let what = format!("inference of {} x {}, d {}", case.batch, case.width, case.d);
-        agree(&what, &[("output", inferred)], &[("output", trained)]);
+        agree_in(
+            case.precision,
+            &what,
+            &[("output", inferred)],
+            &[("output", trained)],
+        );
     }
+}
+
+/// Each is of the precision in which its parameters were prepared, whatever came before.
+#[test]
+fn precisions_do_not_mix() {
+    let case = Case::new(3, 66).padded();
+    let exact = case.clone().within(Precision::F32);
+    let leaves = Leaves::<Gpu>::new(&case, &case.data(9));
+    let [first, rounded, again] = [&exact, &case, &exact].map(|case| floats(leaves.layer(case)));
+    assert!(first == again && first != rounded);
 }
 
 #[test]

@@ -2,9 +2,16 @@
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Tensor, TensorData};
+use relay_kernels::Precision;
 
-/// Largest relative distance between results that round to bf16 in other places.
-pub const TOLERANCE: f64 = 2e-2;
+/// Largest relative distance between results that round in other places: to bf16, or to two of them, which only the GPU does
+/// and which keep twice as many bits.
+fn tolerance(precision: Precision) -> f64 {
+    match precision {
+        Precision::F32 => 3e-4,
+        Precision::Bf16 => 2e-2,
+    }
+}
 
 /// Numbers between -1 and 1 that look random.
 pub fn noise(seed: u64, len: usize) -> Vec<f32> {
@@ -31,8 +38,17 @@ pub fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().to_vec().unwrap()
 }
 
-/// Prints the relative distances of all results, and asserts that they are small.
-pub fn agree(what: &str, found: &[(&str, Vec<f32>)], expected: &[(&str, Vec<f32>)]) {
+/// The results of an operation, by name.
+pub type Results<'a> = [(&'a str, Vec<f32>)];
+
+/// Prints the relative distances of all results, and asserts that they are small for bf16.
+pub fn agree(what: &str, found: &Results<'_>, expected: &Results<'_>) {
+    agree_in(Precision::Bf16, what, found, expected);
+}
+
+/// As [`agree`], for a precision.
+pub fn agree_in(precision: Precision, what: &str, found: &Results<'_>, expected: &Results<'_>) {
+    let what = &format!("{precision}, {what}");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
     let mut wrong = Vec::new();
     for ((name, found), (_, expected)) in found.iter().zip(expected) {
@@ -42,7 +58,7 @@ pub fn agree(what: &str, found: &[(&str, Vec<f32>)], expected: &[(&str, Vec<f32>
         let distance = distance / norm(&mut expected.iter().map(|b| f64::from(*b))).max(1e-6);
         println!("{what}: {name} differs by {distance:.2e}");
         // A number that is none is no small distance either.
-        if distance.is_nan() || distance >= TOLERANCE {
+        if distance.is_nan() || distance >= tolerance(precision) {
             wrong.push(format!("{name} by {distance:.2e}"));
         }
     }

@@ -119,9 +119,6 @@ class Outcome {
     void near_bf16(size_t at, double got, double wanted, double noise) {
         near(at, got, wanted, noise + bf16_rounding(std::fabs(wanted) + noise));
     }
-    // Of a result whose type says how it was rounded.
-    void near_rounded(size_t at, float got, double wanted, double noise) { near_f32(at, got, wanted, noise); }
-    void near_rounded(size_t at, u16 got, double wanted, double noise) { near_bf16(at, from_half(got), wanted, noise); }
     // Nothing was written around a buffer.
     template <typename T>
     void guarded(const Buffer<T>& buffer) {

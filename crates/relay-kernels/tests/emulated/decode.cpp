@@ -10,6 +10,7 @@
 #include "decode.cuh"
 #include "decode_layer.cuh"
 #include "decode.cu"
+#include "rows.cuh"
 #include "pack.cu"
 
 constexpr u32 LAYERS = 2;

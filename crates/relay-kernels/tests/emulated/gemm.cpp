@@ -1,36 +1,35 @@
-// Products, as product.rs launches them. BIAS, KEEP, COLUMNS and RESIDENT change from one compilation to the next.
+// Products, as product.rs launches them. BIAS, KEEP, COLUMNS, RESIDENT and SPLIT change from one compilation to the next.
 #include "check.h"
 #include "wgmma.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "wgmma.cuh"
 #include "hopper.cuh"
+#include "gemm.cuh"
 #include "gemm.cu"
 
 static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f}, KEEPING = {0, 0, 0, 1.0f};
 
-// a[m, k] * b[n, k]^T, and the same of the absolute values.
+// a[m, k] * b[n, k]^T, and what it may be off by.
 struct Operands {
     Sizes size;
-    Buffer<u16> a, b;
-    std::vector<double> sum, magnitude;
+    Matrix a, b;
+    std::vector<double> sum, noises;
 
-    Operands(u32 m, u32 n, u32 k) : size{m, n, k}, a(random_halves(m * k, 1)), b(random_halves(n * k, 2)) {
+    Operands(u32 m, u32 n, u32 k) : size{m, n, k}, a(random_floats(m * k, 1), k), b(random_floats(n * k, 2), k) {
         for (u32 row = 0; row < m; row++)
             for (u32 column = 0; column < n; column++) {
-                double x = 0.0, y = 0.0;
-                for (u32 i = 0; i < k; i++) {
-                    double product = from_half(a[row * k + i]) * from_half(b[column * k + i]);
-                    x += product, y += std::fabs(product);
-                }
-                sum.push_back(x), magnitude.push_back(y);
+                Dot dot;
+                for (u32 i = 0; i < k; i++) dot.add(a, row * k + i, b, column * k + i);
+                sum.push_back(dot.sum), noises.push_back(dot.noise());
             }
     }
     size_t results() const { return sum.size(); }
-    double noise(size_t at) const { return NOISE * magnitude[at]; }
+    double noise(size_t at) const { return noises[at]; }
     std::string name(const char* kernel) const {
         return std::string(kernel) + "/" + std::to_string(size.m) + "x" + std::to_string(size.n) + "x" +
-               std::to_string(size.k) + "/columns=" + std::to_string(COLUMNS) + (RESIDENT ? ",resident" : "");
+               std::to_string(size.k) + "/columns=" + std::to_string(COLUMNS) + (RESIDENT ? ",resident" : "") + halves_name();
     }
     void launch(const std::function<void()>& kernel) const {
         u32 across = (size.n + COLUMNS - 1) / COLUMNS, down = (size.m + TOGETHER * ROWS - 1) / (TOGETHER * ROWS);
@@ -63,7 +62,7 @@ static double slope_exactly(double x) {
 
 static void gelu_of_product(Operands& in) {
     Buffer<float> bias(random_floats(in.size.n, 3));
-    Buffer<u16> slope(in.results()), after(in.results());
+    Matrix slope(in.size.m, in.size.n), after(in.size.m, in.size.n);
     u16* kept = KEEP ? slope.data() : nullptr;
     in.launch([&] { gemm_gelu(in.a.data(), in.b.data(), bias.data(), kept, after.data(), in.size); });
     Outcome outcome(in.name(KEEP ? "gemm_gelu" : "gemm_gelu/alone"));
@@ -72,27 +71,27 @@ static void gelu_of_product(Operands& in) {
         double shift = bias[at % in.size.n], sum = in.sum[at] + shift, noise = in.noise(at) + F32 * std::fabs(shift);
         // GELU rises by at most 1.13 for each unit of noise, and its slope by less than one.
         double allowed = 1.13 * noise + OF_NORMAL * std::fabs(sum);
-        outcome.near_bf16(at, from_half(after[at]), sum * normal_below_exactly(sum), allowed);
-        if (KEEP) outcome.near_bf16(at, from_half(slope[at]), slope_exactly(sum), noise + OF_NORMAL * (1.0 + std::fabs(sum)));
+        near_half(outcome, at, after, sum * normal_below_exactly(sum), allowed);
+        if (KEEP) near_half(outcome, at, slope, slope_exactly(sum), noise + OF_NORMAL * (1.0 + std::fabs(sum)));
     }
 }
 
 static void store_and_scaled(Operands& in) {
-    Buffer<u16> rounded(in.results());
+    Matrix rounded(in.size.m, in.size.n);
     in.launch([&] { gemm_store(in.a.data(), in.b.data(), rounded.data(), in.size); });
     Buffer<float> scale(std::vector<float>{0.7f}), scaled(in.results());
     in.launch([&] { gemm_scaled(in.a.data(), in.b.data(), scale.data(), scaled.data(), in.size); });
     Outcome store(in.name("gemm_store")), times(in.name("gemm_scaled"));
     store.guarded(rounded), times.guarded(scaled);
     for (size_t at = 0; at < in.results(); at++) {
-        store.near_bf16(at, from_half(rounded[at]), in.sum[at], in.noise(at));
+        near_half(store, at, rounded, in.sum[at], in.noise(at));
         times.near_f32(at, scaled[at], in.sum[at] * scale[0], in.noise(at));
     }
 }
 
 #if COLUMNS == 128
 static void back_through_gelu(Operands& in) {
-    Buffer<u16> slope(random_halves(in.results(), 5, 1.2f)), out(in.results());
+    Matrix slope(random_floats(in.results(), 5, 1.2f), in.size.n), out(in.size.m, in.size.n);
     std::vector<float> start = random_floats(in.size.n, 6);
     Buffer<float> sums(start);
     in.launch([&] { gemm_dgelu(in.a.data(), in.b.data(), slope.data(), out.data(), sums.data(), in.size); });
@@ -100,9 +99,9 @@ static void back_through_gelu(Operands& in) {
     outcome.guarded(out), added.guarded(sums);
     std::vector<double> total(start.begin(), start.end()), lost(in.size.n);
     for (size_t at = 0; at < in.results(); at++) {
-        double factor = from_half(slope[at]), wanted = in.sum[at] * factor;
+        double factor = slope.value(at), wanted = in.sum[at] * factor;
         double noise = in.noise(at) * std::fabs(factor) + F32 * std::fabs(wanted);
-        outcome.near_bf16(at, from_half(out[at]), wanted, noise);
+        near_half(outcome, at, out, wanted, noise);
         total[at % in.size.n] += wanted, lost[at % in.size.n] += noise + NOISE * std::fabs(wanted);
     }
     for (u32 column = 0; column < in.size.n; column++)

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "narrow.cu"
 
 static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f}, KEEPING = {0, 0, 0, 1.0f};
@@ -9,9 +10,9 @@ static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f
 static void narrowed(u32 rows, u32 blocks, const Mask& mask, const char* name) {
     std::vector<float> start = random_floats(D, 2);
     Buffer<float> x(random_floats(rows * D, 1)), sums(start);
-    Buffer<u16> out(rows * D);
+    Matrix out(rows, D);
     machine::launch({blocks, 1, 1}, 256, 0, [&] { narrow(x.data(), out.data(), sums.data(), {rows, mask}); });
-    std::string sizes = std::to_string(rows) + "x" + std::to_string(D) + name;
+    std::string sizes = std::to_string(rows) + "x" + std::to_string(D) + name + halves_name();
     Outcome outcome("narrow/" + sizes), added("narrow/sums/" + sizes);
     outcome.guarded(out), added.guarded(sums);
     for (u32 i = 0; i < D; i++) {
@@ -19,7 +20,7 @@ static void narrowed(u32 rows, u32 blocks, const Mask& mask, const char* name) {
         for (u32 row = 0; row < rows; row++) {
             u32 at = row * D + i;
             double wanted = x[at] * drawn(mask, at);
-            outcome.near_bf16(at, from_half(out[at]), wanted, F32 * std::fabs(wanted));
+            near_half(outcome, at, out, wanted, F32 * std::fabs(wanted));
             sum += wanted, size += std::fabs(wanted);
         }
         added.near_f32(i, sums[i], sum, NOISE * size);

@@ -1,19 +1,33 @@
-// Layer norm, as norm.rs and rows.rs launch it: D, CHOSEN and WIDE, and for the backward pass SKIP, DROPPED and SCALED.
+// Layer norm, as norm.rs and rows.rs launch it: D, CHOSEN, WIDE and SPLIT, and for the backward pass SKIP, DROPPED and SCALED.
 #include "check.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "norm.cu"
 
 // Rows that do not fill the last block of eight, and of which a backward pass with two blocks takes three rounds.
 constexpr u32 LINES = 37, ROUNDS_OF = 2;
 static const Mask DROPPING = {0x12345678u, 0x9abcdef1u, 0x40000000u, 4.0f / 3.0f};
 
-static std::vector<float> wide_or_half(const std::vector<float>& numbers, float*) { return numbers; }
-static std::vector<u16> wide_or_half(const std::vector<float>& numbers, u16*) {
-    std::vector<u16> halves;
-    for (float x : numbers) halves.push_back(to_half(x));
-    return halves;
+// What is f32 with WIDE, and else as rows.cuh has it.
+#if WIDE
+struct Rows : Buffer<float> {
+    explicit Rows(u32 rows) : Buffer<float>(rows * D) {}
+    explicit Rows(const std::vector<float>& numbers) : Buffer<float>(numbers) {}
+    double value(size_t at) const { return (*this)[at]; }
+};
+static void near_rounded(Outcome& outcome, size_t at, const Rows& got, double wanted, double noise) {
+    outcome.near_f32(at, got[at], wanted, noise);
 }
+#else
+struct Rows : Matrix {
+    explicit Rows(u32 rows) : Matrix(rows, D) {}
+    explicit Rows(const std::vector<float>& numbers) : Matrix(numbers, D) {}
+};
+static void near_rounded(Outcome& outcome, size_t at, const Rows& got, double wanted, double noise) {
+    near_half(outcome, at, got, wanted, noise);
+}
+#endif
 
 // A row of x, its moments, and both in doubles.
 struct Case {
@@ -52,7 +66,7 @@ struct Case {
 };
 
 static void forward(Case& in, const std::string& name) {
-    Buffer<Result> y(LINES * D);
+    Rows y(LINES);
     Buffer<float> stats(2 * LINES);
     machine::launch({(LINES + 7) / 8, 1, 1}, 256, 0, [&] {
         norm_forward(in.x.data(), in.gamma.data(), in.beta.data(), in.choice(), y.data(), stats.data(), {LINES, 1e-5f});
@@ -66,17 +80,17 @@ static void forward(Case& in, const std::string& name) {
         for (u32 i = 0; i < D; i++) {
             double normal = (in.x[in.rows[line] * D + i] - in.mean[line]) * in.rstd[line];
             double lost = NOISE * (most * in.rstd[line] + std::fabs(normal)) * std::fabs(in.gamma[i]);
-            outcome.near_rounded(line * D + i, y[line * D + i], normal * in.gamma[i] + in.beta[i],
-                                 lost + NOISE * std::fabs(in.beta[i]));
+            near_rounded(outcome, line * D + i, y, normal * in.gamma[i] + in.beta[i],
+                         lost + NOISE * std::fabs(in.beta[i]));
         }
     }
 }
 
 static void backward(Case& in, const std::string& name) {
-    Buffer<Result> dy(wide_or_half(random_floats(LINES * D, 4), (Result*)nullptr));
+    Rows dy(random_floats(LINES * D, 4));
     Buffer<float> stats(in.stats), skip(random_floats(in.all * D, 5)), scale(std::vector<float>{0.7f});
     Buffer<float> dx(in.all * D);
-    Buffer<u16> dropped(in.all * D);
+    Matrix dropped(in.all, D);
     std::vector<float> start[2] = {random_floats(D, 6), random_floats(D, 7)};
     Buffer<float> dgamma(start[0]), dbeta(start[1]);
     machine::launch({ROUNDS_OF, 1, 1}, 256, 0, [&] {
@@ -99,7 +113,7 @@ static void backward(Case& in, const std::string& name) {
         double shift = stats[2 * line], rstd = stats[2 * line + 1], normal[D], grad[D];
         double mean = 0.0, along = 0.0, size = 0.0, size_along = 0.0;
         for (u32 i = 0; i < D; i++) {
-            double out = from_half(dy[line * D + i]) * (SCALED ? scale[0] : 1.0);
+            double out = dy.value(line * D + i) * (SCALED ? scale[0] : 1.0);
             normal[i] = (in.x[place + i] - shift) * rstd, grad[i] = out * in.gamma[i];
             sums[0][i] += out * normal[i], sizes[0][i] += std::fabs(out * normal[i]);
             sums[1][i] += out, sizes[1][i] += std::fabs(out);
@@ -112,12 +126,12 @@ static void backward(Case& in, const std::string& name) {
             double noise = NOISE * (lost + (SKIP ? std::fabs(skip[place + i]) : 0.0));
             outcome.near_f32(place + i, dx[place + i], wanted, noise);
             double factor = drawn(DROPPING, place + i);
-            if (DROPPED) rounded.near_bf16(place + i, from_half(dropped[place + i]), wanted * factor, noise * factor);
+            if (DROPPED) near_half(rounded, place + i, dropped, wanted * factor, noise * factor);
         }
     }
     for (size_t at = 0; at < dx.size(); at++) {
         if (!met[at / D]) outcome.unwritten(dx, at);
-        if (!met[at / D] || !DROPPED) rounded.unwritten(dropped, at);
+        if (!met[at / D] || !DROPPED) untouched(rounded, dropped, at);
     }
     for (u32 i = 0; i < D; i++) {
         scales.near_f32(i, dgamma[i], sums[0][i], NOISE * sizes[0][i]);
@@ -129,6 +143,7 @@ int main() {
     std::string name = "/" + std::to_string(D);
     if (CHOSEN) name += ",chosen";
     if (WIDE) name += ",wide";
+    name += halves_name();
     Case in;
     forward(in, name);
     if (SKIP) name += ",skip";

@@ -2,26 +2,27 @@
 #include "check.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "pack.cu"
 
 static void packed(u32 inputs, u32 outputs, u32 column, u32 total) {
     Buffer<float> w(random_floats(inputs * outputs, 1));
-    Buffer<u16> rows(inputs * total), transposed(total * inputs);
+    Matrix rows(inputs, total), transposed(total, inputs);
     machine::launch({(outputs + 31) / 32, (inputs + 31) / 32, 1}, 256, 0,
                     [&] { pack(w.data(), rows.data(), transposed.data(), {inputs, outputs, column, total}); });
     Outcome outcome("pack/" + std::to_string(inputs) + "x" + std::to_string(outputs) + "/at=" + std::to_string(column) +
-                    "/of=" + std::to_string(total));
+                    "/of=" + std::to_string(total) + halves_name());
     outcome.guarded(rows), outcome.guarded(transposed);
     for (u32 input = 0; input < inputs; input++)
         for (u32 at = 0; at < total; at++) {
             u32 by_rows = input * total + at, by_columns = at * inputs + input;
             if (at < column || at >= column + outputs) {
-                outcome.unwritten(rows, by_rows), outcome.unwritten(transposed, by_columns);
+                untouched(outcome, rows, by_rows), untouched(outcome, transposed, by_columns);
                 continue;
             }
             double wanted = w[input * outputs + at - column];
-            outcome.near_bf16(by_rows, from_half(rows[by_rows]), wanted, 0.0);
-            outcome.near(by_columns, from_half(transposed[by_columns]), from_half(rows[by_rows]), 0.0);
+            near_half(outcome, by_rows, rows, wanted, 0.0);
+            outcome.near(by_columns, transposed.value(by_columns), rows.value(by_rows), 0.0);
         }
 }
 

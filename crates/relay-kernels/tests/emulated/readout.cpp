@@ -1,8 +1,11 @@
 // Cross-entropy, the end of a readout's gradients, and the most probable tokens, as readout.rs and greedy.rs launch them,
-// with PADDED columns of logits.
+// with PADDED columns of logits, with SPLIT and JUDGED.
+#include <algorithm>
+
 #include "check.h"
 
 #include "common.cuh"
+#include "halves.h"
 #include "readout.cu"
 
 // The loss starts at what is there before.
@@ -12,7 +15,8 @@ constexpr double OF_EXP = 32 * F32;
 
 static void entropy(u32 rows, u32 vocab, u32 blocks) {
     std::string name = "/" + std::to_string(rows) + "x" + std::to_string(vocab) + "/padded=" + std::to_string(PADDED);
-    std::vector<u16> before = random_halves(rows * PADDED, 1, 6.0f);
+    name += halves_name();
+    std::vector<float> before = random_floats(rows * PADDED, 1, 6.0f);
     std::vector<float> weights = random_floats(rows, 2), start = random_floats(PADDED, 3);
     std::vector<int> targets(rows);
     for (u32 row = 0; row < rows; row++) {
@@ -22,39 +26,52 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
         if (row % 3 != 1) continue;
         // What is not to be predicted may have any target, and logits that are no numbers.
         weights[row] = 0.0f, targets[row] = -1;
-        for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = 0xffff;
+        for (u32 i = 0; i < PADDED; i++) before[row * PADDED + i] = NAN;
     }
-    Buffer<u16> logits(before);
-    Buffer<float> bias(random_floats(vocab, 4)), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
+    // Equals in two places, and a target that is the first of them, or the other one.
+    std::vector<float> shifts = random_floats(vocab, 4);
+    for (u32 row : {0u, 3u})
+        if (vocab > 70 && row < rows) {
+            for (u32 i : {1u, 67u}) before[row * PADDED + i] = 8.0f - (shifts[i] = 0.5f);
+            targets[row] = row == 0 ? 1 : 67;
+        }
+    const Matrix given(before, PADDED);
+    Matrix logits(before, PADDED);
+    Buffer<float> bias(shifts), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
+    Buffer<float> right(std::vector<float>{BEFORE});
     Buffer<int> target(targets);
     machine::launch({blocks, 1, 1}, 256, 4 * PADDED, [&] {
-        cross_entropy(logits.data(), bias.data(), target.data(), weight.data(), loss.data(), sums.data(),
-                      {rows, vocab, PADDED});
+        cross_entropy(logits.data(), bias.data(), target.data(), weight.data(), loss.data(), right.data(),
+                      sums.data(), {rows, vocab, PADDED});
     });
     Outcome gradients("cross_entropy" + name), columns("cross_entropy/sums" + name), total("cross_entropy/loss" + name);
-    gradients.guarded(logits), columns.guarded(sums), total.guarded(loss);
+    Outcome guesses("cross_entropy/right" + name + (JUDGED ? ",judged" : ""));
+    guesses.guarded(right), gradients.guarded(logits), columns.guarded(sums), total.guarded(loss);
     std::vector<double> wanted_sums(start.begin(), start.end()), lost(PADDED);
-    double wanted_loss = BEFORE, size = BEFORE;
+    double wanted_loss = BEFORE, size = BEFORE, wanted_right = BEFORE;
     for (u32 row = 0; row < rows; row++) {
         std::vector<double> x(vocab);
         double sum = 0.0;
-        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = from_half(before[row * PADDED + i]) + bias[i]);
+        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = given.value(row * PADDED + i) + bias[i]);
         bool counts = weights[row] > 0.0f;
         if (counts) {
             wanted_loss += weights[row] * (std::log(sum) - x[targets[row]]);
             size += weights[row] * (std::log(sum) + std::fabs(x[targets[row]]));
+            u32 first = std::max_element(x.begin(), x.end()) - x.begin();
+            wanted_right += (int)first == targets[row];
         }
         for (u32 i = 0; i < PADDED; i++) {
             double share = counts && i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
             double aimed = (int)i == targets[row] ? weights[row] : 0.0;
             double noise = OF_EXP * share + NOISE * aimed;
-            gradients.near_bf16(row * PADDED + i, from_half(logits[row * PADDED + i]), share - aimed, noise);
+            near_half(gradients, row * PADDED + i, logits, share - aimed, noise);
             wanted_sums[i] += share - aimed, lost[i] += noise + NOISE * (share + aimed);
         }
     }
     for (u32 i = 0; i < PADDED; i++)
         columns.near_f32(i, sums[i], wanted_sums[i], lost[i] + NOISE * std::fabs(start[i]));
     total.near_f32(0, loss[0], wanted_loss, NOISE * size);
+    guesses.near(0, right[0], JUDGED ? wanted_right : BEFORE, 0.0);
 }
 
 static void finish(u32 d, u32 vocab) {
