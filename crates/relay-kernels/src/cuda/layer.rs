@@ -91,7 +91,8 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// Of a layer of `m` columns in its MLP, whose parameters are packed in a precision. None if the input is not of `f32`, or if there are no kernels for such sizes.
+    /// Of a layer of `m` columns in its MLP, whose parameters are packed in a precision. None if the input is not of `f32`, or
+    /// if there are no kernels for such sizes.
     pub fn new(
         [x, packed]: [Lazy; 2],
         shared: Shared,

@@ -1,9 +1,9 @@
 //! Kernels for NVIDIA GPUs, on the tensors of burn's CUDA backend.
 //!
 //! They multiply bf16 on the tensor cores: in [`Precision::Bf16`] numbers rounded to it, in [`Precision::F32`] sums of two of
-//! bf16, which have 16 bits of the numbers; see `rows.cuh`. The kernels are written in CUDA, in the `.cu` files beside this one, compiled by CubeCL when they are first launched, and run in its
-//! queue between those of burn. What they allocate is CubeCL's memory too. See `op.rs` for how the tensors of fusion,
-//! whose content is computed later, come by it.
+//! bf16, which have 16 bits of the numbers; see `rows.cuh`. The kernels are written in CUDA, in the `.cu` files beside this
+//! one, compiled by CubeCL when they are first launched, and run in its queue between those of burn. What they allocate is
+//! CubeCL's memory too. See `op.rs` for how the tensors of fusion, whose content is computed later, come by it.
 
 mod attention;
 mod blend;
