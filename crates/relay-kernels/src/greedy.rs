@@ -98,7 +98,7 @@ pub fn greedy<B: Backend>(
 }
 
 /// Asserts that the parameters fit states of width `d`; gives the number of tokens.
-fn check<B: Backend>(d: usize, params: &ReadoutParams<'_, B>) -> usize {
+pub(crate) fn check<B: Backend>(d: usize, params: &ReadoutParams<'_, B>) -> usize {
     let [rows, vocab] = params.weight.dims();
     assert_eq!(rows, d, "rows of a head for states of width {d}");
     assert_eq!(params.bias.dims(), [vocab], "bias of a head of {vocab}");

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::blend::gradient_of_weight;
 use crate::cross_entropy::{Labels, ROWS};
 use crate::floats::{Floats, tensor};
-use crate::greedy::ReadoutParams;
+use crate::greedy::{ReadoutParams, check};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::norm::norm;
@@ -38,8 +38,8 @@ pub fn readout_cross_entropy<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Option<Tensor<B, 1>> {
-    let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
-    check(d, vocab, readout.weight);
+    let [rows, d] = states.dims();
+    let vocab = check(d, &readout);
     // Made where there is a kernel only: they are copies.
     let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
@@ -63,8 +63,8 @@ pub fn readout_judged<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Option<(Tensor<B, 1>, Tensor<B, 1>)> {
-    let ([rows, d], [vocab]) = (states.dims(), readout.bias.dims());
-    check(d, vocab, readout.weight);
+    let [rows, d] = states.dims();
+    let vocab = check(d, &readout);
     let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
@@ -96,14 +96,6 @@ fn on_gpu<B: Backend>(
             crate::cuda::readout_cross_entropy::<B, 5>(tensors, Some(epsilon), labels, right)
         }
     }
-}
-
-fn check<B: Backend>(d: usize, vocab: usize, weight: &Tensor<B, 2>) {
-    assert_eq!(
-        weight.dims(),
-        [d, vocab],
-        "weight of a readout from {d} to {vocab}"
-    );
 }
 
 /// Loss and right guesses on a CPU.

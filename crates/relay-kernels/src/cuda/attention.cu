@@ -21,7 +21,7 @@
 
 #define ROWS (16 * TILES)
 #define THREADS (32 * TILES)
-#define SCORE_PITCH (HALVES * ROWS + 8)
+#define SCORE_PITCH (PARTS * ROWS + 8)
 #ifndef POSSIBLE
 #define POSSIBLE (CAUSAL | ROPE | ALIBI | DROPOUT)
 #endif
@@ -36,9 +36,9 @@ __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const floa
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         bool valid = row < width;
-        const u16* from = qkv + (valid ? (row * 3 * HALVES + 2) * part_stride + column : 0);
+        const u16* from = qkv + (valid ? (row * 3 * PARTS + 2) * part_stride + column : 0);
 #pragma unroll
-        for (int half = 0; half < HALVES; ++half)
+        for (int half = 0; half < PARTS; ++half)
             cp_async16(smem_address(v + row * PITCH + column + half * HD), from + half * 3 * part_stride, valid);
     }
     cp_async_commit();
@@ -51,7 +51,7 @@ __device__ __forceinline__ void load_qkv(const u16* __restrict__ qkv, const floa
     for (int turn = 0; turn < TURNS; ++turn) {
         u32 unit = turn * THREADS + threadIdx.x;
         u32 row = unit / (PIECES / 2), column = unit % (PIECES / 2) * 8;
-        const u16* from = qkv + row * 3 * HALVES * part_stride + column;
+        const u16* from = qkv + row * 3 * PARTS * part_stride + column;
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
             piece[turn][i] = no_piece();
@@ -97,7 +97,7 @@ extern "C" __global__ void __launch_bounds__(BOUNDS)
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int pad = min(pads[batch], (u32)ROWS);
 
-    load_qkv(qkv + (u64)batch * width * 3 * HALVES * row_stride + head * HD, angles, row_stride, width, flags, q, k, v);
+    load_qkv(qkv + (u64)batch * width * 3 * PARTS * row_stride + head * HD, angles, row_stride, width, flags, q, k, v);
     cp_async_wait<0>();
     __syncthreads();
 
@@ -189,7 +189,7 @@ extern "C" __global__ void __launch_bounds__(BOUNDS)
     };
     write_rows(total, q, place, 0, width, 16 * warp, lane);
 #else
-    const u32 stride = HALVES * row_stride;
+    const u32 stride = PARTS * row_stride;
     write_rows(total, q, out + (u64)batch * width * stride + head * HD, stride, width, 16 * warp, lane);
 #endif
 }
@@ -219,7 +219,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
     const u32 row_stride = p.heads * HD;
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int pad = min(pads[batch], (u32)ROWS);
-    const u32 out_stride = HALVES * row_stride, qkv_stride = 3 * out_stride;
+    const u32 out_stride = PARTS * row_stride, qkv_stride = 3 * out_stride;
     const u64 out_start = (u64)batch * width * out_stride + head * HD;
     const u64 qkv_start = (u64)batch * width * qkv_stride + head * HD;
 
@@ -307,7 +307,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
         multiply_add(value_total, left, smem_address(grad), 16 * tile, lane);
         round_tile(left, gradients);
 #pragma unroll
-        for (int i = 0; i < 4 * HALVES; ++i) {
+        for (int i = 0; i < 4 * PARTS; ++i) {
             const int column = 16 * tile + 8 * (i / 2 % 2) + 2 * (lane % 4) + i / 4 * ROWS;
             *(u32*)(score_grad + (key + 8 * (i % 2)) * SCORE_PITCH + column) = left[i / 4][i % 4];
         }
@@ -331,7 +331,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
     for (int tile = first_tile; tile <= last_tile; ++tile) {
         Left left;
 #pragma unroll
-        for (int half = 0; half < HALVES; ++half) {
+        for (int half = 0; half < PARTS; ++half) {
             const int column = 16 * warp + half * ROWS;
             ldmatrix_x4_trans(left[half][0], left[half][1], left[half][2], left[half][3],
                               place_by_columns(smem_address(score_grad), 16 * tile, column, SCORE_PITCH, lane));

@@ -17,26 +17,20 @@
 // In shared memory: matrices whose rows are PITCH numbers apart, zero beyond width. PITCH is an odd number of
 // 16 bytes, so that the 8 rows that ldmatrix reads at once lie in different banks.
 //
-// With SPLIT every number of bf16 is two, whose sum it is: rounded, and what that has left, rounded. In global memory
-// a row of all heads is followed by what is left of it: qkv is [batch, width, 2, 3, heads, HD]. In shared memory a
-// head's row is followed by what is left of it, within PITCH. A product of two such operands is three, without that of
-// what is left of both, which would be of the size of what rounding twice has lost.
+// Rows are as rows.cuh has them: with SPLIT one of all heads is followed by what is left of it in global memory, where
+// qkv is [batch, width, 2, 3, heads, HD], and one of a head in shared memory, within PITCH. A product of two such
+// operands is three, without that of what is left of both, which would be of the size of what rounding twice has lost.
 //
 // In what mma16816 accumulates, a lane holds the rows lane / 4 and lane / 4 + 8, the columns 2 (lane % 4) and the
 // next. What it accumulates, rounded, is the left operand of the next product without an exchange between lanes.
 //
-// Defines: HD = 64 (or 32). SPLIT = 0 (or 1).
+// Stands behind rows.cuh. Defines: HD = 64 (or 32); SPLIT.
 
 #ifndef HD
 #define HD 64
 #endif
-#ifndef SPLIT
-#define SPLIT 0
-#endif
 
-// Numbers of bf16 that a number is the sum of.
-#define HALVES (1 + SPLIT)
-#define PITCH (HALVES * HD + 8)
+#define PITCH (PARTS * HD + 8)
 // 16-byte pieces of a row of one head, and products of depth 16 along it.
 #define PIECES (HD / 8)
 #define STEPS (HD / 16)
@@ -69,12 +63,12 @@ __device__ __forceinline__ u32 place_by_columns(u32 matrix, int row, int column,
 }
 
 // A left operand of 16 x 16.
-typedef u32 Left[HALVES][4];
+typedef u32 Left[PARTS][4];
 
 // 16 rows of a matrix, 16 columns of them, as a left operand.
 __device__ __forceinline__ void load_left(Left& left, u32 matrix, int row, int step, int lane) {
 #pragma unroll
-    for (int half = 0; half < HALVES; ++half) {
+    for (int half = 0; half < PARTS; ++half) {
         u32(&to)[4] = left[half];
         ldmatrix_x4(to[0], to[1], to[2], to[3], place_by_rows(matrix, row, 16 * step + half * HD, PITCH, lane));
     }
@@ -85,7 +79,7 @@ __device__ __forceinline__ void load_left(Left& left, u32 matrix, int row, int s
 __device__ __forceinline__ void multiply_half(float (&first)[4], float (&second)[4], const Left& left,
                                               const u32 (&right)[4], int half) {
 #pragma unroll
-    for (int other = 0; other < HALVES - half; ++other) {
+    for (int other = 0; other < PARTS - half; ++other) {
         const u32(&a)[4] = left[other];
         mma16816(first, a[0], a[1], a[2], a[3], right[0], right[1]);
         mma16816(second, a[0], a[1], a[2], a[3], right[2], right[3]);
@@ -96,7 +90,7 @@ __device__ __forceinline__ void multiply_half(float (&first)[4], float (&second)
 __device__ __forceinline__ void multiply_transposed(float (&tile)[2][4], const Left& left, u32 matrix, int row,
                                                     int step, int lane) {
 #pragma unroll
-    for (int half = 0; half < HALVES; ++half) {
+    for (int half = 0; half < PARTS; ++half) {
         u32 b[4];
         ldmatrix_x4(b[0], b[1], b[2], b[3], place_by_columns(matrix, row, 16 * step + half * HD, PITCH, lane));
         multiply_half(tile[0], tile[1], left, b, half);
@@ -108,7 +102,7 @@ __device__ __forceinline__ void multiply_add(float (&total)[PIECES][4], const Le
 #pragma unroll
     for (int step = 0; step < STEPS; ++step)
 #pragma unroll
-        for (int half = 0; half < HALVES; ++half) {
+        for (int half = 0; half < PARTS; ++half) {
             u32 b[4];
             ldmatrix_x4_trans(b[0], b[1], b[2], b[3], place_by_rows(matrix, row, 16 * step + half * HD, PITCH, lane));
             multiply_half(total[2 * step], total[2 * step + 1], left, b, half);
@@ -140,7 +134,7 @@ __device__ __forceinline__ void round_tile(Left& left, const float (&tile)[2][4]
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
         const float* from = tile[i / 2] + i % 2 * 2;
-        pack(left[0][i], left[HALVES - 1][i], from[0], from[1]);
+        pack(left[0][i], left[PARTS - 1][i], from[0], from[1]);
     }
 }
 
@@ -209,13 +203,6 @@ __device__ __forceinline__ void rotate_back(float (&total)[PIECES][4], const flo
         }
 }
 
-// Writes two numbers, of which the rest goes so far behind.
-__device__ __forceinline__ void store_pair(u16* to, u32 to_rest, float x, float y) {
-    u32 pair = pack_bf16(x, y);
-    *(u32*)to = pair;
-    if (SPLIT) *(u32*)(to + to_rest) = left_over(pair, x, y);
-}
-
 // Writes a warp's 16 rows to global memory, rounded, by way of its rows of a matrix in shared memory, so that
 // whole lines are written. Only this warp may use these rows of the matrix by now. `place_of(row, column)` is where
 // eight numbers go, with SPLIT the rest of which goes `to_rest` behind.
@@ -226,8 +213,8 @@ __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16*
 #pragma unroll
     for (int piece = 0; piece < PIECES; ++piece) {
         u16* place = matrix + (first_row + lane / 4) * PITCH + 8 * piece + 2 * (lane % 4);
-        store_pair(place, HD, total[piece][0], total[piece][1]);
-        store_pair(place + 8 * PITCH, HD, total[piece][2], total[piece][3]);
+        put_halves(place, HD, total[piece][0], total[piece][1]);
+        put_halves(place + 8 * PITCH, HD, total[piece][2], total[piece][3]);
     }
     __syncwarp();
 #pragma unroll
@@ -235,7 +222,7 @@ __device__ __forceinline__ void write_rows(const float (&total)[PIECES][4], u16*
         u32 unit = turn * 32 + lane;
         u32 row = first_row + unit / PIECES, column = unit % PIECES * 8;
 #pragma unroll
-        for (int half = 0; half < HALVES; ++half)
+        for (int half = 0; half < PARTS; ++half)
             if (row < width)
                 *(uint4*)(place_of(row, column) + half * to_rest) =
                     *(const uint4*)(matrix + row * PITCH + column + half * HD);

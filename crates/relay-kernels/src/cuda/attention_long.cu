@@ -11,7 +11,7 @@ extern "C" __global__ void rotate_heads(u16* __restrict__ qkv, const float2* __r
     u32 column = unit % UNITS * 8, head = unit / UNITS % (2 * p.heads), row = unit / (2 * UNITS * p.heads);
     if (row >= p.batch * p.width) return;
     const u32 to_rest = 3 * p.heads * HD;
-    u16* at = qkv + (u64)row * 3 * HALVES * p.heads * HD + head * HD + column;
+    u16* at = qkv + (u64)row * 3 * PARTS * p.heads * HD + head * HD + column;
     Piece first = load_piece(at, to_rest), second = load_piece(at + HD / 2, to_rest);
     float4 angle[4];
 #pragma unroll
@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
+    const u32 stride = 3 * PARTS * place.row_stride, out_stride = PARTS * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -75,9 +75,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
         const int from = tile * TILE;
         if (own >= width) continue;
 
-        float scores[PARTS][2][4];
+        float scores[STRIPS][2][4];
 #pragma unroll
-        for (int part = 0; part < PARTS; ++part) {
+        for (int part = 0; part < STRIPS; ++part) {
             clear(scores[part]);
 #pragma unroll
             for (int step = 0; step < STEPS; ++step)
@@ -90,7 +90,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
         }
         if (from < pad || from + TILE > (causal ? own + 1 : width)) {
 #pragma unroll
-            for (int part = 0; part < PARTS; ++part)
+            for (int part = 0; part < STRIPS; ++part)
                 each_number(scores[part], lane, [&](float& score, int row, int column, int) {
                     const int key = from + 16 * part + column;
                     if (key < pad || key >= width || (causal && key > own + row)) score = -INFINITE;
@@ -100,7 +100,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
         const float before[2] = {most[0], most[1]};
         float base[2];
 #pragma unroll
-        for (int part = 0; part < PARTS; ++part)
+        for (int part = 0; part < STRIPS; ++part)
             each_number(scores[part], lane,
                         [&](float& score, int, int, int half) { most[half] = fmaxf(most[half], score); });
         // Four lanes share a row. Where no key has been visible, 0 stands for the maximum: minus infinity minus itself
@@ -119,7 +119,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
             }
         }
 #pragma unroll
-        for (int part = 0; part < PARTS; ++part) {
+        for (int part = 0; part < STRIPS; ++part) {
             each_number(scores[part], lane, [&](float& score, int row, int column, int half) {
                 score = exp2_fast(score * scale - base[half]);
                 sum[half] += score;

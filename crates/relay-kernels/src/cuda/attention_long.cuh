@@ -21,9 +21,9 @@
 // Blocks for which a multiprocessor shall have registers: as many as its shared memory has room for.
 #define AT_ONCE (SPLIT ? 2 : 4)
 #define TILE 64
-// Numbers of a tile in shared memory, and its parts of 16 rows.
+// Numbers of a tile in shared memory, and its strips of 16 rows.
 #define ROOM (TILE * PITCH)
-#define PARTS (TILE / 16)
+#define STRIPS (TILE / 16)
 
 // Copies a tile to shared memory in the background, from row `first` of a head on; zeros beyond width.
 __device__ __forceinline__ void load_tile(u16* to, const u16* from, u32 stride, u32 first, u32 width) {
@@ -33,7 +33,7 @@ __device__ __forceinline__ void load_tile(u16* to, const u16* from, u32 stride, 
         u32 row = unit / PIECES, column = unit % PIECES * 8;
         bool valid = first + row < width;
 #pragma unroll
-        for (int half = 0; half < HALVES; ++half)
+        for (int half = 0; half < PARTS; ++half)
             cp_async16(smem_address(to + row * PITCH + column + half * HD),
                        from + (valid ? (first + row) * stride : 0) + column + half * (stride / 2), valid);
     }
@@ -60,8 +60,8 @@ __device__ __forceinline__ Place place_of(const AttentionParams& p, bool last_fi
     place.batch = index / p.heads, place.head = index % p.heads, place.tiles = tiles;
     place.first = (last_first ? tiles - 1 - tile : tile) * TILE, place.row_stride = p.heads * HD;
     const u64 rows = (u64)place.batch * p.width;
-    place.qkv = rows * 3 * HALVES * place.row_stride + place.head * HD;
-    place.out = rows * HALVES * place.row_stride + place.head * HD;
+    place.qkv = rows * 3 * PARTS * place.row_stride + place.head * HD;
+    place.out = rows * PARTS * place.row_stride + place.head * HD;
     place.numbers = (u64)index * p.width;
     place.bits = (u64)index * tiles * tiles * THREADS;
     return place;

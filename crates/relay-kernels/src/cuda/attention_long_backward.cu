@@ -38,7 +38,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     const Place place = place_of(p, causal);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width), end = causal ? min(first + TILE, width) : width;
-    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
+    const u32 stride = 3 * PARTS * place.row_stride, out_stride = PARTS * place.row_stride;
     const u16* const queries = qkv + place.qkv;
 
     auto load_keys = [&](int tile) {
@@ -108,7 +108,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
         u32 kept = 0;
 #endif
 #pragma unroll 1
-        for (int part = 0; part < PARTS; ++part) {
+        for (int part = 0; part < STRIPS; ++part) {
             const int from = tile * TILE + 16 * part;
             if (own >= width || from >= width || (causal && from > own)) break;
             float weights[2][4], gradients[2][4];
@@ -182,7 +182,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     const Place place = place_of(p, false);
     const int first = place.first, own = first + 16 * warp;
     const int pad = min(pads[place.batch], p.width);
-    const u32 stride = 3 * HALVES * place.row_stride, out_stride = HALVES * place.row_stride;
+    const u32 stride = 3 * PARTS * place.row_stride, out_stride = PARTS * place.row_stride;
     const u16* const queries = qkv + place.qkv;
     // Padding is seen by no query.
     const int begin = first + TILE <= pad ? width : causal ? max(first, pad) : 0;
@@ -234,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
         const float next_number = number_of(tile + 1);
         const u32 passing = smem_address(q + tile % 2 * ROOM), grads = smem_address(grad + tile % 2 * ROOM);
 #pragma unroll 1
-        for (int part = 0; part < PARTS; ++part) {
+        for (int part = 0; part < STRIPS; ++part) {
             const int from = tile * TILE + 16 * part;
             if (idle || from >= width) break;
             if (causal && from < own) continue;

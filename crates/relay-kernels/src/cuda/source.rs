@@ -61,9 +61,9 @@ impl File {
     /// What stands before the file.
     const fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::Attention => &[COMMON, ATTENTION],
+            Self::Attention => &[COMMON, ROWS, ATTENTION],
             Self::AttentionLong | Self::AttentionLongBackward => {
-                &[COMMON, ATTENTION, ATTENTION_LONG]
+                &[COMMON, ROWS, ATTENTION, ATTENTION_LONG]
             }
             Self::Decode => &[COMMON, CLUSTER, DECODE, DECODE_LAYER],
             Self::Gemm => &[COMMON, ROWS, WGMMA, HOPPER, GEMM],

@@ -2,6 +2,7 @@
 #include "check.h"
 
 #include "common.cuh"
+#include "rows.cuh"
 #include "attention.cuh"
 #include "attention.cu"
 

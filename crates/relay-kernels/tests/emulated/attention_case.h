@@ -16,10 +16,10 @@ static std::vector<float2> angles_of_columns() {
     return angles;
 }
 
-// Where a head's row begins, in [samples, width, HALVES, parts, heads, HD]. With SPLIT the rest of it begins
+// Where a head's row begins, in [samples, width, PARTS, parts, heads, HD]. With SPLIT the rest of it begins
 // `parts * D_MODEL` behind.
 static size_t place(u32 sample, u32 column, u32 part, u32 parts, u32 head) {
-    return (((size_t)sample * WIDTH + column) * HALVES * parts + part) * D_MODEL + head * HD;
+    return (((size_t)sample * WIDTH + column) * PARTS * parts + part) * D_MODEL + head * HD;
 }
 static double number_at(const Buffer<u16>& buffer, size_t at, u32 parts) {
     return from_half(buffer[at]) + (SPLIT ? from_half(buffer[at + parts * D_MODEL]) : 0.0);
@@ -31,7 +31,7 @@ static void put(Buffer<u16>& buffer, size_t at, u32 parts, double x) {
 // Numbers between -size and size as they are kept, in rows of so many parts.
 static Buffer<u16> random_rows(u32 parts, u32 seed, float size) {
     const std::vector<float> numbers = random_floats(SAMPLES * WIDTH * parts * D_MODEL, seed, size);
-    Buffer<u16> rows(numbers.size() * HALVES);
+    Buffer<u16> rows(numbers.size() * PARTS);
     for (size_t i = 0; i < numbers.size(); i++)
         put(rows, i + (SPLIT ? i / (parts * D_MODEL) * parts * D_MODEL : 0), parts, numbers[i]);
     return rows;
@@ -56,8 +56,8 @@ static void compare(Outcome& outcome, const Buffer<u16>& buffer, u32 sample, u32
 // Numbers of all heads, on the device.
 struct Tensors {
     AttentionParams params;
-    Buffer<u16> qkv{random_rows(3, 1, 2.0f)}, out{SAMPLES * WIDTH * HALVES * D_MODEL};
-    Buffer<u16> grad{random_rows(1, 2, 1.0f)}, grad_qkv{SAMPLES * WIDTH * HALVES * 3 * D_MODEL};
+    Buffer<u16> qkv{random_rows(3, 1, 2.0f)}, out{SAMPLES * WIDTH * PARTS * D_MODEL};
+    Buffer<u16> grad{random_rows(1, 2, 1.0f)}, grad_qkv{SAMPLES * WIDTH * PARTS * 3 * D_MODEL};
     Buffer<float> lse{SAMPLES * HEADS * WIDTH}, slopes{std::vector<float>(SLOPES, SLOPES + HEADS)};
     Buffer<float2> angles{angles_of_columns()};
     Buffer<u32> pads;
