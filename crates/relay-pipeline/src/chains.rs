@@ -1,7 +1,7 @@
 //! Chains for longer problems: written by the aligned looped model, kept as `chains.jsonl`.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fs::File,
     io::{BufRead, BufReader},
     path::Path,
@@ -48,6 +48,13 @@ pub struct ChainCount {
     pub unsure: usize,
     /// Kept chains without any wrong token, where the truth is known; for the report only.
     pub right: Option<usize>,
+}
+
+impl ChainCount {
+    /// Chains that are wanted and not there yet.
+    fn missing(&self) -> usize {
+        self.wanted.saturating_sub(self.kept)
+    }
 }
 
 impl std::ops::AddAssign<&ChainCount> for ChainCount {
@@ -106,19 +113,35 @@ pub(crate) fn keep_chains(
     let mut lines = LineFile::create(file)?;
     let mut counts: BTreeMap<String, ChainCount> = BTreeMap::new();
     for round in 0..drawn.tries.max(1) {
-        let problems = open_problems((drawn.longer)(round)?, round, &mut counts);
+        // Later rounds only fill what earlier ones left open.
+        if round > 0 && counts.values().all(|count| count.missing() == 0) {
+            break;
+        }
+        let problems = (drawn.longer)(round)?;
         if problems.is_empty() {
             break;
         }
-        tracing::info!("writing chains for {} longer problems", problems.len());
-        for part in problems.chunks(1024) {
-            let examples: Vec<_> = part.iter().map(|p| p.example.clone()).collect();
-            let chains = write(&examples)?;
-            let accepted = accept(&examples, part, &chains)?;
-            for ((unsolved, chain), accepted) in part.iter().zip(&chains).zip(accepted) {
-                let count = counts.entry(key(&unsolved.problem)).or_default();
-                if let Some(line) = judge(corpus, unsolved, chain, accepted, count) {
-                    lines.line(&line)?;
+        let mut left = Kinds::new();
+        for problem in problems {
+            let key = key(&problem.problem);
+            counts.entry(key.clone()).or_default().wanted += usize::from(round == 0);
+            left.entry(key).or_default().push_back(problem);
+        }
+        loop {
+            let problems = next_problems(&mut left, &counts);
+            if problems.is_empty() {
+                break;
+            }
+            tracing::info!("writing chains for {} longer problems", problems.len());
+            for part in problems.chunks(1024) {
+                let examples: Vec<_> = part.iter().map(|p| p.example.clone()).collect();
+                let chains = write(&examples)?;
+                let accepted = accept(&examples, part, &chains)?;
+                for ((unsolved, chain), accepted) in part.iter().zip(&chains).zip(accepted) {
+                    let count = counts.entry(key(&unsolved.problem)).or_default();
+                    if let Some(line) = judge(corpus, unsolved, chain, accepted, count) {
+                        lines.line(&line)?;
+                    }
                 }
             }
         }
@@ -127,22 +150,22 @@ pub(crate) fn keep_chains(
     Ok(counts)
 }
 
-/// The problems of a round for which chains are still wanted.
-fn open_problems(
-    problems: Vec<Unsolved>,
-    round: usize,
-    counts: &mut BTreeMap<String, ChainCount>,
-) -> Vec<Unsolved> {
-    let mut open = Vec::new();
-    for problem in problems {
-        let count = counts.entry(key(&problem.problem)).or_default();
-        count.wanted += usize::from(round == 0);
-        // Later rounds only fill what earlier ones left open.
-        if round == 0 || count.kept < count.wanted {
-            open.push(problem);
+/// Problems that are left of a round, by task and length.
+type Kinds = BTreeMap<String, VecDeque<Unsolved>>;
+
+/// Takes the next problems to write chains for: of each kind as many as chains are missing of it, so that hardly any are
+/// written for nothing, but a few at least, so that a batch is worth its while.
+fn next_problems(left: &mut Kinds, counts: &BTreeMap<String, ChainCount>) -> Vec<Unsolved> {
+    const LEAST: usize = 32;
+    let mut next = Vec::new();
+    for (key, problems) in left {
+        let missing = counts.get(key).map_or(0, ChainCount::missing);
+        if missing > 0 {
+            let number = missing.max(LEAST).min(problems.len());
+            next.extend(problems.drain(..number));
         }
     }
-    open
+    next
 }
 
 fn key(problem: &Problem) -> String {
@@ -220,4 +243,52 @@ pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
         });
     }
     Ok(problems)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn truth(corpus: &dyn Corpus, example: &Example) -> Chain {
+        let codec = corpus.codec();
+        let problem = codec.decode_chain(example, &Chain::default());
+        let solved = codec.encode(&corpus.truth(&problem).unwrap()).unwrap();
+        Chain {
+            steps: solved.steps,
+            answer: solved.answer,
+            ..Chain::default()
+        }
+    }
+
+    #[test]
+    fn later_rounds_write_about_as_many_chains_as_are_missing() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let corpus = crate::corpus(&settings).unwrap();
+        let wanted = corpus.longer(0).unwrap().len();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chains.jsonl");
+        let drawn = Drawn {
+            tries: 3,
+            longer: &|round| corpus.longer(round),
+        };
+        let (mut written, mut seen) = (0, 0);
+        let write = |examples: &[Example]| {
+            written += examples.len();
+            Ok(examples
+                .iter()
+                .map(|one| truth(corpus.as_ref(), one))
+                .collect())
+        };
+        // Every tenth is not taken.
+        let accept = |examples: &[Example], _: &[Unsolved], _: &[Chain]| {
+            let mut take = || {
+                seen += 1;
+                seen % 10 != 0
+            };
+            Ok(examples.iter().map(|_| take()).collect())
+        };
+        let counts = keep_chains(corpus.as_ref(), drawn, &file, write, accept).unwrap();
+        assert!(counts.values().all(|count| count.kept == count.wanted));
+        assert!(written < wanted * 5 / 4, "{written} chains for {wanted}");
+    }
 }

@@ -19,7 +19,7 @@ pub enum Verdict {
     Holds,
     /// At least one number contradicts the claim.
     DoesNotHold,
-    /// No number contradicts the claim, but some are missing.
+    /// No number contradicts the claim, but some are missing or too uncertain to tell.
     NotDecided,
 }
 
@@ -53,7 +53,7 @@ pub struct Number {
     pub high: Option<f64>,
     /// What the number must be, for example `>= 99.0 %`.
     pub needed: String,
-    /// Whether it is so; `None` if the number is missing.
+    /// Whether it is so; `None` if the number is missing or too uncertain to tell.
     pub as_claimed: Option<bool>,
 }
 

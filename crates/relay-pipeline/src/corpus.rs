@@ -4,12 +4,24 @@ use std::{fmt::Debug, ops::RangeInclusive, sync::Arc};
 
 use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task};
 use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::{
-    DataSettings, PipelineError, Result, Settings, TaskSettings, files::FileCorpus,
-    run_dir::to_value,
-};
+use crate::{DataSettings, Result, Settings, TaskSettings, files::FileCorpus, run_dir::to_value};
+
+/// What a stage takes from the data: it is made anew where just that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataUse {
+    /// Original data to train on, and to watch the training with.
+    Training,
+    /// Longer problems to write chains for.
+    Longer,
+    /// Original data that chains are merged with.
+    Original,
+    /// Problems that the auto-regressive model writes chains for in one phase, counted from 0.
+    Phase(usize),
+    /// Problems to measure on.
+    Test,
+}
 
 /// A problem of which only the text and the number of steps are known.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,11 +92,11 @@ pub trait Corpus: Debug + Send + Sync {
     /// The true solution of a problem, if anybody knows it; it serves reports only, never the method.
     fn truth(&self, problem: &Problem) -> Option<Problem>;
 
-    /// All that the data depend on, for the markers of the stages.
+    /// All that one use of the data depends on, for the markers of the stages.
     ///
     /// # Errors
-    /// When it cannot be read.
-    fn fingerprint(&self) -> Result<Value>;
+    /// When it cannot be written as JSON.
+    fn fingerprint(&self, of: DataUse) -> Result<Value>;
 }
 
 /// The corpus that the settings ask for.
@@ -291,15 +303,20 @@ impl Corpus for GeneratedCorpus {
         })
     }
 
-    fn fingerprint(&self) -> Result<Value> {
-        let tasks: Vec<&TaskSettings> = self.tasks.iter().map(|(settings, _)| settings).collect();
-        if tasks.is_empty() {
-            return Err(PipelineError::settings(
-                "data",
-                "no task",
-                "at least one task",
-            ));
-        }
-        to_value(&(tasks, self.seed))
+    fn fingerprint(&self, of: DataUse) -> Result<Value> {
+        let part = |settings: &TaskSettings| {
+            let TaskSettings { task, train, .. } = settings;
+            // The dialects of all tasks make the vocabulary, whatever the use.
+            match of {
+                DataUse::Training => to_value(&(task, train)),
+                DataUse::Longer => to_value(&(task, &settings.longer)),
+                DataUse::Original => to_value(&(task, train, settings.original)),
+                // The first phase begins with original data.
+                DataUse::Phase(phase) => to_value(&(task, train, settings.self_phases.get(phase))),
+                DataUse::Test => to_value(&(task, settings.test)),
+            }
+        };
+        let tasks = self.tasks.iter().map(|(settings, _)| part(settings));
+        Ok(json!({ "tasks": tasks.collect::<Result<Vec<_>>>()?, "seed": self.seed }))
     }
 }

@@ -94,21 +94,23 @@ pub fn evaluate(
     Ok(measured)
 }
 
+/// Right and counted tokens of each place of each step.
 #[derive(Debug, Default)]
 struct HitCounts {
-    cells: Vec<Vec<(usize, usize)>>,
+    // From right to left, as windows are aligned: problems of one length may have steps of other widths.
+    steps: Vec<Vec<(usize, usize)>>,
 }
 
 impl HitCounts {
     fn add(&mut self, truth: &Example, written: &Chain) {
         let columns = truth.steps.iter().map(Vec::len).max().unwrap_or(0);
         for (step, row) in hits(truth, written, columns).into_iter().enumerate() {
-            if self.cells.len() <= step {
-                self.cells.resize(step + 1, Vec::new());
+            if self.steps.len() <= step {
+                self.steps.resize(step + 1, Vec::new());
             }
-            let cells = &mut self.cells[step];
+            let cells = &mut self.steps[step];
             cells.resize(cells.len().max(row.len()), (0, 0));
-            for (cell, hit) in cells.iter_mut().zip(row) {
+            for (cell, hit) in cells.iter_mut().zip(row.into_iter().rev()) {
                 if let Some(hit) = hit {
                     cell.0 += usize::from(hit);
                     cell.1 += 1;
@@ -118,13 +120,55 @@ impl HitCounts {
     }
 
     fn shares(self) -> Option<HitMatrix> {
+        let columns = self.steps.iter().map(Vec::len).max()?;
         let share =
             |(right, total): (usize, usize)| (total > 0).then(|| right as f64 / total as f64);
-        let rows: Vec<Vec<_>> = self
-            .cells
-            .into_iter()
-            .map(|row| row.into_iter().map(share).collect())
-            .collect();
-        (!rows.is_empty()).then_some(rows)
+        let row = |mut cells: Vec<(usize, usize)>| {
+            cells.resize(columns, (0, 0));
+            cells.into_iter().rev().map(share).collect()
+        };
+        Some(self.steps.into_iter().map(row).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_column_of_a_hit_matrix_is_the_end_of_every_step() {
+        let example = |steps: &[&[u32]]| {
+            let steps: Vec<Vec<_>> = steps.iter().map(|step| step.to_vec()).collect();
+            Example {
+                task: 0,
+                length: 2,
+                iterations: steps.len(),
+                width: 4,
+                prompt: vec![3, 4],
+                steps,
+                answer: Some(9),
+            }
+        };
+        let written = |steps: &[&[u32]]| Chain {
+            steps: steps.iter().map(|step| step.to_vec()).collect(),
+            answer: Some(9),
+            confidence: vec![1.0; steps.len()],
+            answer_confidence: 1.0,
+        };
+        let mut counts = HitCounts::default();
+        // The ends are right, what comes before them is wrong.
+        counts.add(&example(&[&[5, 6, 1]]), &written(&[&[7, 7, 1]]));
+        counts.add(
+            &example(&[&[5, 1], &[5, 5, 5, 1]]),
+            &written(&[&[7, 1], &[7, 7, 7, 1]]),
+        );
+        let wrong = Some(0.0);
+        assert_eq!(
+            counts.shares().unwrap(),
+            [
+                [None, wrong, wrong, Some(1.0)],
+                [wrong, wrong, wrong, Some(1.0)]
+            ]
+        );
     }
 }

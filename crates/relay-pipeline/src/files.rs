@@ -2,52 +2,24 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    fs::File,
-    io::{BufRead, BufReader},
     path::Path,
 };
 
 use relay_tasks::{Codec, Example, Problem, TaskError};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Corpus, FileSettings, PipelineError, Result, corpus::Unsolved};
+use crate::{Corpus, DataUse, FileSettings, PipelineError, Result, corpus::Unsolved};
+
+mod lines;
+
+use lines::{SolvedLine, UnsolvedLine, at, bare, problem, read_lines};
 
 /// Name of the task where a line names none.
 pub const DEFAULT_TASK: &str = "data";
 
-/// How many training problems one of every is set aside to watch the training with.
+/// Of how many training problems of a task one is set aside to watch the training with.
 const VALID_SHARE: usize = 20;
-
-/// A line of `--train` or `--test`.
-#[derive(Debug, Deserialize)]
-struct SolvedLine {
-    #[serde(default = "default_task")]
-    task: String,
-    problem: String,
-    steps: Vec<String>,
-    answer: String,
-    length: Option<usize>,
-    // Lines of `generate_data` carry it; here the files themselves are the dialect.
-    #[serde(rename = "dialect")]
-    _dialect: Option<Value>,
-}
-
-/// A line of `--longer`.
-#[derive(Debug, Deserialize)]
-struct UnsolvedLine {
-    #[serde(default = "default_task")]
-    task: String,
-    problem: String,
-    iterations: usize,
-    length: Option<usize>,
-    width: Option<usize>,
-}
-
-fn default_task() -> String {
-    DEFAULT_TASK.to_owned()
-}
 
 /// Problems from files.
 #[derive(Debug)]
@@ -59,7 +31,15 @@ pub struct FileCorpus {
     original: Vec<Problem>,
     longer: Vec<Unsolved>,
     truth: BTreeMap<(String, String), Problem>,
-    hash: String,
+    hashes: Hashes,
+}
+
+/// What the three files hold, as hashes.
+#[derive(Debug)]
+struct Hashes {
+    train: String,
+    longer: String,
+    test: String,
 }
 
 impl FileCorpus {
@@ -72,10 +52,9 @@ impl FileCorpus {
     /// When a file cannot be read or is empty, or a line is not of the form or holds a token beyond the vocabulary; file
     /// and line are named.
     pub fn read(files: &FileSettings) -> Result<Self> {
-        let mut hasher = blake3::Hasher::new();
-        let solved: Vec<SolvedLine> = read_lines(&files.train, &mut hasher)?;
-        let unsolved: Vec<UnsolvedLine> = read_lines(&files.longer, &mut hasher)?;
-        let tests: Vec<SolvedLine> = read_lines(&files.test, &mut hasher)?;
+        let (solved, train_hash) = read_lines::<SolvedLine>(&files.train)?;
+        let (unsolved, longer_hash) = read_lines::<UnsolvedLine>(&files.longer)?;
+        let (tests, test_hash) = read_lines::<SolvedLine>(&files.test)?;
 
         let original: Vec<Problem> = solved.into_iter().map(problem).collect();
         let longer: Vec<Problem> = unsolved.iter().map(bare).collect();
@@ -93,51 +72,22 @@ impl FileCorpus {
             ),
             other => other.into(),
         })?;
-        let (mut train, mut valid) = (Vec::new(), Vec::new());
-        for (line, problem) in original.iter().enumerate() {
-            let example = codec
-                .encode(problem)
-                .map_err(|e| at(&files.train, line, &e))?;
-            if line % VALID_SHARE == VALID_SHARE - 1 {
-                &mut valid
-            } else {
-                &mut train
-            }
-            .push(example);
-        }
+        let (train, valid) = set_aside(encode_all(&codec, &files.train, &original)?);
+        check_all_trained(&codec, &train, files)?;
         let beyond = train
             .iter()
             .map(|e| e.width - e.prompt.len())
             .max()
             .unwrap_or(0);
+        let widest = train.iter().map(|e| e.width).max().unwrap_or(0);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
-        let mut test = Vec::new();
-        let mut truth = BTreeMap::new();
-        for (line, problem) in tests.into_iter().map(problem).enumerate() {
-            test.push(
-                codec
-                    .encode(&problem)
-                    .map_err(|e| at(&files.test, line, &e))?,
-            );
-            truth.insert((problem.task.clone(), problem.prompt.clone()), problem);
-        }
-        let known: HashSet<_> = original
-            .iter()
-            .map(|p| (p.task.as_str(), p.prompt.as_str()))
-            .collect();
-        let shared = truth
-            .keys()
-            .filter(|(task, prompt)| known.contains(&(task.as_str(), prompt.as_str())))
-            .count();
-        if shared > 0 {
-            tracing::warn!(
-                "{shared} problems stand in both {} and {}",
-                files.train.display(),
-                files.test.display()
-            );
-        }
+        check_widths(&longer, widest, &files.longer)?;
+        let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
+        let mut test = encode_all(&codec, &files.test, &tests)?;
         test.sort_by_key(|example| (example.task, example.length));
-        let hash = hasher.finalize().to_hex().to_string();
+        warn_of_shared(&original, &tests, files);
+        let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
+        let truth = tests.into_iter().map(|problem| (key(&problem), problem));
         Ok(Self {
             codec,
             train,
@@ -145,32 +95,61 @@ impl FileCorpus {
             test,
             original,
             longer,
-            truth,
-            hash,
+            truth: truth.collect(),
+            hashes: Hashes {
+                train: train_hash,
+                longer: longer_hash,
+                test: test_hash,
+            },
         })
     }
 }
 
-fn problem(line: SolvedLine) -> Problem {
-    let length = line.length.unwrap_or(line.steps.len());
-    Problem {
-        task: line.task,
-        length,
-        prompt: line.problem,
-        steps: line.steps,
-        answer: line.answer,
+fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Example>> {
+    let encode = |(line, problem)| codec.encode(problem).map_err(|e| at(file, line, &e));
+    problems.iter().enumerate().map(encode).collect()
+}
+
+/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with.
+fn set_aside(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
+    let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
+    examples.into_iter().partition(|example| {
+        let seen = seen.entry(example.task).or_insert(0);
+        *seen += 1;
+        !seen.is_multiple_of(VALID_SHARE)
+    })
+}
+
+/// That every task that the longer problems name has something to be learnt from.
+fn check_all_trained(codec: &Codec, train: &[Example], files: &FileSettings) -> Result<()> {
+    let known: HashSet<usize> = train.iter().map(|example| example.task).collect();
+    let mut tasks = codec.tasks.iter().enumerate();
+    match tasks.find(|(task, _)| !known.contains(task)) {
+        Some((_, task)) => Err(PipelineError::corrupt(
+            &files.longer,
+            format!(
+                "has problems of the task `{}`, of which {} has none with steps",
+                task.name,
+                files.train.display()
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
-fn bare(line: &UnsolvedLine) -> Problem {
-    let length = line.length.unwrap_or(line.iterations);
-    let (steps, answer) = (Vec::new(), String::new());
-    Problem {
-        task: line.task.clone(),
-        length,
-        prompt: line.problem.clone(),
-        steps,
-        answer,
+fn warn_of_shared(original: &[Problem], tests: &[Problem], files: &FileSettings) {
+    fn key(problem: &Problem) -> (&str, &str) {
+        (&problem.task, &problem.prompt)
+    }
+    let known: HashSet<_> = original.iter().map(key).collect();
+    let tests: HashSet<_> = tests.iter().map(key).collect();
+    let shared = known.intersection(&tests).count();
+    if shared > 0 {
+        tracing::warn!(
+            "{shared} problems stand in both {} and {}",
+            files.train.display(),
+            files.test.display()
+        );
     }
 }
 
@@ -206,29 +185,34 @@ fn encode_longer(
     lines.iter().zip(problems).enumerate().map(encode).collect()
 }
 
-fn at(file: &Path, line: usize, error: &dyn std::fmt::Display) -> PipelineError {
-    PipelineError::corrupt(file, format!("line {}: {error}", line + 1))
+/// That no window is so wide that memory could not hold what is computed for it, which grows with the square of the width.
+fn check_widths(longer: &[Unsolved], widest: usize, file: &Path) -> Result<()> {
+    let most = (16 * widest).max(1024);
+    match longer.iter().position(|one| one.example.width > most) {
+        Some(line) => Err(at(
+            file,
+            line,
+            &format!(
+                "the window is {} wide, must be at most {most} (the widest of the training problems is {widest})",
+                longer[line].example.width
+            ),
+        )),
+        None => Ok(()),
+    }
 }
 
-fn read_lines<T: for<'a> Deserialize<'a>>(
-    file: &Path,
-    hasher: &mut blake3::Hasher,
-) -> Result<Vec<T>> {
-    let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
-    let mut lines = Vec::new();
-    for (number, line) in reader.lines().enumerate() {
-        let line = line.map_err(|e| PipelineError::io("read", file, e))?;
-        hasher.update(line.as_bytes());
-        hasher.update(b"\n");
-        lines.push(serde_json::from_str(&line).map_err(|e| at(file, number, &e))?);
-    }
-    if lines.is_empty() {
-        return Err(PipelineError::corrupt(
-            file,
-            "is empty; one problem a line is needed",
-        ));
-    }
-    Ok(lines)
+/// Up to `most` examples of each kind, in their order.
+fn up_to<'a, K: Ord>(
+    most: usize,
+    examples: &'a [Example],
+    kind: impl Fn(&Example) -> K + 'a,
+) -> impl Iterator<Item = &'a Example> {
+    let mut taken: BTreeMap<K, usize> = BTreeMap::new();
+    examples.iter().filter(move |example| {
+        let count = taken.entry(kind(example)).or_insert(0);
+        *count += 1;
+        *count <= most
+    })
 }
 
 impl Corpus for FileCorpus {
@@ -259,22 +243,15 @@ impl Corpus for FileCorpus {
     }
 
     fn valid(&self, samples: usize) -> Result<Vec<Example>> {
-        Ok(self
-            .valid
-            .iter()
-            .take(samples * self.codec.tasks.len())
-            .cloned()
-            .collect())
+        let of_task = up_to(samples, &self.valid, |example| example.task);
+        Ok(of_task.cloned().collect())
     }
 
     fn test(&self, samples: usize) -> Result<Vec<Example>> {
-        let mut taken: BTreeMap<(usize, usize), usize> = BTreeMap::new();
-        let within = |example: &&Example| {
-            let count = taken.entry((example.task, example.length)).or_insert(0);
-            *count += 1;
-            *count <= samples
-        };
-        Ok(self.test.iter().filter(within).cloned().collect())
+        let of_length = up_to(samples, &self.test, |example| {
+            (example.task, example.length)
+        });
+        Ok(of_length.cloned().collect())
     }
 
     fn original(&self) -> Result<Vec<Problem>> {
@@ -303,7 +280,134 @@ impl Corpus for FileCorpus {
             .cloned()
     }
 
-    fn fingerprint(&self) -> Result<Value> {
-        Ok(json!({ "files": self.hash }))
+    fn fingerprint(&self, of: DataUse) -> Result<Value> {
+        let Hashes {
+            train,
+            longer,
+            test,
+        } = &self.hashes;
+        Ok(match of {
+            // The longer problems have a part in the vocabulary.
+            DataUse::Training | DataUse::Original | DataUse::Phase(_) => {
+                json!({ "train": train, "longer": longer })
+            }
+            // Where the test problems hold the truth of a longer one, it is counted how many chains are right.
+            DataUse::Longer | DataUse::Test => {
+                json!({ "train": train, "longer": longer, "test": test })
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files of the tasks `a`, whose lines come first, and `b`, with a longer problem of each task in `longer`.
+    fn read(each: usize, longer: &[&str]) -> Result<FileCorpus> {
+        let dir = tempfile::tempdir().unwrap();
+        let solved = |task: &str, line: usize| {
+            let problem = format!("x {}", ["p", "q"][line % 2]);
+            json!({ "task": task, "problem": problem, "steps": ["y"], "answer": "y", "length": 1 })
+        };
+        let write = |name: &str, lines: Vec<Value>| {
+            let file = dir.path().join(name);
+            let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            std::fs::write(&file, text).unwrap();
+            file
+        };
+        let both = ["a", "b"].into_iter();
+        let train = both.flat_map(|task| (0..each).map(move |line| solved(task, line)));
+        let longer = longer
+            .iter()
+            .map(|task| json!({ "task": task, "problem": "x x p", "iterations": 2 }));
+        FileCorpus::read(&FileSettings {
+            train: write("train.jsonl", train.collect()),
+            longer: write("longer.jsonl", longer.collect()),
+            test: write("test.jsonl", vec![solved("a", 0)]),
+        })
+    }
+
+    #[test]
+    fn every_task_is_watched_wherever_its_lines_stand() {
+        let corpus = read(50, &["a", "b"]).unwrap();
+        let tasks = |samples| -> Vec<usize> {
+            let valid = corpus.valid(samples).unwrap();
+            valid.iter().map(|example| example.task).collect()
+        };
+        assert_eq!(tasks(5), [0, 0, 1, 1]);
+        assert_eq!(tasks(1), [0, 1]);
+        assert_eq!(corpus.train.len(), 96);
+    }
+
+    #[test]
+    fn a_task_without_a_solved_problem_is_named() {
+        let error = read(5, &["a", "c"]).unwrap_err().to_string();
+        assert!(
+            error.contains("longer.jsonl") && error.contains("`c`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_bad_line_is_named_once_and_in_words() {
+        let read = |text: &[u8]| {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("test.jsonl");
+            std::fs::write(&file, text).unwrap();
+            read_lines::<SolvedLine>(&file).map(|(lines, _)| lines.len())
+        };
+        let line = r#"{"problem":"x","steps":["y"],"answer":"y"}"#;
+        assert_eq!(
+            read(format!("\u{feff}{line}\r\n{line}\n\n \n").as_bytes()).unwrap(),
+            2
+        );
+        let wrong = line.replace('}', r#","length":-1}"#);
+        for (text, message) in [
+            (format!("{line}\n\n{line}").into_bytes(), "line 2: is blank"),
+            (
+                [line.as_bytes(), b"\n\"\xff\""].concat(),
+                "line 2: is no UTF-8 text",
+            ),
+            (
+                wrong.into_bytes(),
+                "expected a whole number of at least 0 (column",
+            ),
+            (
+                b"{\n".to_vec(),
+                "line 1: EOF while parsing an object (column",
+            ),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(
+                error.contains(message) && !error.contains("at line"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_all_memory_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, line: Value| {
+            let file = dir.path().join(name);
+            std::fs::write(&file, format!("{line}\n")).unwrap();
+            file
+        };
+        let solved = json!({ "problem": "x p", "steps": ["y"], "answer": "y" });
+        let files = |width: usize| FileSettings {
+            train: write("train.jsonl", solved.clone()),
+            longer: write(
+                "longer.jsonl",
+                json!({ "problem": "x x", "iterations": 2, "width": width }),
+            ),
+            test: write("test.jsonl", solved.clone()),
+        };
+        FileCorpus::read(&files(1000)).unwrap();
+        let error = FileCorpus::read(&files(100_000)).unwrap_err().to_string();
+        assert!(
+            error.contains("longer.jsonl: line 1: the window is 100000 wide"),
+            "{error}"
+        );
     }
 }

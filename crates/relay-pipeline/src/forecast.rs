@@ -41,19 +41,19 @@ impl<B: AutodiffBackend> Stages<B> {
     pub fn forecast(&self, arm: &'static str, updates: u64) -> Result<Forecast> {
         let source = self.source(arm)?;
         if arm.starts_with("looped") {
-            let (config, objective) = (self.looped(arm), self.looped_objective(arm));
+            let (config, objective) = (self.looped(arm), self.looped_objective(arm)?);
             let model = config.init::<B::InnerBackend>(self.device(), 0);
-            let steps = spread(self.updates(arm), updates);
+            let steps = spread(self.updates(arm)?, updates);
             let count = count::<B, _>(&objective, source.as_ref(), steps, looped_iterations)?;
             let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
-            Ok(count.forecast(self.updates(arm), model.num_params(), flops))
+            Ok(count.forecast(self.updates(arm)?, model.num_params(), flops))
         } else {
-            let (config, objective) = (self.causal(), self.causal_objective(arm));
+            let (config, objective) = (self.causal(), self.causal_objective(arm)?);
             let model = config.init::<B::InnerBackend>(self.device(), 0);
-            let steps = spread(self.updates(arm), updates);
+            let steps = spread(self.updates(arm)?, updates);
             let count = count::<B, _>(&objective, source.as_ref(), steps, |_| 1)?;
             let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
-            Ok(count.forecast(self.updates(arm), model.num_params(), flops))
+            Ok(count.forecast(self.updates(arm)?, model.num_params(), flops))
         }
     }
 }

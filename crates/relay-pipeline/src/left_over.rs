@@ -53,13 +53,21 @@ fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|e| PipelineError::io("remove", path, e))
 }
 
-/// `.`, the number of a process, `-` and the name of the file that it was to become.
+/// The name of the file that an unfinished one was to become: that is `.`, the number of a process, `-` and the name.
+pub(crate) fn becomes(name: &str) -> Option<&str> {
+    let (process, name) = name.strip_prefix('.')?.split_once('-')?;
+    let number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+    number.then_some(name)
+}
+
+/// Whether it is an unfinished file of a run: other files may have a name of that form, too.
 fn is_unfinished(name: &str) -> bool {
-    name.strip_prefix('.')
-        .and_then(|rest| rest.split_once('-'))
-        .is_some_and(|(process, _)| {
-            !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit())
-        })
+    const WRITTEN: [&str; 7] = ["json", "jsonl", "html", "svg", "png", "csv", "md"];
+    let ends = |name: &str| {
+        let end = Path::new(name).extension();
+        WRITTEN.iter().any(|one| end.is_some_and(|end| end == *one))
+    };
+    becomes(name).is_some_and(ends)
 }
 
 #[cfg(test)]
@@ -77,6 +85,7 @@ mod tests {
             ".partial-step-000000001",
             "a.json",
             ".-b",
+            ".2024-notes.txt",
         ];
         let gone = [".17-settings.json", ".4000000000-a.png"];
         for place in [dir.path(), &inner] {

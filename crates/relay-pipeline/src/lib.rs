@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `settings`, `presets` | everything that a run is made from |
 //! | `corpus`, `files` | where problems come from: tasks, or the user's files |
-//! | `run_dir`, `atomic`, `line_file`, `file_name` | the run directory, its lock, its markers; files that are whole or not there |
+//! | `run_dir`, `done`, `atomic`, `line_file`, `file_name` | the run directory, its lock, its markers; files that are whole or not there |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
@@ -38,6 +38,7 @@ mod chains;
 mod claims;
 mod corpus;
 mod cost;
+mod done;
 mod error;
 mod estimate;
 mod evaluate;
@@ -74,8 +75,9 @@ pub use aggregate::{AGGREGATE_SCHEMA, Aggregate, AggregatedRun, LengthSpread, Ru
 pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
-pub use corpus::{Corpus, GeneratedCorpus, Unsolved, corpus};
+pub use corpus::{Corpus, DataUse, GeneratedCorpus, Unsolved, corpus};
 pub use cost::StageCost;
+pub use done::Done;
 pub use error::{PipelineError, Result};
 pub use estimate::{estimate, estimate_table};
 pub use evaluate::{Counts, Measured, evaluate};
@@ -93,7 +95,7 @@ pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Machine, Results, SCHEMA};
 pub use reuse::taken_from;
-pub use run_dir::{Done, Existing, Made, RunDir};
+pub use run_dir::{Existing, Made, RunDir};
 pub use settings::{
     ChainSettings, DataSettings, EvaluationSettings, FileSettings, SelfChainSettings, Settings,
     StageSettings, TaskSettings,

@@ -1,21 +1,26 @@
 //! Files of lines that appear whole or not at all.
 
 use std::{
-    fs::{self, File},
-    io::Write,
+    fs::File,
+    io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
 
 use serde::Serialize;
 
-use crate::{PipelineError, Result};
+use crate::{
+    PipelineError, Result,
+    atomic::{beside, put_in_place},
+};
 
 /// A JSONL file that appears whole or not at all.
+///
+/// Its lines go to a file beside it; what a killed process leaves of that is removed when the run directory is opened.
 #[derive(Debug)]
 pub struct LineFile {
     path: PathBuf,
     aside: PathBuf,
-    writer: std::io::BufWriter<File>,
+    writer: BufWriter<File>,
 }
 
 impl LineFile {
@@ -24,12 +29,12 @@ impl LineFile {
     /// # Errors
     /// When the file beside it cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        let aside = path.with_extension("partial");
+        let aside = beside(path)?;
         let file = File::create(&aside).map_err(|e| PipelineError::io("create", &aside, e))?;
         Ok(Self {
             path: path.to_owned(),
             aside,
-            writer: std::io::BufWriter::new(file),
+            writer: BufWriter::new(file),
         })
     }
 
@@ -49,15 +54,9 @@ impl LineFile {
     ///
     /// # Errors
     /// When the rest cannot be written or the file cannot be renamed.
-    pub fn finish(self) -> Result<()> {
-        let Self {
-            path,
-            aside,
-            writer,
-        } = self;
-        let failed = |e| PipelineError::io("write", &aside, e);
-        let file = writer.into_inner().map_err(|e| failed(e.into_error()))?;
-        file.sync_all().map_err(failed)?;
-        fs::rename(&aside, &path).map_err(|e| PipelineError::io("rename", &path, e))
+    pub fn finish(mut self) -> Result<()> {
+        let flushed = self.writer.flush();
+        flushed.map_err(|e| PipelineError::io("write", &self.aside, e))?;
+        put_in_place(&self.aside, &self.path)
     }
 }

@@ -11,8 +11,8 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCounts, Corpus, Counts, Done, Existing, LengthResult, Made, Measured, Results, RunDir,
-    Settings,
+    ChainCounts, Corpus, Counts, DataUse, Done, Existing, LengthResult, Made, Measured, Results,
+    RunDir, Settings,
     corpus::corpus,
     cost,
     cost::Written,
@@ -25,10 +25,14 @@ use crate::{
 };
 use crate::{
     PipelineError, Result,
-    arms::{LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
 };
 
 mod selected;
+
+/// The stages between the arms of Stage II, and their directories.
+const CHAINS: &str = "chains";
+const MERGED: &str = "merged";
 
 /// What the report says of how it came about.
 #[derive(Debug, Clone)]
@@ -66,6 +70,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
     ) -> Result<Self> {
         settings.validate()?;
         let corpus = corpus(&settings)?;
+        settings.validate_task_weights(corpus.codec().tasks.len())?;
         let dir = RunDir::open(path, &settings, existing)?;
         let stop = stop.child();
         let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop.clone());
@@ -98,7 +103,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
 
     fn train(&self, arm: &'static str) -> Result<Done> {
         let made_from = json!({
-            "data": self.corpus.fingerprint()?, "seed": self.settings.seed, "stage": self.stages.describe(arm)?,
+            "data": self.corpus.fingerprint(DataUse::Training)?, "seed": self.settings.seed,
+            "stage": self.stages.describe(arm)?,
         });
         self.dir.stage(arm, &made_from, |dir| {
             let why = match arm {
@@ -114,14 +120,14 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// Stage II, first half: the looped model writes chains for problems longer than it was trained on.
     fn chains(&self, looped: &Done) -> Result<Done> {
         let made_from = json!({
-            "data": self.corpus.fingerprint()?, "settings": to_value(&self.settings.chains)?,
+            "data": self.corpus.fingerprint(DataUse::Longer)?, "settings": to_value(&self.settings.chains)?,
             "model": looped.result,
         });
-        self.dir.stage("chains", &made_from, |dir| {
+        self.dir.stage(CHAINS, &made_from, |dir| {
             tracing::info!(
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
-            let model = self.dir.path().join("looped_aligned");
+            let model = self.dir.path().join(LOOPED_ALIGNED);
             let (counts, written) = self.stages.write_chains(
                 &model,
                 &dir.join("chains.jsonl"),
@@ -138,8 +144,11 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     fn merge(&self, chains: &Done) -> Result<Done> {
-        let made_from = json!({ "data": self.corpus.fingerprint()?, "chains": chains.result });
-        self.dir.stage("merged", &made_from, |dir| {
+        let made_from = json!({
+            "data": self.corpus.fingerprint(DataUse::Original)?, "chains": chains.result,
+            "seed": self.settings.seed,
+        });
+        self.dir.stage(MERGED, &made_from, |dir| {
             tracing::info!("merged: the chains join the original data");
             let chains = self.dir.path().join("chains/chains.jsonl");
             let lines = merge::merge(
@@ -160,16 +169,16 @@ impl<B: AutodiffBackend> Pipeline<B> {
     fn fine_tune(&self, baseline: &Done, merged: &Done) -> Result<Done> {
         let made_from = json!({
             "baseline": baseline.result, "merged": merged.result,
-            "stage": self.stages.describe("ar_relay")?, "seed": self.settings.seed,
+            "stage": self.stages.describe(AR_RELAY)?, "seed": self.settings.seed,
         });
-        self.dir.stage("ar_relay", &made_from, |dir| {
+        self.dir.stage(AR_RELAY, &made_from, |dir| {
             tracing::info!(
                 "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"
             );
             let merged = self.dir.path().join("merged/merged.jsonl");
-            let baseline = self.dir.path().join("ar_baseline");
+            let baseline = self.dir.path().join(AR_BASELINE);
             self.stages
-                .fine_tune("ar_relay", None, &baseline, &merged, dir)
+                .fine_tune(AR_RELAY, None, &baseline, &merged, dir)
         })
     }
 
@@ -185,14 +194,15 @@ impl<B: AutodiffBackend> Pipeline<B> {
     fn evaluate(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<(Done, Measured)> {
         let settings = self.settings.evaluation.of_arm(arm);
         let made_from = json!({
-            "model": done[arm].result, "data": self.corpus.fingerprint()?, "settings": to_value(&settings)?,
+            "model": done[arm].result, "data": self.corpus.fingerprint(DataUse::Test)?,
+            "settings": to_value(&settings)?,
         });
         let name = format!("evaluation/{arm}");
         let record = self.dir.stage(&name, &made_from, |dir| {
             let examples = self.corpus.test(self.settings.evaluation.samples)?;
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.model_dir(arm))?;
-            let chains = arm != "looped_vanilla";
+            let chains = arm != LOOPED_VANILLA;
             let mut written = Written::by(arm, self.corpus.codec());
             let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
                 let part = settings.shifted(part);
@@ -241,14 +251,14 @@ impl<B: AutodiffBackend> Pipeline<B> {
             results.train_lengths.insert(&info.name, lengths);
         }
         for stage in [
-            "looped_aligned",
-            "looped_vanilla",
-            "ar_baseline",
-            "chains",
-            "merged",
-            "ar_relay",
-            "ar_self_loop",
-            "ar_self_truth",
+            LOOPED_ALIGNED,
+            LOOPED_VANILLA,
+            AR_BASELINE,
+            CHAINS,
+            MERGED,
+            AR_RELAY,
+            AR_SELF_LOOP,
+            AR_SELF_TRUTH,
         ] {
             let Some(record) = done.get(stage) else {
                 continue;

@@ -42,8 +42,13 @@ pub(crate) fn take_over(
             clear(&aside)?;
             continue;
         }
-        // The lender may have begun the stage anew meanwhile.
-        let Some(done) = read_done(&aside).filter(|done| done.made_from == made_from) else {
+        // The lender may have begun the stage anew meanwhile: its marker goes first then, and files that were still to be
+        // copied may be gone.
+        let as_before = |done: &Done| done.made_from == made_from;
+        let copied = read_done(&aside).filter(as_before);
+        let whole =
+            |done: &Done| read_done(&from).as_ref() == Some(done) && done.check(&aside).is_ok();
+        let Some(done) = copied.filter(whole) else {
             clear(&aside)?;
             continue;
         };
@@ -146,6 +151,7 @@ mod tests {
         let done = Done {
             made_from: made_from.to_owned(),
             result: "r".to_owned(),
+            files: Vec::new(),
             seconds: 1.0,
             notes: serde_json::Value::Null,
         };

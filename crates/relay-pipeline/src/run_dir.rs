@@ -8,11 +8,15 @@ use std::{
 };
 
 use relay_train::refuse_links;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    PipelineError, Result, Settings, atomic::write_atomically, left_over, making::Making,
+    Done, PipelineError, Result, Settings,
+    atomic::write_atomically,
+    done::{hash_files, redo},
+    left_over,
+    making::Making,
     reuse::take_over,
 };
 
@@ -31,24 +35,11 @@ pub enum Existing {
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
+    existing: Existing,
     lenders: Vec<PathBuf>,
     making: Arc<Making>,
     // The lock goes with the process, however it ends.
     lock: File,
-}
-
-/// The marker of a finished stage, `done.json`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Done {
-    /// Hash of all that the stage was made from.
-    pub made_from: String,
-    /// Hash of what the stage made, for the stages that build on it.
-    pub result: String,
-    /// Seconds that the stage took, resumed parts included.
-    pub seconds: f64,
-    /// What the stage wants to tell the report.
-    pub notes: Value,
 }
 
 /// What a stage hands back: the files that count as its result, its seconds, its notes.
@@ -72,6 +63,8 @@ impl RunDir {
     pub fn open(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
         fs::create_dir_all(path).map_err(|e| PipelineError::io("create", path, e))?;
         refuse_links(path)?;
+        // Before anything is written or cleared: the directory may be of something else.
+        refuse_foreign(path)?;
         let lock_path = path.join("lock");
         let lock = File::options()
             .create(true)
@@ -87,12 +80,13 @@ impl RunDir {
         })?;
         let this = Self {
             path: path.to_owned(),
+            existing,
             lenders: Vec::new(),
             making: Arc::default(),
             lock,
         };
+        this.settle(settings)?;
         left_over::remove_left_overs(path)?;
-        this.settle(settings, existing)?;
         Ok(this)
     }
 
@@ -127,41 +121,18 @@ impl RunDir {
         })
     }
 
-    fn settle(&self, settings: &Settings, existing: Existing) -> Result<()> {
+    fn settle(&self, settings: &Settings) -> Result<()> {
         let file = self.path.join("settings.json");
         let wanted = to_value(settings)?;
         if file.exists() {
-            let text =
-                fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-            let held: Value = serde_json::from_str(&text)
-                .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
-            let difference = first_difference("", &held, &wanted);
-            match (existing, difference) {
-                (Existing::Refuse, _) => {
+            match self.existing {
+                Existing::Refuse => {
                     return Err(PipelineError::NotEmpty {
                         path: self.path.clone(),
                     });
                 }
-                (Existing::Resume, Some((field, held, wanted))) => {
-                    return Err(PipelineError::OtherSettings {
-                        path: self.path.clone(),
-                        field,
-                        held,
-                        wanted,
-                    });
-                }
-                (Existing::Resume, None) => return Ok(()),
-                (Existing::Update, _) => {}
-            }
-        } else {
-            let foreign = fs::read_dir(&self.path)
-                .map_err(|e| PipelineError::io("list", &self.path, e))?
-                .filter_map(|entry| entry.ok())
-                .any(|entry| entry.file_name() != "lock");
-            if foreign {
-                return Err(PipelineError::Foreign {
-                    path: self.path.clone(),
-                });
+                Existing::Resume => return self.check_same(&file, &wanted),
+                Existing::Update => {}
             }
         }
         let text = serde_json::to_string_pretty(&wanted)
@@ -169,10 +140,29 @@ impl RunDir {
         write_atomically(&file, text.as_bytes())
     }
 
+    /// That `file` holds the settings `wanted`.
+    fn check_same(&self, file: &Path, wanted: &Value) -> Result<()> {
+        let text = fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
+        let held: Value = serde_json::from_str(&text).map_err(|e| {
+            let what = format!("{e}; --update with the settings that are wanted writes it anew");
+            PipelineError::corrupt(file, what)
+        })?;
+        match first_difference("", &held, wanted) {
+            Some((field, held, wanted)) => Err(PipelineError::OtherSettings {
+                path: self.path.clone(),
+                field,
+                held,
+                wanted,
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Runs a stage unless it is done, and says so.
     ///
     /// The stage's directory holds `stage.json` (what it is being made from) and, at the end, `done.json`. A stage that
-    /// was begun from something else is begun anew.
+    /// was begun from something else is begun anew; what a training has made of it goes to `set-aside`, unless it was
+    /// asked to be redone.
     ///
     /// # Errors
     /// What the stage returns, or why its directory could not be written.
@@ -186,6 +176,7 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
+            done.check(&dir)?;
             tracing::info!("{name}: done before, taken as it is");
             return Ok(done);
         }
@@ -196,7 +187,7 @@ impl RunDir {
         let begun = dir.join("stage.json");
         if fs::read_to_string(&begun).ok().as_deref() != Some(hash.as_str()) {
             if dir.exists() {
-                left_over::remove_stage(&dir)?;
+                self.clear_stage(name, &dir)?;
             }
             fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
             write_atomically(&begun, hash.as_bytes())?;
@@ -214,6 +205,7 @@ impl RunDir {
         let done = Done {
             made_from: hash,
             result: hash_files(&dir, &made.files)?,
+            files: made.files,
             seconds: made
                 .seconds
                 .unwrap_or_else(|| clock.elapsed().as_secs_f64()),
@@ -225,15 +217,65 @@ impl RunDir {
         Ok(done)
     }
 
+    /// Clears the directory of a stage that is to be made from something else.
+    fn clear_stage(&self, name: &str, dir: &Path) -> Result<()> {
+        if self.existing == Existing::Update || !holds_checkpoints(dir) {
+            tracing::info!("{name}: was made from something else, is made anew");
+            return left_over::remove_stage(dir);
+        }
+        // Nobody asked for it to be redone: hours of training are not thrown away.
+        let kept = self.path.join(SET_ASIDE);
+        fs::create_dir_all(&kept).map_err(|e| PipelineError::io("create", &kept, e))?;
+        let free = |number: &u32| {
+            let place = kept.join(format!("{}-{number}", name.replace('/', "-")));
+            (!place.exists()).then_some(place)
+        };
+        let Some(place) = (1..).find_map(|number| free(&number)) else {
+            return left_over::remove_stage(dir);
+        };
+        tracing::warn!(
+            "{name}: was made from something else (other data, a stage before it, or another version of this program), \
+             is made anew; what it was lies in {}",
+            place.display()
+        );
+        fs::rename(dir, &place).map_err(|e| PipelineError::io("rename", dir, e))
+    }
+
     fn done(&self, name: &str) -> Result<Option<Done>> {
         let file = self.path.join(name).join("done.json");
         match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)
                 .map(Some)
-                .map_err(|e| PipelineError::corrupt(&file, e.to_string())),
+                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(&file)))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }
+    }
+}
+
+/// Where stages go that were made from something else; nothing reads what is there.
+pub(crate) const SET_ASIDE: &str = "set-aside";
+
+fn holds_checkpoints(dir: &Path) -> bool {
+    relay_train::list_checkpoints(dir).is_ok_and(|found| !found.is_empty())
+}
+
+/// Refuses a directory that holds files but no run.
+fn refuse_foreign(path: &Path) -> Result<()> {
+    if path.join("settings.json").exists() {
+        return Ok(());
+    }
+    let entries = fs::read_dir(path).map_err(|e| PipelineError::io("list", path, e))?;
+    // What the first moments of a run may leave, and what a file system puts into the root of a disk.
+    let own = |name: &str| {
+        matches!(name, "lock" | "lost+found") || left_over::becomes(name) == Some("settings.json")
+    };
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    match names.any(|name| !own(&name.to_string_lossy())) {
+        true => Err(PipelineError::Foreign {
+            path: path.to_owned(),
+        }),
+        false => Ok(()),
     }
 }
 
@@ -261,19 +303,6 @@ fn hash_value(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes())
         .to_hex()
         .to_string()
-}
-
-fn hash_files(dir: &Path, files: &[PathBuf]) -> Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    for file in files {
-        let path = dir.join(file);
-        let reader = File::open(&path).map_err(|e| PipelineError::io("open", &path, e))?;
-        hasher.update(file.to_string_lossy().as_bytes());
-        hasher
-            .update_reader(reader)
-            .map_err(|e| PipelineError::io("read", &path, e))?;
-    }
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// Path, held and wanted value of the first field in which two settings differ.

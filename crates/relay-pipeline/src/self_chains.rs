@@ -15,7 +15,7 @@ use relay_train::Effort;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, Corpus, Done, Made, MergedLine, Origin, Pipeline, Result,
+    ChainCount, Corpus, DataUse, Done, Made, MergedLine, Origin, Pipeline, Result,
     arms::{AR_BASELINE, AR_SELF_LOOP, LOOPED_VANILLA},
     chains::{Drawn, keep_chains, read_chains},
     corpus::Unsolved,
@@ -75,7 +75,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let made_from = json!({
             "model": model.result, "before": before.map(|done| &done.result), "confirmed by": by_loop,
             "samples": own.map(|own| own.samples), "tries": own.map(|own| own.tries), "phase": phase,
-            "data": self.corpus.fingerprint()?,
+            "data": self.corpus.fingerprint(DataUse::Phase(phase))?,
         });
         let name = format!("{arm}/{}", phase_name(phase, "data"));
         self.dir.stage(&name, &made_from, |dir| {

@@ -12,6 +12,8 @@ use crate::{
     arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
 };
 
+mod checks;
+
 /// The settings of a whole run: data, models, every stage.
 ///
 /// A preset ([`preset`](crate::preset())) returns a complete value; a run directory keeps its own in `settings.json`.
@@ -92,11 +94,12 @@ pub struct FileSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageSettings {
-    /// Optimizer, schedule, number of updates.
+    /// Optimizer, schedule, number of updates. Its seed is not used: each model has one of its own, drawn from the run's.
     pub train: TrainConfig,
     /// What one update is made of.
     pub batching: Batching,
-    /// Lengths that grow with the updates; `None` trains on all lengths from the start, as the paper does.
+    /// Lengths that grow with the updates; `None` trains on all lengths from the start, as the paper does. Only where
+    /// problems are drawn for every update: not in fine-tuning, nor on files.
     pub curriculum: Option<Curriculum>,
     /// Weight of each task in the loss, in the order of the tasks (Appendix D); empty means 1 for every task.
     pub task_weights: Vec<f32>,
@@ -186,31 +189,6 @@ impl TaskSettings {
             TaskConfig::Lis(_) => "lis",
         }
     }
-
-    fn validate(&self) -> Result<()> {
-        let built = self.task.build()?;
-        let possible = built.lengths();
-        let name = self.name();
-        for (field, [from, to]) in [("train", self.train), ("test", self.test)] {
-            if from > to || !possible.contains(&from) || !possible.contains(&to) {
-                return Err(PipelineError::settings(
-                    format!("data.{name}.{field}"),
-                    format!("{from}..{to}"),
-                    format!("a range within {}..{}", possible.start(), possible.end()),
-                ));
-            }
-        }
-        for (field, table) in [("longer", &self.longer), ("self_phases", &self.self_phases)] {
-            if let Some((length, _)) = table.iter().find(|(length, _)| !possible.contains(length)) {
-                return Err(PipelineError::settings(
-                    format!("data.{name}.{field}"),
-                    length.to_string(),
-                    format!("lengths within {}..{}", possible.start(), possible.end()),
-                ));
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Settings {
@@ -221,56 +199,6 @@ impl Settings {
     pub fn load(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
         serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(file, e.to_string()))
-    }
-
-    /// Checks every part.
-    ///
-    /// # Errors
-    /// Names the field, its value and what would be right.
-    pub fn validate(&self) -> Result<()> {
-        // It is part of the name of the directory where none is asked for.
-        if self.preset.contains(['/', '\\', '\0']) {
-            let right = "a name without slashes";
-            return Err(PipelineError::settings("preset", &self.preset, right));
-        }
-        if let DataSettings::Generated(tasks) = &self.data {
-            if tasks.is_empty() {
-                return Err(PipelineError::settings(
-                    "data",
-                    "no task",
-                    "at least one task",
-                ));
-            }
-            tasks.iter().try_for_each(TaskSettings::validate)?;
-        }
-        self.looped.validate()?;
-        self.causal.validate()?;
-        for (name, stage) in self.stages() {
-            stage.train.validate()?;
-            if !(stage.lambda.is_finite() && stage.lambda >= 0.0) {
-                return Err(PipelineError::settings(
-                    format!("{name}.lambda"),
-                    stage.lambda.to_string(),
-                    "a number of at least 0",
-                ));
-            }
-        }
-        self.validate_self_chains()?;
-        if self.evaluation.samples == 0 {
-            return Err(PipelineError::settings(
-                "evaluation.samples",
-                "0",
-                "at least 1",
-            ));
-        }
-        if !(0.0..=1.0).contains(&self.chains.min_confidence) {
-            return Err(PipelineError::settings(
-                "chains.min_confidence",
-                self.chains.min_confidence.to_string(),
-                "a number from 0 to 1",
-            ));
-        }
-        Ok(())
     }
 
     /// The training stages that this run has, with their names.
@@ -309,6 +237,9 @@ impl Settings {
     pub(crate) fn share_of_updates(&mut self, tasks: u64) {
         for stage in self.stages_mut() {
             stage.train.steps = stage.train.steps.div_ceil(tasks);
+            if let Some(curriculum) = &mut stage.curriculum {
+                curriculum.steps = curriculum.steps.div_ceil(tasks);
+            }
             stage.task_weights.clear();
         }
     }
@@ -333,27 +264,6 @@ impl Settings {
             DataSettings::Files(_) => 0,
         }
     }
-
-    fn validate_self_chains(&self) -> Result<()> {
-        let Some(own) = &self.self_chains else {
-            return Ok(());
-        };
-        if self.phases() == 0 {
-            return Err(PipelineError::settings(
-                "self_chains",
-                "no task has self_phases",
-                "null, or the length and number of chains of each phase at a generated task",
-            ));
-        }
-        if own.samples == 0 {
-            return Err(PipelineError::settings(
-                "self_chains.samples",
-                "0",
-                "at least 1",
-            ));
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -376,28 +286,6 @@ mod tests {
                 .unwrap_err()
                 .to_string()
                 .contains("lamda")
-        );
-    }
-
-    #[test]
-    fn the_name_of_a_preset_is_no_path() {
-        let mut settings = crate::preset("smoke", 1).unwrap();
-        settings.preset = "../elsewhere".to_owned();
-        let error = settings.validate().unwrap_err();
-        assert!(error.is_usage() && error.to_string().contains("preset is ../elsewhere"));
-    }
-
-    #[test]
-    fn lengths_beyond_the_task_are_named() {
-        let mut settings = crate::preset("mini", 1).unwrap();
-        let DataSettings::Generated(tasks) = &mut settings.data else {
-            panic!("tasks expected")
-        };
-        tasks[1].test = [0, 7];
-        let error = settings.validate().unwrap_err().to_string();
-        assert!(
-            error.contains("data.ed.test") && error.contains("0..7"),
-            "{error}"
         );
     }
 }

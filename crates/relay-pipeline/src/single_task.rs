@@ -18,7 +18,11 @@ impl Settings {
     pub fn single_task(&self, task: &str) -> Result<Self> {
         let names = self.task_names();
         if !names.contains(&task) {
-            let right = format!("one of {}", names.join(", "));
+            let right = if names.is_empty() {
+                "left out where the data are files".to_owned()
+            } else {
+                format!("one of {}", names.join(", "))
+            };
             return Err(PipelineError::settings("task", task, right));
         }
         let mut settings = self.clone();
@@ -36,9 +40,15 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    use relay_train::Curriculum;
+
     #[test]
     fn one_task_has_its_share_of_the_updates() {
-        let all = crate::preset("mini", 1).unwrap();
+        let mut all = crate::preset("mini", 1).unwrap();
+        all.ar_baseline.curriculum = Some(Curriculum {
+            start: 0.0,
+            steps: 3000,
+        });
         let one = all.single_task("ed").unwrap();
         assert_eq!(one.task_names(), ["ed"]);
         assert_eq!(
@@ -49,6 +59,7 @@ mod tests {
             one.ar_relay.train.steps,
             all.ar_relay.train.steps.div_ceil(3)
         );
+        assert_eq!(one.ar_baseline.curriculum.unwrap().steps, 1000);
         assert!(one.ar_baseline.task_weights.is_empty());
         let error = all.single_task("sort").unwrap_err().to_string();
         assert!(error.contains("ari, ed, lis"), "{error}");

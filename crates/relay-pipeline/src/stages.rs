@@ -14,7 +14,11 @@ use serde_json::{Value, json};
 
 use crate::{
     ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings, StageSettings,
-    chains, cost::Written, merge::read_merged, run_dir::to_value,
+    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+    chains,
+    cost::Written,
+    merge::read_merged,
+    run_dir::to_value,
 };
 
 /// Writes chains for examples, in their order.
@@ -104,10 +108,13 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the settings cannot be written as JSON.
     pub fn describe(&self, arm: &str) -> Result<Value> {
         let model = match arm {
-            "looped_aligned" | "looped_vanilla" => to_value(&self.looped(arm))?,
+            LOOPED_ALIGNED | LOOPED_VANILLA => to_value(&self.looped(arm))?,
             _ => to_value(&self.settings.causal)?,
         };
-        Ok(json!({ "model": model, "stage": to_value(self.stage(arm))? }))
+        // The stage's own seed is not what it is trained with.
+        let mut stage = self.stage(arm)?.clone();
+        stage.train.seed = self.settings.seed;
+        Ok(json!({ "model": model, "stage": to_value(&stage)? }))
     }
 
     /// Trains an arm on the original data, going on from what `dir` holds of it.
@@ -115,13 +122,13 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// What the trainer returns.
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
-        let train = self.train_config(arm, None);
+        let train = self.train_config(arm, None)?;
         let source = self.source(arm)?;
         if arm.starts_with("looped") {
             let config = self.looped(arm);
             let model = config.init::<B>(&self.device, train.seed);
             self.fit(
-                self.looped_objective(arm),
+                self.looped_objective(arm)?,
                 to_value(&config)?,
                 model,
                 source,
@@ -132,7 +139,7 @@ impl<B: AutodiffBackend> Stages<B> {
             let config = self.settings.causal.clone();
             let model = config.init::<B>(&self.device, train.seed);
             self.fit(
-                self.causal_objective(arm),
+                self.causal_objective(arm)?,
                 to_value(&config)?,
                 model,
                 source,
@@ -160,8 +167,8 @@ impl<B: AutodiffBackend> Stages<B> {
             .iter()
             .map(|problem| codec.encode(problem))
             .collect::<Result<_, _>>()?;
-        let stage = self.stage(arm);
-        let train = self.train_config(arm, phase);
+        let stage = self.stage(arm)?;
+        let train = self.train_config(arm, phase)?;
         let source = Box::new(ExampleListSource::new(
             examples,
             stage.batching.clone(),
@@ -175,7 +182,7 @@ impl<B: AutodiffBackend> Stages<B> {
             &to_value(&config)?,
         )?;
         self.fit(
-            self.causal_objective(arm),
+            self.causal_objective(arm)?,
             to_value(&config)?,
             model,
             source,
@@ -195,8 +202,8 @@ impl<B: AutodiffBackend> Stages<B> {
         file: &Path,
         settings: &ChainSettings,
     ) -> Result<(BTreeMap<String, ChainCount>, Written<'_>)> {
-        let mut written = Written::by("looped_aligned", self.corpus.codec());
-        let writer = self.writer("looped_aligned", model)?;
+        let mut written = Written::by(LOOPED_ALIGNED, self.corpus.codec());
+        let writer = self.writer(LOOPED_ALIGNED, model)?;
         let counts = chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
             Ok(written.count(examples, writer(examples)?))
         })?;
@@ -213,12 +220,12 @@ impl<B: AutodiffBackend> Stages<B> {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            Ok(self.writing(arm, self.looped_objective(arm), model))
+            self.writing(arm, self.looped_objective(arm)?, model)
         } else {
             let config = self.settings.causal.clone();
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;
-            Ok(self.writing(arm, self.causal_objective(arm), model))
+            self.writing(arm, self.causal_objective(arm)?, model)
         }
     }
 
@@ -227,15 +234,15 @@ impl<B: AutodiffBackend> Stages<B> {
         arm: &str,
         objective: O,
         model: InnerModel<B, O>,
-    ) -> Writer<'a> {
-        let precision = self.stage(arm).train.precision;
-        Box::new(move |examples| {
+    ) -> Result<Writer<'a>> {
+        let precision = self.stage(arm)?.train.precision;
+        Ok(Box::new(move |examples| {
             if self.stop.is_set() {
                 return Err(PipelineError::Stopped);
             }
             let write = || objective.write_chains(&model, examples, &self.device);
             Ok(with_generation_of::<B, _>(precision, write)?)
-        })
+        }))
     }
 
     fn fit<O: Objective<B>>(
@@ -290,15 +297,15 @@ impl<B: AutodiffBackend> Stages<B> {
 
     /// The original training data of an arm.
     pub(crate) fn source(&self, arm: &str) -> Result<Box<dyn ExampleSource>> {
-        let stage = self.stage(arm);
-        let seed = self.train_config(arm, None).seed;
+        let stage = self.stage(arm)?;
+        let seed = self.train_config(arm, None)?.seed;
         self.corpus
             .source(&stage.batching, stage.curriculum.as_ref(), seed)
     }
 
     /// The updates of an arm's training.
-    pub(crate) fn updates(&self, arm: &str) -> u64 {
-        self.stage(arm).train.steps
+    pub(crate) fn updates(&self, arm: &str) -> Result<u64> {
+        Ok(self.stage(arm)?.train.steps)
     }
 
     pub(crate) fn device(&self) -> &B::Device {
@@ -311,60 +318,56 @@ impl<B: AutodiffBackend> Stages<B> {
 
     pub(crate) fn looped(&self, arm: &str) -> LoopedConfig {
         LoopedConfig {
-            step_head: arm == "looped_aligned",
+            step_head: arm == LOOPED_ALIGNED,
             ..self.settings.looped.clone()
         }
     }
 
-    pub(crate) fn looped_objective(&self, arm: &str) -> LoopedObjective {
-        let stage = self.stage(arm);
+    pub(crate) fn looped_objective(&self, arm: &str) -> Result<LoopedObjective> {
+        let stage = self.stage(arm)?;
         let codec = self.corpus.codec().clone();
-        LoopedObjective {
+        Ok(LoopedObjective {
             checkpoint_iterations: stage.checkpoint_iterations,
             ..LoopedObjective::new(
-                arm == "looped_aligned",
+                arm == LOOPED_ALIGNED,
                 stage.lambda,
                 stage.task_weights.clone(),
                 stage.groups,
                 codec,
             )
-        }
+        })
     }
 
-    pub(crate) fn causal_objective(&self, arm: &str) -> CausalObjective {
-        let stage = self.stage(arm);
-        CausalObjective::new(
+    pub(crate) fn causal_objective(&self, arm: &str) -> Result<CausalObjective> {
+        let stage = self.stage(arm)?;
+        Ok(CausalObjective::new(
             stage.task_weights.clone(),
             stage.groups,
             self.corpus.codec().clone(),
-        )
+        ))
     }
 
-    fn stage(&self, arm: &str) -> &StageSettings {
-        match arm {
-            "looped_vanilla" => self
-                .settings
-                .looped_vanilla
-                .as_ref()
-                .unwrap_or(&self.settings.looped_aligned),
-            "ar_baseline" => &self.settings.ar_baseline,
-            "ar_relay" => &self.settings.ar_relay,
-            "ar_self_loop" | "ar_self_truth" => self
-                .settings
-                .self_chains
-                .as_ref()
-                .map_or(&self.settings.ar_relay, |own| &own.phase),
-            _ => &self.settings.looped_aligned,
-        }
+    fn stage(&self, arm: &str) -> Result<&StageSettings> {
+        let settings = &self.settings;
+        let own = settings.self_chains.as_ref().map(|own| &own.phase);
+        let stage = match arm {
+            LOOPED_ALIGNED => Some(&settings.looped_aligned),
+            LOOPED_VANILLA => settings.looped_vanilla.as_ref(),
+            AR_BASELINE => Some(&settings.ar_baseline),
+            AR_RELAY => Some(&settings.ar_relay),
+            AR_SELF_LOOP | AR_SELF_TRUTH => own,
+            _ => None,
+        };
+        stage.ok_or_else(|| PipelineError::settings("arms", arm, "an arm that these settings have"))
     }
 
     /// The stage's own settings with a seed of its own, so that no two arms or phases see the same draws.
-    fn train_config(&self, arm: &str, phase: Option<usize>) -> TrainConfig {
+    fn train_config(&self, arm: &str, phase: Option<usize>) -> Result<TrainConfig> {
         let phase: Vec<u64> = phase.into_iter().map(|phase| phase as u64).collect();
         let seed = Stream::named(self.settings.seed, arm, &phase).next_u64() >> 32;
-        TrainConfig {
+        Ok(TrainConfig {
             seed,
-            ..self.stage(arm).train.clone()
-        }
+            ..self.stage(arm)?.train.clone()
+        })
     }
 }

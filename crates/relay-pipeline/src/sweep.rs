@@ -157,6 +157,15 @@ impl Sweep {
         command: impl Fn(u64, &[Override]) -> String,
     ) -> Result<Vec<PlannedRun>> {
         distinct(&self.seeds)?;
+        // It would be every run's seed, whatever the list of seeds says.
+        if let Some(axis) = self.axes.iter().find(|axis| axis.path == "seed") {
+            let right = "left out: the seeds of the runs are listed on their own";
+            return Err(PipelineError::settings(
+                "seed",
+                axis.values.join(", "),
+                right,
+            ));
+        }
         let mut runs = Vec::new();
         for combination in self.combinations()? {
             for &seed in &self.seeds {

@@ -22,7 +22,7 @@ impl EvaluationSettings {
             return Cow::Borrowed(examples);
         }
         let shift = |example: &Example| {
-            let iterations = example.iterations as i64 + self.extra_iterations;
+            let iterations = (example.iterations as i64).saturating_add(self.extra_iterations);
             Example {
                 iterations: usize::try_from(iterations.max(1)).unwrap_or(1),
                 ..example.clone()

@@ -8,7 +8,7 @@ use std::{fs, path::Path};
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
     About, DataSettings, Existing, FileSettings, Pipeline, PipelineError, Results, Settings,
-    own_data_preset, preset,
+    TaskSettings, own_data_preset, preset,
 };
 use relay_train::StopFlag;
 
@@ -165,6 +165,29 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     assert_eq!(made_at(&path, "ar_relay"), trained);
     assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);
 
+    // So are other lengths to measure at. A stage's own seed is not what it is trained with.
+    let judged = made_at(&path, "evaluation/ar_relay");
+    let data = |settings: &mut Settings, change: &dyn Fn(&mut TaskSettings)| {
+        let DataSettings::Generated(tasks) = &mut settings.data else {
+            panic!("tasks expected")
+        };
+        change(&mut tasks[0]);
+    };
+    data(&mut settings, &|ari| ari.test[1] = 7);
+    settings.looped_aligned.train.seed += 1;
+    run(&settings, &path, Existing::Update).unwrap();
+    assert_eq!(made_at(&path, "ar_relay"), trained);
+    assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);
+
+    // Other longer problems are other chains, and no other model that writes them.
+    let taught = ["looped_aligned", "ar_baseline"].map(|arm| made_at(&path, arm));
+    let chains = made_at(&path, "chains");
+    data(&mut settings, &|ari| ari.longer[0].1 -= 1);
+    run(&settings, &path, Existing::Update).unwrap();
+    let again = ["looped_aligned", "ar_baseline"].map(|arm| made_at(&path, arm));
+    assert_eq!(again, taught);
+    assert_ne!(made_at(&path, "chains"), chains);
+
     let error = run(&settings, &path, Existing::Refuse).unwrap_err();
     assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
 }
@@ -197,6 +220,90 @@ fn a_directory_is_for_one_process() {
     assert!(matches!(error, PipelineError::Locked { .. }), "{error}");
     drop(held);
     open(&tiny(), dir.path(), Existing::Resume, StopFlag::default()).unwrap();
+}
+
+#[test]
+fn what_was_trained_is_kept_where_it_no_longer_fits() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = tiny();
+    let arms = ["ar_baseline".to_owned()];
+    let train = |existing| {
+        let pipeline = open(&settings, dir.path(), existing, StopFlag::default())?;
+        pipeline.run_arms(&arms)
+    };
+    train(Existing::Refuse).unwrap();
+    let checkpoint = "step-000000004/model.safetensors";
+    let trained = fs::read(dir.path().join("ar_baseline").join(checkpoint)).unwrap();
+    // As if another version of the program had begun it.
+    let foreign = || {
+        for marker in ["done.json", "stage.json"] {
+            let file = dir.path().join("ar_baseline").join(marker);
+            let text = fs::read_to_string(&file).unwrap();
+            let begun = fs::read_to_string(dir.path().join("ar_baseline/stage.json")).unwrap();
+            fs::write(file, text.replace(&begun, &"0".repeat(64))).unwrap();
+        }
+    };
+    foreign();
+    train(Existing::Resume).unwrap();
+    let kept = dir.path().join("set-aside/ar_baseline-1").join(checkpoint);
+    assert_eq!(fs::read(kept).unwrap(), trained);
+    // Whoever asks for it to be redone needs no copy.
+    foreign();
+    train(Existing::Update).unwrap();
+    assert!(!dir.path().join("set-aside/ar_baseline-2").exists());
+}
+
+#[test]
+fn a_changed_result_of_a_finished_stage_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = tiny();
+    run(&settings, dir.path(), Existing::Refuse).unwrap();
+    for file in ["evaluation/ar_relay/measured.json", "chains/chains.jsonl"] {
+        let file = dir.path().join(file);
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replacen('1', "2", 1)).unwrap();
+        let error = run(&settings, dir.path(), Existing::Resume)
+            .unwrap_err()
+            .to_string();
+        let stage = file.parent().unwrap();
+        assert!(
+            error.contains("was changed") && error.contains(&format!("remove {}", stage.display())),
+            "{error}"
+        );
+        fs::write(&file, text).unwrap();
+    }
+    run(&settings, dir.path(), Existing::Resume).unwrap();
+}
+
+#[test]
+fn a_directory_of_something_else_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = [
+        ".2024-notes.txt",
+        ".7-x.json",
+        "sub/deep/.7-x.json",
+        "thesis.txt",
+    ];
+    fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+    for number in 0..files.len() {
+        // One less each time, so that every kind of file is the reason once.
+        for file in &files {
+            let _ = fs::remove_file(dir.path().join(file));
+        }
+        for file in &files[number..] {
+            fs::write(dir.path().join(file), "precious").unwrap();
+        }
+        for existing in [Existing::Refuse, Existing::Resume, Existing::Update] {
+            let error = run(&tiny(), dir.path(), existing).unwrap_err();
+            assert!(matches!(error, PipelineError::Foreign { .. }), "{error}");
+            assert!(
+                files[number..]
+                    .iter()
+                    .all(|file| dir.path().join(file).exists())
+            );
+            assert!(!dir.path().join("lock").exists());
+        }
+    }
 }
 
 #[test]

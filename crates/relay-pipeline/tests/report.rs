@@ -218,6 +218,24 @@ fn claims_follow_the_numbers() {
     for id in ["relay_close", "looped_aligned_holds", "hits_ar_decay"] {
         assert_eq!(verdict(&worse, id), Verdict::DoesNotHold, "{id}");
     }
+    // Where RELAY gains nothing there is no half of its gain; where it gains, half of it is too much.
+    let beyond = |relay: u64, own: u64| {
+        let mut results = Results::new("mini", 3, "flex");
+        results.train_lengths.insert("ari", [1, 5]);
+        for (arm, right) in [
+            ("ar_baseline", N / 2),
+            ("ar_relay", relay),
+            ("ar_self_loop", own),
+            ("ar_self_truth", own),
+        ] {
+            results.add(arm, "ari", LengthResult::from_counts(6, N, right, None));
+        }
+        verdict(&results, "self_chains_slight")
+    };
+    assert_eq!(beyond(N / 2, N / 2), Verdict::NotDecided);
+    assert_eq!(beyond(N / 2 - 8, N / 2 - 6), Verdict::NotDecided);
+    assert_eq!(beyond(N, N / 2), Verdict::Holds);
+    assert_eq!(beyond(N, N * 3 / 4), Verdict::DoesNotHold);
     let empty = Results::new("smoke", 1, "flex");
     assert!(
         judge(&empty)

@@ -7,8 +7,10 @@ use std::{
 
 use super::Aggregate;
 use crate::{
-    LengthResult, Measure, PipelineError, Result, Results, length_result::rounded,
-    plot::spread_figure, write_atomically,
+    LengthResult, Measure, PipelineError, Result, Results,
+    length_result::rounded,
+    plot::{field, spread_figure},
+    write_atomically,
 };
 
 const FIGURES: [(Measure, &str, &str); 3] = [
@@ -107,7 +109,9 @@ impl Aggregate {
                     // Writing to a string cannot fail.
                     let _ = writeln!(
                         text,
-                        "{arm},{task},{},{trained},{},{mean},{min},{max}",
+                        "{},{},{},{trained},{},{mean},{min},{max}",
+                        field(arm),
+                        field(task),
                         at.length,
                         spread.runs.len()
                     );

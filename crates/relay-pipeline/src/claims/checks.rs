@@ -1,6 +1,6 @@
 //! The comparisons that the verdicts are made of.
 
-use super::{Claim, Number, NumberKind, Verdict};
+use super::{Claim, EQUAL, Number, NumberKind, Verdict};
 use crate::{
     HitMatrices, HitMatrix, LengthResult, Measure, Results, Share, length_result::rounded,
 };
@@ -119,7 +119,9 @@ impl<'a> Checks<'a> {
             let [mine, most, from] = [arm, best, base]
                 .map(|name| self.pooled(name, &task, Range::Beyond).map(|s| s.value));
             let gain = mine.zip(from).map(|(mine, from)| mine - from);
-            let needed = most.zip(from).map(|(most, from)| (most - from) / 2.0);
+            // Half of nothing is no measure: where RELAY gains nothing, no gain can be said to be slight beside it.
+            let relay = most.zip(from).map(|(most, from)| most - from);
+            let needed = relay.filter(|gain| *gain > EQUAL).map(|gain| gain / 2.0);
             let words = needed.map_or("< half of RELAY's gain".to_owned(), |n| {
                 format!("< {:.1} points", 100.0 * n)
             });

@@ -80,7 +80,11 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
             "1",
             &["stage1.lambda.more", "has no parts"],
         ),
-        ("stage1.lambda", "much", &["stage1.lambda is much", "f32"]),
+        (
+            "stage1.lambda",
+            "much",
+            &["stage1.lambda is much", "a number"],
+        ),
         (
             "stage1.lambda",
             "-1",
@@ -89,7 +93,7 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
         (
             "stage1.train.steps",
             "1.5",
-            &["stage1.train.steps is 1.5", "u64"],
+            &["stage1.train.steps is 1.5", "a whole number"],
         ),
         (
             "stage1.train.steps",
@@ -102,6 +106,22 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
             &["model.positions is north", "rope", "none", "alibi"],
         ),
         ("model.heads", "3", &["model.heads is 3", "divisor"]),
+        (
+            "stage1.train.steps",
+            "-1",
+            &["stage1.train.steps is -1", "a whole number of at least 0"],
+        ),
+        ("stage1", "1", &["stage1 is 1", "an object with the fields"]),
+        (
+            "stage1.curriculum",
+            r#"{"start":0.5}"#,
+            &["an object that has `steps`, too"],
+        ),
+        (
+            "data.generated.0.task.domain.p",
+            "4",
+            &["data.generated.0.task.domain.p is 4", "prime"],
+        ),
         (
             "data.generated.7.train",
             "[1, 2]",

@@ -3,12 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::{
-    arms::{AR_BASELINE, AR_RELAY},
-    cost::builds_on,
-    making::Making,
-    side_by_side::side_by_side,
-};
+use crate::{cost::builds_on, making::Making, side_by_side::side_by_side};
 
 impl Settings {
     /// Checks names of arms, for [`Pipeline::run_arms`], before anything is run.
@@ -96,10 +91,6 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let chains = self.chains(&done[LOOPED_ALIGNED])?;
         let merged = self.merge(&chains)?;
         let model = self.fine_tune(&done[AR_BASELINE], &merged)?;
-        Ok(vec![
-            ("chains", chains),
-            ("merged", merged),
-            (AR_RELAY, model),
-        ])
+        Ok(vec![(CHAINS, chains), (MERGED, merged), (AR_RELAY, model)])
     }
 }

@@ -173,7 +173,8 @@ impl SweepResults {
                 for (task, lengths) in tasks.iter().filter(|(task, _)| wanted(arm, task)) {
                     for at in lengths {
                         let trained = one.measured.trained_at(task, at.length);
-                        csv_lines(&mut text, &format!("{arm},{task}{values}"), at, trained);
+                        let place = format!("{},{}{values}", field(arm), field(task));
+                        csv_lines(&mut text, &place, at, trained);
                     }
                 }
             }

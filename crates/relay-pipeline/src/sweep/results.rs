@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use serde::{Deserialize, Serialize};
 
 use super::{Axis, Sweep};
-use crate::{Aggregate, OrderedMap, PipelineError, PlannedRun, Result, Results, reuse::taken_from};
+use crate::{
+    Aggregate, OrderedMap, PipelineError, PlannedRun, Result, Results, reuse::taken_from,
+    run_dir::SET_ASIDE,
+};
 
 /// The version of the form of `sweep.json` that this program writes.
 pub const SWEEP_SCHEMA: u32 = 1;
@@ -127,18 +130,24 @@ impl SweepResults {
     }
 }
 
-/// Names of the stages that a run directory holds, `evaluation/ARM` among them.
+/// Names of the stages that a run directory holds, such as `evaluation/ARM` and `ARM/phase-1/data`.
 fn stages(run: &Path) -> Vec<String> {
-    let mut stages = Vec::new();
-    for (below, prefix) in [
-        (run.to_owned(), ""),
-        (run.join("evaluation"), "evaluation/"),
-    ] {
-        let entries = fs::read_dir(below).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.path().join("done.json").is_file()) {
-            stages.push(format!("{prefix}{}", entry.file_name().to_string_lossy()));
+    fn below(dir: &Path, prefix: &str, stages: &mut Vec<String>) {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            if name == SET_ASIDE {
+                continue;
+            }
+            let name = format!("{prefix}{}", name.to_string_lossy());
+            if path.join("done.json").is_file() {
+                stages.push(name);
+            } else if path.is_dir() {
+                below(&path, &format!("{name}/"), stages);
+            }
         }
     }
+    let mut stages = Vec::new();
+    below(run, "", &mut stages);
     stages.sort();
     stages
 }

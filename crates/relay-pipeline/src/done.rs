@@ -1,0 +1,74 @@
+//! The marker of a finished stage.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{PipelineError, Result};
+
+/// The marker of a finished stage, `done.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Done {
+    /// Hash of all that the stage was made from.
+    pub made_from: String,
+    /// Hash of what the stage made, for the stages that build on it.
+    pub result: String,
+    /// The files that the hash is of, relative to the stage's directory.
+    // Runs from before there was such a field have none, and are not checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<PathBuf>,
+    /// Seconds that the stage took, resumed parts included.
+    pub seconds: f64,
+    /// What the stage wants to tell the report.
+    pub notes: Value,
+}
+
+impl Done {
+    /// That the files in the stage's directory `dir` are those that the stage made.
+    pub(crate) fn check(&self, dir: &Path) -> Result<()> {
+        let changed = |what: String| {
+            let marker = dir.join("done.json");
+            PipelineError::corrupt(dir, format!("{what}; {}", redo(&marker)))
+        };
+        if self.files.is_empty() {
+            return Ok(());
+        }
+        match hash_files(dir, &self.files) {
+            Ok(found) if found == self.result => Ok(()),
+            Ok(_) => {
+                let names = self.files.iter().map(|file| file.display().to_string());
+                let names = names.collect::<Vec<_>>().join(", ");
+                Err(changed(format!("{names} was changed after it was made")))
+            }
+            Err(error) => Err(changed(error.to_string())),
+        }
+    }
+}
+
+/// What to do about a stage whose marker or result is damaged.
+pub(crate) fn redo(marker: &Path) -> String {
+    let stage = marker.parent().unwrap_or(marker);
+    format!(
+        "bring it back, or remove {} to have it made anew by --resume",
+        stage.display()
+    )
+}
+
+/// Hash of the names of `files` in `dir` and of what they hold.
+pub(crate) fn hash_files(dir: &Path, files: &[PathBuf]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for file in files {
+        let path = dir.join(file);
+        let reader = File::open(&path).map_err(|e| PipelineError::io("open", &path, e))?;
+        hasher.update(file.to_string_lossy().as_bytes());
+        hasher
+            .update_reader(reader)
+            .map_err(|e| PipelineError::io("read", &path, e))?;
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}

@@ -1,0 +1,114 @@
+//! The lines of files of one's own.
+
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, ErrorKind},
+    path::Path,
+};
+
+use relay_tasks::Problem;
+use serde::Deserialize;
+
+use super::DEFAULT_TASK;
+use crate::{PipelineError, Result, overrides::in_words};
+
+/// A line of `--train` or `--test`.
+#[derive(Debug, Deserialize)]
+pub(super) struct SolvedLine {
+    #[serde(default = "default_task")]
+    pub(super) task: String,
+    pub(super) problem: String,
+    pub(super) steps: Vec<String>,
+    pub(super) answer: String,
+    pub(super) length: Option<usize>,
+    // The dialect that lines of `generate_data` carry is passed over: here the files themselves are the dialect.
+}
+
+/// A line of `--longer`.
+#[derive(Debug, Deserialize)]
+pub(super) struct UnsolvedLine {
+    #[serde(default = "default_task")]
+    pub(super) task: String,
+    pub(super) problem: String,
+    pub(super) iterations: usize,
+    pub(super) length: Option<usize>,
+    pub(super) width: Option<usize>,
+}
+
+fn default_task() -> String {
+    DEFAULT_TASK.to_owned()
+}
+
+pub(super) fn problem(line: SolvedLine) -> Problem {
+    let length = line.length.unwrap_or(line.steps.len());
+    Problem {
+        task: line.task,
+        length,
+        prompt: line.problem,
+        steps: line.steps,
+        answer: line.answer,
+    }
+}
+
+pub(super) fn bare(line: &UnsolvedLine) -> Problem {
+    let length = line.length.unwrap_or(line.iterations);
+    let (steps, answer) = (Vec::new(), String::new());
+    Problem {
+        task: line.task.clone(),
+        length,
+        prompt: line.problem.clone(),
+        steps,
+        answer,
+    }
+}
+
+/// The lines of a file, and the hash of what it holds.
+pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec<T>, String)> {
+    let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
+    let mut hasher = blake3::Hasher::new();
+    let mut lines = Vec::new();
+    let mut blank = None;
+    for (number, line) in reader.lines().enumerate() {
+        let line = line.map_err(|e| match e.kind() {
+            ErrorKind::InvalidData => at(file, number, &"is no UTF-8 text"),
+            _ => PipelineError::io("read", file, e),
+        })?;
+        hasher.update(line.as_bytes());
+        hasher.update(b"\n");
+        // Editors put the mark in front of a file, and blank lines after it.
+        let text = line.trim_start_matches('\u{feff}').trim();
+        if text.is_empty() {
+            blank = blank.or(Some(number));
+            continue;
+        }
+        if let Some(blank) = blank {
+            return Err(at(file, blank, &"is blank; one problem a line is needed"));
+        }
+        lines.push(serde_json::from_str(text).map_err(|e| at(file, number, &reason(&e)))?);
+    }
+    if lines.is_empty() {
+        return Err(PipelineError::corrupt(
+            file,
+            "is empty; one problem a line is needed",
+        ));
+    }
+    Ok((lines, hasher.finalize().to_hex().to_string()))
+}
+
+/// What is wrong with a line of JSON. The reader counts lines from this one; only its column says something.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    match text.split_once("expected ") {
+        Some((before, _)) => {
+            let expected = in_words(text);
+            format!("{before}expected {expected} (column {})", error.column())
+        }
+        None => format!("{text} (column {})", error.column()),
+    }
+}
+
+pub(super) fn at(file: &Path, line: usize, error: &dyn std::fmt::Display) -> PipelineError {
+    PipelineError::corrupt(file, format!("line {}: {error}", line + 1))
+}

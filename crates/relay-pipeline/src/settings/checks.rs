@@ -1,0 +1,394 @@
+//! What settings can be.
+
+use relay_models::ModelError;
+use relay_tasks::TaskError;
+use relay_train::{Curriculum, TrainError};
+
+use super::{DataSettings, Settings, StageSettings, TaskSettings};
+use crate::{PipelineError, Result, arms::AR_RELAY, run_dir::to_value};
+
+impl Settings {
+    /// Checks every part.
+    ///
+    /// # Errors
+    /// Names the field, its value and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        // It is part of the name of the directory where none is asked for.
+        if self.preset.contains(['/', '\\', '\0']) {
+            let right = "a name without slashes";
+            return Err(PipelineError::settings("preset", &self.preset, right));
+        }
+        if let DataSettings::Generated(tasks) = &self.data {
+            if tasks.is_empty() {
+                return Err(PipelineError::settings(
+                    "data",
+                    "no task",
+                    "at least one task",
+                ));
+            }
+            tasks.iter().try_for_each(TaskSettings::validate)?;
+            different_tasks(tasks)?;
+            something_to_learn(tasks)?;
+        }
+        self.looped.validate().map_err(|e| within("looped", e))?;
+        self.causal.validate().map_err(|e| within("causal", e))?;
+        for (name, stage) in self.stages() {
+            stage.validate(name)?;
+            self.validate_curriculum(name, stage)?;
+        }
+        if let DataSettings::Generated(tasks) = &self.data {
+            self.validate_task_weights(tasks.len())?;
+        }
+        self.validate_self_chains()?;
+        self.validate_evaluation()?;
+        let own = self.self_chains.as_ref();
+        let tries = [
+            ("chains.tries", Some(self.chains.tries)),
+            ("self_chains.tries", own.map(|own| own.tries)),
+        ];
+        if let Some((field, _)) = tries.iter().find(|(_, tries)| *tries == Some(0)) {
+            return Err(PipelineError::settings(*field, "0", "at least 1"));
+        }
+        if !(0.0..=1.0).contains(&self.chains.min_confidence) {
+            return Err(PipelineError::settings(
+                "chains.min_confidence",
+                self.chains.min_confidence.to_string(),
+                "a number from 0 to 1",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that there is a weight for each of `tasks` tasks, or none at all.
+    pub(crate) fn validate_task_weights(&self, tasks: usize) -> Result<()> {
+        let wrong = |stage: &StageSettings| {
+            let weights = &stage.task_weights;
+            let possible = |weight: &f32| weight.is_finite() && *weight >= 0.0;
+            !(weights.is_empty() || weights.len() == tasks) || !weights.iter().all(possible)
+        };
+        let stages = self.stages();
+        match stages.into_iter().find(|(_, stage)| wrong(stage)) {
+            Some((name, stage)) => Err(PipelineError::settings(
+                format!("{name}.task_weights"),
+                format!("{:?}", stage.task_weights),
+                format!("empty, or a number of at least 0 for each of {tasks} tasks"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn validate_evaluation(&self) -> Result<()> {
+        let evaluation = &self.evaluation;
+        if evaluation.samples == 0 {
+            return Err(PipelineError::settings(
+                "evaluation.samples",
+                "0",
+                "at least 1",
+            ));
+        }
+        // Beyond it no figure could be read, and no machine had the memory.
+        const MOST: i64 = 10_000;
+        if !(-MOST..=MOST).contains(&evaluation.extra_iterations) {
+            return Err(PipelineError::settings(
+                "evaluation.extra_iterations",
+                evaluation.extra_iterations.to_string(),
+                format!("from -{MOST} to {MOST}"),
+            ));
+        }
+        // Tasks and lengths of files are known once they are read.
+        let DataSettings::Generated(tasks) = &self.data else {
+            return Ok(());
+        };
+        let there = |(name, length): &(String, usize)| {
+            let mut tasks = tasks.iter();
+            tasks.any(|task| task.name() == name && (task.test[0]..=task.test[1]).contains(length))
+        };
+        match evaluation.hit_matrices.iter().find(|place| !there(place)) {
+            Some((name, length)) => {
+                let task = |task: &TaskSettings| {
+                    format!("{} {}..{}", task.name(), task.test[0], task.test[1])
+                };
+                let tasks: Vec<String> = tasks.iter().map(task).collect();
+                Err(PipelineError::settings(
+                    "evaluation.hit_matrices",
+                    format!("{name} {length}"),
+                    format!("a task and a length that is tested: {}", tasks.join(", ")),
+                ))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn validate_curriculum(&self, name: &str, stage: &StageSettings) -> Result<()> {
+        let on_lists =
+            matches!(self.data, DataSettings::Files(_)) || self.tuned().any(|arm| arm == name);
+        match &stage.curriculum {
+            Some(curriculum) if on_lists => Err(PipelineError::settings(
+                format!("{name}.curriculum"),
+                to_value(curriculum)?.to_string(),
+                "null: lengths can only grow where problems are drawn for every update",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The arms that are fine-tuned, on a list of problems.
+    fn tuned(&self) -> impl Iterator<Item = &'static str> {
+        std::iter::once(AR_RELAY).chain(self.self_arms())
+    }
+
+    fn validate_self_chains(&self) -> Result<()> {
+        let Some(own) = &self.self_chains else {
+            return Ok(());
+        };
+        if self.phases() == 0 {
+            return Err(PipelineError::settings(
+                "self_chains",
+                "no task has self_phases",
+                "null, or the length and number of chains of each phase at a generated task",
+            ));
+        }
+        if own.samples == 0 {
+            return Err(PipelineError::settings(
+                "self_chains.samples",
+                "0",
+                "at least 1",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl TaskSettings {
+    fn validate(&self) -> Result<()> {
+        let name = self.name();
+        let built = self.task.build();
+        let built = built.map_err(|e| within(&format!("data.{name}.task"), e))?;
+        let possible = built.lengths();
+        for (field, [from, to]) in [("train", self.train), ("test", self.test)] {
+            if from > to || !possible.contains(&from) || !possible.contains(&to) {
+                return Err(PipelineError::settings(
+                    format!("data.{name}.{field}"),
+                    format!("{from}..{to}"),
+                    format!("a range within {}..{}", possible.start(), possible.end()),
+                ));
+            }
+        }
+        for (field, table) in [("longer", &self.longer), ("self_phases", &self.self_phases)] {
+            if let Some((length, _)) = table.iter().find(|(length, _)| !possible.contains(length)) {
+                return Err(PipelineError::settings(
+                    format!("data.{name}.{field}"),
+                    length.to_string(),
+                    format!("lengths within {}..{}", possible.start(), possible.end()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn different_tasks(tasks: &[TaskSettings]) -> Result<()> {
+    let names: Vec<_> = tasks.iter().map(TaskSettings::name).collect();
+    let twice = |(place, name): &(usize, &&str)| names[..*place].contains(*name);
+    match names.iter().enumerate().find(twice) {
+        Some((_, name)) => Err(PipelineError::settings(
+            "data",
+            format!("two tasks `{name}`"),
+            "each task once: results are told apart by its name",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Fine-tuning needs samples.
+fn something_to_learn(tasks: &[TaskSettings]) -> Result<()> {
+    let longer = |task: &TaskSettings| task.longer.iter().map(|(_, count)| count).sum::<usize>();
+    match tasks
+        .iter()
+        .all(|task| task.original == 0 && longer(task) == 0)
+    {
+        true => Err(PipelineError::settings(
+            format!("data.{}.original", tasks[0].name()),
+            "0",
+            "at least 1, or `longer` must list chains, for one task at least: else there is nothing to fine-tune on",
+        )),
+        false => Ok(()),
+    }
+}
+
+impl StageSettings {
+    /// Checks what can be checked without the data; `name` is the stage's, for messages.
+    fn validate(&self, name: &str) -> Result<()> {
+        let train = self.train.validate();
+        train.map_err(|e| within(&format!("{name}.train"), e))?;
+        let batching = self.batching.validate();
+        batching.map_err(|e| within(name, e))?;
+        let groups = self.groups.validate();
+        groups.map_err(|e| within(&format!("{name}.groups"), e))?;
+        let curriculum = self
+            .curriculum
+            .as_ref()
+            .map_or(Ok(()), Curriculum::validate);
+        curriculum.map_err(|e| within(name, e))?;
+        if !(self.lambda.is_finite() && self.lambda >= 0.0) {
+            return Err(PipelineError::settings(
+                format!("{name}.lambda"),
+                self.lambda.to_string(),
+                "a number of at least 0 and at most 3.4e38",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The error of a crate below, with the whole path of the setting that it complains about.
+fn within(path: &str, error: impl Into<PipelineError>) -> PipelineError {
+    let (field, found, right) = match error.into() {
+        PipelineError::Train(TrainError::Setting {
+            field,
+            value,
+            expected,
+        })
+        | PipelineError::Task(TaskError::Setting {
+            field,
+            value,
+            expected,
+        }) => (field, value, expected),
+        PipelineError::Model(ModelError::Setting {
+            field,
+            value,
+            expected,
+        }) => (field.to_owned(), value, expected),
+        other => return other,
+    };
+    PipelineError::settings(format!("{path}.{field}"), found, right)
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_tasks::TaskConfig;
+    use relay_train::Batching;
+
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_preset_is_no_path() {
+        let mut settings = crate::preset("smoke", 1).unwrap();
+        settings.preset = "../elsewhere".to_owned();
+        let error = settings.validate().unwrap_err();
+        assert!(error.is_usage() && error.to_string().contains("preset is ../elsewhere"));
+    }
+
+    #[test]
+    fn lengths_beyond_the_task_are_named() {
+        let mut settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &mut settings.data else {
+            panic!("tasks expected")
+        };
+        tasks[1].test = [0, 7];
+        let error = settings.validate().unwrap_err().to_string();
+        assert!(
+            error.contains("data.ed.test") && error.contains("0..7"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn every_part_of_a_stage_is_checked_and_named() {
+        let stage = |change: &dyn Fn(&mut StageSettings)| {
+            let mut settings = crate::preset("mini", 1).unwrap();
+            change(&mut settings.ar_relay);
+            let error = settings.validate().unwrap_err();
+            assert!(error.is_usage(), "{error}");
+            error.to_string()
+        };
+        let grown = Some(Curriculum {
+            start: 0.5,
+            steps: 10,
+        });
+        for (message, field) in [
+            (
+                stage(&|s| s.train.learning_rate = 0.0),
+                "train.learning_rate is 0",
+            ),
+            (
+                stage(&|s| s.groups.max_samples = 0),
+                "groups.max_samples is 0",
+            ),
+            (
+                stage(&|s| s.groups.max_waste = -1.0),
+                "groups.max_waste is -1",
+            ),
+            (
+                stage(&|s| s.task_weights = vec![1.0, 10.0]),
+                "task_weights is [1.0, 10.0]",
+            ),
+            (
+                stage(&|s| s.task_weights[2] = f32::NAN),
+                "task_weights is [1.0, 10.0, NaN]",
+            ),
+            (stage(&|s| s.lambda = -1.0), "lambda is -1"),
+            // Fine-tuning goes over a list.
+            (stage(&|s| s.curriculum = grown.clone()), "curriculum is {"),
+            (
+                stage(&|s| s.batching = Batching::OneLength { tokens: 0 }),
+                "batching.one_length.tokens is 0",
+            ),
+        ] {
+            assert!(message.contains(&format!("ar_relay.{field}")), "{message}");
+        }
+        let mut settings = crate::preset("mini", 1).unwrap();
+        settings.ar_baseline.curriculum = grown;
+        settings.validate().unwrap();
+        settings.causal.transformer.heads = 3;
+        let error = settings.validate().unwrap_err().to_string();
+        assert!(error.contains("causal.transformer.heads is 3"), "{error}");
+    }
+
+    #[test]
+    fn what_would_fail_after_hours_is_refused_at_once() {
+        let error = |change: &dyn Fn(&mut Settings, &mut Vec<TaskSettings>)| {
+            let mut settings = crate::preset("mini", 1).unwrap();
+            let DataSettings::Generated(mut tasks) = settings.data.clone() else {
+                panic!("tasks expected")
+            };
+            change(&mut settings, &mut tasks);
+            settings.data = DataSettings::Generated(tasks);
+            settings.validate().unwrap_err().to_string()
+        };
+        let nothing = |tasks: &mut Vec<TaskSettings>| {
+            for task in tasks {
+                (task.original, task.longer) = (0, Vec::new());
+            }
+        };
+        let prime = |tasks: &mut Vec<TaskSettings>| {
+            if let TaskConfig::Ari(ari) = &mut tasks[0].task {
+                ari.domain = relay_tasks::Domain::PrimeField { p: 4 };
+            }
+        };
+        let matrix = |name: &str, length| vec![(name.to_owned(), length)];
+        for (message, part) in [
+            (error(&|_, tasks| nothing(tasks)), "data.ari.original is 0"),
+            (
+                error(&|_, tasks| tasks.push(tasks[0].clone())),
+                "two tasks `ari`",
+            ),
+            (error(&|_, tasks| prime(tasks)), "data.ari.task."),
+            (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
+            (
+                error(&|s, _| s.evaluation.hit_matrices = matrix("foo", 3)),
+                "hit_matrices is foo 3",
+            ),
+            (
+                error(&|s, _| s.evaluation.hit_matrices = matrix("ari", 99)),
+                "ari 1..8",
+            ),
+            (
+                error(&|s, _| s.evaluation.extra_iterations = i64::MAX),
+                "extra_iterations is 9223372036854775807",
+            ),
+        ] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
