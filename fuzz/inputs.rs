@@ -115,9 +115,11 @@ pub fn jsonl(data: &[u8]) {
         let all = data.split(|byte| *byte == b'\n').count() + 1;
         assert!(lines + reader.skipped() <= all, "more lines than there are");
     }
-    let mut reader = JsonlReader::new(Cursor::new(data), name).skip_bad(true);
+    let mut reader = JsonlReader::new(Cursor::new(data), name)
+        .skip_bad(true)
+        .default_task("own");
     let mut problems: Vec<Problem> = Vec::new();
-    while let Some(Ok(problem)) = reader.next_problem("own") {
+    while let Some(Ok(problem)) = reader.next_problem() {
         problems.push(problem);
     }
     let Ok(codec) = Codec::from_problems(&problems, &[]) else {

@@ -65,8 +65,6 @@ impl PaperTasks {
 #[derive(Debug)]
 pub struct ProblemInput<'a> {
     tasks: &'a PaperTasks,
-    /// The task of lines that do not name theirs.
-    default: Option<TaskName>,
     reader: Reader,
 }
 
@@ -98,21 +96,20 @@ impl<'a> ProblemInput<'a> {
                     BenchmarkReader::open(Arc::clone(task), file).map_err(CliError::failure)?;
                 Reader::Benchmark(Arc::clone(task), reader.skip_bad(skip_bad))
             }
-            (InputFormat::Jsonl, _) => {
+            (InputFormat::Jsonl, default) => {
                 let mut reader = JsonlReader::open(file)
                     .map_err(CliError::failure)?
                     .skip_bad(skip_bad);
+                if let Some(name) = default {
+                    reader = reader.default_task(name.text());
+                }
                 for task in &tasks.tasks {
                     reader = reader.expect(task.name(), task.dialect());
                 }
                 Reader::Jsonl(reader)
             }
         };
-        Ok(Self {
-            tasks,
-            default,
-            reader,
-        })
+        Ok(Self { tasks, reader })
     }
 
     /// The next problem as `make` makes it, with its dialect; what `make` refuses is a bad line. `None` at the end.
@@ -120,17 +117,13 @@ impl<'a> ProblemInput<'a> {
         &mut self,
         mut make: impl FnMut(&dyn Task, Problem) -> Result<Problem, TaskError>,
     ) -> Option<Result<(Problem, Dialect), TaskError>> {
-        let Self {
-            tasks,
-            default,
-            reader,
-        } = self;
+        let Self { tasks, reader } = self;
         match reader {
             Reader::Benchmark(task, reader) => {
                 reader.next_as(|problem| Ok((make(task.as_ref(), problem)?, task.dialect())))
             }
             Reader::Jsonl(reader) => reader.next_as(|record| {
-                let name = record.task.as_deref().or(default.map(TaskName::text));
+                let name = record.task.as_deref();
                 let missing =
                     || TaskError::data("field `task` is missing, and --task is not given");
                 let task = tasks.get(name.ok_or_else(missing)?)?;

@@ -175,6 +175,32 @@ fn solves_lines_that_have_only_task_and_problem() {
 }
 
 #[test]
+fn a_line_without_task_is_of_the_dialect_of_the_option_or_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    works(
+        folder,
+        "--task ed --lengths 3 --count 2 --costs true --out ed.jsonl",
+    );
+    let text = fs::read_to_string(folder.join("ed.jsonl")).unwrap();
+    fs::write(folder.join("in.jsonl"), text.replace(r#""task":"ed","#, "")).unwrap();
+    for way in ["--solve", "--convert"] {
+        fails(
+            folder,
+            &format!("--task ed {way} in.jsonl --out out.jsonl"),
+            1,
+            "line 1: `ed` in two dialects",
+        );
+        works(
+            folder,
+            &format!("--task ed --costs true {way} in.jsonl --out out.jsonl"),
+        );
+        assert_eq!(fs::read_to_string(folder.join("out.jsonl")).unwrap(), text);
+        fs::remove_file(folder.join("out.jsonl")).unwrap();
+    }
+}
+
+#[test]
 fn converts_to_the_benchmark_s_files_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

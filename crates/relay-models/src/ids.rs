@@ -1,7 +1,8 @@
 //! Parameter ids that are the same in every process.
 //!
-//! burn keys optimizer state by the id of a parameter and draws ids at random. Here the id is a hash
-//! of the parameter's path, so that saved optimizer state finds its parameter again.
+//! burn draws ids at random. Here the id of a parameter is a hash of its path, so that whatever goes by ids finds it
+//! again in another process or another model of the same settings: burn's own optimizers, which key their state by them,
+//! and its records, which hold them. The trainer and the checkpoints of `relay-train` go by paths and need no ids.
 
 use burn::module::ParamId;
 

@@ -32,7 +32,7 @@
 //! | `fused` | where layers and generation ask `relay-kernels` for hand-written kernels |
 //! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
 //! | `flops` | what a forward pass costs, counted from shapes |
-//! | `init`, `ids` | initial weights, and parameter ids that survive a restart |
+//! | `init`, `ids` | initial weights, and parameter ids that are the same in every process |
 //!
 //! Everything random is drawn on the host from named streams, so a seed gives the same weights and
 //! the same dropout on every backend.

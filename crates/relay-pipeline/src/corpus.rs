@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, ops::RangeInclusive, sync::Arc};
 
-use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task};
+use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task, TaskError};
 use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
 use serde_json::{Value, json};
 
@@ -172,7 +172,7 @@ impl GeneratedCorpus {
         })
     }
 
-    /// Up to `samples` different problems of each given length; stops early where a split has fewer.
+    /// Up to `samples` different problems of each given length; fewer where a split has fewer, none where it has none.
     fn distinct(
         &self,
         task: &dyn Task,
@@ -184,7 +184,10 @@ impl GeneratedCorpus {
         for length in lengths {
             let mut seen = std::collections::HashSet::new();
             for index in 0..(samples as u64).saturating_mul(4) {
-                let problem = task.generate(self.seed, split, index, length)?;
+                let problem = match task.generate(self.seed, split, index, length) {
+                    Err(TaskError::EmptySplit { .. }) => break,
+                    problem => problem?,
+                };
                 if seen.insert(problem.prompt.clone()) {
                     examples.push(self.codec.encode(&problem)?);
                 }
@@ -318,5 +321,32 @@ impl Corpus for GeneratedCorpus {
         };
         let tasks = self.tasks.iter().map(|(settings, _)| part(settings));
         Ok(json!({ "tasks": tasks.collect::<Result<Vec<_>>>()?, "seed": self.seed }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_tasks::{ArithmeticConfig, Domain, TaskConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_length_without_test_problems_is_left_out() {
+        // Modulo 2 there are 14 problems with one operator, and none of them is a test problem.
+        let ari = TaskSettings {
+            task: TaskConfig::Ari(ArithmeticConfig {
+                domain: Domain::PrimeField { p: 2 },
+                ..ArithmeticConfig::default()
+            }),
+            train: [1, 2],
+            test: [1, 3],
+            original: 1,
+            longer: Vec::new(),
+            self_phases: Vec::new(),
+        };
+        let corpus = GeneratedCorpus::new(&[ari], 1).unwrap();
+        let lengths = corpus.test(5).unwrap();
+        let lengths: std::collections::BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
     }
 }

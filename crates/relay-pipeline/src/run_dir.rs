@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use relay_train::refuse_links;
+use relay_train::{first_difference, refuse_links};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -303,34 +303,4 @@ fn hash_value(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes())
         .to_hex()
         .to_string()
-}
-
-/// Path, held and wanted value of the first field in which two settings differ.
-fn first_difference(path: &str, held: &Value, wanted: &Value) -> Option<(String, String, String)> {
-    match (held, wanted) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            keys.map(|key| {
-                (
-                    key,
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                )
-            })
-            .find_map(|(key, x, y)| {
-                first_difference(
-                    &format!("{path}{}{key}", if path.is_empty() { "" } else { "." }),
-                    x,
-                    y,
-                )
-            })
-        }
-        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => a
-            .iter()
-            .zip(b)
-            .enumerate()
-            .find_map(|(i, (x, y))| first_difference(&format!("{path}[{i}]"), x, y)),
-        _ if held == wanted => None,
-        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
-    }
 }

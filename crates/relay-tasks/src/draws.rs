@@ -1,4 +1,4 @@
-//! Drawing until a split is hit, without solving what is thrown away.
+//! Drawing problems until one falls into a split.
 
 use crate::error::{Result, TaskError};
 use crate::random::Stream;
@@ -17,6 +17,38 @@ pub(crate) struct Place {
     pub(crate) length: usize,
 }
 
+/// The first of what `draw` makes that falls into the split, by the text of its problem that `prompt` gives: a pure
+/// function of the task's settings and of `place`.
+///
+/// # Errors
+/// What `draw` ends with, or that there is no such problem.
+pub(crate) fn first_in_split<T>(
+    task: &(impl Task + ?Sized),
+    place: Place,
+    mut draw: impl FnMut(&mut Stream) -> Result<T>,
+    prompt: impl Fn(&T) -> &str,
+) -> Result<T> {
+    let Place {
+        seed,
+        split,
+        index,
+        length,
+    } = place;
+    let purpose = format!("problem {} {}", task.name(), task.dialect());
+    let mut stream = Stream::named(seed, &purpose, &[split as u64, index, length as u64]);
+    for _ in 0..DRAWS {
+        let drawn = draw(&mut stream)?;
+        if Split::of(task.name(), prompt(&drawn)) == split {
+            return Ok(drawn);
+        }
+    }
+    Err(TaskError::EmptySplit {
+        task: task.name().to_owned(),
+        length,
+        split,
+    })
+}
+
 /// What [`Task::generate`] does, for tasks that draw a problem and solve it in two steps: only the problem that falls
 /// into the split is solved. Of test problems seven in eight are thrown away, so this makes them several times faster.
 pub(crate) fn draw_into_split<T>(
@@ -24,25 +56,13 @@ pub(crate) fn draw_into_split<T>(
     place: Place,
     mut draw: impl FnMut(&mut Stream) -> (String, T),
 ) -> Result<(String, T)> {
-    let Place {
-        seed,
-        split,
-        index,
-        length,
-    } = place;
-    if !task.lengths().contains(&length) {
-        return Err(TaskError::length(task.name(), length, task.lengths()));
+    if !task.lengths().contains(&place.length) {
+        return Err(TaskError::length(task.name(), place.length, task.lengths()));
     }
-    let purpose = format!("problem {} {}", task.name(), task.dialect());
-    let mut stream = Stream::named(seed, &purpose, &[split as u64, index, length as u64]);
-    for _ in 0..DRAWS {
-        let (prompt, drawn) = draw(&mut stream);
-        if Split::of(task.name(), &prompt) == split {
-            return Ok((prompt, drawn));
-        }
-    }
-    Err(TaskError::data(format!(
-        "`{}` has no problem of length {length} in the {split} split",
-        task.name()
-    )))
+    first_in_split(
+        task,
+        place,
+        |stream| Ok(draw(stream)),
+        |(prompt, _)| prompt.as_str(),
+    )
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::Dialect;
+use crate::{Dialect, Split};
 
 /// The result of a function of this crate.
 pub type Result<T, E = TaskError> = core::result::Result<T, E>;
@@ -37,6 +37,16 @@ pub enum TaskError {
         shortest: usize,
         /// The longest length there is.
         longest: usize,
+    },
+    /// A split has no problems of that length: there are so few of it that all fall into other splits.
+    #[error("`{task}` has no problem of length {length} in the {split} split")]
+    EmptySplit {
+        /// Name of the task.
+        task: String,
+        /// The length asked for.
+        length: usize,
+        /// The split.
+        split: Split,
     },
     /// A text is no problem of the task.
     #[error("`{prompt}` is no problem of `{task}`: {reason}")]

@@ -22,11 +22,13 @@ use crate::record::Record;
 
 /// Reads a JSONL file; an iterator over its [`Record`]s. The first error, which names file and line, ends it.
 ///
-/// All lines of a task have to be of one dialect; a line that does not say which goes with the others.
+/// All lines of a task have to be of one dialect; a line that does not say which goes with the others. So does a line
+/// that names no task, where there is a [`default_task`](Self::default_task).
 #[derive(Debug)]
 pub struct JsonlReader<R> {
     lines: Lines<R>,
     dialects: BTreeMap<String, Dialect>,
+    default_task: Option<String>,
 }
 
 impl JsonlReader<BufReader<File>> {
@@ -35,19 +37,21 @@ impl JsonlReader<BufReader<File>> {
     /// # Errors
     /// [`TaskError::Io`] when it cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self {
-            lines: Lines::open(path)?,
-            dialects: BTreeMap::new(),
-        })
+        Ok(Self::of(Lines::open(path)?))
     }
 }
 
 impl<R: BufRead> JsonlReader<R> {
     /// Reads from something that is open; `name` stands in errors.
     pub fn new(reader: R, name: &Path) -> Self {
+        Self::of(Lines::new(reader, name))
+    }
+
+    fn of(lines: Lines<R>) -> Self {
         Self {
-            lines: Lines::new(reader, name),
+            lines,
             dialects: BTreeMap::new(),
+            default_task: None,
         }
     }
 
@@ -66,6 +70,13 @@ impl<R: BufRead> JsonlReader<R> {
         self
     }
 
+    /// The task of lines that do not name theirs: their records come out with it, and their dialect has to be its.
+    #[must_use]
+    pub fn default_task(mut self, task: &str) -> Self {
+        self.default_task = Some(task.to_owned());
+        self
+    }
+
     /// How many bad lines have been skipped so far.
     pub fn skipped(&self) -> usize {
         self.lines.skipped()
@@ -81,17 +92,25 @@ impl<R: BufRead> JsonlReader<R> {
         &mut self,
         mut convert: impl FnMut(Record) -> Result<T>,
     ) -> Option<Result<T>> {
-        let dialects = &mut self.dialects;
-        self.lines.next_as(|line| {
-            let record = Record::parse(line)?;
+        let Self {
+            lines,
+            dialects,
+            default_task,
+        } = self;
+        lines.next_as(|line| {
+            let mut record = Record::parse(line)?;
+            if record.task.is_none() {
+                record.task.clone_from(default_task);
+            }
             check_dialect(dialects, &record)?;
             convert(record)
         })
     }
 
-    /// The next solved problem; without `task` it belongs to `default_task`. `None` at the end.
-    pub fn next_problem(&mut self, default_task: &str) -> Option<Result<Problem>> {
-        self.next_as(|record| record.into_problem(default_task))
+    /// The next solved problem; a line without task is a bad one where there is no
+    /// [`default_task`](Self::default_task). `None` at the end.
+    pub fn next_problem(&mut self) -> Option<Result<Problem>> {
+        self.next_as(Record::into_problem)
     }
 }
 

@@ -64,12 +64,6 @@ impl Stream {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// A number of the standard normal distribution.
-    pub fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * self.unit()).cos()) as f32
-    }
-
     /// Puts `items` in random order, all orders equally likely.
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -133,17 +127,5 @@ mod tests {
         assert_eq!(stream.range(RangeInclusive::new(4, 3)), 4);
         assert_eq!(stream.below(0), 0);
         let _whole = stream.range(i64::MIN..=i64::MAX);
-    }
-
-    #[test]
-    fn normal_has_mean_zero_and_variance_one() {
-        let mut stream = Stream::named(1, "normal", &[]);
-        let draws: Vec<f64> = (0..20_000).map(|_| f64::from(stream.normal())).collect();
-        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / draws.len() as f64;
-        assert!(
-            mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05,
-            "{mean} {variance}"
-        );
     }
 }

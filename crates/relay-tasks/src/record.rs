@@ -70,12 +70,15 @@ impl Record {
         })
     }
 
-    /// The solved problem that the line holds, its tokens one space apart. Without `task` it belongs to
-    /// `default_task`; without `length` its length is the number of steps.
+    /// The solved problem that the line holds, its tokens one space apart. Without `length` its length is the number of
+    /// steps.
     ///
     /// # Errors
-    /// [`TaskError::Data`] when steps or answer are missing or empty.
-    pub fn into_problem(self, default_task: &str) -> Result<Problem> {
+    /// [`TaskError::Data`] when the task is missing, or problem, steps or answer are missing or empty.
+    pub fn into_problem(self) -> Result<Problem> {
+        let task = self
+            .task
+            .ok_or_else(|| TaskError::data("field `task` is missing"))?;
         let missing = |field: &str| TaskError::data(format!("field `{field}` is missing or empty"));
         let steps: Vec<String> = self
             .steps
@@ -95,7 +98,7 @@ impl Record {
             return Err(missing("answer"));
         }
         Ok(Problem {
-            task: self.task.unwrap_or_else(|| default_task.to_owned()),
+            task,
             length: self.length.unwrap_or(steps.len()),
             prompt,
             steps,

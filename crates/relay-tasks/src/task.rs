@@ -4,10 +4,8 @@ use std::{fmt::Debug, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Dialect, Problem, Result, Solution, Split, Stream, TaskError};
-
-/// How often a problem is drawn before a split is taken to have none of its length.
-const DRAWS: usize = 10_000;
+use crate::draws::{Place, first_in_split};
+use crate::{Dialect, Problem, Result, Solution, Split, Stream};
 
 /// A reasoning task: problems, their steps, their answers.
 ///
@@ -70,18 +68,18 @@ pub trait Task: Debug + Send + Sync {
     /// # Errors
     /// When there are no problems of that length, or none that falls into the split.
     fn generate(&self, seed: u64, split: Split, index: u64, length: usize) -> Result<Problem> {
-        let purpose = format!("problem {} {}", self.name(), self.dialect());
-        let mut stream = Stream::named(seed, &purpose, &[split as u64, index, length as u64]);
-        for _ in 0..DRAWS {
-            let problem = self.draw(length, &mut stream)?;
-            if Split::of(self.name(), &problem.prompt) == split {
-                return Ok(problem);
-            }
-        }
-        Err(TaskError::data(format!(
-            "`{}` has no problem of length {length} in the {split} split",
-            self.name()
-        )))
+        let place = Place {
+            seed,
+            split,
+            index,
+            length,
+        };
+        first_in_split(
+            self,
+            place,
+            |stream| self.draw(length, stream),
+            |problem| problem.prompt.as_str(),
+        )
     }
 
     /// Whether `text` is right as step number `step`, counted from 1, after the step `previous`.

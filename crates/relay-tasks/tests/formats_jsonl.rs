@@ -68,7 +68,7 @@ fn what_is_written_is_read_back() {
             .unwrap()
             .expect(task.name(), task.dialect());
         let mut back = Vec::new();
-        while let Some(problem) = reader.next_problem("other") {
+        while let Some(problem) = reader.next_problem() {
             back.push(problem.unwrap());
         }
         assert_eq!(back, problems);
@@ -79,7 +79,8 @@ fn what_is_written_is_read_back() {
 fn own_data_needs_no_task_dialect_or_length() {
     let text =
         "{\"problem\": \" x  +\\ty\", \"steps\": [\"x y\", \"z\"], \"answer\": \"z\"}\r\n\n   \n";
-    let problem = reader(text).next_problem("own").unwrap().unwrap();
+    let mut own = reader(text).default_task("own");
+    let problem = own.next_problem().unwrap().unwrap();
     assert_eq!((problem.task.as_str(), problem.length), ("own", 2));
     assert_eq!(problem.prompt, "x + y");
     let unsolved: Vec<Record> = reader("{\"problem\": \"x\", \"iterations\": 7}")
@@ -114,21 +115,18 @@ fn a_bad_line_is_named() {
         ),
     ] {
         let text = format!("{good}\n\n{bad}\n{good}\n");
-        let mut lines = reader(&text);
-        assert!(lines.next_problem("own").unwrap().is_ok());
-        let message = lines.next_problem("own").unwrap().unwrap_err().to_string();
+        let mut lines = reader(&text).default_task("own");
+        assert!(lines.next_problem().unwrap().is_ok());
+        let message = lines.next_problem().unwrap().unwrap_err().to_string();
         assert!(
             message.starts_with("data.jsonl: line 3: ") && message.contains(says),
             "{message}"
         );
         assert_eq!(message.lines().count(), 1, "{message}");
-        assert!(
-            lines.next_problem("own").is_none(),
-            "an error ends the reading"
-        );
+        assert!(lines.next_problem().is_none(), "an error ends the reading");
 
-        let mut lines = reader(&text).skip_bad(true);
-        let problems = std::iter::from_fn(|| lines.next_problem("own"))
+        let mut lines = reader(&text).skip_bad(true).default_task("own");
+        let problems = std::iter::from_fn(|| lines.next_problem())
             .collect::<Result<Vec<_>>>()
             .unwrap();
         assert_eq!((problems.len(), lines.skipped()), (2, 1));
@@ -216,6 +214,56 @@ fn mixed_dialects_are_an_error_that_names_both() {
             .count(),
         2
     );
+}
+
+#[test]
+fn a_line_without_task_has_the_dialect_of_the_default_task() {
+    let (problem, one) = printed_example();
+    let other = TaskConfig::Ed(EditDistanceConfig {
+        costs: CostDialect::TrueCosts,
+        ..EditDistanceConfig::default()
+    });
+    let other = other.build().unwrap().dialect();
+    let record = Record::of(&problem, &one);
+    let nameless = Record {
+        task: None,
+        ..record.clone()
+    };
+    let line = |record: &Record| serde_json::to_string(record).unwrap();
+    // Whether its dialect is expected, or that of a line before it, which names its task or does not.
+    let of_other = Record {
+        dialect: Some(other.clone()),
+        ..record
+    };
+    let nameless_of_other = Record {
+        task: None,
+        ..of_other.clone()
+    };
+    for (text, expected, bad) in [
+        (line(&nameless), Some(&other), 1),
+        (format!("{}\n{}", line(&of_other), line(&nameless)), None, 2),
+        (
+            format!("{}\n{}", line(&nameless_of_other), line(&nameless)),
+            None,
+            2,
+        ),
+        (format!("{}\n{}", line(&nameless), line(&of_other)), None, 2),
+    ] {
+        let mut lines = reader(&text).default_task("ed").skip_bad(true);
+        if let Some(dialect) = expected {
+            lines = lines.expect("ed", dialect.clone());
+        }
+        let message = lines.find_map(Result::err).unwrap().to_string();
+        let told = format!("line {bad}: `ed` in two dialects");
+        assert!(message.contains(&told), "{message}");
+    }
+    let mut lines = reader(&line(&nameless))
+        .default_task("ed")
+        .expect("ed", one);
+    assert_eq!(lines.next().unwrap().unwrap().task.as_deref(), Some("ed"));
+    let message = reader(&line(&nameless)).next_problem();
+    let message = message.unwrap().unwrap_err().to_string();
+    assert!(message.contains("line 1: field `task`"), "{message}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::statistics::UpdateNumbers;
 use crate::{Result, TrainError};
 
 /// Adds up vectors over all workers of a run.
-pub trait AllReduce<B: Backend>: std::fmt::Debug + Send {
+pub(crate) trait AllReduce<B: Backend>: std::fmt::Debug + Send {
     /// The sum of what all workers call this with, on this worker's device. Every worker has to call it as often as the
     /// others, with vectors of the same length, and gets the same bits.
     ///

@@ -14,7 +14,8 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Share of the updates during which the learning rate rises linearly. Default 0.01, the paper's.
     pub warmup_ratio: f64,
-    /// Share of the learning rate that is left at the last update, reached linearly. Default 0, the paper's.
+    /// Share of the learning rate that it falls to linearly, reached just after the last update: with 0 that one still
+    /// moves the weights. Default 0, the paper's.
     pub final_ratio: f64,
     /// Decoupled weight decay of matrices; vectors (norms, biases) have none. Default 0.01, the paper's.
     pub weight_decay: f64,

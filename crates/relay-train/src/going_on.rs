@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use serde_json::Value;
 
 use crate::average::Average;
-use crate::checkpoint::{self, MODEL, OPTIMIZER, Sealed, WEIGHTS};
+use crate::checkpoint::{self, MANIFEST, MODEL, OPTIMIZER, Sealed, WEIGHTS};
 use crate::manifest::{FORMAT, Manifest};
 use crate::optimizer::Optimizer;
 use crate::restore::Verified;
 use crate::step::State;
+use crate::tensors::of_model;
 use crate::{Counters, Objective, Result, Resume, TrainError, Trainer, Window};
 
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
@@ -74,7 +76,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             return Ok((state, 0));
         };
         self.check(&found)?;
-        let state = self.state(&found, model, optimizer)?;
+        let state = self.state(&found, model.clone(), optimizer)?;
+        check_unmoved(&model, &state)
+            .map_err(|reason| found.wrong(format!("{OPTIMIZER}: {reason}")))?;
         tracing::info!(
             "going on after step {} from {}",
             state.counters.step,
@@ -92,7 +96,23 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             &found.manifest.objective,
             &self.objective.settings(),
         )?;
-        found.check_settings("training", &found.manifest.training, &self.training()?)
+        found.check_settings("training", &found.manifest.training, &self.training()?)?;
+        let Counters {
+            step, recoveries, ..
+        } = found.manifest.counters;
+        let (steps, retries) = (self.config.steps, self.config.recovery.retries);
+        for (name, held, most) in [("step", step, steps), ("recoveries", recoveries, retries)] {
+            if held > most {
+                return Err(found.wrong(format!(
+                    "{MANIFEST}: counters.{name} is {held}, expected at most {most}"
+                )));
+            }
+        }
+        if found.has(WEIGHTS) && self.config.average.is_none() {
+            let reason = format!("{WEIGHTS} is there, but its run kept no average");
+            return Err(found.wrong(reason));
+        }
+        Ok(())
     }
 
     /// The state that a checkpoint holds.
@@ -102,26 +122,50 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         model: O::Model,
         mut optimizer: Optimizer<B::InnerBackend>,
     ) -> Result<State<B, O::Model>> {
-        let weights = if found.has(WEIGHTS) { WEIGHTS } else { MODEL };
-        let average = match self.config.average {
-            Some(decay) => Some(Average::new(
-                decay,
-                &found.model::<B, _>(MODEL, model.clone())?,
-            )),
-            None => None,
+        let (weights, average) = match self.config.average {
+            Some(decay) => {
+                let averaged = found.model::<B, _>(MODEL, model.clone())?;
+                (WEIGHTS, Some(Average::new(decay, &averaged)))
+            }
+            None => (MODEL, None),
         };
-        optimizer
-            .load(found.tensors(OPTIMIZER)?, &self.device)
-            .map_err(|reason| found.wrong(reason))?;
+        let model = found.model::<B, _>(weights, model)?;
         let Manifest {
             counters, window, ..
         } = found.manifest.clone();
+        let (tensors, step) = (found.tensors(OPTIMIZER)?, counters.step);
+        optimizer
+            .load(tensors, &model.valid(), step, &self.device)
+            .map_err(|reason| found.wrong(format!("{OPTIMIZER}: {reason}")))?;
         Ok(State {
-            model: found.model::<B, _>(weights, model)?,
+            model,
             optimizer,
             average,
             counters,
             window,
         })
+    }
+}
+
+/// That every parameter of which the optimizer remembers nothing is as it was at the `start` of the run. A parameter without
+/// gradients never moves; one that has moved would go on with moments of zero.
+fn check_unmoved<B: AutodiffBackend, M: AutodiffModule<B>>(
+    start: &M,
+    state: &State<B, M>,
+) -> Result<(), String> {
+    let untouched = state.optimizer.untouched(&state.model.valid());
+    if untouched.is_empty() {
+        return Ok(());
+    }
+    let (start, now) = (of_model::<B, M>(start), of_model::<B, M>(&state.model));
+    match untouched
+        .iter()
+        .find(|place| start.get(&place.path) != now.get(&place.path))
+    {
+        Some(place) => Err(format!(
+            "it holds nothing of `{}`, which is not what the run started from: expected what the optimizer remembers of it",
+            place.path
+        )),
+        None => Ok(()),
     }
 }

@@ -20,14 +20,14 @@
 //! | `objective`, `looped_objective`, `causal_objective` | what is learnt: equations 8 to 10, or the next token |
 //! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
-//! | `schedule`, `adamw`, `muon`, `optimizer`, `average` | how weights change |
+//! | `schedule`, `adamw`, `muon`, `optimizer`, `moments`, `average` | how weights change |
 //! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
 //! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
-//! | `tensors`, `manifest`, `checkpoint`, `restore`, `plain`, `going_on` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `going_on` | all that is needed to go on, on disk |
 
 mod adamw;
 mod all_reduce;
@@ -41,6 +41,7 @@ mod collective;
 mod config;
 mod cost;
 mod curriculum;
+mod difference;
 mod divergence;
 mod error;
 mod files;
@@ -54,6 +55,7 @@ mod loss;
 mod machines;
 mod manifest;
 mod metrics;
+mod moments;
 mod muon;
 mod objective;
 mod optimizer;
@@ -79,13 +81,13 @@ mod validation;
 mod wire;
 mod workers;
 
-pub use all_reduce::AllReduce;
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
 pub use checkpoint::{list as list_checkpoints, name_of as checkpoint_name};
 pub use config::{OptimizerConfig, TrainConfig};
 pub use cost::Effort;
 pub use curriculum::Curriculum;
+pub use difference::first_difference;
 pub use divergence::{LossPast, OnDivergence};
 pub use error::{Result, TrainError};
 pub use following::Followed;

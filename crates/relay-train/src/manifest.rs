@@ -13,6 +13,9 @@ use crate::{Effort, LossPast, Result as TrainResult, TrainError, Window};
 /// Version of the form of checkpoints that this program reads and writes.
 pub(crate) const FORMAT: u64 = 1;
 
+/// No count comes near it.
+const LARGEST: u64 = 1 << 60;
+
 /// The file `manifest.json` of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,7 +116,8 @@ impl Manifest {
     /// [`read_manifest`](crate::read_manifest) verifies those too.
     ///
     /// # Errors
-    /// [`TrainError::Checkpoint`] when the text is cut off, was altered, or is of another form.
+    /// [`TrainError::Checkpoint`] when the text is cut off, was altered, is of another form, or holds numbers that no run
+    /// comes to.
     pub fn parse(text: &[u8]) -> TrainResult<Self> {
         Self::open(text).map_err(|reason| TrainError::checkpoint("manifest.json".as_ref(), reason))
     }
@@ -143,7 +147,50 @@ impl Manifest {
                 "manifest.json lists {name:?}, which is no file of a checkpoint"
             ));
         }
+        manifest.check_numbers()?;
         Ok(manifest)
+    }
+
+    /// That no number is one that a run cannot come to: what goes on from it counts on, and finds tasks by their index.
+    fn check_numbers(&self) -> Result<(), String> {
+        let (counters, window) = (&self.counters, &self.window);
+        let effort = counters.effort.unwrap_or_default();
+        let mut numbers = vec![
+            ("counters.step", counters.step, LARGEST),
+            ("counters.samples", counters.samples, LARGEST),
+            ("counters.skipped", counters.skipped, counters.step),
+            (
+                "counters.skipped_in_a_row",
+                counters.skipped_in_a_row,
+                counters.skipped,
+            ),
+            ("counters.recoveries", counters.recoveries, LARGEST),
+            ("counters.effort.tokens", effort.tokens, LARGEST),
+            ("window.updates", window.updates, counters.step),
+            ("window.skipped", window.skipped, counters.skipped),
+        ];
+        for work in [effort.learnt, effort.forward] {
+            for number in [work.passes, work.pairs, work.readouts] {
+                numbers.push(("counters.effort", number, LARGEST));
+            }
+        }
+        let tasks = self.codec.tasks.len();
+        for (&task, sums) in &window.tasks {
+            if task >= tasks {
+                return Err(format!(
+                    "manifest.json: window.tasks has task {task}, expected below {tasks}, the number of tasks"
+                ));
+            }
+            numbers.push(("window.tasks.updates", sums.updates, window.updates));
+            numbers.push(("window.tasks.right", sums.right, LARGEST));
+            numbers.push(("window.tasks.guesses", sums.guesses, LARGEST));
+        }
+        match numbers.into_iter().find(|(_, held, most)| held > most) {
+            Some((name, held, most)) => Err(format!(
+                "manifest.json: {name} is {held}, expected at most {most}"
+            )),
+            None => Ok(()),
+        }
     }
 
     fn own_digest(&self) -> Result<String, String> {
@@ -153,26 +200,6 @@ impl Manifest {
         };
         let text = serde_json::to_string(&bare).map_err(|error| error.to_string())?;
         Ok(blake3::hash(text.as_bytes()).to_hex().to_string())
-    }
-}
-
-/// Path, held and wanted value of the first place where two JSON values differ.
-pub(crate) fn first_difference(
-    path: &str,
-    held: &Value,
-    wanted: &Value,
-) -> Option<(String, String, String)> {
-    match (held, wanted) {
-        (Value::Object(a), Value::Object(b)) => {
-            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
-            let field = |map: &serde_json::Map<String, Value>, key: &str| {
-                map.get(key).cloned().unwrap_or(Value::Null)
-            };
-            keys.map(|key| (key, field(a, key), field(b, key)))
-                .find_map(|(key, a, b)| first_difference(&format!("{path}.{key}"), &a, &b))
-        }
-        _ if held == wanted => None,
-        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
     }
 }
 

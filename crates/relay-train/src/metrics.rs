@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
@@ -133,14 +133,17 @@ struct Lines {
 
 impl Lines {
     fn open(path: PathBuf, step: u64) -> Result<Self> {
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                let kept = up_to(&text, step);
-                if kept.len() < text.len() {
-                    replace(&path, kept.as_bytes())?;
+        // Bytes: a crash may cut a line within a character.
+        match fs::read(&path) {
+            Ok(bytes) => {
+                let kept = up_to(&bytes, step)
+                    .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
+                    .map_err(TrainError::io("read", &path))?;
+                if kept.len() < bytes.len() {
+                    replace(&path, kept)?;
                 }
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(TrainError::io("read", &path)(error)),
         }
         let file = OpenOptions::new()
@@ -165,30 +168,84 @@ impl Lines {
     }
 }
 
-/// The lines up to `step`; a line that a crash cut in half ends the file.
-fn up_to(text: &str, step: u64) -> &str {
-    let mut length = 0;
-    for line in text.split_inclusive('\n') {
-        let of = serde_json::from_str(line)
-            .ok()
-            .and_then(|value: Value| value.get("step")?.as_u64());
-        if !line.ends_with('\n') || of.is_none_or(|of| of > step) {
-            break;
+/// The lines up to `step`. What a crash left behind them ends them: a line cut in half, even within a character, or bytes
+/// that are no line at all.
+///
+/// # Errors
+/// When lines of steps up to `step` come after one that cannot be read. They are on the disk before a checkpoint of their
+/// step is, so that no crash does that, and to go on would lose them.
+fn up_to(bytes: &[u8], step: u64) -> Result<&[u8], String> {
+    let (mut length, mut ended, mut unreadable) = (0, false, None);
+    for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
+        match step_of(line) {
+            Some(of) if of <= step => {
+                if let Some(number) = unreadable {
+                    return Err(format!(
+                        "line {number} is no line of it, but one of step {of}, which is to be kept, comes after that"
+                    ));
+                }
+                if !ended {
+                    length += line.len();
+                }
+            }
+            Some(_) => ended = true,
+            None => {
+                ended = true;
+                unreadable = unreadable.or(Some(number));
+            }
         }
-        length += line.len();
     }
-    &text[..length]
+    Ok(&bytes[..length])
+}
+
+/// The step of a whole line.
+fn step_of(line: &[u8]) -> Option<u64> {
+    let line = line.strip_suffix(b"\n")?;
+    let value: Value = serde_json::from_slice(line).ok()?;
+    value.get("step")?.as_u64()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::up_to;
+    use super::*;
+
+    fn kept(bytes: &[u8], step: u64) -> &str {
+        std::str::from_utf8(up_to(bytes, step).unwrap()).unwrap()
+    }
 
     #[test]
     fn cuts_after_a_step_and_at_half_a_line() {
-        let text = "{\"step\":1}\n{\"step\":2}\n{\"st";
-        assert_eq!(up_to(text, 5), "{\"step\":1}\n{\"step\":2}\n");
-        assert_eq!(up_to(text, 1), "{\"step\":1}\n");
-        assert_eq!(up_to(text, 0), "");
+        let text = b"{\"step\":1}\n{\"step\":2}\n{\"st";
+        assert_eq!(kept(text, 5), "{\"step\":1}\n{\"step\":2}\n");
+        assert_eq!(kept(text, 1), "{\"step\":1}\n");
+        assert_eq!(kept(text, 0), "");
+        assert_eq!(kept(b"", 5), "");
+        // A line that lacks nothing but its end.
+        assert_eq!(kept(b"{\"step\":1}\n{\"step\":2}", 5), "{\"step\":1}\n");
+    }
+
+    #[test]
+    fn a_cut_within_a_character_is_one_like_any_other() {
+        let text = "{\"step\":1,\"tasks\":\"größe\"}\n{\"step\":2,\"tasks\":\"größe\"}\n";
+        let first = text.split_inclusive('\n').next().unwrap();
+        for end in first.len()..text.len() {
+            assert_eq!(kept(&text.as_bytes()[..end], 2), first, "cut after {end}");
+        }
+        // Blocks of a file that a crash left without content.
+        for left_over in [&[0; 40][..], b"\0\0\n\0\n", b"\xff\xfe\n"] {
+            let bytes = [text.as_bytes(), left_over].concat();
+            assert_eq!(kept(&bytes, 2), text);
+        }
+    }
+
+    #[test]
+    fn garbage_before_lines_to_keep_is_an_error() {
+        for garbage in [&b"\xff\n"[..], b"{\"st\n", b"\n", b"{\"step\":-1}\n"] {
+            let lines = [b"{\"step\":1}\n", garbage, b"{\"step\":2}\n"].concat();
+            let error = up_to(&lines, 2).unwrap_err();
+            assert!(error.starts_with("line 2 is no line of it, but one of step 2"));
+            // Without a line to keep behind it, it is what a crash left.
+            assert_eq!(kept(&lines, 1), "{\"step\":1}\n");
+        }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use burn::module::AutodiffModule;
+use burn::module::{AutodiffModule, Module};
 use burn::tensor::{
-    Tensor, TensorData,
+    Tensor,
     backend::{AutodiffBackend, Backend},
 };
 
@@ -12,9 +12,10 @@ use relay_kernels::{Rule, Update};
 
 use crate::adamw::{AdamW, AdamWState};
 use crate::gradients::GradientSet;
+use crate::moments::State;
 use crate::muon::Muon;
 use crate::ordinary_step::ordinary_steps;
-use crate::parameters::{Place, map, visit};
+use crate::parameters::{Place, map, places, visit};
 use crate::tensors::Tensors;
 use crate::{OptimizerConfig, TrainConfig};
 
@@ -28,13 +29,6 @@ pub(crate) struct Optimizer<B: Backend> {
     weight_decay: f64,
     clip_norm: f64,
     state: BTreeMap<String, State<B>>,
-}
-
-/// What is remembered of one parameter.
-#[derive(Debug, Clone)]
-enum State<B: Backend> {
-    AdamW(AdamWState<B>),
-    Muon { velocity: Tensor<B, 1> },
 }
 
 impl<B: Backend> Optimizer<B> {
@@ -135,19 +129,19 @@ impl<B: Backend> Optimizer<B> {
         factor: f64,
     ) -> Update<B> {
         let old = self.state.remove(&place.path);
-        let (rule, learning_rate) = match (self.muon, &place.shape[..]) {
-            (Some((muon, learning_rate)), &[inputs, outputs]) if place.is_hidden_matrix() => {
+        let (rule, learning_rate) = match self.muon_of(place) {
+            Some((muon, learning_rate, shape)) => {
                 let velocity = old.and_then(State::velocity);
                 let velocity = velocity.unwrap_or_else(|| gradient.zeros_like());
                 let rule = Rule::Muon {
                     velocity,
-                    shape: [inputs, outputs],
+                    shape,
                     momentum: muon.momentum,
                     iterations: muon.newton_schulz_steps,
                 };
                 (rule, learning_rate)
             }
-            _ => {
+            None => {
                 let state = old.and_then(State::moments);
                 let state = state.unwrap_or_else(|| AdamWState::new(&gradient));
                 let rule = Rule::AdamW {
@@ -175,6 +169,16 @@ impl<B: Backend> Optimizer<B> {
         }
     }
 
+    /// Muon, its learning rate, and the shape of the matrix, if it moves that parameter.
+    fn muon_of(&self, place: &Place) -> Option<(Muon, f64, [usize; 2])> {
+        match (self.muon, &place.shape[..]) {
+            (Some((muon, learning_rate)), &[inputs, outputs]) if place.is_hidden_matrix() => {
+                Some((muon, learning_rate, [inputs, outputs]))
+            }
+            _ => None,
+        }
+    }
+
     /// The same on another device.
     pub fn on_device(&self, device: &B::Device) -> Self {
         let state = self.state.iter();
@@ -190,101 +194,49 @@ impl<B: Backend> Optimizer<B> {
     pub fn save(&self) -> Tensors {
         let mut tensors = Tensors::new();
         for (path, state) in &self.state {
-            let mut put =
-                |part: &str, data: TensorData| tensors.insert(format!("{path}.{part}"), data);
-            match state {
-                State::AdamW(AdamWState {
-                    time,
-                    moment_1,
-                    moment_2,
-                }) => {
-                    put("time", TensorData::new(vec![*time], [1]));
-                    put("moment_1", moment_1.to_data());
-                    put("moment_2", moment_2.to_data());
-                }
-                State::Muon { velocity } => {
-                    put("velocity", velocity.to_data());
-                }
-            }
+            state.put(path, &mut tensors);
         }
         tensors
     }
 
-    /// Takes over what a checkpoint remembers; on failure says what is missing.
-    pub fn load(&mut self, mut tensors: Tensors, device: &B::Device) -> Result<(), String> {
-        let parts: Vec<String> = tensors.keys().cloned().collect();
-        for (path, part) in parts.iter().filter_map(|name| name.rsplit_once('.')) {
-            let mut take = |part: &str| {
-                let name = format!("{path}.{part}");
-                tensors
-                    .remove(&name)
-                    .ok_or_else(|| format!("`{name}` is missing"))
-            };
-            let state = match part {
-                "time" => {
-                    let time = take("time")?.iter::<i64>().next().unwrap_or(0);
-                    let moment_1 = Tensor::from_data(take("moment_1")?, device);
-                    State::AdamW(AdamWState {
-                        time,
-                        moment_1,
-                        moment_2: Tensor::from_data(take("moment_2")?, device),
-                    })
-                }
-                "velocity" => State::Muon {
-                    velocity: Tensor::from_data(take("velocity")?, device),
-                },
-                _ => continue,
-            };
-            self.state.insert(path.to_owned(), state);
+    /// Takes over what a checkpoint after update `step` remembers of the parameters of `model`, which may be nothing for
+    /// some of them; on failure says what is wrong.
+    pub fn load<M: Module<B>>(
+        &mut self,
+        mut tensors: Tensors,
+        model: &M,
+        step: u64,
+        device: &B::Device,
+    ) -> Result<(), String> {
+        self.state.clear();
+        let places = places(model);
+        for place in &places {
+            let parts = State::<B>::parts(self.muon_of(place).is_some());
+            if let Some(state) = State::take(place, parts, step, &mut tensors, device)? {
+                self.state.insert(place.path.clone(), state);
+            }
         }
-        match tensors.keys().next() {
-            Some(name) => Err(format!("`{name}` belongs to no optimizer")),
-            None => Ok(()),
-        }
-    }
-}
-
-impl<B: Backend> State<B> {
-    fn of(rule: Rule<B>) -> Self {
-        match rule {
-            Rule::AdamW {
-                moments: [moment_1, moment_2],
-                time,
-                ..
-            } => Self::AdamW(AdamWState {
-                time,
-                moment_1,
-                moment_2,
-            }),
-            Rule::Muon { velocity, .. } => Self::Muon { velocity },
-        }
+        let Some(name) = tensors.keys().next() else {
+            return Ok(());
+        };
+        let of = |place: &&Place| {
+            let rest = name.strip_prefix(&place.path);
+            rest.is_some_and(|rest| rest.starts_with('.'))
+        };
+        Err(match places.iter().find(of) {
+            Some(place) => {
+                let parts = State::<B>::parts(self.muon_of(place).is_some()).join("`, `");
+                let path = &place.path;
+                format!("`{name}` is not expected: of `{path}` there may be `{parts}`")
+            }
+            None => format!("`{name}` is of no parameter of the model"),
+        })
     }
 
-    fn on_device(&self, device: &B::Device) -> Self {
-        let moved = |tensor: &Tensor<B, 1>| tensor.clone().to_device(device);
-        match self {
-            Self::AdamW(state) => Self::AdamW(AdamWState {
-                time: state.time,
-                moment_1: moved(&state.moment_1),
-                moment_2: moved(&state.moment_2),
-            }),
-            Self::Muon { velocity } => Self::Muon {
-                velocity: moved(velocity),
-            },
-        }
-    }
-
-    fn velocity(self) -> Option<Tensor<B, 1>> {
-        match self {
-            Self::Muon { velocity } => Some(velocity),
-            Self::AdamW(_) => None,
-        }
-    }
-
-    fn moments(self) -> Option<AdamWState<B>> {
-        match self {
-            Self::AdamW(state) => Some(state),
-            Self::Muon { .. } => None,
-        }
+    /// The parameters of `model` of which nothing is remembered, as none of them ever had a gradient.
+    pub fn untouched<M: Module<B>>(&self, model: &M) -> Vec<Place> {
+        let mut places = places(model);
+        places.retain(|place| !self.state.contains_key(&place.path));
+        places
     }
 }

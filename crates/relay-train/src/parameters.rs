@@ -17,6 +17,11 @@ impl Place {
         self.is_matrix() && self.path.split('.').any(|part| part == "layers")
     }
 
+    /// How many numbers it has.
+    pub fn elements(&self) -> usize {
+        self.shape.iter().product()
+    }
+
     /// A matrix at all: what weight decay is for.
     pub fn is_matrix(&self) -> bool {
         self.shape.len() == 2
@@ -32,6 +37,13 @@ pub(crate) fn visit<B: Backend, M: Module<B>>(
         path: Vec::new(),
         each: &mut each,
     });
+}
+
+/// The places of all float parameters, in the order in which they are declared.
+pub(crate) fn places<B: Backend, M: Module<B>>(module: &M) -> Vec<Place> {
+    let mut places = Vec::new();
+    visit(module, |place, _: Tensor<B, 1>| places.push(place));
+    places
 }
 
 /// Replaces every float parameter by what `each` makes of it.
@@ -89,13 +101,11 @@ fn flatten<B: Backend, const D: usize>(
     path: &[String],
     tensor: Tensor<B, D>,
 ) -> (Place, Tensor<B, 1>) {
-    let shape = tensor.dims().to_vec();
-    let length = shape.iter().product::<usize>();
-    (
-        Place {
-            path: path.join("."),
-            shape,
-        },
-        tensor.set_require_grad(false).reshape([length]),
-    )
+    let place = Place {
+        path: path.join("."),
+        shape: tensor.dims().to_vec(),
+    };
+    let elements = place.elements();
+    let flat = tensor.set_require_grad(false).reshape([elements]);
+    (place, flat)
 }

@@ -12,9 +12,9 @@ use relay_tasks::Codec;
 use serde_json::Value;
 
 use crate::checkpoint::{MANIFEST, MODEL, list};
-use crate::manifest::{FileRecord, Manifest, first_difference};
+use crate::manifest::{FileRecord, Manifest};
 use crate::tensors::{Tensors, decode, into_model};
-use crate::{Result, TrainError};
+use crate::{Result, TrainError, first_difference};
 
 /// The most bytes of a manifest; one of a vocabulary of a million tokens has fewer.
 const LARGEST_MANIFEST: u64 = 64 << 20;

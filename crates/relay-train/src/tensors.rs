@@ -81,8 +81,15 @@ pub(crate) fn into_model<B: Backend, M: Module<B>>(
     let mut wrong = Vec::new();
     let model = map(model, |place, value: Tensor<B, 1>| {
         match tensors.remove(&place.path) {
+            Some(data) if !data.dtype.is_float() => {
+                wrong.push(format!(
+                    "`{}` is {:?}, expected floats",
+                    place.path, data.dtype
+                ));
+                value
+            }
             Some(mut data) if data.shape.to_vec() == place.shape => {
-                data.shape = [place.shape.iter().product::<usize>()].into();
+                data.shape = [place.elements()].into();
                 Tensor::from_data(data, &value.device())
             }
             Some(data) => {

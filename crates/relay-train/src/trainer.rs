@@ -147,7 +147,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &self.objective
     }
 
-    /// Trains `model` on the examples of `source`, watched on `valid`.
+    /// Trains `model` on the examples of `source`, watched on `valid`. A run that is gone on with needs the model again that
+    /// it was started with.
     ///
     /// # Errors
     /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved.

@@ -11,8 +11,8 @@ use relay_tasks::{
     TaskConfig,
 };
 use relay_train::{
-    Batching, CausalObjective, LoopedObjective, OptimizerConfig, Result, Resume, StopFlag,
-    TaskSource, TrainConfig, Trained, Trainer,
+    Batching, CausalObjective, FileRecord, LoopedObjective, Manifest, OptimizerConfig, Result,
+    Resume, StopFlag, TaskSource, TrainConfig, Trained, Trainer,
 };
 use serde_json::Value;
 
@@ -160,6 +160,22 @@ pub fn run<B: AutodiffBackend>(
 /// Contents of a file of the checkpoint of `step`.
 pub fn saved(dir: &Path, step: u64, file: &str) -> Vec<u8> {
     std::fs::read(dir.join(format!("step-{step:09}")).join(file)).unwrap()
+}
+
+/// A manifest's entry for a file with these bytes.
+pub fn record(bytes: &[u8]) -> FileRecord {
+    FileRecord {
+        bytes: bytes.len() as u64,
+        blake3: blake3::hash(bytes).to_hex().to_string(),
+    }
+}
+
+/// The text of a manifest, with a digest that is right whatever it says.
+pub fn sealed(mut manifest: Manifest) -> String {
+    manifest.digest = String::new();
+    let text = serde_json::to_string(&manifest).unwrap();
+    manifest.digest = blake3::hash(text.as_bytes()).to_hex().to_string();
+    serde_json::to_string_pretty(&manifest).unwrap()
 }
 
 /// Some of a model's weights, from its first to its last layer.

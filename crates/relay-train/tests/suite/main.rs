@@ -4,6 +4,7 @@
 mod checkpoints;
 mod common;
 mod corruption;
+mod crafted;
 mod divergence;
 mod fragile;
 mod losses;

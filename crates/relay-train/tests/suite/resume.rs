@@ -90,6 +90,32 @@ fn a_stop_saves_where_it_is() {
 }
 
 #[test]
+fn a_line_of_metrics_cut_within_a_character_is_made_anew() {
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = || config(OptimizerConfig::adamw());
+    run::<Flex>(&trainer(settings(), whole.path()), &StopFlag::new()).unwrap();
+    let killed = trainer::<Flex>(settings(), dir.path()).kill_after(8);
+    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    let cut = "{\"kind\":\"train\",\"step\":8,\"tasks\":{\"größ".as_bytes();
+    let cut = &cut[..cut.len() - 1];
+    for name in ["metrics.jsonl", "times.jsonl"] {
+        let path = dir.path().join(name);
+        let lines = fs::read(&path).unwrap();
+        // Among the lines up to the checkpoint, after 6 updates, it is no trace of a kill.
+        fs::write(&path, [cut, b"\n", &lines].concat()).unwrap();
+        let error = run::<Flex>(&trainer(settings(), dir.path()), &StopFlag::new()).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains(name) && error.contains("line 1 is no line of it"),
+            "{error}"
+        );
+        fs::write(&path, [&lines, cut].concat()).unwrap();
+    }
+    run::<Flex>(&trainer(settings(), dir.path()), &StopFlag::new()).unwrap();
+    assert!(end(dir.path()) == end(whole.path()));
+}
+
+#[test]
 fn a_finished_run_only_loads() {
     let dir = tempfile::tempdir().unwrap();
     let first = run::<Flex>(

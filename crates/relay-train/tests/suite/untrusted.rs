@@ -10,9 +10,7 @@ use std::{
 };
 
 use crate::common::*;
-use relay_train::{
-    FileRecord, Manifest, OptimizerConfig, StopFlag, TrainError, read_manifest, refuse_links,
-};
+use relay_train::{Manifest, OptimizerConfig, StopFlag, TrainError, read_manifest, refuse_links};
 
 /// A run with checkpoints after 9 and 12 updates, and something beside it that is none of its business.
 fn trained() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -26,18 +24,9 @@ fn trained() -> (tempfile::TempDir, PathBuf, PathBuf) {
 
 /// A manifest that lists another file, with a digest that is right.
 fn listing(manifest: &Manifest, name: &str, bytes: &[u8]) -> String {
-    let mut manifest = Manifest {
-        digest: String::new(),
-        ..manifest.clone()
-    };
-    let record = FileRecord {
-        bytes: bytes.len() as u64,
-        blake3: blake3::hash(bytes).to_hex().to_string(),
-    };
-    manifest.files.insert(name.to_owned(), record);
-    let text = serde_json::to_string(&manifest).unwrap();
-    manifest.digest = blake3::hash(text.as_bytes()).to_hex().to_string();
-    serde_json::to_string_pretty(&manifest).unwrap()
+    let mut manifest = manifest.clone();
+    manifest.files.insert(name.to_owned(), record(bytes));
+    sealed(manifest)
 }
 
 #[test]

@@ -1,0 +1,74 @@
+//! Where settings differ.
+
+use serde_json::Value;
+
+/// Path, held and wanted value of the first place in which two JSON values differ, as text. A field that is missing counts
+/// as one that is `null`. The path begins with `path`, which may be empty.
+///
+/// ```
+/// use relay_train::first_difference;
+/// use serde_json::json;
+///
+/// let held = json!({ "steps": 9, "weights": [1, 2] });
+/// let wanted = json!({ "steps": 9, "weights": [1, 3] });
+/// let found = first_difference("training", &held, &wanted);
+/// assert_eq!(found, Some(("training.weights[1]".to_owned(), "2".to_owned(), "3".to_owned())));
+/// ```
+pub fn first_difference(
+    path: &str,
+    held: &Value,
+    wanted: &Value,
+) -> Option<(String, String, String)> {
+    match (held, wanted) {
+        (Value::Object(a), Value::Object(b)) => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let field = |map: &serde_json::Map<String, Value>, key: &str| {
+                map.get(key).cloned().unwrap_or(Value::Null)
+            };
+            let keys = a.keys().chain(b.keys().filter(|key| !a.contains_key(*key)));
+            keys.map(|key| (key, field(a, key), field(b, key)))
+                .find_map(|(key, a, b)| first_difference(&format!("{path}{dot}{key}"), &a, &b))
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => (0..)
+            .zip(a.iter().zip(b))
+            .find_map(|(place, (a, b))| first_difference(&format!("{path}[{place}]"), a, b)),
+        _ if held == wanted => None,
+        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn fields_and_places_are_named() {
+        let differ = |path, held: Value, wanted: Value| {
+            first_difference(path, &held, &wanted)
+                .map(|(field, held, wanted)| format!("{field}: {held}, {wanted}"))
+        };
+        let same = json!({ "a": [1, { "b": null }], "c": "x" });
+        assert_eq!(differ("", same.clone(), same), None);
+        let (held, wanted) = (
+            json!({ "a": { "b": [1, 2] } }),
+            json!({ "a": { "b": [1] } }),
+        );
+        assert_eq!(
+            differ("", held.clone(), wanted.clone()).unwrap(),
+            "a.b: [1,2], [1]"
+        );
+        assert_eq!(
+            differ("model", held, wanted).unwrap(),
+            "model.a.b: [1,2], [1]"
+        );
+        let (held, wanted) = (json!([0, { "a": 1 }]), json!([0, { "a": 2 }]));
+        assert_eq!(differ("", held, wanted).unwrap(), "[1].a: 1, 2");
+        assert_eq!(
+            differ("", json!({}), json!({ "a": 2 })).unwrap(),
+            "a: null, 2"
+        );
+        assert_eq!(differ("", json!({ "a": null }), json!({})), None);
+    }
+}
