@@ -17,7 +17,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
     CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, overrides,
-    parse_args, start_logging, stop_on_signals, trained_arm,
+    parse_args, print, start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
     Figure, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
@@ -85,7 +85,7 @@ fn run(args: Args) -> Result<(), CliError> {
         return Err(CliError::usage("--updates is 0: it must be at least 1"));
     }
     let stop = StopFlag::default();
-    stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+    let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
     let one = |name: &str, device: DeviceName, precision: Precision| {
         let settings = settings(&args, precision).map_err(CliError::usage)?;
         let training = Training {
@@ -96,6 +96,10 @@ fn run(args: Args) -> Result<(), CliError> {
             stop: stop.clone(),
         };
         let losses = on_device(device, training).map_err(CliError::usage)?;
+        if stop.is_set() {
+            let message = "stopped before both devices were compared";
+            return Err(CliError::interrupted(message, &signal));
+        }
         let side = Side {
             device: device.to_string(),
             precision,
@@ -112,8 +116,8 @@ fn run(args: Args) -> Result<(), CliError> {
     let compared = Comparison::new([side_a, side_b], tolerances, [&a, &b])
         .ok_or_else(|| CliError::failure("no update was made on both devices"))?;
     write(&args, &compared).map_err(CliError::failure)?;
-    print!("{}", compared.lines());
-    println!("written: {}", args.out.display());
+    let out = args.out.display();
+    print(format_args!("{}written: {out}\n", compared.lines()))?;
     if compared.agree {
         Ok(())
     } else {

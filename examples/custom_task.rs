@@ -11,7 +11,9 @@ use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
 
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use clap::Parser;
-use relay_examples::{CliError, DeviceName, Program, finish, on_device, parse_args, start_logging};
+use relay_examples::{
+    CliError, DeviceName, Program, finish, on_device, parse_args, print, start_logging,
+};
 use relay_models::{LoopedConfig, TransformerConfig};
 use relay_tasks::{
     ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError,
@@ -248,14 +250,11 @@ impl Program for Training {
             .zip(&chains)
             .filter(|(problem, chain)| score(problem, chain).answer)
             .count();
-        println!(
-            "{right} of {} answers right, lengths 2 to 7, trained on 1 to 5",
+        let chain = serde_json::to_string_pretty(&codec.decode_chain(&problems[5], &chains[5]))?;
+        print(format_args!(
+            "{right} of {} answers right, lengths 2 to 7, trained on 1 to 5\n{chain}\n",
             problems.len()
-        );
-        println!(
-            "{}",
-            serde_json::to_string_pretty(&codec.decode_chain(&problems[5], &chains[5]))?
-        );
+        ))?;
         Ok(())
     }
 }

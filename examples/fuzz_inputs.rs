@@ -8,6 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, Write},
     panic::{self, AssertUnwindSafe},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,7 +16,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args};
+use relay_examples::{CliError, finish, parse_args, print};
 use relay_pipeline::write_atomically;
 use relay_tasks::Stream;
 use serde::{Deserialize, Serialize};
@@ -145,7 +146,7 @@ fn run(args: Args) -> Result<(), CliError> {
                 fs::write(&file, &input).map_err(CliError::failure)?;
                 record.failures += 1;
                 let what: String = what.chars().take(300).collect();
-                eprintln!("{}: {what}", file.display());
+                let _ = writeln!(io::stderr(), "{}: {what}", file.display());
                 record
                     .failed
                     .push(format!("{name}, seed {}, {number}: {what}", args.seed));
@@ -162,7 +163,9 @@ fn run(args: Args) -> Result<(), CliError> {
         text.push('\n');
         write_atomically(file, text.as_bytes()).map_err(CliError::failure)?;
     }
-    println!("{executions} executions, {failures} failures");
+    print(format_args!(
+        "{executions} executions, {failures} failures\n"
+    ))?;
     match failures {
         0 => Ok(()),
         _ => Err(CliError::failure(

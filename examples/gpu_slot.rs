@@ -15,7 +15,7 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use relay_examples::{
     CliError, DeviceName, Meeting, Program, Slot, finish, join, on_device, overrides, parse_args,
-    split, start_logging, trained_arm,
+    print, split, start_logging, trained_arm,
 };
 use relay_pipeline::{Forecast, PipelineError, Settings, Stages, corpus, preset};
 use relay_train::{Precision, StopFlag};
@@ -144,13 +144,11 @@ fn main() -> ExitCode {
             limit,
         } => {
             let parts = split(&checkpoint, &out, limit << 20).map_err(CliError::failure)?;
-            println!("{parts} parts: {}", out.display());
-            Ok(())
+            print(format_args!("{parts} parts: {}\n", out.display()))
         }
         What::Join { parts, into } => {
             let checkpoint = join(&parts, &into).map_err(CliError::failure)?;
-            println!("{}", checkpoint.display());
-            Ok(())
+            print(format_args!("{}\n", checkpoint.display()))
         }
     }))
 }
@@ -184,12 +182,13 @@ fn run(args: Train) -> Result<(), CliError> {
         out: args.out,
     };
     let Some(bench) = slot.train()? else {
-        println!("followed to the end");
-        return Ok(());
+        return print("followed to the end\n");
     };
-    print!("{}", bench.markdown());
-    println!("newest checkpoint: {}", bench.checkpoint.display());
-    Ok(())
+    let newest = bench.checkpoint.display();
+    print(format_args!(
+        "{}newest checkpoint: {newest}\n",
+        bench.markdown()
+    ))
 }
 
 fn cost(
@@ -209,11 +208,8 @@ fn cost(
     let counted = on_device(DeviceName::Flex, program).map_err(CliError::usage)?;
     let counted = counted.map_err(CliError::failure)?;
     let text = serde_json::to_string_pretty(&counted).map_err(CliError::failure)?;
-    println!(
-        "{text}\nbytes of the gradients: {}",
-        counted.gradient_bytes()
-    );
-    Ok(())
+    let bytes = counted.gradient_bytes();
+    print(format_args!("{text}\nbytes of the gradients: {bytes}\n"))
 }
 
 struct Counting {

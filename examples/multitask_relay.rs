@@ -12,10 +12,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use burn::tensor::backend::AutodiffBackend;
-use clap::Parser;
+use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, Computing, DeviceName, PipelineRun, Program, finish, on_device, overrides,
-    parse_args, quoted, run_several, start_logging,
+    CliError, Computing, DeviceName, PipelineRun, Program, finish, holds_run, on_device, overrides,
+    parse_args, print, quoted, quoted_path, run_several, start_logging, warn_of_new_run,
 };
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
@@ -67,7 +67,7 @@ struct Args {
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
     /// Train and measure these arms only [default: all].
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     arms: Vec<String>,
     /// Learn this task alone, with its share of the updates [default: all tasks].
     #[arg(long)]
@@ -118,8 +118,7 @@ fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), C
     let costs = costs.map_err(CliError::usage)?;
     let asked = |arm: &str| args.arms.is_empty() || args.arms.iter().any(|name| name == arm);
     let costs: Vec<_> = costs.into_iter().filter(|(arm, _)| asked(arm)).collect();
-    print!("{}", estimate_table(&costs));
-    Ok(())
+    print(estimate_table(&costs))
 }
 
 struct Estimating(Settings);
@@ -154,6 +153,9 @@ fn run_seeds(
     let runs = seeds
         .runs(&dir, settings, |seed, _| command(args, seed, device))
         .map_err(CliError::usage)?;
+    if existing != Existing::Refuse && !runs.iter().any(|run| holds_run(&run.dir)) {
+        warn_of_new_run(&dir);
+    }
     let several = SeveralRuns {
         runs,
         existing,
@@ -164,9 +166,9 @@ fn run_seeds(
     };
     let all = Aggregate::of_runs(&run_several(several, device)?).map_err(CliError::failure)?;
     all.write(&dir).map_err(CliError::failure)?;
-    println!("{}", all.markdown());
-    println!("all seeds: {}", dir.join("aggregate.json").display());
-    Ok(())
+    let file = dir.join("aggregate.json");
+    let file = file.display();
+    print(format_args!("{}\nall seeds: {file}\n", all.markdown()))
 }
 
 /// The settings of the run with `seed`.
@@ -190,17 +192,17 @@ fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, Pipel
 /// The command that repeats the run with `seed`.
 fn command(args: &Args, seed: u64, device: DeviceName) -> String {
     let mut source = match &args.settings {
-        Some(file) => format!("--settings {}", file.display()),
-        None => format!("--preset {} --seed {seed}", args.preset),
+        Some(file) => format!("--settings {}", quoted_path(file)),
+        None => format!("--preset {} --seed {seed}", quoted(&args.preset)),
     };
     if let Some(task) = &args.task {
-        source += &format!(" --task {task}");
+        source += &format!(" --task {}", quoted(task));
     }
     for set in &args.sets {
         source += &format!(" --set {}", quoted(set));
     }
     if !args.arms.is_empty() {
-        source += &format!(" --arms {}", args.arms.join(","));
+        source += &format!(" --arms {}", quoted(&args.arms.join(",")));
     }
     if let Some(iterations) = args.checkpoint_iterations {
         source += &format!(" --checkpoint-iterations {iterations}");

@@ -15,7 +15,9 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, Computing, PipelineRun, finish, parse_args, start_logging};
+use relay_examples::{
+    CliError, Computing, PipelineRun, finish, parse_args, print, quoted, quoted_path, start_logging,
+};
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
 use relay_tasks::Stream;
 use serde_json::json;
@@ -60,7 +62,8 @@ fn main() -> ExitCode {
     finish(parse_args().and_then(|args: Args| {
         match &args.make_demo {
             Some(dir) => make_demo(dir, args.seed)
-                .map_err(|e| CliError::failure(format!("{}: {e}", dir.display()))),
+                .map_err(|e| CliError::failure(format!("{}: {e}", dir.display())))
+                .and_then(print),
             None => run(args),
         }
     }))
@@ -75,10 +78,10 @@ fn run(args: Args) -> Result<(), CliError> {
     };
     let command = format!(
         "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
-        train.display(),
-        longer.display(),
-        test.display(),
-        args.preset,
+        quoted_path(&train),
+        quoted_path(&longer),
+        quoted_path(&test),
+        quoted(&args.preset),
         args.seed
     );
     let data = DataSettings::Files(FileSettings {
@@ -104,8 +107,9 @@ fn run(args: Args) -> Result<(), CliError> {
     .run()
 }
 
-/// Sums modulo 5, one addition a step: 2 to 5 numbers to learn from, 6 to 8 without solutions, all of them to test.
-fn make_demo(dir: &Path, seed: u64) -> std::io::Result<()> {
+/// Sums modulo 5, one addition a step: 2 to 5 numbers to learn from, 6 to 8 without solutions, all of them to test. Gives
+/// what was written, a line a file.
+fn make_demo(dir: &Path, seed: u64) -> std::io::Result<String> {
     fs::create_dir_all(dir)?;
     let mut stream = Stream::named(seed, "own data demo", &[]);
     let mut seen = std::collections::HashSet::new();
@@ -131,6 +135,7 @@ fn make_demo(dir: &Path, seed: u64) -> std::io::Result<()> {
             json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string()
         })
         .collect();
+    let mut written = String::new();
     for (name, lines) in [
         ("chains.jsonl", train),
         ("problems.jsonl", longer),
@@ -138,9 +143,10 @@ fn make_demo(dir: &Path, seed: u64) -> std::io::Result<()> {
     ] {
         let mut file = fs::File::create(dir.join(name))?;
         writeln!(file, "{}", lines.join("\n"))?;
-        println!("{}: {} lines", dir.join(name).display(), lines.len());
+        let path = dir.join(name);
+        written += &format!("{}: {} lines\n", path.display(), lines.len());
     }
-    Ok(())
+    Ok(written)
 }
 
 /// The sum after `done` additions, as the problem or a step spells it.

@@ -13,7 +13,8 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, run_command, run_several, start_logging,
+    CliError, Computing, DeviceName, finish, parse_args, print, run_command, run_several,
+    start_logging,
 };
 use relay_pipeline::{
     Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep, preset,
@@ -82,8 +83,7 @@ fn run(args: Args) -> Result<(), CliError> {
     };
     let results = run_several(several, device)?;
     let figures = put_together(&groups, &results, &out).map_err(CliError::failure)?;
-    print!("{figures}");
-    Ok(())
+    print(figures)
 }
 
 fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, PipelineError> {

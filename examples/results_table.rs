@@ -4,29 +4,50 @@
 //! cargo run --release --example results_table -- docs/results/mini/seed-1 docs/results/mini/seed-2 ...
 //! ```
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args};
+use relay_examples::{CliError, finish, parse_args, print};
 use relay_pipeline::{Aggregate, Results};
 
 /// Prints answer accuracy by arm as a Markdown table: mean over the runs, lowest and highest in brackets.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Directories with a `results.json`.
+    /// Directories with a `results.json`, each once.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
 }
 
 fn main() -> ExitCode {
-    finish(parse_args().and_then(print))
+    finish(parse_args().and_then(run))
 }
 
-fn print(args: Args) -> Result<(), CliError> {
+fn run(args: Args) -> Result<(), CliError> {
     let load = |dir: &PathBuf| Results::load(&dir.join("results.json")).map_err(CliError::failure);
     let runs: Vec<Results> = args.runs.iter().map(load).collect::<Result<_, _>>()?;
+    distinct(&args.runs)?;
     let all = Aggregate::of_runs(&runs).map_err(CliError::usage)?;
-    print!("{}", all.markdown());
+    print(all.markdown())
+}
+
+/// That no run is there twice, under whatever paths: it would count twice in the means.
+fn distinct(dirs: &[PathBuf]) -> Result<(), CliError> {
+    let mut seen: Vec<(PathBuf, &Path)> = Vec::new();
+    for dir in dirs {
+        let place = dir
+            .canonicalize()
+            .map_err(|error| CliError::failure(format!("{}: {error}", dir.display())))?;
+        if let Some((_, before)) = seen.iter().find(|(other, _)| *other == place) {
+            let (before, dir) = (before.display(), dir.display());
+            return Err(CliError::usage(format!(
+                "{before} and {dir} are the same run: each may be given once"
+            )));
+        }
+        seen.push((place, dir));
+    }
     Ok(())
 }

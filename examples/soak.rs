@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args};
+use relay_examples::{CliError, finish, parse_args, print};
 use relay_pipeline::{Figure, Machine, Results, Traces, write_atomically};
 use serde::{Deserialize, Serialize};
 
@@ -148,11 +148,12 @@ fn run(args: Args) -> Result<(), CliError> {
 }
 
 fn judge(record: &Record) -> Result<(), CliError> {
+    let mut text = String::new();
     for stage in record.stages {
         let ([memory, memory_at_last], [time, time_at_last]) =
             (stage.resident_mib, stage.processor_milliseconds_an_update);
-        println!(
-            "{}: {:.1} minutes, memory {memory:.1} then {memory_at_last:.1} MiB, an update {time:.1} then {time_at_last:.1} ms{}",
+        text += &format!(
+            "{}: {:.1} minutes, memory {memory:.1} then {memory_at_last:.1} MiB, an update {time:.1} then {time_at_last:.1} ms{}\n",
             stage.stage,
             stage.minutes,
             if stage.judged {
@@ -166,12 +167,13 @@ fn judge(record: &Record) -> Result<(), CliError> {
         record.largest_growth_of_memory,
         record.largest_growth_of_processor_time,
     ];
-    println!(
-        "{:.0} minutes: memory {:+.2} %, processor time of an update {:+.2} % at most",
+    text += &format!(
+        "{:.0} minutes: memory {:+.2} %, processor time of an update {:+.2} % at most\n",
         record.minutes,
         100.0 * memory,
         100.0 * time
     );
+    print(text)?;
     if memory > GROWTH || time > SLOWER {
         return Err(CliError::failure(format!(
             "memory may grow by {} %, an update's processor time by {} %",

@@ -10,9 +10,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::Parser;
+use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, quoted, run_command, run_several,
+    CliError, Computing, DeviceName, finish, parse_args, print, quoted, run_command, run_several,
     start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
@@ -38,7 +38,7 @@ struct Args {
     #[arg(long, value_name = "FROM..TO", allow_hyphen_values = true)]
     loops: Option<String>,
     /// The arms that are trained and measured [default: all].
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     arms: Vec<String>,
     #[command(flatten)]
     computing: Computing,
@@ -86,16 +86,20 @@ fn run(args: Args) -> Result<(), CliError> {
         .results(&runs, &results, &command(&args, device))
         .map_err(CliError::failure)?;
     let written = swept.write(&args.out).map_err(CliError::failure)?;
-    println!("{}", swept.markdown());
-    print_reused(&swept);
-    for file in written {
-        println!("written: {}", file.display());
-    }
-    Ok(())
+    let files = written
+        .iter()
+        .map(|file| format!("written: {}\n", file.display()));
+    let files: String = files.collect();
+    print(format_args!(
+        "{}\n{}{files}",
+        swept.markdown(),
+        taken_over(&swept)
+    ))
 }
 
-/// What each run took over from others.
-fn print_reused(swept: &SweepResults) {
+/// What each run took over from others, a line each.
+fn taken_over(swept: &SweepResults) -> String {
+    let mut lines = String::new();
     for one in swept.combinations.iter().flat_map(|one| &one.runs) {
         let reused: Vec<String> = one
             .reused
@@ -103,15 +107,16 @@ fn print_reused(swept: &SweepResults) {
             .map(|(stage, lender)| format!("{stage} from {lender}"))
             .collect();
         if !reused.is_empty() {
-            println!("{}: taken over: {}", one.dir, reused.join(", "));
+            lines += &format!("{}: taken over: {}\n", one.dir, reused.join(", "));
         }
     }
+    lines
 }
 
 fn command(args: &Args, device: DeviceName) -> String {
     let mut command = format!(
         "cargo run --release --example sweep -- --preset {} --seeds {}",
-        args.preset,
+        quoted(&args.preset),
         args.seeds
             .iter()
             .map(u64::to_string)
@@ -125,7 +130,7 @@ fn command(args: &Args, device: DeviceName) -> String {
         command += &format!(" --loops {}", quoted(loops));
     }
     if !args.arms.is_empty() {
-        command += &format!(" --arms {}", args.arms.join(","));
+        command += &format!(" --arms {}", quoted(&args.arms.join(",")));
     }
     command += &args.computing.precision_option();
     command + &format!(" --device {device}")

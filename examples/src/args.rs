@@ -1,16 +1,30 @@
 //! Reading the command line so that what is wrong with it takes one line.
 
+use std::env::args_os;
+
 use clap::{Parser, error::ErrorKind};
 
-use crate::CliError;
+use crate::{CliError, finish::EXIT_CODES, print::written};
 
-/// The arguments of the program. Help and version are printed and end the program.
+/// The arguments of the program. Help, to which the exit codes are added, and version are printed and end the program.
 ///
 /// # Errors
-/// A usage error of one line for arguments that cannot be.
+/// A usage error of one line for arguments that cannot be; a failure when help or version cannot be printed.
 pub fn parse_args<P: Parser>() -> Result<P, CliError> {
-    P::try_parse().map_err(|error| match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+    let mut command = P::command()
+        .after_help(EXIT_CODES)
+        .mut_subcommands(|one| one.after_help(EXIT_CODES));
+    let parsed = match command.try_get_matches_from_mut(args_os()) {
+        Ok(mut matches) => {
+            P::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+        }
+        Err(error) => Err(error),
+    };
+    parsed.map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => match written(error.print()) {
+            Ok(()) => std::process::exit(0),
+            Err(failure) => failure,
+        },
         _ => CliError::Usage(one_line(&error.to_string())),
     })
 }

@@ -10,7 +10,9 @@ mod finish;
 mod many;
 mod meeting;
 mod parts;
+mod print;
 mod run;
+mod shell;
 mod signals;
 mod slot;
 
@@ -23,9 +25,11 @@ pub use dialect_args::{
     CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
 };
 pub use finish::{CliError, finish, start_logging};
-pub use many::{overrides, quoted, run_command, run_several};
+pub use many::{overrides, run_command, run_several};
 pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};
-pub use run::PipelineRun;
+pub use print::print;
+pub use run::{PipelineRun, holds_run, warn_of_new_run};
+pub use shell::{quoted, quoted_path};
 pub use signals::stop_on_signals;
 pub use slot::{Bench, Slot, trained_arm};

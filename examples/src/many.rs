@@ -1,12 +1,15 @@
 //! Several runs from a command line: what sweeps, seeds and the paper's figures share.
 
-use std::sync::atomic::Ordering;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_pipeline::{Existing, Override, PipelineError, Results, SeveralRuns};
+use relay_pipeline::{Existing, Override, PipelineError, PlannedRun, Results, SeveralRuns};
 use relay_train::{Precision, StopFlag};
 
-use crate::{CliError, DeviceName, Program, on_device, stop_on_signals};
+use crate::{
+    CliError, DeviceName, Program, on_device, quoted, run::explain, shell::how_to_go_on,
+    stop_on_signals,
+};
 
 /// Makes all runs on a device that is chosen at run time, and gives their results in the same order.
 ///
@@ -16,19 +19,23 @@ use crate::{CliError, DeviceName, Program, on_device, stop_on_signals};
 pub fn run_several(several: SeveralRuns, device: DeviceName) -> Result<Vec<Results>, CliError> {
     let stop = StopFlag::default();
     let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
-    let same = several.existing != Existing::Refuse;
+    let (dir, begins) = (
+        shared_dir(&several.runs),
+        several.existing == Existing::Refuse,
+    );
     let outcome = on_device(device, Running { several, stop }).map_err(CliError::usage)?;
-    outcome.map_err(|error| match error {
-        error if error.is_interrupted() => {
-            let with = if same { "" } else { " and --resume" };
-            CliError::Interrupted {
-                message: format!("{error}; go on with the same command{with}"),
-                signal: u8::try_from(signal.load(Ordering::SeqCst)).unwrap_or(0),
-            }
-        }
-        error if error.is_usage() => CliError::usage(error),
-        error => CliError::failure(error),
-    })
+    outcome.map_err(|error| explain(error, &how_to_go_on(&dir, begins), &signal))
+}
+
+/// The directory that all runs lie in.
+fn shared_dir(runs: &[PlannedRun]) -> PathBuf {
+    let mut dirs = runs.iter().map(|run| run.dir.as_path());
+    let first = dirs.next().unwrap_or(Path::new("."));
+    let shared = dirs.fold(first, |shared, dir| {
+        let within = |ancestor: &&Path| dir.starts_with(ancestor);
+        shared.ancestors().find(within).unwrap_or(shared)
+    });
+    shared.to_owned()
 }
 
 struct Running {
@@ -67,22 +74,12 @@ pub fn run_command(
         command += &format!(" --set {}", quoted(&one.to_string()));
     }
     if !arms.is_empty() {
-        command += &format!(" --arms {}", arms.join(","));
+        command += &format!(" --arms {}", quoted(&arms.join(",")));
     }
     if let Some(precision) = precision {
         command += &format!(" --precision {precision}");
     }
     command + &format!(" --device {device}")
-}
-
-/// A word as a shell reads it back.
-pub fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "=._,:/+-".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
 }
 
 #[cfg(test)]
@@ -107,6 +104,5 @@ mod tests {
             ),
             "{command}"
         );
-        assert_eq!(quoted("it's"), "'it'\\''s'");
     }
 }

@@ -2,14 +2,16 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::atomic::AtomicU8,
 };
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_pipeline::{About, Existing, Pipeline, PipelineError, Results, Settings, table};
 use relay_train::StopFlag;
 
-use crate::{CliError, DeviceName, Program, on_device, stop_on_signals};
+use crate::{
+    CliError, DeviceName, Program, on_device, print, shell::how_to_go_on, stop_on_signals,
+};
 
 /// A pipeline to be run on a device that is chosen at run time.
 #[derive(Debug)]
@@ -40,29 +42,43 @@ impl PipelineRun {
     pub fn run(self) -> Result<(), CliError> {
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
-        let dir = self.dir.clone();
+        let (dir, begins) = (self.dir.clone(), self.existing == Existing::Refuse);
         let outcome =
             on_device(self.device, Running { run: self, stop }).map_err(CliError::usage)?;
         match outcome {
             Ok(results) => {
-                println!("{}", table(&results));
-                println!("report: {}", dir.join("report.html").display());
-                Ok(())
+                let report = dir.join("report.html");
+                let report = report.display();
+                print(format_args!("{}\nreport: {report}\n", table(&results)))
             }
-            Err(error) => Err(explain(error, &dir, signal.load(Ordering::SeqCst))),
+            Err(error) => {
+                let go_on = how_to_go_on(&dir, begins);
+                Err(explain(error, &go_on, &signal))
+            }
         }
     }
 }
 
-fn explain(error: PipelineError, dir: &Path, signal: usize) -> CliError {
+/// What an error of a pipeline means for the program; `go_on` says how to go on after an interruption.
+pub(crate) fn explain(error: PipelineError, go_on: &str, signal: &AtomicU8) -> CliError {
     match error {
-        error if error.is_interrupted() => CliError::Interrupted {
-            message: format!("{error}; go on with --run-dir {} --resume", dir.display()),
-            signal: u8::try_from(signal).unwrap_or(0),
-        },
+        error if error.is_interrupted() => {
+            CliError::interrupted(format_args!("{error}; {go_on}"), signal)
+        }
         error if error.is_usage() => CliError::usage(error),
         error => CliError::failure(error),
     }
+}
+
+/// Whether a run was begun in `dir`.
+pub fn holds_run(dir: &Path) -> bool {
+    dir.join("settings.json").exists()
+}
+
+/// Says that there was nothing to go on with. It is no error: scripts give `--resume` whether there is a run or not.
+pub fn warn_of_new_run(dir: &Path) {
+    let dir = dir.display();
+    tracing::warn!("there is no run in {dir} to go on with: a new one begins");
 }
 
 struct Running {
@@ -88,8 +104,11 @@ impl Program for Running {
             device: name.to_string(),
             command,
         };
-        Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?
-            .side_by_side(jobs)
-            .run_arms(&arms)
+        let nothing_there = existing != Existing::Refuse && !holds_run(&dir);
+        let pipeline = Pipeline::<B>::open(settings, &dir, existing, about, device, self.stop)?;
+        if nothing_there {
+            warn_of_new_run(&dir);
+        }
+        pipeline.side_by_side(jobs).run_arms(&arms)
     }
 }

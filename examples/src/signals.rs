@@ -1,25 +1,102 @@
-//! SIGINT and SIGTERM ask for a stop at the next step; a second one ends the program at once.
+//! Signals ask for a stop at the next step; another one, some time later, ends the program at once.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize},
+use std::{
+    io::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+        mpsc::channel,
+    },
+    thread,
+    time::{Duration, Instant},
 };
 
-use signal_hook::{consts::TERM_SIGNALS, flag};
+use signal_hook::{consts::TERM_SIGNALS, low_level};
 
-/// Sets `stop` at the first SIGINT, SIGTERM or SIGQUIT and ends the process at the second; gives the number of the
-/// signal that came, 0 before any.
+/// A signal that comes so soon after the first one is the same wish once more: `timeout`, batch systems and terminals send
+/// one to the program, and again to the group that it belongs to.
+const SAME_WISH: Duration = Duration::from_secs(1);
+
+/// How long the end waits for what is said of it.
+const PATIENCE: Duration = Duration::from_millis(200);
+
+/// Sets `stop` at the first SIGINT, SIGTERM, SIGQUIT or, unless that is ignored, as under `nohup`, SIGHUP; ends the process
+/// at one that comes a second later, or after that. Gives the number of the first signal, 0 before any.
 ///
 /// # Errors
-/// When the operating system refuses to register a handler.
-pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<Arc<AtomicUsize>> {
-    let seen = Arc::new(AtomicUsize::new(0));
-    for &signal in TERM_SIGNALS {
-        // Order matters: the shutdown looks at `stop` before this signal sets it.
-        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))?;
-        flag::register(signal, Arc::clone(stop))?;
-        let number = usize::try_from(signal).unwrap_or(0);
-        flag::register_usize(signal, Arc::clone(&seen), number)?;
-    }
+/// When the operating system refuses to register a handler, or a thread.
+pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> io::Result<Arc<AtomicU8>> {
+    let signals = arrivals()?;
+    let (stop, first) = (Arc::clone(stop), Arc::new(AtomicU8::new(0)));
+    let seen = Arc::clone(&first);
+    let wait = move || {
+        let mut began: Option<Instant> = None;
+        for signal in signals {
+            match began {
+                None => {
+                    // In this order: who sees the stop asks for the reason.
+                    first.store(u8::try_from(signal).unwrap_or(0), Ordering::SeqCst);
+                    stop.store(true, Ordering::SeqCst);
+                    began = Some(Instant::now());
+                }
+                Some(began) if began.elapsed() < SAME_WISH => {}
+                Some(_) => end_at_once(signal),
+            }
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait)?;
     Ok(seen)
+}
+
+/// The signals as they come, without end.
+#[cfg(unix)]
+fn arrivals() -> io::Result<impl Iterator<Item = i32> + Send> {
+    let mut signals = signal_hook::iterator::Signals::new(TERM_SIGNALS)?;
+    if !hang_up_is_ignored() {
+        signals.add_signal(signal_hook::consts::SIGHUP)?;
+    }
+    Ok(std::iter::from_fn(move || signals.forever().next()))
+}
+
+/// The signals as they come, without end.
+#[cfg(not(unix))]
+fn arrivals() -> io::Result<impl Iterator<Item = i32> + Send> {
+    let came = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    for &signal in TERM_SIGNALS {
+        let number = usize::try_from(signal).unwrap_or(0);
+        signal_hook::flag::register_usize(signal, Arc::clone(&came), number)?;
+    }
+    let looks = std::iter::repeat_with(move || {
+        thread::sleep(PATIENCE);
+        came.swap(0, Ordering::SeqCst)
+    });
+    Ok(looks.filter_map(|number| i32::try_from(number).ok().filter(|&signal| signal != 0)))
+}
+
+/// Whether this program was started with SIGHUP ignored, so that it outlives its terminal. Where the system does not tell,
+/// as only Linux does, it is taken for that, and left as it is.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is that of signal 1, which is SIGHUP everywhere.
+    ignored.is_none_or(|mask| mask & 1 == 1)
+}
+
+fn end_at_once(signal: i32) -> ! {
+    // Standard error may be a pipe that nobody empties, or be held by somebody who waits for that: the end does not wait.
+    let (said, heard) = channel();
+    let _none_if_out_of_threads = thread::Builder::new().spawn(move || {
+        let lost = "what was done since the last checkpoint is lost";
+        let _ = writeln!(
+            io::stderr(),
+            "error: ended at once by a second signal; {lost}"
+        );
+        let _ = said.send(());
+    });
+    let _ = heard.recv_timeout(PATIENCE);
+    low_level::exit(128 + signal)
 }

@@ -111,10 +111,7 @@ impl Slot {
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
         let by_signal = |message: String| match signal.load(Ordering::SeqCst) {
             0 => Ok(()),
-            signal => Err(CliError::Interrupted {
-                message,
-                signal: u8::try_from(signal).unwrap_or(0),
-            }),
+            _ => Err(CliError::interrupted(message, &signal)),
         };
         let machines = self.machines.meet(self.workers, &stop);
         by_signal("stopped while other machines were waited for".to_owned())?;

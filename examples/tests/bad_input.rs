@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -99,6 +100,7 @@ fn settings_by_path_arms_and_seeds_are_checked_before_anything_runs() {
             ["stage1.lambda is -1", "at least 0"],
         ),
         (["--arms", "ar_self"], ["ar_self", "looped_aligned"]),
+        (["--arms", ""], ["--arms <ARMS>", "a value is required"]),
         (["--seeds", "1,1"], ["seeds", "each once"]),
     ] {
         refused("multitask_relay", "--run-dir", &args, &parts);
@@ -119,20 +121,64 @@ fn settings_by_path_arms_and_seeds_are_checked_before_anything_runs() {
     refused("paper_figures", "--out", &["--seeds", "one"], &["one"]);
 }
 
+/// All that lies below `dir`: files with what they hold, directories with nothing.
+fn all_below(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(all_below(&path));
+            all.insert(path, Vec::new());
+        } else {
+            let bytes = fs::read(&path).unwrap();
+            all.insert(path, bytes);
+        }
+    }
+    all
+}
+
 #[test]
 fn a_directory_of_something_else_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("thesis.txt"), "years of work").unwrap();
-    refuses(
-        "multitask_relay",
-        &["--preset", "smoke", "--run-dir", text(dir.path())],
-        2,
-        &["no run"],
-    );
-    assert_eq!(
-        fs::read_to_string(dir.path().join("thesis.txt")).unwrap(),
-        "years of work"
-    );
+    fs::create_dir_all(dir.path().join("sub/deep")).unwrap();
+    // Two are named as the files are that a killed run leaves half written.
+    for file in ["thesis.txt", ".2024-notes.txt", "sub/deep/.7-x"] {
+        fs::write(dir.path().join(file), "years of work").unwrap();
+    }
+    let before = all_below(dir.path());
+    for option in [&[][..], &["--resume"], &["--update"]] {
+        let base = ["--preset", "smoke", "--run-dir", text(dir.path())];
+        let args = [&base[..], option].concat();
+        refuses("multitask_relay", &args, 2, &["no run"]);
+        assert_eq!(all_below(dir.path()), before, "{option:?}");
+    }
+}
+
+#[test]
+fn the_same_run_is_not_counted_twice() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/mini");
+    let [one, two, again] = ["seed-1", "seed-2", "seed-2/../seed-1"].map(|run| results.join(run));
+    let [one, two, again] = [&one, &two, &again].map(|run| text(run));
+    let (code, stderr) = run("results_table", &[one, two]);
+    assert_eq!(code, 0, "{stderr}");
+    for runs in [&[one, one][..], &[one, two, again]] {
+        refuses("results_table", runs, 2, &[one, "the same run"]);
+    }
+}
+
+#[test]
+fn help_names_the_exit_codes() {
+    for args in [
+        &["multitask_relay", "--help"][..],
+        &["results_table", "-h"],
+        &["gpu_slot", "--help"],
+        &["gpu_slot", "train", "--help"],
+    ] {
+        let output = program(args[0]).args(&args[1..]).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}");
+        assert!(said.contains("Exit codes: 0 done; 1 failure; 2 usage"));
+    }
 }
 
 #[test]

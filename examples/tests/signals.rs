@@ -1,5 +1,5 @@
-//! SIGINT and SIGTERM end a run at its next step, with a checkpoint and the exit code that says so; a second one ends it
-//! at once.
+//! SIGINT, SIGTERM and SIGHUP end a run at its next step, with a checkpoint and the exit code that says so; a second one
+//! ends it at once, unless it comes as the first one's double.
 
 #![cfg(unix)]
 // Helpers of tests are not seen as tests by the lint.
@@ -21,107 +21,196 @@ use relay_train::read_manifest;
 /// Set for the copy of this test that waits for signals.
 const CHILD: &str = "RELAY_TEST_WAITS_FOR_SIGNALS";
 
-fn program() -> PathBuf {
+/// More than passes between a signal and its double.
+const LATER: Duration = Duration::from_millis(1100);
+
+fn program(name: &str) -> PathBuf {
     // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
     let mut path = std::env::current_exe().unwrap();
     path.pop();
     path.pop();
-    path.join("examples/multitask_relay")
+    path.join("examples").join(name)
+}
+
+/// What a shell says to a command line.
+fn shell(line: &str) -> String {
+    let output = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(output.status.success(), "{line}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn send(signal: &str, child: &Child) {
-    let kill = format!("kill -s {signal} {}", child.id());
-    let status = Command::new("sh").args(["-c", &kill]).status().unwrap();
-    assert!(status.success());
+    shell(&format!("kill -s {signal} {}", child.id()));
 }
 
-/// A run that takes far longer than the test, and saves nothing by itself.
-fn endless(dir: &Path) -> Child {
+/// As `timeout` and batch systems do, which tell the process and its group.
+fn send_double(signal: &str, child: &Child) {
+    let kill = format!("kill -s {signal} {}", child.id());
+    shell(&format!("{kill}; sleep 0.02; {kill}"));
+}
+
+/// A run that takes far longer than the test, and saves nothing by itself; and its command, word by word.
+fn endless(dir: &Path) -> (Child, Vec<String>) {
     let mut settings = preset("smoke", 1).unwrap();
     let train = &mut settings.looped_aligned.train;
     (train.steps, train.checkpoint_every, train.validate_every) = (1_000_000, 0, 0);
     train.log_every = 1;
-    let file = dir.join("settings.json");
+    let file = dir.join("my settings.json");
     fs::write(&file, serde_json::to_string(&settings).unwrap()).unwrap();
-    Command::new(program())
-        .arg("--settings")
-        .arg(&file)
-        .arg("--run-dir")
-        .arg(dir.join("run"))
+    let run = dir.join("it's a run");
+    let words = [
+        &program("multitask_relay"),
+        Path::new("--settings"),
+        &file,
+        Path::new("--run-dir"),
+        &run,
+    ];
+    let words = words.map(|word| word.to_str().unwrap().to_owned());
+    let child = Command::new(&words[0])
+        .args(&words[1..])
         .env("RUST_LOG", "error")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap()
+        .unwrap();
+    (child, words.to_vec())
+}
+
+/// How many lines there are in a file, once there are some.
+fn some_lines(file: &Path) {
+    let clock = Instant::now();
+    while lines(file) < 5 {
+        assert!(clock.elapsed() < Duration::from_secs(120), "it never began");
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn lines(file: &Path) -> usize {
+    fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+/// Whether a signal does nothing here, as where `nohup` has started these tests.
+fn is_ignored(signal: &str) -> bool {
+    let line = format!("kill -s {signal} $$; echo ignored");
+    let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+    !output.stdout.is_empty()
 }
 
 #[test]
 fn a_signal_ends_a_run_at_the_next_step_with_a_checkpoint() {
-    for (signal, code) in [("INT", 130), ("TERM", 143)] {
-        let dir = tempfile::tempdir().unwrap();
-        let child = endless(dir.path());
-        let stage = dir.path().join("run/looped_aligned");
-        let metrics = stage.join("metrics.jsonl");
-        let clock = Instant::now();
-        let lines = || fs::read_to_string(&metrics).map_or(0, |text| text.lines().count());
-        while lines() < 5 {
-            assert!(clock.elapsed() < Duration::from_secs(120), "it never began");
-            sleep(Duration::from_millis(5));
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        if signal == "HUP" && (is_ignored(signal) || !cfg!(target_os = "linux")) {
+            continue;
         }
-        send(signal, &child);
+        let dir = tempfile::tempdir().unwrap();
+        let (child, mut words) = endless(dir.path());
+        let run = Path::new(&words[4]);
+        let stage = run.join("looped_aligned");
+        let metrics = stage.join("metrics.jsonl");
+        some_lines(&metrics);
+        send_double(signal, &child);
         let output = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{signal}: {stderr}");
-        assert!(
-            stderr.contains("stopped at step") && stderr.contains("--resume"),
-            "{stderr}"
-        );
         // At that step and no later one.
         let step = read_manifest(&stage).unwrap().counters.step;
-        assert_eq!(step as usize, lines(), "{signal}");
-        assert!(stderr.contains(&format!("step {step};")), "{stderr}");
+        assert_eq!(step as usize, lines(&metrics), "{signal}");
+        let stopped = format!(
+            "stopped at step {step}; what is done lies in {}; ",
+            words[4]
+        );
+        assert!(stderr.contains(&stopped), "{stderr}");
+        // The command that goes on can be typed as it stands.
+        let (_, command) = stderr.split_once("go on with: ").unwrap();
+        words.push("--resume".to_owned());
+        let read = shell(&format!("printf '%s\\n' {command}"));
+        assert_eq!(read.lines().collect::<Vec<_>>(), words, "{stderr}");
     }
 }
 
-/// Not a test by itself: what the next one starts.
+#[test]
+fn a_comparison_that_is_stopped_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let child = Command::new(program("compare_devices"))
+        .args(["--preset", "smoke", "--updates", "1000000"])
+        .args(["--set", "looped_aligned.train.steps=1000000", "--out"])
+        .arg(dir.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    some_lines(&dir.path().join("a/metrics.jsonl"));
+    send("INT", &child);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("error: stopped before"), "{stderr}");
+}
+
+/// Not a test by itself: what the next ones start.
 #[test]
 fn waits_for_signals() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
     let stop = Arc::new(AtomicBool::new(false));
-    relay_examples::stop_on_signals(&stop).unwrap();
+    let seen = relay_examples::stop_on_signals(&stop).unwrap();
     println!("\nready");
     while !stop.load(Ordering::SeqCst) {
         sleep(Duration::from_millis(1));
     }
-    println!("\nasked");
+    println!("\nasked by {}", seen.load(Ordering::SeqCst));
     // A step that does not end.
     sleep(Duration::from_secs(120));
 }
 
+/// A process that waits for signals, begun by `sh` with `first` done before; and what it says.
+fn waiting(first: &str) -> (Child, impl FnMut(&str) -> bool) {
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("{first}exec \"$0\" \"$@\"")])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "waits_for_signals", "--nocapture"])
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut heard = move |word: &str| lines.any(|line| line.unwrap() == word);
+    assert!(heard("ready"));
+    (child, heard)
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    for (first, second, code) in [
-        ("INT", "INT", 130),
-        ("INT", "TERM", 143),
-        ("TERM", "INT", 130),
+    for (first, number, second, code) in [
+        ("INT", 2, "INT", 130),
+        ("INT", 2, "TERM", 143),
+        ("TERM", 15, "INT", 130),
     ] {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "waits_for_signals", "--nocapture"])
-            .env(CHILD, "1")
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut heard = |word: &str| lines.any(|line| line.unwrap() == word);
-        assert!(heard("ready"));
+        let (mut child, mut heard) = waiting("");
         send(first, &child);
-        assert!(heard("asked"));
+        assert!(heard(&format!("asked by {number}")));
+        // The double of the first one.
+        send(second, &child);
+        sleep(LATER);
+        assert!(child.try_wait().unwrap().is_none(), "{first}, {second}");
         let clock = Instant::now();
         send(second, &child);
-        let status = child.wait().unwrap();
-        assert_eq!(status.code(), Some(code), "{first}, {second}");
+        let output = child.wait_with_output().unwrap();
         assert!(clock.elapsed() < Duration::from_secs(30));
+        assert_eq!(output.status.code(), Some(code), "{first}, {second}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("ended at once"), "{stderr}");
     }
+}
+
+/// `nohup` asks for a run that outlives its terminal.
+#[test]
+fn a_hang_up_that_is_ignored_stays_so() {
+    let (mut child, mut heard) = waiting("trap '' HUP; ");
+    send("HUP", &child);
+    send("TERM", &child);
+    assert!(heard("asked by 15"));
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

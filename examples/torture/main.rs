@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args};
+use relay_examples::{CliError, finish, parse_args, print};
 use relay_tasks::Stream;
 
 mod compare;
@@ -72,7 +72,7 @@ fn torture(args: Args) -> Result<(), CliError> {
         record.add(batch);
         record.save(file)?;
     }
-    println!("{kills} kills, {found} differences");
+    print(format_args!("{kills} kills, {found} differences\n"))?;
     if found > 0 {
         return Err(CliError::failure(
             "what a killed run makes is not what an undisturbed one makes",
@@ -89,11 +89,12 @@ fn run(args: &Args, scratch: &Path) -> Result<Batch, CliError> {
     program.complete(&whole)?;
     let span = clock.elapsed();
     let expected = Snapshot::of(&whole)?;
-    println!(
-        "undisturbed run: {:.1} s, {} files",
+    // Here and below: what cannot be said on the way must not cost the whole run. It is found out at the end.
+    let _ = print(format_args!(
+        "undisturbed run: {:.1} s, {} files\n",
         span.as_secs_f64(),
         expected.len()
-    );
+    ));
     let mut batch = Batch {
         seed: args.seed,
         files: expected.len(),
@@ -113,12 +114,12 @@ fn run(args: &Args, scratch: &Path) -> Result<Batch, CliError> {
                 batch.completed(found);
                 fs::remove_dir_all(&dir).map_err(CliError::failure)?;
                 dir = scratch.join(format!("run-{}", batch.runs + 1));
-                println!(
-                    "{} kills so far, {} runs completed, {} differences",
+                let _ = print(format_args!(
+                    "{} kills so far, {} runs completed, {} differences\n",
                     batch.kills,
                     batch.runs,
                     batch.differences.len()
-                );
+                ));
                 if done {
                     return Ok(batch);
                 }

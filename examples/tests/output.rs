@@ -1,0 +1,171 @@
+//! What programs say, and where they say it: standard output and standard error that are closed or full end none of them by
+//! a panic, what a program is run for is made all the same; commands can be typed as they stand.
+
+#![cfg(target_os = "linux")]
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+fn program(name: &str, args: &[&str]) -> Command {
+    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
+    let mut path = std::env::current_exe().unwrap();
+    path.pop();
+    path.pop();
+    let mut command = Command::new(path.join("examples").join(name));
+    command.args(args).env("RUST_LOG", "info");
+    command
+}
+
+/// A file that is always full.
+fn full() -> Stdio {
+    File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap()
+        .into()
+}
+
+/// A pipe that nobody reads.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// Exit code, and what was said on standard error.
+fn ending(mut command: Command, stdout: Stdio) -> (i32, String) {
+    let Output { status, stderr, .. } = command.stdout(stdout).output().unwrap();
+    let stderr = String::from_utf8(stderr).unwrap();
+    (status.code().unwrap(), stderr)
+}
+
+/// That the program ends with 0 where nobody reads what it says, and with 1 and one line where that cannot be written.
+fn ends_well(name: &str, args: &[&str]) {
+    let (code, said) = ending(program(name, args), closed());
+    assert_eq!(code, 0, "{name} {args:?}: {said}");
+    let (code, said) = ending(program(name, args), full());
+    assert_eq!(code, 1, "{name} {args:?}: {said}");
+    let errors: Vec<&str> = said.lines().filter(|line| line.contains("error")).collect();
+    assert!(
+        matches!(errors[..], [one] if one.starts_with("error: cannot write to standard output: ")),
+        "{name} {args:?}: {said}"
+    );
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+#[test]
+fn results_that_nobody_reads_are_no_panic() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/mini/seed-1");
+    ends_well("results_table", &[text(&recorded)]);
+    ends_well("multitask_relay", &["--preset", "smoke", "--dry-run"]);
+    ends_well("multitask_relay", &["--help"]);
+    ends_well("generate_data", &["--version"]);
+    let cost = [
+        "cost",
+        "--preset",
+        "smoke",
+        "--task",
+        "ari",
+        "--updates",
+        "5",
+    ];
+    ends_well("gpu_slot", &cost);
+}
+
+#[test]
+fn all_files_are_written_before_anything_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    ends_well("own_data", &["--make-demo", text(dir.path())]);
+    assert_eq!(dir.path().read_dir().unwrap().count(), 3);
+}
+
+/// A run of a few updates in `dir`.
+fn short_run(dir: &Path) -> Command {
+    let set = "stage1.train.steps=4";
+    let mut command = program("multitask_relay", &["--preset", "smoke", "--set", set]);
+    command.args(["--arms", "looped_aligned", "--run-dir", text(dir)]);
+    command
+}
+
+#[test]
+fn a_run_ends_well_where_nothing_can_be_said() {
+    let place = tempfile::tempdir().unwrap();
+    let report = |dir: &Path| dir.join("report.html").exists();
+    for (number, (stdout, stderr)) in [(closed(), full()), (full(), closed())]
+        .into_iter()
+        .enumerate()
+    {
+        let dir = place.path().join(format!("run-{number}"));
+        let mut run = short_run(&dir);
+        let status = run.stdout(stdout).stderr(stderr).status().unwrap();
+        // A full disk under the table of results counts, a reader who went away does not.
+        assert_eq!(status.code(), Some(number as i32));
+        assert!(report(&dir), "run {number}");
+    }
+}
+
+#[test]
+fn resuming_where_there_is_no_run_begins_one_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let warning = "to go on with: a new one begins";
+    let run_dir: PathBuf = dir.path().join("run");
+    let resumed = || {
+        let mut run = short_run(&run_dir);
+        run.arg("--resume");
+        ending(run, Stdio::null())
+    };
+    let (code, said) = resumed();
+    let place = format!("there is no run in {} {warning}", run_dir.display());
+    assert!(code == 0 && said.contains(&place), "{said}");
+    let (code, said) = resumed();
+    assert!(code == 0 && !said.contains(warning), "{said}");
+}
+
+/// The command of a run, word by word as a shell reads it, without the program.
+fn recorded_command(run: &Path) -> Vec<String> {
+    let results = fs::read(run.join("results.json")).unwrap();
+    let results: serde_json::Value = serde_json::from_slice(&results).unwrap();
+    let command = results["command"].as_str().unwrap();
+    let words = format!("printf '%s\\n' {command}");
+    let output = Command::new("sh").args(["-c", &words]).output().unwrap();
+    let words = String::from_utf8(output.stdout).unwrap();
+    let words = words.lines().skip_while(|word| *word != "--").skip(1);
+    words.map(str::to_owned).collect()
+}
+
+#[test]
+fn paths_in_recorded_commands_are_quoted() {
+    let dir = tempfile::tempdir().unwrap();
+    let [data, settings, run] =
+        ["it's data", "my settings.json", "run"].map(|n| dir.path().join(n));
+    let (code, said) = ending(
+        program("own_data", &["--make-demo", text(&data)]),
+        Stdio::null(),
+    );
+    assert_eq!(code, 0, "{said}");
+    let files = ["chains.jsonl", "problems.jsonl", "test.jsonl"].map(|name| data.join(name));
+    let [train, longer, test] = files.each_ref().map(|file| text(file));
+    let options = ["--train", train, "--longer", longer, "--test", test];
+    let mut own = program("own_data", &options);
+    own.args(["--preset", "smoke", "--run-dir", text(&run)]);
+    let (code, said) = ending(own, Stdio::null());
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(recorded_command(&run)[..6], options);
+
+    fs::copy(run.join("settings.json"), &settings).unwrap();
+    let again = dir.path().join("again");
+    let options = ["--settings", text(&settings), "--arms", "looped_aligned"];
+    let mut main = program("multitask_relay", &options);
+    main.args(["--run-dir", text(&again)]);
+    let (code, said) = ending(main, Stdio::null());
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(recorded_command(&again)[..4], options);
+}
