@@ -18,7 +18,7 @@
 //! assert!((loss.map_or(0.127, |loss| loss.into_scalar()) - 0.1269).abs() < 1e-3);
 //! ```
 //!
-//! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA GPUs from Hopper on: of [`layer`],
+//! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA Hopper (compute capability 9.0): of [`layer`],
 //! [`norm`], [`blend`], [`embedding`], [`greedy`], [`readout_cross_entropy`], [`readout_judged`] and [`update`], and in bf16 a
 //! [`Decoder`], see there. [`Precision`] says what they multiply.
 

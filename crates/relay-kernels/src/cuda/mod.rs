@@ -35,6 +35,7 @@ use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
 use cubecl::cuda::CudaRuntime;
+use cubecl::ir::features::{Features, Tma};
 
 pub(crate) use self::decode::Decoding;
 pub(crate) use self::parameters::Shared;
@@ -200,8 +201,44 @@ pub(crate) fn decoding_layer<B: Backend>(
     decoding.layer(op::exactly(tensors))
 }
 
-/// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).
+/// Bytes of shared memory that a block of the kernels may have.
+const SHARED: usize = 227 * 1024;
+
+/// Whether the device is what the kernels are written for: Hopper, compute capability 9.0.
 fn supported(tensor: &op::Lazy) -> bool {
     let client = CudaRuntime::client(tensor.client.device());
-    client.features().cube_cluster
+    is_hopper(
+        client.features(),
+        client.properties().hardware.max_shared_memory_size,
+    )
+}
+
+/// CubeCL does not tell the compute capability, but what came with one. Clusters came with 9.0; `wgmma` came with it too, and
+/// went with 10.0, which copies to shared memory in one more way.
+fn is_hopper(features: &Features, shared: usize) -> bool {
+    features.cube_cluster && !features.tma.contains(Tma::Im2colWide) && shared >= SHARED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `cubecl-cuda` tells of devices.
+    #[test]
+    fn kernels_are_for_hopper_alone() {
+        let ampere = Features::default();
+        let hopper = Features {
+            cube_cluster: true,
+            tma: Tma::Base.into(),
+            ..Features::default()
+        };
+        let blackwell = Features {
+            tma: Tma::Base | Tma::Im2colWide,
+            ..hopper.clone()
+        };
+        assert!(is_hopper(&hopper, 232_448));
+        assert!(!is_hopper(&ampere, 166_912));
+        assert!(!is_hopper(&blackwell, 232_448));
+        assert!(!is_hopper(&hopper, 101_376));
+    }
 }
