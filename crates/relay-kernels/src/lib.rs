@@ -69,7 +69,6 @@ pub use dropout::{DropoutMask, LayerDropout};
 pub use embedding::embedding;
 pub use greedy::{ReadoutParams, greedy};
 pub use layer::{LayerParams, LayerSpec, layer};
-pub use node::available;
 pub use norm::norm;
 pub use prepared::{PreparedLayer, prepare_layer, prepared_layer};
 pub use readout::{readout_cross_entropy, readout_judged};

@@ -108,7 +108,7 @@ pub(crate) fn norm<B: Backend>(tensors: [FloatTensor<B>; 3], epsilon: f32) -> Op
 pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
     tensors: [FloatTensor<B>; N],
     epsilon: Option<f32>,
-    labels: Labels,
+    labels: impl FnOnce() -> Labels,
     right: Option<Shared>,
 ) -> Option<Tensor<B, 1>> {
     let form = (precision(), right);
