@@ -72,6 +72,11 @@ __device__ __forceinline__ void wgmma_left(float (&d)[64], u32 a0, u32 a1, u32 a
 __device__ __forceinline__ void wgmma_results(float (&d)[64]) {
     asm volatile("" : SIXTEEN(d, 0), SIXTEEN(d, 16), SIXTEEN(d, 32), SIXTEEN(d, 48)::"memory");
 }
+__device__ __forceinline__ void wgmma_results(float (&d)[128]) {
+    asm volatile(""
+                 : SIXTEEN(d, 0), SIXTEEN(d, 16), SIXTEEN(d, 32), SIXTEEN(d, 48), SIXTEEN(d, 64), SIXTEEN(d, 80),
+                   SIXTEEN(d, 96), SIXTEEN(d, 112)::"memory");
+}
 
 // Barriers: a phase ends with the arrival that it was made for. Who waits names the parity of the phase, 0 for the first.
 __device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {

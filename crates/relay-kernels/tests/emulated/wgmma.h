@@ -85,7 +85,10 @@ inline void wgmma(float (&d)[HALF], u64 a, u64 b, bool add) {
 inline void wgmma_left(float (&d)[64], u32 a0, u32 a1, u32 a2, u32 a3, u64 b) {
     machine::lane().products.add({d, 0, b, 128, false, true, true, {a0, a1, a2, a3}});
 }
-inline void wgmma_results(float (&)[64]) {}
+template <int HALF>
+inline void wgmma_results(float (&)[HALF]) {
+    static_assert(HALF == 64 || HALF == 128, "sums that the kernels have no fence for");
+}
 inline void wgmma_commit() { machine::lane().products.commit(); }
 template <int PENDING>
 inline void wgmma_wait() {
