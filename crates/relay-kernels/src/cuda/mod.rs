@@ -34,11 +34,11 @@ use core::any::Any;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
-use cubecl::cuda::CudaRuntime;
+use cubecl::cuda::{CudaDevice, CudaRuntime};
 use cubecl::ir::features::{Features, Tma};
 
 pub(crate) use self::decode::Decoding;
-pub(crate) use self::parameters::Shared;
+pub(crate) use self::parameters::{Gathered, Shared};
 use crate::adamw::Step;
 use crate::choices::Choices;
 use crate::cross_entropy::Labels;
@@ -59,22 +59,32 @@ pub(crate) fn wanted<B: Backend>() -> bool {
     enabled() && op::available::<B>()
 }
 
-/// The twelve parameters of a layer, packed; their shapes have been checked.
-pub(crate) fn pack_layer<B: Backend>(tensors: [FloatTensor<B>; 12]) -> Option<Tensor<B, 1>> {
+/// Whether there is a kernel for layers of a width, with an MLP of a width and so many heads, on a device; known before anything
+/// is made of their parameters.
+pub(crate) fn has_layer<B: Backend>(device: &B::Device, [d, m, heads]: [usize; 3]) -> bool {
+    let device = (device as &dyn Any).downcast_ref::<CudaDevice>();
+    layer::fits([d, m, heads], precision()) && device.is_some_and(has_kernels)
+}
+
+/// The twelve parameters of such a layer, packed; their shapes have been checked. Their gradient is that which its calls gather.
+pub(crate) fn pack_layer<B: Backend>(
+    tensors: [FloatTensor<B>; 12],
+    gradient: Gathered,
+) -> Option<Tensor<B, 1>> {
     op::apply(tensors, |tensors| {
-        supported(&tensors[0]).then(|| parameters::Pack::new(tensors, precision()))?
+        parameters::Pack::new(tensors, gradient, precision())
     })
 }
 
 /// A layer with an MLP of so many columns on an input and parameters packed in a precision, which fit together.
 pub(crate) fn layer<B: Backend>(
     tensors: [FloatTensor<B>; 2],
-    shared: Shared,
+    gradient: Gathered,
     form: (usize, Precision),
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
     op::apply(tensors, |tensors| {
-        layer::Call::new(tensors, shared, form, spec)
+        layer::Call::new(tensors, gradient, form, spec)
     })
 }
 
@@ -204,9 +214,14 @@ pub(crate) fn decoding_layer<B: Backend>(
 /// Bytes of shared memory that a block of the kernels may have.
 const SHARED: usize = 227 * 1024;
 
-/// Whether the device is what the kernels are written for: Hopper, compute capability 9.0.
+/// Whether a tensor's device is what the kernels are written for.
 fn supported(tensor: &op::Lazy) -> bool {
-    let client = CudaRuntime::client(tensor.client.device());
+    has_kernels(tensor.client.device())
+}
+
+/// Whether this device is: Hopper, compute capability 9.0.
+fn has_kernels(device: &CudaDevice) -> bool {
+    let client = CudaRuntime::client(device);
     is_hopper(
         client.features(),
         client.properties().hardware.max_shared_memory_size,
