@@ -42,6 +42,7 @@ fn doubles(values: &[f32]) -> Vec<f64> {
 
 /// Asserts that both lists agree: results, then gradients.
 fn agree(what: &str, ours: &[Vec<f32>], theirs: &[Vec<f32>]) {
+    assert_eq!(ours.len(), theirs.len(), "{what}");
     for (index, (ours, theirs)) in ours.iter().zip(theirs).enumerate() {
         assert_close(&format!("{what} {index}"), ours, &doubles(theirs), 2e-5);
     }
