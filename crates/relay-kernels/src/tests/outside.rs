@@ -6,7 +6,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{SWITCH, assert_close, noise};
-use crate::{ReadoutParams, blend, norm, readout_cross_entropy, readout_judged};
+use crate::{ReadoutParams, blend, cross_entropy, norm, readout_cross_entropy, readout_judged};
 
 type Tracked = Autodiff<Flex>;
 
@@ -222,6 +222,15 @@ fn without_a_weight_nothing_is_lost_or_learnt() {
         loss.unwrap().unsqueeze()
     });
     assert!(all.iter().flatten().all(|x| *x == 0.0), "{all:?}");
+}
+
+#[test]
+fn nothing_is_lost_where_there_is_nothing() {
+    let _on = SWITCH.lock();
+    let empty = |shape: [usize; 2]| Tensor::<Flex, 2>::zeros(shape, &Default::default());
+    assert!(cross_entropy(&empty([2, 0]), &[0, 0], &[0.0, 0.0]).is_none());
+    let none = cross_entropy(&empty([0, 3]), &[], &[]).unwrap();
+    assert_eq!(none.into_scalar(), 0.0);
 }
 
 #[test]
