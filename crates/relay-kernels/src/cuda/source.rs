@@ -13,6 +13,7 @@ const COMMON: &str = include_str!("common.cuh");
 const ROWS: &str = include_str!("rows.cuh");
 const ATTENTION: &str = include_str!("attention.cuh");
 const ATTENTION_LONG: &str = include_str!("attention_long.cuh");
+const BARRIER: &str = include_str!("barrier.cuh");
 const CLUSTER: &str = include_str!("cluster.cuh");
 const DECODE: &str = include_str!("decode.cuh");
 const DECODE_LAYER: &str = include_str!("decode_layer.cuh");
@@ -65,10 +66,10 @@ impl File {
             Self::AttentionLong | Self::AttentionLongBackward => {
                 &[COMMON, ROWS, ATTENTION, ATTENTION_LONG]
             }
-            Self::Decode => &[COMMON, CLUSTER, DECODE, DECODE_LAYER],
-            Self::Gemm => &[COMMON, ROWS, WGMMA, HOPPER, GEMM],
-            Self::Gradient => &[COMMON, ROWS, WGMMA, HOPPER],
-            Self::Infer => &[COMMON, WGMMA, PIPELINE],
+            Self::Decode => &[COMMON, BARRIER, CLUSTER, DECODE, DECODE_LAYER],
+            Self::Gemm => &[COMMON, ROWS, BARRIER, WGMMA, HOPPER, GEMM],
+            Self::Gradient => &[COMMON, ROWS, BARRIER, WGMMA, HOPPER],
+            Self::Infer => &[COMMON, BARRIER, WGMMA, PIPELINE],
             Self::Narrow | Self::Norm | Self::Pack | Self::Readout => &[COMMON, ROWS],
             Self::Embedding | Self::Update => &[COMMON],
         }

@@ -2,7 +2,7 @@
 //
 // A product is done when it is waited for, as late as is allowed: what it reads must be there until then.
 #pragma once
-#include "instructions.h"
+#include "barrier.h"
 
 namespace machine {
 
@@ -112,10 +112,6 @@ inline void wgmma_wait() {
     if (!same) forbidden("lanes of a warpgroup have begun different products");
     for (size_t i = 0; i < products.size(); i++) group.numbers[i].add_to(products[i].sum);
 }
-
-inline void barrier_init(u32 barrier, u32 arrivals) { machine::init_barrier(barrier, arrivals); }
-inline void barrier_arrive(u32 barrier) { machine::arrive(barrier, 1, 0); }
-inline void barrier_wait(u32 barrier, u32 parity) { machine::wait(barrier, parity); }
 
 // Nothing that can be seen.
 template <int COUNT>
