@@ -15,7 +15,7 @@ pub(crate) const ROWS: usize = 64;
 
 /// Sum over the rows of `weights[row] * -log softmax(logits[row])[targets[row]]`, or `None` where there is no kernel.
 ///
-/// Rows of weight 0 are skipped, whatever their target.
+/// Rows of weight 0 are skipped, whatever their target. There is no kernel for an empty vocabulary.
 ///
 /// # Shapes
 /// - `logits`: `[rows, vocab]`; `targets` and `weights`: `rows` entries; the result: `[1]`.
@@ -29,6 +29,9 @@ pub fn cross_entropy<B: Backend>(
     weights: &[f32],
 ) -> Option<Tensor<B, 1>> {
     let [rows, vocab] = logits.dims();
+    if vocab == 0 {
+        return None;
+    }
     apply([float_tensor(logits)], |[logits]| {
         Some(Call {
             labels: Labels::new(targets, weights, rows, vocab),

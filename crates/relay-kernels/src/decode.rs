@@ -8,7 +8,7 @@ use burn_flex::{Flex, FlexTensor};
 use crate::decode::cache::Layout;
 use crate::decode::model::{Layer, Model};
 use crate::floats::{Floats, primitive};
-use crate::greedy::{Readout, ReadoutParams};
+use crate::greedy::{Readout, ReadoutParams, check};
 use crate::isa::Isa;
 use crate::layer::LayerParams;
 use crate::switch::enabled;
@@ -68,7 +68,8 @@ enum Kind {
 }
 
 impl Decoder {
-    /// A decoder without layers, or `None` where there is no kernel for this backend or this `spec`.
+    /// A decoder without layers, or `None` where there is no kernel for this backend or this `spec`, or where the readout may
+    /// choose tokens that the embedding does not have.
     ///
     /// # Shapes
     /// - `embedding`: `[vocab, d]`.
@@ -106,10 +107,11 @@ impl Decoder {
         if TypeId::of::<B>() != TypeId::of::<Flex>() {
             return None;
         }
-        let [_, d] = embedding.dims();
+        let [known, d] = embedding.dims();
         check_heads(d, spec);
         let head_dim = d / spec.heads;
-        if spec.rope && head_dim % 2 == 1 || d == 0 {
+        // Every token that is written is read.
+        if spec.rope && head_dim % 2 == 1 || d == 0 || check(d, &readout) > known {
             return None;
         }
         let model = Model {

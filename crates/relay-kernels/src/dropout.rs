@@ -44,8 +44,15 @@ pub struct LayerDropout {
 }
 
 impl DropoutMask {
-    /// The mask named by `words`: other words give an independent mask. `rate` is the share that is dropped, below 1.
+    /// The mask named by `words`: other words give an independent mask. `rate` is the share that is dropped.
+    ///
+    /// # Panics
+    /// If `rate` is not from 0 to below 1.
     pub fn new(words: &[u64], rate: f32) -> Self {
+        assert!(
+            (0.0..1.0).contains(&rate),
+            "a rate of dropout of {rate}, which is not from 0 to below 1"
+        );
         let stream = words
             .iter()
             .fold(0, |state, word| mix64(state ^ mix64(*word)));
@@ -170,6 +177,23 @@ mod tests {
     use burn_flex::Flex;
 
     use super::*;
+
+    #[test]
+    fn a_share_of_the_elements_is_dropped() {
+        for rate in [0.0, 0.3, 1.0 - f32::EPSILON] {
+            let factors = DropoutMask::new(&[5], rate).factors(100_000);
+            let dropped = factors.iter().filter(|factor| **factor == 0.0).count();
+            assert!((dropped as f32 / 100_000.0 - rate).abs() < 0.01, "{rate}");
+        }
+    }
+
+    #[test]
+    fn rates_that_are_none_are_refused() {
+        for rate in [1.0, -0.1, 2.0, f32::NAN] {
+            let refused = std::panic::catch_unwind(|| DropoutMask::new(&[5], rate));
+            assert!(refused.is_err(), "{rate}");
+        }
+    }
 
     #[test]
     fn a_device_computes_the_same_mask() {

@@ -20,6 +20,11 @@ impl Floats {
         self.0.storage()
     }
 
+    /// Whether nobody else has this memory.
+    pub fn alone(&self) -> bool {
+        self.0.is_unique()
+    }
+
     /// Whether both share their memory, hence their content: shared memory is never written to.
     pub fn same(&self, other: &Self) -> bool {
         std::sync::Arc::ptr_eq(&self.0.data_arc(), &other.0.data_arc())

@@ -228,13 +228,10 @@ fn choose<S: Simd>(s: S, row: &[f32]) -> (u32, f32) {
         return (0, 0.0);
     }
 
-    let (shift, unknown) = (s.splat_f32s(most), s.splat_f32s(f32::NAN));
+    let shift = s.splat_f32s(most);
     let mut sum = s.splat_f32s(0.0);
     for x in vectors {
-        let x = s.sub_f32s(*x, shift);
-        // `exp` makes a number of everything.
-        let e = s.select_f32s(s.equal_f32s(x, x), exp(s, x), unknown);
-        sum = s.add_f32s(sum, e);
+        sum = s.add_f32s(sum, exp(s, s.sub_f32s(*x, shift)));
     }
     let rest: f32 = rest.iter().map(|x| (x - most).exp()).sum();
     let probability = (s.reduce_sum_f32s(sum) + rest).recip();

@@ -83,7 +83,9 @@ pub fn layer<B: Backend>(
 ) -> Option<Tensor<B, 3>> {
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
-        return crate::prepared::prepared_layer(x, &crate::prepare_layer(params)?, spec);
+        crate::layer_op::check_spec(x.dims(), spec);
+        let prepared = crate::prepare_layer(params, spec.heads)?;
+        return crate::prepared_layer(x, &prepared, spec);
     }
     let [a, b, c, d, e, f, g, h, i, j, k, l] = params.primitives();
     let tensors = [float_tensor(x), a, b, c, d, e, f, g, h, i, j, k, l];

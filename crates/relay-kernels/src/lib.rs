@@ -1,12 +1,13 @@
 //! Hand-written kernels for the hot path of looped transformers on burn, for CPUs and for some of it also for GPUs.
 //!
-//! Operations that are one node of the autodiff graph each: a whole transformer layer ([`layer`]), layer norm
-//! ([`norm`]), the linear input injection ([`blend`]), the masked cross-entropy ([`cross_entropy`]), also together with
-//! the readout before it ([`readout_cross_entropy`]) and the number of right guesses ([`readout_judged`]). What an optimizer
-//! does: the step of AdamW and Muon ([`update`]) and the norm of gradients ([`sum_of_squares`]). And generation: the most
-//! probable token of a state ([`greedy`]), and the whole way of texts from their prompts to their ends ([`Decoder`]). All
-//! are generic over `B: Backend` and answer `None` wherever they have nothing better to offer than ordinary burn ops, so
-//! that a model asks first and falls back:
+//! Operations that are one node of the autodiff graph each: a whole transformer layer ([`layer`], or for several calls in a
+//! graph [`prepare_layer`]), layer norm ([`norm`]), the linear input injection ([`blend`]), rows of a table ([`embedding`]), the
+//! masked cross-entropy ([`cross_entropy`]), also together with the readout before it ([`readout_cross_entropy`]) and the
+//! number of right guesses ([`readout_judged`]). What an optimizer does: the step of AdamW and Muon ([`update`]) and the norm of
+//! gradients ([`sum_of_squares`], or [`squares_of_each`], left on the device). And generation: the most probable token of a
+//! state ([`greedy`]), and the whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over
+//! `B: Backend` and answer `None` wherever they have nothing better to offer than ordinary burn ops, so that a model asks first
+//! and falls back:
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -18,9 +19,9 @@
 //! assert!((loss.map_or(0.127, |loss| loss.into_scalar()) - 0.1269).abs() < 1e-3);
 //! ```
 //!
-//! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA GPUs from Hopper on: of [`layer`],
-//! [`norm`], [`blend`], [`embedding`], [`greedy`], [`readout_cross_entropy`], [`readout_judged`] and [`update`], and in bf16 a
-//! [`Decoder`], see there. [`Precision`] says what they multiply.
+//! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA Hopper (compute capability 9.0): of
+//! [`layer`], [`norm`], [`blend`], [`embedding`], [`greedy`], [`readout_cross_entropy`], [`readout_judged`], [`update`] and
+//! [`squares_of_each`], and in bf16 a [`Decoder`], see there. [`Precision`] says what they multiply.
 
 mod adamw;
 mod attention;
@@ -69,7 +70,6 @@ pub use dropout::{DropoutMask, LayerDropout};
 pub use embedding::embedding;
 pub use greedy::{ReadoutParams, greedy};
 pub use layer::{LayerParams, LayerSpec, layer};
-pub use node::available;
 pub use norm::norm;
 pub use prepared::{PreparedLayer, prepare_layer, prepared_layer};
 pub use readout::{readout_cross_entropy, readout_judged};

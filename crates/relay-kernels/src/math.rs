@@ -2,9 +2,15 @@
 
 use pulp::Simd;
 
-/// `e^x`; relative error about 1e-7 in the range of normal numbers, which it does not leave.
+/// `e^x`; relative error about 1e-7 in the range of normal numbers, which it does not leave. What is no number stays none.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
+    s.select_f32s(s.equal_f32s(x, x), exp_of_number(s, x), x)
+}
+
+/// The same for who knows that `x` is a number, or does not care: else the result is some number.
+#[inline(always)]
+fn exp_of_number<S: Simd>(s: S, x: S::f32s) -> S::f32s {
     let x = s.max_f32s(s.min_f32s(x, s.splat_f32s(88.0)), s.splat_f32s(-87.0));
     // x = n ln 2 + r with |r| <= ln 2 / 2. Adding 1.5 * 2^23 rounds to an integer that stands in the low bits.
     let magic = s.splat_f32s(12_582_912.0);
@@ -31,12 +37,13 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::f32s) -> S::f32s {
 /// The normal distribution function and `x` times the normal density at `x`.
 ///
 /// With them GELU is `x * first`, and its derivative `first + second`. Absolute error about 1e-7; in the left tail the
-/// distribution function is also relatively exact to about 1e-6.
+/// distribution function is also relatively exact to about 1e-6. What is no number stays none.
 #[inline(always)]
 pub(crate) fn normal<S: Simd>(s: S, x: S::f32s) -> (S::f32s, S::f32s) {
     let one = s.splat_f32s(1.0);
     let magnitude = s.max_f32s(x, s.sub_f32s(s.splat_f32s(0.0), x));
-    let density = exp(s, s.mul_f32s(s.mul_f32s(x, x), s.splat_f32s(-0.5)));
+    // What is no number comes out by way of `t` and of `x` itself.
+    let density = exp_of_number(s, s.mul_f32s(s.mul_f32s(x, x), s.splat_f32s(-0.5)));
     // erfc(z) = exp(-z^2) t R(t) with t = 1 / (1 + 0.3 z); R by weighted least squares for the relative error (2e-8).
     let t = s.div_f32s(
         one,
@@ -111,6 +118,20 @@ mod tests {
                     "{isa:?} density {x}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_none() {
+        for isa in Isa::available() {
+            for x in [f32::NAN, -f32::NAN] {
+                let mut out = [[0.0; 3]];
+                isa.run(Eval(&[x], &mut out));
+                assert!(out[0].iter().all(|y| y.is_nan()), "{isa:?} {out:?}");
+            }
+            let mut out = [[0.0; 3]];
+            isa.run(Eval(&[f32::NEG_INFINITY], &mut out));
+            assert!((0.0..1e-37).contains(&out[0][0]), "{isa:?} {out:?}");
         }
     }
 

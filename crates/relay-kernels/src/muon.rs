@@ -1,4 +1,4 @@
-//! Muon: momentum whose matrix is made orthogonal by Newton-Schulz iterations, on one thread.
+//! Muon: momentum whose matrix is made orthogonal by Newton-Schulz iterations, all of it on the thread that it is called on.
 //!
 //! All the way the matrix stands as panels of columns (see [`Packed`](crate::pack::Packed)), turned so that it has at
 //! least as many rows as columns. So one layout serves as the left and as the right side of every product, and both
@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use crate::isa::Isa;
 use crate::pool::{cut_mut, with_scratch};
 use crate::product::{Left, times_panel};
-use crate::squares::squares;
+use crate::squares::squares_serially;
 
 /// Coefficients of the quintic iteration, chosen for a steep slope at zero.
 const QUINTIC: [f32; 3] = [3.4445, -4.775, 2.0315];
@@ -236,7 +236,7 @@ impl WithSimd for Whole<'_> {
         let Panels { rows, cols, .. } = panels;
         let ahead = &mut next[..rows * cols];
         momentum(step, self.gradient, self.velocity, ahead);
-        let norm = squares(panels.isa, ahead).sqrt().max(1e-7) as f32;
+        let norm = squares_serially(panels.isa, ahead).sqrt().max(1e-7) as f32;
         for x in ahead.iter_mut() {
             *x /= norm;
         }

@@ -33,20 +33,6 @@ pub(crate) trait Operation<const N: usize>: Debug + Send + Sync + 'static {
     fn backward(&self, saved: &Self::Saved, grad: &[f32]) -> [FlexTensor; N];
 }
 
-/// Whether there are kernels for `B`, in the precision of this thread, and they are on.
-pub fn available<B: Backend>() -> bool {
-    #[cfg(feature = "cuda")]
-    if crate::cuda::wanted::<B>() {
-        return true;
-    }
-    let kinds = [
-        TypeId::of::<Flex>(),
-        TypeId::of::<Autodiff<Flex, NoCheckpointing>>(),
-        TypeId::of::<Autodiff<Flex, BalancedCheckpointing>>(),
-    ];
-    enabled() && kinds.contains(&TypeId::of::<B>())
-}
-
 /// The primitive of a tensor, as [`apply`] wants it.
 pub(crate) fn float_tensor<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> FloatTensor<B> {
     tensor.clone().into_primitive().tensor()

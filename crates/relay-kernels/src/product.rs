@@ -336,6 +336,12 @@ impl<D: Dot> Tile<D> {
     /// As for `rows`.
     #[inline(always)]
     unsafe fn kernel<S: Simd, const MR: usize, const NV: usize>(&self, s: S) {
+        const {
+            assert!(
+                size_of::<D::Element>() == size_of::<f32>(),
+                "a vector of floats is read where there are as many elements"
+            );
+        }
         let mut sums = [[s.splat_f32s(0.0); NV]; MR];
         let (mut left, mut right) = (self.left, self.right);
         // SAFETY: reads `MR` rows of the left and `NV` vectors of the right matrix for each of `depth` steps; the

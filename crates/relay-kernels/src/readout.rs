@@ -44,7 +44,7 @@ pub fn readout_cross_entropy<B: Backend>(
     let labels = || Labels::new(targets, weights, rows, vocab);
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
-        return on_gpu(states, readout, labels(), None);
+        return on_gpu(states, readout, labels, None);
     }
     judged(states, readout, labels).map(|(loss, _)| loss)
 }
@@ -69,7 +69,7 @@ pub fn readout_judged<B: Backend>(
     #[cfg(feature = "cuda")]
     if crate::cuda::wanted::<B>() {
         let right = crate::cuda::Shared::default();
-        let loss = on_gpu(states, readout, labels(), Some(right.clone()))?;
+        let loss = on_gpu(states, readout, labels, Some(right.clone()))?;
         return Some((loss, crate::cuda::known_right(&right)?));
     }
     let (loss, right) = judged(states, readout, labels)?;
@@ -80,7 +80,7 @@ pub fn readout_judged<B: Backend>(
 fn on_gpu<B: Backend>(
     states: &Tensor<B, 2>,
     readout: ReadoutParams<'_, B>,
-    labels: Labels,
+    labels: impl FnOnce() -> Labels,
     right: Option<crate::cuda::Shared>,
 ) -> Option<Tensor<B, 1>> {
     let (states, weight) = (float_tensor(states), float_tensor(readout.weight));

@@ -254,7 +254,8 @@ impl core::iter::Sum for Judged {
     }
 }
 
-/// Weighted cross-entropy of rows of logits, and the gradient of the logits if wanted.
+/// Weighted cross-entropy of rows of logits, and the gradient of the logits if wanted. What is no number or positive infinity in a
+/// row with a weight makes the sum and the row's gradient no numbers.
 pub(crate) struct CrossEntropy<'a> {
     pub logits: &'a [f32],
     pub vocab: usize,

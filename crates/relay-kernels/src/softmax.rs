@@ -30,7 +30,8 @@ impl WithSimd for Slope<'_> {
     }
 }
 
-/// Softmax in place over the first `valid(row)` entries of each row; the rest becomes zero.
+/// Softmax in place over the first `valid(row)` entries of each row; the rest becomes zero. If one of them is no number or
+/// positive infinity, or all are negative infinity, none of them is a number afterwards: so it is seen that something went wrong.
 pub(crate) struct Softmax<'a, F: Fn(usize) -> usize> {
     pub rows: &'a mut [f32],
     /// Floats from one row to the next.

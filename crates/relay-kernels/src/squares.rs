@@ -55,13 +55,19 @@ pub fn squares_of_each<B: Backend>(tensors: &[&Tensor<B, 1>]) -> Option<Tensor<B
 /// The sum over the pieces, in their order.
 pub(crate) fn squares(isa: Isa, x: &[f32]) -> f64 {
     if x.len() <= PIECE {
-        return isa.run(Squares(x));
+        return squares_serially(isa, x);
     }
     let sums: Vec<f64> = x
         .par_chunks(PIECE)
         .map(|piece| isa.run(Squares(piece)))
         .collect();
     sums.iter().sum()
+}
+
+/// The same to the last bit, for work that must stay on its thread: who waits for a parallel sum takes up other tasks meanwhile.
+pub(crate) fn squares_serially(isa: Isa, x: &[f32]) -> f64 {
+    let sums = x.chunks(PIECE).map(|piece| isa.run(Squares(piece)));
+    sums.fold(0.0, |sum, piece| sum + piece)
 }
 
 struct Squares<'a>(&'a [f32]);
@@ -84,5 +90,22 @@ impl WithSimd for Squares<'_> {
             *sum += x * x;
         }
         sums.iter().sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::noise;
+
+    #[test]
+    fn threads_do_not_change_a_sum() {
+        for isa in Isa::available() {
+            for len in [0, 1, 100, PIECE, PIECE + 1, 3 * PIECE, 5 * PIECE + 77] {
+                let x = noise(1, len);
+                let (parallel, serial) = (squares(isa, &x), squares_serially(isa, &x));
+                assert_eq!(parallel.to_bits(), serial.to_bits(), "{isa:?} {len}");
+            }
+        }
     }
 }

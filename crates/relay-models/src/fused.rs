@@ -34,7 +34,11 @@ pub(crate) fn layer<B: Backend>(
             .map(|dropout| dropout.layer(iteration, index)),
         epsilon: EPSILON,
     };
-    let prepare = || with_params(layer, relay_kernels::prepare_layer);
+    let prepare = || {
+        with_params(layer, |params| {
+            relay_kernels::prepare_layer(params, context.heads)
+        })
+    };
     match context.prepared(index, prepare) {
         Some(prepared) => relay_kernels::prepared_layer(x, &prepared, &spec),
         None => with_params(layer, |params| relay_kernels::layer(x, params, &spec)),

@@ -10,8 +10,8 @@ use relay_models::{
 use relay_tasks::{Chain, Codec, Example, GroupLimits, LoopedBatch, group_looped, read_step};
 use serde_json::{Value, json};
 
-use crate::batch::{last_columns, last_states, tokens};
-use crate::loss::{judged_readout, readout_cross_entropy};
+use crate::batch::{last_states, tokens};
+use crate::loss::{judged_readout, readout_of_last};
 use crate::objective::{
     Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, shares,
     task_weight,
@@ -308,21 +308,12 @@ fn step_loss<B: AutodiffBackend>(
     state: &Tensor<B, 3>,
 ) -> Tensor<B, 1> {
     let rows = t * host.size * host.width..(t + 1) * host.size * host.width;
-    // Kernels leave out what has no weight by themselves, and better.
-    let columns = if relay_kernels::available::<B>() {
-        host.width
-    } else {
-        host.columns[t]
-    };
     let Some(head) = &model.head_step else {
         panic!("the aligned objective needs a model with a step head (`step_head: true`)");
     };
-    let states = last_states(state, columns);
-    let [size, columns, d_model] = states.dims();
-    let states = states.reshape([size * columns, d_model]);
-    let targets = last_columns(&host.targets[rows.clone()], host.width, columns);
-    let weights = last_columns(&host.step_weights[rows], host.width, columns);
-    readout_cross_entropy(head, model.norm_of_heads(), states, &targets, &weights)
+    let (targets, weights) = (&host.targets[rows.clone()], &host.step_weights[rows]);
+    let (norm, columns) = (model.norm_of_heads(), host.columns[t]);
+    readout_of_last(head, norm, state, (targets, weights), columns)
 }
 
 pub(crate) fn add<B: Backend, const D: usize>(sum: &mut Option<Tensor<B, D>>, part: Tensor<B, D>) {

@@ -1,7 +1,6 @@
-// Blocks of a cluster that write to each other's shared memory, and copies whose arrival a barrier counts.
+// Blocks of a cluster that write to each other's shared memory.
 //
-// A barrier in shared memory goes from one phase to the next when it has had all its arrivals and all bytes that it was
-// told to expect. Who waits says by parity, 0 for the first phase, which one has to be over.
+// Stands behind barrier.cuh in front of the files that need it.
 
 #ifndef RELAY_EMULATED
 __device__ __forceinline__ u32 cluster_rank() {
@@ -36,36 +35,8 @@ __device__ __forceinline__ void send4(u32 to, u32 value, u32 barrier) {
                  : "memory");
 }
 
-__device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-// Makes barriers that this thread has initialised known to the cluster and to copies.
-__device__ __forceinline__ void barriers_initialised() {
-    asm volatile("fence.mbarrier_init.release.cluster;\n\tfence.proxy.async;" ::: "memory");
-}
-__device__ __forceinline__ void barrier_arrive(u32 barrier, u32 arrivals) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-// One arrival, and so many bytes more to wait for.
-__device__ __forceinline__ void barrier_expect(u32 barrier, u32 bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
-}
-// What has come is in this block's own shared memory, so that no cache has to forget anything: the scope is the block.
-__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-    asm volatile(
-        "{\n\t.reg .pred done;\n\twait:\n\t"
-        "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n\t"
-        "@!done bra wait;\n\t}" ::"r"(barrier),
-        "r"(parity)
-        : "memory");
-}
-
-// Copies from global to shared memory in the background; all in units of 16 bytes.
-__device__ __forceinline__ void copy_bulk(u32 to, const void* from, u32 bytes, u32 barrier) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(from), "r"(bytes), "r"(barrier)
-                 : "memory");
-}
+// Copies in the background find what this thread has written before.
+__device__ __forceinline__ void all_for_copies() { asm volatile("fence.proxy.async;" ::: "memory"); }
 // What this thread has written to global memory can be read by copies that begin after a barrier.
 __device__ __forceinline__ void written_for_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
 

@@ -54,11 +54,18 @@ __device__ __forceinline__ float mask_factor(const Mask& mask, u32 index) {
     return draw < mask.threshold ? 0.0f : mask.keep;
 }
 
-// The normal distribution up to x, by Abramowitz and Stegun's formula 7.1.26, off by at most 1e-7, and exp(-x^2 / 2).
+// The normal distribution up to -size, divided by exp(-size^2 / 2), for a size from 0 on: Abramowitz and Stegun's formula
+// 7.1.26, off by at most 1e-7.
+__device__ __forceinline__ float normal_tail(float size) {
+    float t = reciprocal(1.0f + 0.23164190f * size);
+    return t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f))));
+}
+// exp(-x^2 / 2).
+__device__ __forceinline__ float bell_of(float x) { return exp2_fast(-0.72134752f * x * x); }
+// The normal distribution up to x, and exp(-x^2 / 2).
 __device__ __forceinline__ float normal_below(float x, float& bell) {
-    bell = exp2_fast(-0.72134752f * x * x);
-    float t = reciprocal(1.0f + 0.23164190f * fabsf(x));
-    float tail = t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f)))) * bell;
+    bell = bell_of(x);
+    float tail = normal_tail(fabsf(x)) * bell;
     return x < 0.0f ? tail : 1.0f - tail;
 }
 // The exact GELU, and its derivative.

@@ -186,7 +186,7 @@ struct Clerk {
         slot.any = __ballot_sync(0xffffffffu, slot.text != NONE) != 0;
         if (lane < ROWS) slots()[lane] = slot;
         __syncwarp();
-        if (lane == 0) barrier_arrive(event(SLOTS_KNOWN), 1);
+        if (lane == 0) barrier_arrive(event(SLOTS_KNOWN));
     }
 };
 
@@ -256,6 +256,7 @@ extern "C" __global__ void __cluster_dims__(BLOCKS, 1, 1) __launch_bounds__(THRE
         }
         for (int which = QKV_CAME; which <= SLOTS_KNOWN; which++) barrier_init(event(which), 1);
         barriers_initialised();
+        all_for_copies();
     }
     // Nobody writes to a block that has not begun, nor to one that has ended.
     cluster_sync();

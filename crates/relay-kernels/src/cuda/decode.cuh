@@ -108,16 +108,16 @@ struct Ring {
     __device__ __forceinline__ void take() const { barrier_wait(filled(), parity); }
     __device__ __forceinline__ void give() {
         __syncwarp();
-        if (lane_of() == 0) barrier_arrive(emptied(), 1);
+        if (lane_of() == 0) barrier_arrive(emptied());
         go_on();
     }
     __device__ __forceinline__ void fetch(const void* from, u32 bytes) {
         barrier_wait(emptied(), parity ^ 1);
         if (bytes > 0) {
             barrier_expect(filled(), bytes);
-            copy_bulk(smem_address(shared_at(place())), from, bytes, filled());
+            bulk_copy(smem_address(shared_at(place())), from, bytes, filled());
         } else {
-            barrier_arrive(filled(), 1);
+            barrier_arrive(filled());
         }
         go_on();
     }

@@ -15,7 +15,7 @@ const UNIT: usize = 512;
 /// Shared memory of a multiprocessor, and what each block has to leave.
 const SHARED: usize = 228 * 1024;
 const RESERVED: usize = 1024;
-/// Bytes of keys and values that texts in flight may have, if that leaves any at all.
+/// Bytes of keys and values that all clusters may have room for, if that leaves one at all.
 const CACHE: usize = 16 << 30;
 /// Most numbers of a product's row.
 const MOST: usize = 4096;
@@ -147,13 +147,16 @@ impl Plan {
     /// For so many texts, the longest of so many columns; None if there is no kernel for such sizes.
     pub fn new(model: Model, texts: usize, longest: usize) -> Option<Self> {
         let slot = model.layers * model.d * 2 * longest;
-        let most = (CACHE / (2 * slot)).max(1).min(texts);
+        let room = CACHE / (2 * slot);
+        let most = room.max(1).min(texts);
         let wanted = most.div_ceil(CLUSTERS);
         let fits = |rows: &usize| model.stages(*rows, 1).is_some();
         let mut rows = [8, 16].into_iter().filter(fits);
         let fewest = rows.next()?;
         let rows = if wanted > fewest { rows.next() } else { None }.unwrap_or(fewest);
-        let clusters = most.div_ceil(rows.min(wanted)).min(CLUSTERS);
+        // A cluster has the memory of all its rows, taken or not.
+        let clusters = most.div_ceil(rows.min(wanted));
+        let clusters = clusters.min(CLUSTERS).min((room / rows).max(1));
         Some(Self {
             model,
             clusters,
@@ -198,5 +201,45 @@ impl Plan {
 
     pub fn grid(&self) -> [usize; 3] {
         [self.clusters * BLOCKS, 1, 1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: Model = Model {
+        d: 256,
+        m: 1024,
+        heads: 4,
+        layers: 3,
+        vocab: 300,
+        norm: true,
+        rope: true,
+    };
+
+    #[test]
+    fn memory_for_keys_and_values_is_bounded() {
+        for longest in [1, 500, 4096, 20_000, 87_000, 300_000, 1 << 20] {
+            for texts in [1, 2, 7, 8, 15, 64, 120, 121, 240, 512, 5000] {
+                let plan = Plan::new(MODEL, texts, longest).unwrap();
+                let slot = MODEL.layers * MODEL.d * 2 * longest;
+                let what = format!("{texts} texts of {longest}: {plan:?}");
+                assert_eq!(plan.cache, plan.clusters * plan.rows * slot, "{what}");
+                assert!(plan.clusters == 1 || 2 * plan.cache <= CACHE, "{what}");
+                assert!((1..=CLUSTERS).contains(&plan.clusters), "{what}");
+                assert!((1..=plan.rows).contains(&plan.share), "{what}");
+            }
+        }
+    }
+
+    /// As long as there is memory, texts are divided among all clusters.
+    #[test]
+    fn short_texts_have_all_clusters() {
+        let clusters = |texts| Plan::new(MODEL, texts, 504).map(|plan| (plan.clusters, plan.share));
+        assert_eq!(clusters(1), Some((1, 1)));
+        assert_eq!(clusters(15), Some((15, 1)));
+        assert_eq!(clusters(64), Some((13, 5)));
+        assert_eq!(clusters(512), Some((15, 16)));
     }
 }

@@ -96,5 +96,6 @@ __device__ __forceinline__ void multiply_slices(Ring<STAGES, BYTES>& ring, float
         ring.advance(1);
     }
     wgmma_wait<0>();
+    wgmma_results(sum);
     if (PENDING) ring.empty(before);
 }

@@ -157,11 +157,10 @@ __device__ __forceinline__ void store_rows(const Stream& sum, const float* vecto
     }
 }
 
-// GELU without its slope: x times the normal distribution up to x, by the formula in common.cuh.
+// GELU without its slope: x times the normal distribution up to x.
 __device__ __forceinline__ float gelu(float x) {
-    float size = fabsf(x), t = reciprocal(1.0f + 0.23164190f * size);
-    float tail = t * (0.12741479f + t * (-0.14224837f + t * (0.71070687f + t * (-0.72657601f + t * 0.53070271f))));
-    return fmaxf(x, 0.0f) - size * (tail * exp2_fast(-0.72134752f * x * x));
+    float size = fabsf(x);
+    return fmaxf(x, 0.0f) - size * (normal_tail(size) * bell_of(x));
 }
 
 // Prepares barriers, for all threads of the block.
@@ -170,7 +169,7 @@ __device__ __forceinline__ void begin(const Ring& ring, u32 base) {
         ring.init();
         barrier_init(base + ROWS_READY, 1);
         barrier_init(base + ROWS_READ, CONSUMERS);
-        barrier_init_fence();
+        barriers_initialised();
     }
     __syncthreads();
 }

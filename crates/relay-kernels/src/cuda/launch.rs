@@ -22,7 +22,10 @@ const ALIGNMENT: usize = 512;
 pub(super) struct Params(Vec<u32>);
 
 impl Params {
-    /// From sizes, which fit by [`Sizes`](super::layer::Sizes).
+    /// From sizes. Whoever plans a launch sees to it that they fit.
+    ///
+    /// # Panics
+    /// As [`narrow`] does.
     pub fn sizes<const N: usize>(sizes: [usize; N]) -> Self {
         Self(sizes.map(narrow).to_vec())
     }
@@ -50,8 +53,16 @@ impl Params {
 }
 
 /// A size as kernels count.
+///
+/// # Panics
+/// If it has more than 32 bits: another size would be written and read past the end of what there is.
 pub(super) fn narrow(size: usize) -> u32 {
-    u32::try_from(size).unwrap_or(u32::MAX)
+    let narrow = size as u32;
+    assert!(
+        narrow as usize == size,
+        "a size of {size}, where kernels for GPUs count in 32 bits"
+    );
+    narrow
 }
 
 /// Bytes of a number that products multiply: of bf16, or in [`Precision::F32`] of two, which `rows.cuh` tells of.
@@ -205,5 +216,21 @@ impl Queue {
             buffer,
             dtype,
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::narrow;
+
+    #[test]
+    fn sizes_of_32_bits_fit() {
+        assert_eq!(narrow(u32::MAX as usize), u32::MAX);
+    }
+
+    #[test]
+    #[should_panic(expected = "a size of 4294967296, where kernels for GPUs count in 32 bits")]
+    fn larger_sizes_are_refused() {
+        narrow(1 << 32);
     }
 }

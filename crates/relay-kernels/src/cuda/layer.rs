@@ -8,7 +8,7 @@ use cubecl::server::Handle;
 use super::attention::HEAD;
 use super::launch::{Parts, Queue, bytes, narrow};
 use super::op::{Lazy, Operation, Saved, submit};
-use super::parameters::{Shared, sums};
+use super::parameters::{Gathered, sums};
 use super::{infer, layer_backward, layer_forward, slabs};
 use crate::dropout::LayerDropout;
 use crate::layer::LayerSpec;
@@ -18,6 +18,15 @@ use crate::switch::Precision;
 const WIDTH: usize = 1024;
 /// What widths are multiples of: slices of the products.
 const SLICE: usize = 64;
+
+/// Whether the kernels are written for layers of width `d` with an MLP of width `m` and so many heads; they count in 32 bits.
+pub(super) fn fits([d, m, heads]: [usize; 3], precision: Precision) -> bool {
+    d == HEAD * heads
+        && (1..=WIDTH).contains(&d)
+        && m > 0
+        && [d, m].iter().all(|size| size.is_multiple_of(SLICE))
+        && 3 * d * d.max(m) * bytes(precision) < 1 << 30
+}
 
 /// The sizes of a layer's input and of its MLP.
 #[derive(Debug, Clone, Copy)]
@@ -34,16 +43,10 @@ impl Sizes {
         self.batch * self.width
     }
 
-    /// Whether the kernels are written for such sizes; they count in 32 bits.
+    /// Whether kernels that are written for the layer are for so many rows; they count in 32 bits.
     fn fit(&self) -> bool {
         let widest = self.m.max(3 * self.d);
-        self.rows() > 0
-            && self.m > 0
-            && self.d == HEAD * self.heads
-            && self.d <= WIDTH
-            && self.d.is_multiple_of(SLICE)
-            && self.m.is_multiple_of(SLICE)
-            && self.rows() * widest < 1 << 31
+        self.rows() > 0 && self.rows() * widest < 1 << 31
     }
 
     /// What the forward pass leaves, see [`Kept`](layer_backward::Kept).
@@ -87,15 +90,15 @@ pub(super) struct Call {
     x: Lazy,
     /// The parameters, packed.
     packed: Lazy,
-    shared: Shared,
+    gradient: Gathered,
 }
 
 impl Call {
     /// Of a layer of `m` columns in its MLP, whose parameters are packed in a precision. None if the input is not of `f32`, or
-    /// if there are no kernels for such sizes.
+    /// if there are no kernels for so many rows.
     pub fn new(
         [x, packed]: [Lazy; 2],
-        shared: Shared,
+        gradient: Gathered,
         (m, precision): (usize, Precision),
         spec: &LayerSpec<'_>,
     ) -> Option<Self> {
@@ -124,7 +127,7 @@ impl Call {
             plan: Arc::new(plan),
             x,
             packed,
-            shared,
+            gradient,
         })
     }
 }
@@ -168,7 +171,7 @@ impl Operation<2> for Call {
             x: self.x,
             packed: self.packed,
             kept,
-            shared: self.shared,
+            gradient: self.gradient,
         };
         (out, left)
     }
@@ -181,7 +184,7 @@ pub(super) struct Left {
     x: Lazy,
     packed: Lazy,
     kept: Lazy,
-    shared: Shared,
+    gradient: Gathered,
 }
 
 impl Saved<2> for Left {
@@ -192,7 +195,7 @@ impl Saved<2> for Left {
         } = *plan;
         let x = stream(&sizes);
         let mut inputs = vec![grad, self.x, self.packed, self.kept];
-        match self.shared.get() {
+        match self.gradient.get() {
             // The graph has it already: what it holds is added to where it is.
             Some(sum) => {
                 inputs.push(sum);
@@ -213,7 +216,7 @@ impl Saved<2> for Left {
                 let outputs = [x, fields.form()];
                 let name = ("relay_layer_backward_first", precision);
                 let [grad_x, sum] = submit(name, inputs, outputs, work);
-                self.shared.put(sum.clone());
+                self.gradient.put(sum.clone());
                 [Some(grad_x), Some(sum)]
             }
         }

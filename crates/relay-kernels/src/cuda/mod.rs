@@ -34,10 +34,11 @@ use core::any::Any;
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{Tensor, backend::Backend};
 use cubecl::Runtime;
-use cubecl::cuda::CudaRuntime;
+use cubecl::cuda::{CudaDevice, CudaRuntime};
+use cubecl::ir::features::{Features, Tma};
 
 pub(crate) use self::decode::Decoding;
-pub(crate) use self::parameters::Shared;
+pub(crate) use self::parameters::{Gathered, Shared};
 use crate::adamw::Step;
 use crate::choices::Choices;
 use crate::cross_entropy::Labels;
@@ -58,22 +59,32 @@ pub(crate) fn wanted<B: Backend>() -> bool {
     enabled() && op::available::<B>()
 }
 
-/// The twelve parameters of a layer, packed; their shapes have been checked.
-pub(crate) fn pack_layer<B: Backend>(tensors: [FloatTensor<B>; 12]) -> Option<Tensor<B, 1>> {
+/// Whether there is a kernel for layers of a width, with an MLP of a width and so many heads, on a device; known before anything
+/// is made of their parameters.
+pub(crate) fn has_layer<B: Backend>(device: &B::Device, [d, m, heads]: [usize; 3]) -> bool {
+    let device = (device as &dyn Any).downcast_ref::<CudaDevice>();
+    layer::fits([d, m, heads], precision()) && device.is_some_and(has_kernels)
+}
+
+/// The twelve parameters of such a layer, packed; their shapes have been checked. Their gradient is that which its calls gather.
+pub(crate) fn pack_layer<B: Backend>(
+    tensors: [FloatTensor<B>; 12],
+    gradient: Gathered,
+) -> Option<Tensor<B, 1>> {
     op::apply(tensors, |tensors| {
-        supported(&tensors[0]).then(|| parameters::Pack::new(tensors, precision()))?
+        parameters::Pack::new(tensors, gradient, precision())
     })
 }
 
 /// A layer with an MLP of so many columns on an input and parameters packed in a precision, which fit together.
 pub(crate) fn layer<B: Backend>(
     tensors: [FloatTensor<B>; 2],
-    shared: Shared,
+    gradient: Gathered,
     form: (usize, Precision),
     spec: &LayerSpec<'_>,
 ) -> Option<Tensor<B, 3>> {
     op::apply(tensors, |tensors| {
-        layer::Call::new(tensors, shared, form, spec)
+        layer::Call::new(tensors, gradient, form, spec)
     })
 }
 
@@ -107,7 +118,7 @@ pub(crate) fn norm<B: Backend>(tensors: [FloatTensor<B>; 3], epsilon: f32) -> Op
 pub(crate) fn readout_cross_entropy<B: Backend, const N: usize>(
     tensors: [FloatTensor<B>; N],
     epsilon: Option<f32>,
-    labels: Labels,
+    labels: impl FnOnce() -> Labels,
     right: Option<Shared>,
 ) -> Option<Tensor<B, 1>> {
     let form = (precision(), right);
@@ -200,8 +211,49 @@ pub(crate) fn decoding_layer<B: Backend>(
     decoding.layer(op::exactly(tensors))
 }
 
-/// Whether the device has what the kernels are written for, which came with compute capability 9.0 (Hopper).
+/// Bytes of shared memory that a block of the kernels may have.
+const SHARED: usize = 227 * 1024;
+
+/// Whether a tensor's device is what the kernels are written for.
 fn supported(tensor: &op::Lazy) -> bool {
-    let client = CudaRuntime::client(tensor.client.device());
-    client.features().cube_cluster
+    has_kernels(tensor.client.device())
+}
+
+/// Whether this device is: Hopper, compute capability 9.0.
+fn has_kernels(device: &CudaDevice) -> bool {
+    let client = CudaRuntime::client(device);
+    is_hopper(
+        client.features(),
+        client.properties().hardware.max_shared_memory_size,
+    )
+}
+
+/// CubeCL does not tell the compute capability, but what came with one. Clusters came with 9.0; `wgmma` came with it too, and
+/// went with 10.0, which copies to shared memory in one more way.
+fn is_hopper(features: &Features, shared: usize) -> bool {
+    features.cube_cluster && !features.tma.contains(Tma::Im2colWide) && shared >= SHARED
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As `cubecl-cuda` tells of devices.
+    #[test]
+    fn kernels_are_for_hopper_alone() {
+        let ampere = Features::default();
+        let hopper = Features {
+            cube_cluster: true,
+            tma: Tma::Base.into(),
+            ..Features::default()
+        };
+        let blackwell = Features {
+            tma: Tma::Base | Tma::Im2colWide,
+            ..hopper.clone()
+        };
+        assert!(is_hopper(&hopper, 232_448));
+        assert!(!is_hopper(&ampere, 166_912));
+        assert!(!is_hopper(&blackwell, 232_448));
+        assert!(!is_hopper(&hopper, 101_376));
+    }
 }

@@ -3,7 +3,7 @@
 //! The gradient has the same parts, all in f32. All calls of a layer in a graph add to one gradient on the device; the graph
 //! itself gets it once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::DType;
 use cubecl::server::Handle;
@@ -46,20 +46,75 @@ pub(super) fn forms(part: &Handle, bytes: usize) -> [Handle; 2] {
     ]
 }
 
-/// A tensor that others are to find: the gradient that the calls of a layer in a graph add to, the right guesses of a readout.
+/// A tensor that others are to find: the right guesses of a readout.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Option<Lazy>>>);
 
 impl Shared {
     /// The tensor, if there is one by now.
     pub fn get(&self) -> Option<Lazy> {
-        let sum = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sum.clone()
+        let tensor = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tensor.clone()
     }
 
     /// For those that ask later.
-    pub fn put(&self, sum: Lazy) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(sum);
+    pub fn put(&self, tensor: Lazy) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(tensor);
+    }
+}
+
+/// The gradient that the calls of a layer in a graph add to, until the graph takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Gathered<T = Lazy>(Arc<Mutex<Gathering<T>>>);
+
+#[derive(Debug, Clone)]
+enum Gathering<T> {
+    Nothing,
+    Sum(T),
+    /// Whatever comes now is lost.
+    Taken,
+}
+
+impl<T> Default for Gathered<T> {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(Gathering::Nothing)))
+    }
+}
+
+impl<T: Clone> Gathered<T> {
+    fn lock(&self) -> MutexGuard<'_, Gathering<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What there is by now.
+    ///
+    /// # Panics
+    /// As [`check`](Self::check) does.
+    pub fn get(&self) -> Option<T> {
+        self.check();
+        match &*self.lock() {
+            Gathering::Sum(sum) => Some(sum.clone()),
+            Gathering::Nothing | Gathering::Taken => None,
+        }
+    }
+
+    /// Where others add from now on.
+    pub fn put(&self, sum: T) {
+        *self.lock() = Gathering::Sum(sum);
+    }
+
+    /// The graph has it.
+    pub fn take(&self) {
+        *self.lock() = Gathering::Taken;
+    }
+
+    /// # Panics
+    /// If the graph has it.
+    pub fn check(&self) {
+        assert!(
+            !matches!(*self.lock(), Gathering::Taken),
+            "a layer that was prepared for a graph is used after its backward pass: prepare it again"
+        );
     }
 }
 
@@ -67,19 +122,20 @@ impl Shared {
 #[derive(Debug)]
 pub(super) struct Pack {
     tensors: [Lazy; 12],
+    gradient: Gathered,
     d: usize,
     m: usize,
     precision: Precision,
 }
 
 impl Pack {
-    /// None if a tensor is not of `f32`, or if the kernels do not fit such widths.
-    pub fn new(tensors: [Lazy; 12], precision: Precision) -> Option<Self> {
+    /// Of a layer that kernels [fit](super::layer::fits). None if a tensor is not of `f32`.
+    pub fn new(tensors: [Lazy; 12], gradient: Gathered, precision: Precision) -> Option<Self> {
         let (d, m) = (tensors[0].shape[0], tensors[8].shape[1]);
         let floats = tensors.iter().all(|tensor| tensor.dtype == DType::F32);
-        let fit = d > 0 && m > 0 && d.is_multiple_of(64) && m.is_multiple_of(64);
-        (floats && fit && 3 * d * d.max(m) * bytes(precision) < 1 << 30).then_some(Self {
+        floats.then_some(Self {
             tensors,
+            gradient,
             d,
             m,
             precision,
@@ -97,6 +153,7 @@ impl Operation<12> for Pack {
     fn forward(self) -> (Lazy, Unpack) {
         let Self {
             tensors,
+            gradient,
             d,
             m,
             precision,
@@ -107,7 +164,7 @@ impl Operation<12> for Pack {
         };
         let name = ("relay_pack_layer", precision);
         let [out] = submit(name, tensors.into(), outputs, work);
-        (out, Unpack { d, m })
+        (out, Unpack { gradient, d, m })
     }
 }
 
@@ -134,13 +191,15 @@ fn pack(queue: &Queue, fields: &Fields, [d, m]: [usize; 2], inputs: &[Handle]) -
 /// The way back of the gradient.
 #[derive(Debug, Clone)]
 pub(super) struct Unpack {
+    gradient: Gathered,
     d: usize,
     m: usize,
 }
 
 impl Saved<12> for Unpack {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 12] {
-        let Self { d, m } = self;
+        let Self { gradient, d, m } = self;
+        gradient.take();
         let square = || vec![d, d];
         let shapes = [
             vec![d],
@@ -187,5 +246,28 @@ impl Saved<12> for Unpack {
             },
         );
         gradients.map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Gathered;
+
+    #[test]
+    fn gradients_gather_until_the_graph_takes_them() {
+        let gathered = Gathered::default();
+        assert_eq!(gathered.get(), None);
+        gathered.put(7);
+        assert_eq!(gathered.clone().get(), Some(7));
+        gathered.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "is used after its backward pass: prepare it again")]
+    fn a_prepared_layer_belongs_to_one_graph() {
+        let gathered = Gathered::default();
+        gathered.put(7);
+        gathered.take();
+        gathered.clone().check();
     }
 }

@@ -91,16 +91,17 @@ pub(super) struct Call {
 }
 
 impl Call {
-    /// From states, matrix and bias, and with `epsilon` the norm's scale and shift. None if a tensor is not of `f32`, or if
+    /// From states, matrix and bias, and with `epsilon` the norm's scale and shift; `labels` are made if all else fits. None if a tensor is not of `f32`, or if
     /// there are no kernels for such sizes.
     pub fn new(
         tensors: Vec<Lazy>,
         epsilon: Option<f32>,
-        labels: Labels,
+        labels: impl FnOnce() -> Labels,
         (precision, right): (Precision, Option<Shared>),
     ) -> Option<Self> {
         let (rows, d) = (tensors[0].shape[0], tensors[0].shape[1]);
-        let padded = columns(&tensors, labels.vocab)?;
+        let padded = columns(&tensors, tensors[1].shape[1])?;
+        let labels = labels();
         let (chosen, labels) = match epsilon {
             None => (None, labels),
             Some(_) => {

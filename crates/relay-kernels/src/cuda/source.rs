@@ -13,6 +13,7 @@ const COMMON: &str = include_str!("common.cuh");
 const ROWS: &str = include_str!("rows.cuh");
 const ATTENTION: &str = include_str!("attention.cuh");
 const ATTENTION_LONG: &str = include_str!("attention_long.cuh");
+const BARRIER: &str = include_str!("barrier.cuh");
 const CLUSTER: &str = include_str!("cluster.cuh");
 const DECODE: &str = include_str!("decode.cuh");
 const DECODE_LAYER: &str = include_str!("decode_layer.cuh");
@@ -65,10 +66,10 @@ impl File {
             Self::AttentionLong | Self::AttentionLongBackward => {
                 &[COMMON, ROWS, ATTENTION, ATTENTION_LONG]
             }
-            Self::Decode => &[COMMON, CLUSTER, DECODE, DECODE_LAYER],
-            Self::Gemm => &[COMMON, ROWS, WGMMA, HOPPER, GEMM],
-            Self::Gradient => &[COMMON, ROWS, WGMMA, HOPPER],
-            Self::Infer => &[COMMON, WGMMA, PIPELINE],
+            Self::Decode => &[COMMON, BARRIER, CLUSTER, DECODE, DECODE_LAYER],
+            Self::Gemm => &[COMMON, ROWS, BARRIER, WGMMA, HOPPER, GEMM],
+            Self::Gradient => &[COMMON, ROWS, BARRIER, WGMMA, HOPPER],
+            Self::Infer => &[COMMON, BARRIER, WGMMA, PIPELINE],
             Self::Narrow | Self::Norm | Self::Pack | Self::Readout => &[COMMON, ROWS],
             Self::Embedding | Self::Update => &[COMMON],
         }
@@ -76,24 +77,37 @@ impl File {
 
     /// A number that changes with the text, so that what was compiled from another one is not taken for it.
     fn fingerprint(self) -> u64 {
-        const KNOWN: [u64; 13] = [
-            fingerprint(File::Attention),
-            fingerprint(File::AttentionLong),
-            fingerprint(File::AttentionLongBackward),
-            fingerprint(File::Decode),
-            fingerprint(File::Embedding),
-            fingerprint(File::Gemm),
-            fingerprint(File::Gradient),
-            fingerprint(File::Infer),
-            fingerprint(File::Narrow),
-            fingerprint(File::Norm),
-            fingerprint(File::Pack),
-            fingerprint(File::Readout),
-            fingerprint(File::Update),
-        ];
-        KNOWN[self as usize]
+        FINGERPRINTS[self as usize]
     }
 }
+
+/// All files, each at its place in the enumeration.
+const FILES: [File; 13] = [
+    File::Attention,
+    File::AttentionLong,
+    File::AttentionLongBackward,
+    File::Decode,
+    File::Embedding,
+    File::Gemm,
+    File::Gradient,
+    File::Infer,
+    File::Narrow,
+    File::Norm,
+    File::Pack,
+    File::Readout,
+    File::Update,
+];
+
+const FINGERPRINTS: [u64; FILES.len()] = {
+    let mut all = [0; FILES.len()];
+    let mut at = 0;
+    while at < FILES.len() {
+        assert!(FILES[at] as usize == at, "a file at another one's place");
+        all[at] = fingerprint(FILES[at]);
+        at += 1;
+    }
+    all
+};
 
 /// FNV-1a of a file and of what stands before it.
 const fn fingerprint(file: File) -> u64 {

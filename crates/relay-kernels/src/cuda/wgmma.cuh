@@ -1,7 +1,6 @@
-// Instructions that are special to Hopper: products of a warpgroup of 128 threads, barriers in shared memory between warpgroups of
-// which one loads what others multiply, and registers that one gives another.
+// Instructions that are special to Hopper: products of a warpgroup of 128 threads, and registers that one warpgroup gives another.
 //
-// Stands behind common.cuh in front of the files that need it.
+// Stands behind barrier.cuh in front of the files that need it.
 
 // What `wgmma` needs to know of a tile: where it is, and its strides in bytes, which mean other things by its orientation.
 __device__ __forceinline__ u64 descriptor(u32 address, u32 leading, u32 stride) {
@@ -72,19 +71,10 @@ __device__ __forceinline__ void wgmma_left(float (&d)[64], u32 a0, u32 a1, u32 a
 __device__ __forceinline__ void wgmma_results(float (&d)[64]) {
     asm volatile("" : SIXTEEN(d, 0), SIXTEEN(d, 16), SIXTEEN(d, 32), SIXTEEN(d, 48)::"memory");
 }
-
-// Barriers: a phase ends with the arrival that it was made for. Who waits names the parity of the phase, 0 for the first.
-__device__ __forceinline__ void barrier_init(u32 barrier, u32 arrivals) {
-    asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory");
-}
-__device__ __forceinline__ void barrier_arrive(u32 barrier) {
-    asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(u32 barrier, u32 parity) {
-    asm volatile(
-        "{\n.reg .pred done;\nAGAIN:\nmbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n@!done bra AGAIN;\n}" ::"r"(barrier),
-        "r"(parity)
-        : "memory");
+__device__ __forceinline__ void wgmma_results(float (&d)[128]) {
+    asm volatile(""
+                 : SIXTEEN(d, 0), SIXTEEN(d, 16), SIXTEEN(d, 32), SIXTEEN(d, 48), SIXTEEN(d, 64), SIXTEEN(d, 80),
+                   SIXTEEN(d, 96), SIXTEEN(d, 112)::"memory");
 }
 
 // Registers of each thread of a warpgroup from here on: what one gives back another may take.

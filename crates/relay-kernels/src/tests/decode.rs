@@ -285,6 +285,28 @@ fn old_memory_does_not_matter() {
 }
 
 #[test]
+fn tokens_that_cannot_be_read_are_not_chosen_from() {
+    let spec = DecoderSpec {
+        heads: 1,
+        rope: true,
+        rope_base: 10_000.0,
+        epsilon: 1e-5,
+    };
+    let with = |embedded: usize, chosen: usize| {
+        let readout = ReadoutParams {
+            norm: None,
+            weight: &tensor(&noise(1, 4 * chosen), [4, chosen]),
+            bias: &tensor(&noise(2, chosen), [chosen]),
+            epsilon: 1e-5,
+        };
+        let embedding = tensor(&noise(3, 4 * embedded), [embedded, 4]);
+        Decoder::on(Isa::best(), &embedding, readout, &spec)
+    };
+    assert!(with(5, 6).is_none());
+    assert!(with(5, 5).is_some() && with(6, 5).is_some());
+}
+
+#[test]
 fn what_is_no_number_is_no_token() {
     let mut model = Model::new([8, 2, 1, 11], true);
     model.embedding[3 * 8] = f32::NAN;

@@ -4,6 +4,7 @@ mod bf16;
 mod decode;
 mod generation;
 mod layer;
+mod not_finite;
 mod ops;
 mod optimizer;
 mod outside;

@@ -150,7 +150,7 @@ impl<B: AutodiffBackend> Leaves<B> {
     pub fn looped(&self, case: &Case, iterations: usize) -> Tensor<B, 3> {
         let spec = case.spec();
         with_precision(case.precision, || {
-            let prepared = prepare_layer(self.params());
+            let prepared = prepare_layer(self.params(), case.heads);
             (0..iterations).fold(self.x.clone(), |x, _| {
                 match &prepared {
                     Some(prepared) => prepared_layer(&x, prepared, &spec),

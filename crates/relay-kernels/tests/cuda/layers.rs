@@ -182,6 +182,7 @@ fn changed_weights_are_seen() {
 
 /// Prints how long layers take forward and backward.
 #[test]
+#[ignore = "measures and checks nothing: --ignored --nocapture, on a device that nobody else uses"]
 fn time_of_a_layer() {
     time(&Case::new(512, 66).padded().dropping(0.1));
     time(&Case {

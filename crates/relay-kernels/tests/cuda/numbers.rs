@@ -50,6 +50,11 @@ pub fn agree(what: &str, found: &Results<'_>, expected: &Results<'_>) {
 pub fn agree_in(precision: Precision, what: &str, found: &Results<'_>, expected: &Results<'_>) {
     let what = &format!("{precision}, {what}");
     let norm = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+    let names = |results: &Results<'_>| -> Vec<String> {
+        let names = results.iter().map(|(name, _)| (*name).to_owned());
+        names.collect()
+    };
+    assert_eq!(names(found), names(expected), "{what}");
     let mut wrong = Vec::new();
     for ((name, found), (_, expected)) in found.iter().zip(expected) {
         assert_eq!(found.len(), expected.len(), "{what}: {name}");

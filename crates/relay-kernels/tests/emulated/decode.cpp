@@ -6,6 +6,7 @@
 #include "cluster.h"
 
 #include "common.cuh"
+#include "barrier.cuh"
 #include "cluster.cuh"
 #include "decode.cuh"
 #include "decode_layer.cuh"

@@ -4,6 +4,7 @@
 
 #include "common.cuh"
 #include "halves.h"
+#include "barrier.cuh"
 #include "wgmma.cuh"
 #include "hopper.cuh"
 #include "gradient.cu"

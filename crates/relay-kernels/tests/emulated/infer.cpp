@@ -4,6 +4,7 @@
 #include "pipeline.h"
 
 #include "common.cuh"
+#include "barrier.cuh"
 #include "wgmma.cuh"
 #include "pipeline.cuh"
 #include "infer.cu"

@@ -2,7 +2,7 @@
 //
 // A product is done when it is waited for, as late as is allowed: what it reads must be there until then.
 #pragma once
-#include "instructions.h"
+#include "barrier.h"
 
 namespace machine {
 
@@ -85,7 +85,10 @@ inline void wgmma(float (&d)[HALF], u64 a, u64 b, bool add) {
 inline void wgmma_left(float (&d)[64], u32 a0, u32 a1, u32 a2, u32 a3, u64 b) {
     machine::lane().products.add({d, 0, b, 128, false, true, true, {a0, a1, a2, a3}});
 }
-inline void wgmma_results(float (&)[64]) {}
+template <int HALF>
+inline void wgmma_results(float (&)[HALF]) {
+    static_assert(HALF == 64 || HALF == 128, "sums that the kernels have no fence for");
+}
 inline void wgmma_commit() { machine::lane().products.commit(); }
 template <int PENDING>
 inline void wgmma_wait() {
@@ -109,10 +112,6 @@ inline void wgmma_wait() {
     if (!same) forbidden("lanes of a warpgroup have begun different products");
     for (size_t i = 0; i < products.size(); i++) group.numbers[i].add_to(products[i].sum);
 }
-
-inline void barrier_init(u32 barrier, u32 arrivals) { machine::init_barrier(barrier, arrivals); }
-inline void barrier_arrive(u32 barrier) { machine::arrive(barrier, 1, 0); }
-inline void barrier_wait(u32 barrier, u32 parity) { machine::wait(barrier, parity); }
 
 // Nothing that can be seen.
 template <int COUNT>
