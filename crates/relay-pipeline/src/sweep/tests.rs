@@ -69,6 +69,8 @@ fn what_cannot_be_swept_is_said_before_anything_runs() {
     assert!(
         error(&["evaluation.hit_matrices=[[\"lis\",30]],[[\"lis\" 30]]"]).contains("hit_matrices")
     );
+    // Every run would have it, whatever its directory says.
+    assert!(error(&["seed=1,2"]).contains("seed is 1, 2"));
     for (axis, part) in [
         ("lambda=1,1", "1 in"),
         ("lambda=1,,2", "empty in"),
