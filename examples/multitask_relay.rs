@@ -66,7 +66,7 @@ struct Args {
     /// `looped_aligned.`, `stage2.` for `ar_relay.`, `model.` for both models.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     sets: Vec<String>,
-    /// Train and measure these arms only [default: all].
+    /// Train and measure these arms only; the report also shows others that are finished [default: all].
     #[arg(long, value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     arms: Vec<String>,
     /// Learn this task alone, with its share of the updates [default: all tasks].

@@ -112,6 +112,12 @@ pub enum PipelineError {
     /// The run was asked to stop while chains were written, or before a stage was begun.
     #[error("stopped between two batches of chains or two stages; what was trained is saved")]
     Stopped,
+    /// Nothing was to be made, and a stage is not finished.
+    #[error("the stage {stage} is not finished, or was made from something else")]
+    NotFinished {
+        /// The stage.
+        stage: String,
+    },
     /// The system gives no more threads.
     #[error(
         "no {threads} threads for work side by side: {reason}; with one job at a time none are needed"

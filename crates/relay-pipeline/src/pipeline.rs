@@ -28,7 +28,17 @@ use crate::{
     arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
 };
 
+mod collect;
 mod selected;
+
+/// Whether stages that are not finished are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Missing {
+    /// They are made.
+    Make,
+    /// They are an error, [`PipelineError::NotFinished`].
+    Refuse,
+}
 
 /// The stages between the arms of Stage II, and their directories.
 const CHAINS: &str = "chains";
@@ -101,12 +111,26 @@ impl<B: AutodiffBackend> Pipeline<B> {
         self.run_arms(&[])
     }
 
-    fn train(&self, arm: &'static str) -> Result<Done> {
+    /// A stage of the run; see [`RunDir::stage`].
+    pub(crate) fn stage(
+        &self,
+        name: &str,
+        made_from: &Value,
+        missing: Missing,
+        work: impl FnOnce(&Path) -> Result<Made>,
+    ) -> Result<Done> {
+        match missing {
+            Missing::Make => self.dir.stage(name, made_from, work),
+            Missing::Refuse => self.dir.finished(name, made_from),
+        }
+    }
+
+    fn train(&self, arm: &'static str, missing: Missing) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint(DataUse::Training)?, "seed": self.settings.seed,
             "stage": self.stages.describe(arm)?,
         });
-        self.dir.stage(arm, &made_from, |dir| {
+        self.stage(arm, &made_from, missing, |dir| {
             let why = match arm {
                 LOOPED_ALIGNED => "Stage I: the looped model learns the steps",
                 LOOPED_VANILLA => "a looped model learns answers only",
@@ -118,12 +142,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// Stage II, first half: the looped model writes chains for problems longer than it was trained on.
-    fn chains(&self, looped: &Done) -> Result<Done> {
+    fn chains(&self, looped: &Done, missing: Missing) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint(DataUse::Longer)?, "settings": to_value(&self.settings.chains)?,
             "model": looped.result,
         });
-        self.dir.stage(CHAINS, &made_from, |dir| {
+        self.stage(CHAINS, &made_from, missing, |dir| {
             tracing::info!(
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
@@ -143,12 +167,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
         })
     }
 
-    fn merge(&self, chains: &Done) -> Result<Done> {
+    fn merge(&self, chains: &Done, missing: Missing) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint(DataUse::Original)?, "chains": chains.result,
             "seed": self.settings.seed,
         });
-        self.dir.stage(MERGED, &made_from, |dir| {
+        self.stage(MERGED, &made_from, missing, |dir| {
             tracing::info!("merged: the chains join the original data");
             let chains = self.dir.path().join("chains/chains.jsonl");
             let lines = merge::merge(
@@ -166,12 +190,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// Stage II, second half: the baseline is fine-tuned on the merged data.
-    fn fine_tune(&self, baseline: &Done, merged: &Done) -> Result<Done> {
+    fn fine_tune(&self, baseline: &Done, merged: &Done, missing: Missing) -> Result<Done> {
         let made_from = json!({
             "baseline": baseline.result, "merged": merged.result,
             "stage": self.stages.describe(AR_RELAY)?, "seed": self.settings.seed,
         });
-        self.dir.stage(AR_RELAY, &made_from, |dir| {
+        self.stage(AR_RELAY, &made_from, missing, |dir| {
             tracing::info!(
                 "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"
             );
@@ -191,14 +215,19 @@ impl<B: AutodiffBackend> Pipeline<B> {
         }
     }
 
-    fn evaluate(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<(Done, Measured)> {
+    fn evaluate(
+        &self,
+        arm: &'static str,
+        done: &BTreeMap<&str, Done>,
+        missing: Missing,
+    ) -> Result<(Done, Measured)> {
         let settings = self.settings.evaluation.of_arm(arm);
         let made_from = json!({
             "model": done[arm].result, "data": self.corpus.fingerprint(DataUse::Test)?,
             "settings": to_value(&settings)?,
         });
         let name = format!("evaluation/{arm}");
-        let record = self.dir.stage(&name, &made_from, |dir| {
+        let record = self.stage(&name, &made_from, missing, |dir| {
             let examples = self.corpus.test(self.settings.evaluation.samples)?;
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
             let writer = self.stages.writer(arm, &self.model_dir(arm))?;
@@ -227,86 +256,4 @@ impl<B: AutodiffBackend> Pipeline<B> {
             .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
         Ok((record, measured))
     }
-
-    fn results(
-        &self,
-        done: &BTreeMap<&str, Done>,
-        measured: &[(&str, Done, Measured)],
-    ) -> Result<Results> {
-        let mut results = Results::new(
-            &self.settings.preset,
-            self.settings.seed,
-            &self.about.device,
-        );
-        let made_of = (&self.settings, self.corpus.as_ref());
-        results.command.clone_from(&self.about.command);
-        results.settings = to_value(&self.settings)?;
-        for (info, lengths) in self
-            .corpus
-            .codec()
-            .tasks
-            .iter()
-            .zip(self.corpus.train_lengths())
-        {
-            results.train_lengths.insert(&info.name, lengths);
-        }
-        for stage in [
-            LOOPED_ALIGNED,
-            LOOPED_VANILLA,
-            AR_BASELINE,
-            CHAINS,
-            MERGED,
-            AR_RELAY,
-            AR_SELF_LOOP,
-            AR_SELF_TRUTH,
-        ] {
-            let Some(record) = done.get(stage) else {
-                continue;
-            };
-            cost::add(&mut results, stage, record, made_of);
-            if let Some(chains) = chains_in(&record.notes) {
-                results.written_chains.insert(stage, chains);
-            }
-        }
-        let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
-        cost::add_evaluation(&mut results, evaluations, made_of);
-        for (arm, _, measured) in measured {
-            Self::add_arm(&mut results, arm, measured);
-        }
-        Ok(results)
-    }
-
-    fn add_arm(results: &mut Results, arm: &str, measured: &Measured) {
-        for (task, lengths) in &measured.by_length {
-            for (&length, counts) in lengths {
-                results.add(
-                    arm,
-                    task,
-                    length_result(length, counts, measured.writes_chains),
-                );
-            }
-        }
-        if !measured.forensics.is_empty() {
-            results.forensics.insert(arm, measured.forensics.clone());
-        }
-        for (task, length, matrix) in &measured.hit_matrices {
-            let counts = measured.by_length.get(task).and_then(|of| of.get(length));
-            let n = counts.map_or(0, |counts| counts.problems as u64);
-            results.add_hit_matrix(arm, (task, *length), n, matrix.clone());
-        }
-    }
-}
-
-fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthResult {
-    let chains = ChainCounts {
-        right_chains: counts.chains as u64,
-        right_tokens: counts.right as u64,
-        tokens: counts.total as u64,
-    };
-    LengthResult::from_counts(
-        length,
-        counts.problems as u64,
-        counts.answers as u64,
-        writes_chains.then_some(chains),
-    )
 }

@@ -173,13 +173,16 @@ impl RunDir {
         work: impl FnOnce(&Path) -> Result<Made>,
     ) -> Result<Done> {
         self.check_there()?;
+        match self.finished(name, made_from) {
+            Err(PipelineError::NotFinished { .. }) => {}
+            Ok(done) => {
+                tracing::info!("{name}: done before, taken as it is");
+                return Ok(done);
+            }
+            Err(error) => return Err(error),
+        }
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
-        if let Some(done) = self.done(name)?.filter(|done| done.made_from == hash) {
-            done.check(&dir)?;
-            tracing::info!("{name}: done before, taken as it is");
-            return Ok(done);
-        }
         let _turn = self.making.turn(name, &hash);
         if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
             return Ok(done);
@@ -215,6 +218,23 @@ impl RunDir {
             .map_err(|e| PipelineError::corrupt(&dir, e.to_string()))?;
         write_atomically(&dir.join("done.json"), text.as_bytes())?;
         Ok(done)
+    }
+
+    /// A stage that is finished and was made from this.
+    ///
+    /// # Errors
+    /// [`PipelineError::NotFinished`] when there is none, and when its marker or what it made is damaged.
+    pub fn finished(&self, name: &str, made_from: &Value) -> Result<Done> {
+        let hash = hash_value(made_from);
+        match self.done(name)?.filter(|done| done.made_from == hash) {
+            Some(done) => {
+                done.check(&self.path.join(name))?;
+                Ok(done)
+            }
+            None => Err(PipelineError::NotFinished {
+                stage: name.to_owned(),
+            }),
+        }
     }
 
     /// Clears the directory of a stage that is to be made from something else.

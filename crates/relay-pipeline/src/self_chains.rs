@@ -21,6 +21,7 @@ use crate::{
     corpus::Unsolved,
     cost::{self, Written},
     merge::{read_lines, write_merged},
+    pipeline::Missing,
 };
 
 /// Directory of one part of a phase, relative to the arm's.
@@ -30,15 +31,20 @@ pub(crate) fn phase_name(phase: usize, part: &str) -> String {
 
 impl<B: AutodiffBackend> Pipeline<B> {
     /// All phases of an arm that learns from its own chains; the record sums them up.
-    pub(crate) fn self_arm(&self, arm: &'static str, done: &BTreeMap<&str, Done>) -> Result<Done> {
+    pub(crate) fn self_arm(
+        &self,
+        arm: &'static str,
+        done: &BTreeMap<&str, Done>,
+        missing: Missing,
+    ) -> Result<Done> {
         let mut model = done[AR_BASELINE].clone();
         let mut data: Option<Done> = None;
         let mut chains = BTreeMap::new();
         let (mut seconds, mut updates, mut samples) = (0.0, 0, 0);
         let mut effort = Some(Effort::default());
         for phase in 0..self.settings.phases() {
-            let made = self.phase_data(arm, phase, &model, data.as_ref(), done)?;
-            model = self.phase_model(arm, phase, &model, &made)?;
+            let made = self.phase_data((arm, phase), &model, data.as_ref(), done, missing)?;
+            model = self.phase_model((arm, phase), &model, &made, missing)?;
             seconds += made.seconds + model.seconds;
             let counted = |name| model.notes.get(name).and_then(Value::as_u64).unwrap_or(0);
             updates += counted("updates");
@@ -64,11 +70,11 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// The model writes chains; those with a confirmed answer join the data so far.
     fn phase_data(
         &self,
-        arm: &'static str,
-        phase: usize,
+        (arm, phase): (&'static str, usize),
         model: &Done,
         before: Option<&Done>,
         done: &BTreeMap<&str, Done>,
+        missing: Missing,
     ) -> Result<Done> {
         let by_loop = (arm == AR_SELF_LOOP).then(|| &done[LOOPED_VANILLA].result);
         let own = self.settings.self_chains.as_ref();
@@ -78,7 +84,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "data": self.corpus.fingerprint(DataUse::Phase(phase))?,
         });
         let name = format!("{arm}/{}", phase_name(phase, "data"));
-        self.dir.stage(&name, &made_from, |dir| {
+        self.stage(&name, &made_from, missing, |dir| {
             tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
             let file = dir.join("chains.jsonl");
             let notes = self.phase_chains(arm, phase, &file)?;
@@ -137,13 +143,19 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// The model is trained on the data of the phase.
-    fn phase_model(&self, arm: &str, phase: usize, model: &Done, data: &Done) -> Result<Done> {
+    fn phase_model(
+        &self,
+        (arm, phase): (&str, usize),
+        model: &Done,
+        data: &Done,
+        missing: Missing,
+    ) -> Result<Done> {
         let made_from = json!({
             "model": model.result, "data": data.result, "stage": self.stages.describe(arm)?,
             "seed": self.settings.seed,
         });
         let name = format!("{arm}/{}", phase_name(phase, "model"));
-        self.dir.stage(&name, &made_from, |dir| {
+        self.stage(&name, &made_from, missing, |dir| {
             tracing::info!("{arm}: phase {}, it learns from them", phase + 1);
             let data = self.dir.path().join(arm).join(phase_name(phase, "data"));
             let before = self.model_before(arm, phase);

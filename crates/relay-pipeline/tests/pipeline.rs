@@ -152,6 +152,19 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         (trained, judged)
     );
 
+    // Asked for one arm, it still tells of all that are finished.
+    let pipeline = open(&settings, &path, Existing::Resume, StopFlag::default()).unwrap();
+    let one = pipeline.side_by_side(2).run_arms(&["ar_relay".to_owned()]);
+    assert_eq!(measured(&one.unwrap()), measured(&first));
+    fs::remove_file(path.join("evaluation/ar_self_loop/done.json")).unwrap();
+    let pipeline = open(&settings, &path, Existing::Resume, StopFlag::default()).unwrap();
+    let pipeline = pipeline.side_by_side(2);
+    let one = pipeline.run_arms(&["ar_relay".to_owned()]).unwrap();
+    assert!(!one.arms.keys().any(|arm| arm == "ar_self_loop"));
+    assert_eq!(one.arms.keys().count(), 5);
+    assert_eq!(measured(&pipeline.run().unwrap()), measured(&first));
+    drop(pipeline);
+
     // Another number of test problems is an evaluation anew, and no training.
     settings.evaluation.samples = 2;
     let error = run(&settings, &path, Existing::Resume)

@@ -179,7 +179,10 @@ fn iterations_at_test_time_need_one_training_and_one_arm() {
 
     // An arm that is asked for later joins what is there.
     let results = run(&runs[..1], &["ar_relay"]).unwrap();
-    assert_eq!(results[0].arms.keys().collect::<Vec<_>>(), ["ar_relay"]);
+    assert_eq!(
+        results[0].arms.keys().collect::<Vec<_>>(),
+        ["looped_aligned", "ar_relay"]
+    );
 }
 
 #[test]

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use super::*;
 use crate::{cost::builds_on, making::Making, side_by_side::side_by_side};
 
+/// The finished stages of a run by name.
+type StagesDone = BTreeMap<&'static str, Done>;
+
+/// An arm, the record of its evaluation and what that measured.
+type ArmMeasured = (&'static str, Done, Measured);
+
 impl Settings {
     /// Checks names of arms, for [`Pipeline::run_arms`], before anything is run.
     ///
@@ -37,49 +43,85 @@ impl<B: AutodiffBackend> Pipeline<B> {
         self
     }
 
-    /// As [`run`](Self::run), for `arms` only: what they are made from is trained, and they alone are measured. No name
-    /// means all arms. The run can be gone on with for other arms later.
+    /// As [`run`](Self::run), for `arms` only: what they are made from is trained, and they are measured. No name means all
+    /// arms. The run can be gone on with for other arms later. The results hold other arms, too, that were finished before.
     ///
     /// # Errors
     /// When the settings have no such arm, and what a stage returns.
     pub fn run_arms(&self, arms: &[String]) -> Result<Results> {
         self.settings.check_arms(arms)?;
         let asked = |name: &str| arms.is_empty() || arms.iter().any(|arm| arm == name);
-        let there = self.settings.stages().into_iter().map(|(arm, _)| arm);
-        let there: Vec<&'static str> = there.filter(|arm| asked(arm)).collect();
-        let done = self.stages_for(&there)?;
-        let measured = side_by_side(self.jobs, &self.stop, there, |arm| {
-            let (record, values) = self.evaluate(arm, &done)?;
-            Ok((arm, record, values))
+        let all = self.settings.stages().into_iter().map(|(arm, _)| arm);
+        let (asked, others): (Vec<_>, Vec<_>) = all.clone().partition(|arm| asked(arm));
+        let mut done = self.stages_for(&asked, Missing::Make)?;
+        let mut measured = side_by_side(self.jobs, &self.stop, asked, |arm| {
+            self.measured(arm, &done, Missing::Make)
         })?;
+        for arm in others {
+            if let Some((stages, finished)) = self.finished_before(arm)? {
+                done.extend(stages);
+                measured.push(finished);
+            }
+        }
+        let place = |arm: &str| all.clone().position(|one| one == arm);
+        measured.sort_by_key(|(arm, ..)| place(arm));
         let results = self.results(&done, &measured)?;
         self.dir.check_there()?;
         write_report(&results, self.dir.path())?;
         Ok(results)
     }
 
+    fn measured(
+        &self,
+        arm: &'static str,
+        done: &BTreeMap<&'static str, Done>,
+        missing: Missing,
+    ) -> Result<ArmMeasured> {
+        let (record, values) = self.evaluate(arm, done, missing)?;
+        Ok((arm, record, values))
+    }
+
+    /// What an arm is made from and what was measured of it, if all of that is finished.
+    fn finished_before(&self, arm: &'static str) -> Result<Option<(StagesDone, ArmMeasured)>> {
+        let found = self.stages_for(&[arm], Missing::Refuse).and_then(|done| {
+            let measured = self.measured(arm, &done, Missing::Refuse)?;
+            Ok((done, measured))
+        });
+        match found {
+            Ok(found) => Ok(Some(found)),
+            Err(PipelineError::NotFinished { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Trains `arms` and what they are made from.
-    fn stages_for(&self, arms: &[&'static str]) -> Result<BTreeMap<&'static str, Done>> {
+    fn stages_for(&self, arms: &[&'static str], missing: Missing) -> Result<StagesDone> {
         let needed = |stage: &str| {
             let made_from_it = |arm: &&str| *arm == stage || builds_on(arm).contains(&stage);
             arms.iter().any(made_from_it)
         };
+        // Looking takes no time, and what is not found must not stop anything beside it.
+        let jobs = if missing == Missing::Make {
+            self.jobs
+        } else {
+            1
+        };
         // The one that takes longest comes first, so that the others fill the time beside it.
         let alone = [LOOPED_ALIGNED, LOOPED_VANILLA, AR_BASELINE];
         let alone = alone.into_iter().filter(|arm| needed(arm)).collect();
-        let trained = side_by_side(self.jobs, &self.stop, alone, |arm| {
-            Ok((arm, self.train(arm)?))
+        let trained = side_by_side(jobs, &self.stop, alone, |arm| {
+            Ok((arm, self.train(arm, missing)?))
         })?;
         let mut done: BTreeMap<_, _> = trained.into_iter().collect();
         let relay = needed(AR_RELAY).then_some(AR_RELAY);
         let own = self.settings.self_arms().filter(|arm| arms.contains(arm));
         let tuned = side_by_side(
-            self.jobs,
+            jobs,
             &self.stop,
             relay.into_iter().chain(own).collect(),
             |arm| match arm {
-                AR_RELAY => self.relay(&done),
-                own => Ok(vec![(own, self.self_arm(own, &done)?)]),
+                AR_RELAY => self.relay(&done, missing),
+                own => Ok(vec![(own, self.self_arm(own, &done, missing)?)]),
             },
         )?;
         done.extend(tuned.into_iter().flatten());
@@ -87,10 +129,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// Stage II: chains, merged data, fine-tuned model.
-    fn relay(&self, done: &BTreeMap<&'static str, Done>) -> Result<Vec<(&'static str, Done)>> {
-        let chains = self.chains(&done[LOOPED_ALIGNED])?;
-        let merged = self.merge(&chains)?;
-        let model = self.fine_tune(&done[AR_BASELINE], &merged)?;
+    fn relay(&self, done: &StagesDone, missing: Missing) -> Result<Vec<(&'static str, Done)>> {
+        let chains = self.chains(&done[LOOPED_ALIGNED], missing)?;
+        let merged = self.merge(&chains, missing)?;
+        let model = self.fine_tune(&done[AR_BASELINE], &merged, missing)?;
         Ok(vec![(CHAINS, chains), (MERGED, merged), (AR_RELAY, model)])
     }
 }

@@ -1,0 +1,87 @@
+//! What the records of the stages and what was measured come to: the results.
+
+use super::*;
+
+impl<B: AutodiffBackend> Pipeline<B> {
+    pub(super) fn results(
+        &self,
+        done: &BTreeMap<&str, Done>,
+        measured: &[(&str, Done, Measured)],
+    ) -> Result<Results> {
+        let mut results = Results::new(
+            &self.settings.preset,
+            self.settings.seed,
+            &self.about.device,
+        );
+        let made_of = (&self.settings, self.corpus.as_ref());
+        results.command.clone_from(&self.about.command);
+        results.settings = to_value(&self.settings)?;
+        for (info, lengths) in self
+            .corpus
+            .codec()
+            .tasks
+            .iter()
+            .zip(self.corpus.train_lengths())
+        {
+            results.train_lengths.insert(&info.name, lengths);
+        }
+        for stage in [
+            LOOPED_ALIGNED,
+            LOOPED_VANILLA,
+            AR_BASELINE,
+            CHAINS,
+            MERGED,
+            AR_RELAY,
+            AR_SELF_LOOP,
+            AR_SELF_TRUTH,
+        ] {
+            let Some(record) = done.get(stage) else {
+                continue;
+            };
+            cost::add(&mut results, stage, record, made_of);
+            if let Some(chains) = chains_in(&record.notes) {
+                results.written_chains.insert(stage, chains);
+            }
+        }
+        let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
+        cost::add_evaluation(&mut results, evaluations, made_of);
+        for (arm, _, measured) in measured {
+            Self::add_arm(&mut results, arm, measured);
+        }
+        Ok(results)
+    }
+
+    fn add_arm(results: &mut Results, arm: &str, measured: &Measured) {
+        for (task, lengths) in &measured.by_length {
+            for (&length, counts) in lengths {
+                results.add(
+                    arm,
+                    task,
+                    length_result(length, counts, measured.writes_chains),
+                );
+            }
+        }
+        if !measured.forensics.is_empty() {
+            results.forensics.insert(arm, measured.forensics.clone());
+        }
+        for (task, length, matrix) in &measured.hit_matrices {
+            let counts = measured.by_length.get(task).and_then(|of| of.get(length));
+            let n = counts.map_or(0, |counts| counts.problems as u64);
+            results.add_hit_matrix(arm, (task, *length), n, matrix.clone());
+        }
+    }
+}
+
+fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthResult {
+    let chains = ChainCounts {
+        right_chains: counts.chains as u64,
+        right_tokens: counts.right as u64,
+        tokens: counts.total as u64,
+    };
+    LengthResult::from_counts(
+        length,
+        counts.problems as u64,
+        counts.answers as u64,
+        writes_chains.then_some(chains),
+    )
+}
