@@ -31,10 +31,7 @@ pub struct Done {
 impl Done {
     /// That the files in the stage's directory `dir` are those that the stage made.
     pub(crate) fn check(&self, dir: &Path) -> Result<()> {
-        let changed = |what: String| {
-            let marker = dir.join("done.json");
-            PipelineError::corrupt(dir, format!("{what}; {}", redo(&marker)))
-        };
+        let changed = |what: String| PipelineError::corrupt(dir, format!("{what}; {}", redo(dir)));
         if self.files.is_empty() {
             return Ok(());
         }
@@ -51,8 +48,7 @@ impl Done {
 }
 
 /// What to do about a stage whose marker or result is damaged.
-pub(crate) fn redo(marker: &Path) -> String {
-    let stage = marker.parent().unwrap_or(marker);
+pub(crate) fn redo(stage: &Path) -> String {
     format!(
         "bring it back, or remove {} to have it made anew by --resume",
         stage.display()

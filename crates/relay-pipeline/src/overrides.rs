@@ -101,7 +101,6 @@ impl Settings {
 fn wanted(error: PipelineError) -> String {
     match error {
         PipelineError::Settings { right, .. } => right,
-        PipelineError::Train(relay_train::TrainError::Setting { expected, .. }) => expected,
         other => format!("such that the settings are valid: {other}"),
     }
 }

@@ -11,21 +11,13 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCounts, Corpus, Counts, DataUse, Done, Existing, LengthResult, Made, Measured, Results,
-    RunDir, Settings,
-    corpus::corpus,
-    cost,
-    cost::Written,
-    evaluate::evaluate,
-    merge,
-    report::write_report,
-    run_dir::to_value,
-    self_chains::{chains_in, phase_name},
-    stages::Stages,
+    Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings, corpus::corpus,
+    cost::Written, evaluate::evaluate, merge, report::write_report, run_dir::to_value,
+    self_chains::phase_name, stages::Stages,
 };
 use crate::{
     PipelineError, Result,
-    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA},
 };
 
 mod collect;

@@ -262,11 +262,12 @@ impl RunDir {
     }
 
     fn done(&self, name: &str) -> Result<Option<Done>> {
-        let file = self.path.join(name).join("done.json");
+        let dir = self.path.join(name);
+        let file = dir.join("done.json");
         match fs::read_to_string(&file) {
             Ok(text) => serde_json::from_str(&text)
                 .map(Some)
-                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(&file)))),
+                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(&dir)))),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }

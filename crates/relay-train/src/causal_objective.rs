@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::judged_readout;
 use crate::objective::{
-    InnerModel, LossParts, Objective, check_weights, count_by_task, shares, task_weight,
+    InnerModel, LossParts, Objective, check_task_weights, count_by_task, shares, task_weight,
 };
 use crate::{Effort, Result};
 
@@ -64,7 +64,7 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
     }
 
     fn collate(&self, examples: &[Example]) -> Result<Vec<CausalMicroBatch>> {
-        check_weights(&self.task_weights, &self.codec)?;
+        check_task_weights(&self.task_weights, self.codec.tasks.len())?;
         let info = &self.codec.tasks;
         let targets =
             |example: &Example| Ok(CausalBatch::targets_of(example, &info[example.task])?);

@@ -97,7 +97,7 @@ pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use machines::{Followers, Leader};
 pub use manifest::{Counters, FileRecord, Manifest};
-pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective};
+pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective, check_task_weights};
 pub use plain::refuse_links;
 pub use recovery::Recovery;
 pub use relay_kernels::{Precision, with_generation_of};

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::batch::{last_states, tokens};
 use crate::loss::{judged_readout, readout_of_last};
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_weights, count_by_task, keep_all, shares,
+    Guesses, InnerModel, LossParts, Objective, check_task_weights, count_by_task, keep_all, shares,
     task_weight,
 };
 use crate::recompute;
@@ -154,7 +154,7 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     }
 
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
-        check_weights(&self.task_weights, &self.codec)?;
+        check_task_weights(&self.task_weights, self.codec.tasks.len())?;
         if !(self.lambda.is_finite() && self.lambda >= 0.0) {
             return Err(TrainError::setting(
                 "lambda",

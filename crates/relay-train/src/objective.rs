@@ -205,9 +205,12 @@ pub(crate) fn task_weight(weights: &[f32], task: usize) -> f32 {
     weights.get(task).copied().unwrap_or(1.0)
 }
 
-/// Checks task weights: none, or one finite number of at least 0 for each task.
-pub(crate) fn check_weights(weights: &[f32], codec: &Codec) -> Result<()> {
-    let right = weights.is_empty() || weights.len() == codec.tasks.len();
+/// Checks task weights: none, or one finite number of at least 0 for each of `tasks` tasks.
+///
+/// # Errors
+/// [`TrainError::Setting`] names them as `task_weights`.
+pub fn check_task_weights(weights: &[f32], tasks: usize) -> Result<()> {
+    let right = weights.is_empty() || weights.len() == tasks;
     if right
         && weights
             .iter()
@@ -215,10 +218,7 @@ pub(crate) fn check_weights(weights: &[f32], codec: &Codec) -> Result<()> {
     {
         return Ok(());
     }
-    let expected = format!(
-        "empty, or a number of at least 0 for each of {} tasks",
-        codec.tasks.len()
-    );
+    let expected = format!("empty, or a number of at least 0 for each of {tasks} tasks");
     Err(TrainError::setting(
         "task_weights",
         format!("{weights:?}"),

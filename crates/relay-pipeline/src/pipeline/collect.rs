@@ -1,6 +1,12 @@
 //! What the records of the stages and what was measured come to: the results.
 
 use super::*;
+use crate::{
+    ChainCounts, Counts, LengthResult,
+    arms::{AR_SELF_LOOP, AR_SELF_TRUTH},
+    cost,
+    self_chains::chains_in,
+};
 
 impl<B: AutodiffBackend> Pipeline<B> {
     pub(super) fn results(

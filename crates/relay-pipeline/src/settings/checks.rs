@@ -2,7 +2,7 @@
 
 use relay_models::ModelError;
 use relay_tasks::TaskError;
-use relay_train::{Curriculum, TrainError};
+use relay_train::{Curriculum, TrainError, check_task_weights};
 
 use super::{DataSettings, Settings, StageSettings, TaskSettings};
 use crate::{PipelineError, Result, arms::AR_RELAY, run_dir::to_value};
@@ -61,20 +61,10 @@ impl Settings {
 
     /// Checks that there is a weight for each of `tasks` tasks, or none at all.
     pub(crate) fn validate_task_weights(&self, tasks: usize) -> Result<()> {
-        let wrong = |stage: &StageSettings| {
-            let weights = &stage.task_weights;
-            let possible = |weight: &f32| weight.is_finite() && *weight >= 0.0;
-            !(weights.is_empty() || weights.len() == tasks) || !weights.iter().all(possible)
-        };
-        let stages = self.stages();
-        match stages.into_iter().find(|(_, stage)| wrong(stage)) {
-            Some((name, stage)) => Err(PipelineError::settings(
-                format!("{name}.task_weights"),
-                format!("{:?}", stage.task_weights),
-                format!("empty, or a number of at least 0 for each of {tasks} tasks"),
-            )),
-            None => Ok(()),
-        }
+        self.stages().into_iter().try_for_each(|(name, stage)| {
+            let checked = check_task_weights(&stage.task_weights, tasks);
+            checked.map_err(|e| within(name, e))
+        })
     }
 
     fn validate_evaluation(&self) -> Result<()> {
