@@ -22,7 +22,7 @@ use relay_examples::{
 use relay_pipeline::{
     Figure, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
 };
-use relay_train::{Precision, StopFlag};
+use relay_train::{Precision, StopFlag, list_checkpoints};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -161,6 +161,12 @@ impl Program for Training {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             return Err(CliError::failure(format!("{}: {error}", metrics.display())));
+        }
+        // Nor would those be that came after a checkpoint that an interrupted comparison left.
+        for (_, name) in list_checkpoints(&self.dir).map_err(CliError::failure)? {
+            let left = self.dir.join(name);
+            fs::remove_dir_all(&left)
+                .map_err(|error| CliError::failure(format!("{}: {error}", left.display())))?;
         }
         let stages = Stages::<B>::new(self.settings, corpus, device, self.stop.clone())
             .kill_after(self.updates.min(steps));

@@ -51,10 +51,11 @@ impl Assignments {
                     .get(variable)
                     .copied()
                     .ok_or_else(|| bad("uses a variable before it is set")),
+                // `+3` and `06` are numbers for the standard library, but no tokens.
                 None => word
                     .parse()
                     .ok()
-                    .filter(|v| *v < self.prime)
+                    .filter(|v: &u64| *v < self.prime && v.to_string() == word)
                     .ok_or_else(|| bad("holds a number out of range")),
             };
             let next = match words[..] {

@@ -10,12 +10,16 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
 use clap::{ArgGroup, Parser};
 use relay_examples::{
     CliError, DialectArgs, InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput,
-    TaskName, finish, parse_args, parse_pair, start_logging,
+    TaskName, finish, parse_args, parse_pair, start_logging, stop_on_signals,
 };
 use relay_tasks::{Dataset, Problem, Split, Task, TaskError};
 use tracing::info;
@@ -78,6 +82,28 @@ fn run(args: Args) -> Result<(), CliError> {
     }
 }
 
+/// A signal between two problems: the program ends there, and what it has begun to write goes.
+struct Signals {
+    came: Arc<AtomicBool>,
+    number: Arc<AtomicU8>,
+}
+
+impl Signals {
+    fn watched() -> Result<Self, CliError> {
+        let came = Arc::default();
+        let number = stop_on_signals(&came).map_err(CliError::failure)?;
+        Ok(Self { came, number })
+    }
+
+    fn check(&self) -> Result<(), CliError> {
+        if self.came.load(Ordering::SeqCst) {
+            let message = "stopped before the file was finished: it is as it was";
+            return Err(CliError::interrupted(message, &self.number));
+        }
+        Ok(())
+    }
+}
+
 /// Makes problems and writes them.
 fn generate(args: &Args) -> Result<(), CliError> {
     let (Some(name), Some((shortest, longest))) = (args.task, args.lengths) else {
@@ -95,7 +121,9 @@ fn generate(args: &Args) -> Result<(), CliError> {
     let dataset =
         Dataset::new(task, shortest..=longest, args.seed, split).map_err(CliError::usage)?;
     let mut output = ProblemOutput::create(&args.out, args.format).map_err(CliError::failure)?;
+    let signals = Signals::watched()?;
     for index in 0..args.count {
+        signals.check()?;
         let problem = dataset.get(index).map_err(CliError::failure)?;
         output
             .write(&problem, &dialect)
@@ -119,7 +147,9 @@ fn read(
     let mut input = ProblemInput::open(file, args.input_format, args.task, args.skip_bad, &tasks)?;
     let mut output = ProblemOutput::create(&args.out, args.format).map_err(CliError::failure)?;
     let mut count = 0_u64;
+    let signals = Signals::watched()?;
     while let Some(problem) = input.next_as(|task, problem| make(task, problem)) {
+        signals.check()?;
         let (problem, dialect) = problem.map_err(CliError::failure)?;
         output
             .write(&problem, &dialect)
@@ -153,14 +183,25 @@ fn solve(task: &dyn Task, prompt: &str) -> Result<Problem, TaskError> {
     })
 }
 
-/// Refuses a problem whose steps or answer are wrong.
+/// Refuses a problem whose steps or answer are wrong, and says which.
 fn check(task: &dyn Task, problem: Problem) -> Result<Problem, TaskError> {
-    if !task.check_chain(&problem.prompt, &problem.steps, &problem.answer)? {
-        return Err(TaskError::data(format!(
-            "steps or answer of `{}` are wrong in this dialect",
-            problem.prompt
-        )));
+    let Problem { prompt, steps, .. } = &problem;
+    let wrong = |what: String| TaskError::prompt(task.name(), prompt, what);
+    if steps.is_empty() {
+        return Err(wrong("it has no steps to check; --solve makes them".into()));
     }
-    let length = task.length(&problem.prompt)?;
+    if !task.check_chain(prompt, steps, &problem.answer)? {
+        for (index, text) in steps.iter().enumerate() {
+            let previous = index.checked_sub(1).map(|before| steps[before].as_str());
+            if !task.check_step(prompt, index + 1, previous, text)? {
+                let number = index + 1;
+                return Err(wrong(format!("its step {number} is wrong in this dialect")));
+            }
+        }
+        return Err(wrong(
+            "its answer or the number of its steps is wrong in this dialect".into(),
+        ));
+    }
+    let length = task.length(prompt)?;
     Ok(Problem { length, ..problem })
 }

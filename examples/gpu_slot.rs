@@ -60,8 +60,8 @@ enum What {
         /// Directory of the parts.
         out: PathBuf,
         /// The most bytes of a part, in MiB.
-        #[arg(long, default_value_t = 16)]
-        limit: usize,
+        #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..))]
+        limit: u32,
     },
     /// Join the parts of a checkpoint; all of it is verified.
     Join {
@@ -143,7 +143,8 @@ fn main() -> ExitCode {
             out,
             limit,
         } => {
-            let parts = split(&checkpoint, &out, limit << 20).map_err(CliError::failure)?;
+            let parts =
+                split(&checkpoint, &out, (limit as usize) << 20).map_err(CliError::failure)?;
             print(format_args!("{parts} parts: {}\n", out.display()))
         }
         What::Join { parts, into } => {

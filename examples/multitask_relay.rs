@@ -118,7 +118,11 @@ fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), C
     let costs = costs.map_err(CliError::usage)?;
     let asked = |arm: &str| args.arms.is_empty() || args.arms.iter().any(|name| name == arm);
     let costs: Vec<_> = costs.into_iter().filter(|(arm, _)| asked(arm)).collect();
-    print(estimate_table(&costs))
+    print(estimate_table(&costs))?;
+    match args.seeds.len() {
+        0 | 1 => Ok(()),
+        seeds => print(format_args!("for each of {seeds} seeds\n")),
+    }
 }
 
 struct Estimating(Settings);
@@ -211,5 +215,6 @@ fn command(args: &Args, seed: u64, device: DeviceName) -> String {
     if args.no_kernels {
         source += " --no-kernels";
     }
-    format!("cargo run --release --example multitask_relay -- {source} --device {device}")
+    let cargo_run = device.cargo_run("multitask_relay");
+    format!("{cargo_run} {source} --device {device}")
 }

@@ -9,7 +9,6 @@
 
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -59,13 +58,9 @@ struct Args {
 
 fn main() -> ExitCode {
     start_logging();
-    finish(parse_args().and_then(|args: Args| {
-        match &args.make_demo {
-            Some(dir) => make_demo(dir, args.seed)
-                .map_err(|e| CliError::failure(format!("{}: {e}", dir.display())))
-                .and_then(print),
-            None => run(args),
-        }
+    finish(parse_args().and_then(|args: Args| match &args.make_demo {
+        Some(dir) => make_demo(dir, args.seed).and_then(print),
+        None => run(args),
     }))
 }
 
@@ -77,7 +72,8 @@ fn run(args: Args) -> Result<(), CliError> {
         ));
     };
     let command = format!(
-        "cargo run --release --example own_data -- --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
+        "{} --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
+        device.cargo_run("own_data"),
         quoted_path(&train),
         quoted_path(&longer),
         quoted_path(&test),
@@ -109,8 +105,11 @@ fn run(args: Args) -> Result<(), CliError> {
 
 /// Sums modulo 5, one addition a step: 2 to 5 numbers to learn from, 6 to 8 without solutions, all of them to test. Gives
 /// what was written, a line a file.
-fn make_demo(dir: &Path, seed: u64) -> std::io::Result<String> {
-    fs::create_dir_all(dir)?;
+fn make_demo(dir: &Path, seed: u64) -> Result<String, CliError> {
+    let failed = |path: &Path, error: &std::io::Error| {
+        CliError::failure(format!("cannot write {}: {error}", path.display()))
+    };
+    fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
     let mut stream = Stream::named(seed, "own data demo", &[]);
     let mut seen = std::collections::HashSet::new();
     let mut fresh = |numbers: usize| loop {
@@ -141,9 +140,13 @@ fn make_demo(dir: &Path, seed: u64) -> std::io::Result<String> {
         ("problems.jsonl", longer),
         ("test.jsonl", test),
     ] {
-        let mut file = fs::File::create(dir.join(name))?;
-        writeln!(file, "{}", lines.join("\n"))?;
-        let path = dir.join(name);
+        let (path, text) = (dir.join(name), lines.join("\n") + "\n");
+        // Somebody's own data may have these names.
+        if fs::read(&path).is_ok_and(|held| held != text.as_bytes()) {
+            let taken = "holds something else; choose another directory";
+            return Err(CliError::failure(format!("{}: {taken}", path.display())));
+        }
+        fs::write(&path, text).map_err(|error| failed(&path, &error))?;
         written += &format!("{}: {} lines\n", path.display(), lines.len());
     }
     Ok(written)

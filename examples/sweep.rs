@@ -115,7 +115,8 @@ fn taken_over(swept: &SweepResults) -> String {
 
 fn command(args: &Args, device: DeviceName) -> String {
     let mut command = format!(
-        "cargo run --release --example sweep -- --preset {} --seeds {}",
+        "{} --preset {} --seeds {}",
+        device.cargo_run("sweep"),
         quoted(&args.preset),
         args.seeds
             .iter()

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every target of `cargo fuzz`, one after the other, SECONDS each; needs a nightly compiler and cargo-fuzz.
-# Writes docs/results/reliability/libfuzzer.json: executions, and how far coverage grew from that of the corpus.
+# Writes docs/results/reliability/libfuzzer.json, or fuzz/libfuzzer.json if only some were asked for: executions, and how far coverage grew from that of the corpus.
 # What a run adds to the corpus stays in fuzz/grown, from which the next one goes on; inputs that fail lie in fuzz/artifacts.
 #   fuzz/run.sh SECONDS [TARGET...]
 set -euo pipefail
@@ -8,10 +8,11 @@ cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
+record=fuzz/libfuzzer.json
 if [ ${#targets[@]} -eq 0 ]; then
   targets=(problems jsonl benchmark settings manifest chains)
+  record=docs/results/reliability/libfuzzer.json
 fi
-record=docs/results/reliability/libfuzzer.json
 # No sanitizer: no target reaches unsafe code of this project, and without one there are many more executions.
 # Assertions stay, and sums that overflow are failures.
 build=(--sanitizer none --debug-assertions --target-dir "${FUZZ_TARGET_DIR:-fuzz/target}")
@@ -29,12 +30,13 @@ executions=0 failures=0 entries=()
 for target in "${targets[@]}"; do
   mkdir -p "fuzz/grown/$target" "fuzz/artifacts/$target"
   log=$scratch/$target before=$(find "fuzz/artifacts/$target" -type f | wc -l)
+  status=0
   cargo +nightly fuzz run "${build[@]}" "$target" "fuzz/grown/$target" "fuzz/corpus/$target" -- \
-    -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 > "$log" 2>&1 || true
+    -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 > "$log" 2>&1 || status=$?
   failed=$(($(find "fuzz/artifacts/$target" -type f | wc -l) - before))
   runs=$(number number_of_executed_units "$log")
-  # A run that never began is no success.
-  if [ "$runs" -eq 0 ] && [ "$failed" -eq 0 ]; then failed=1; fi
+  # An input that failed before leaves no new file, and a run that never began none at all.
+  if { [ "$status" -ne 0 ] || [ "$runs" -eq 0 ]; } && [ "$failed" -le 0 ]; then failed=1; fi
   if [ "$failed" -gt 0 ]; then tail -n 40 "$log" >&2; fi
   executions=$((executions + runs)) failures=$((failures + failed))
   printf '%s: %s executions, %s failures\n' "$target" "$runs" "$failed"
@@ -42,7 +44,7 @@ for target in "${targets[@]}"; do
     "$target" "$runs" "$failed" "$(number slowest_unit_time_sec "$log")" "$(number peak_rss_mb "$log")" "$(growth "$log")")")
 done
 {
-  printf '{\n  "command": "fuzz/run.sh %s",\n  "executions": %s,\n  "failures": %s,\n' "$seconds" "$executions" "$failures"
+  printf '{\n  "command": "fuzz/run.sh %s",\n  "executions": %s,\n  "failures": %s,\n' "$seconds${*:+ $*}" "$executions" "$failures"
   printf '  "coverage": "pairs of executions and covered edges: the corpus, powers of two, the end",\n  "targets": {\n'
   for index in "${!entries[@]}"; do
     printf '%s%s\n' "${entries[$index]}" "$([ "$index" -lt $((${#entries[@]} - 1)) ] && echo ,)"

@@ -4,9 +4,10 @@
 //! gradients should stay flat, and with them grow by the same for every iteration; a table of the peaks stands before
 //! the times and in `target/criterion/loop_iterations.json`.
 
-use std::fs;
 use std::path::Path;
+use std::process::{Command, exit};
 use std::time::Duration;
+use std::{env, fs};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use relay_benches::{LoopedWork, PeakMemory, Shape};
@@ -35,6 +36,9 @@ fn forward_backward(work: &LoopedWork) -> f64 {
     loss
 }
 
+/// Set in a process that measures one peak only: `forward` or `backward`, and the iterations.
+const POINT: &str = "RELAY_PEAK_OF";
+
 /// MiB at the peak of `run`.
 fn peak(run: impl FnOnce() -> f64) -> Option<f64> {
     let peak = PeakMemory::start()?;
@@ -42,10 +46,33 @@ fn peak(run: impl FnOnce() -> f64) -> Option<f64> {
     peak.mebibytes()
 }
 
-/// Before anything else has run, and few iterations first: buffers are kept for reuse.
+/// The peak that `point` names.
+fn peak_of(point: &str) -> Option<f64> {
+    let (kind, iterations) = point.split_once(' ')?;
+    let iterations = iterations.parse().ok()?;
+    let run = if kind == "forward" {
+        forward
+    } else {
+        forward_backward
+    };
+    peak(|| run(&work(iterations)))
+}
+
+/// The same in a process of its own, because buffers are kept for reuse: a peak would stand on what was there before.
+fn peak_alone(point: &str) -> Option<f64> {
+    let this = Command::new(env::current_exe().ok()?)
+        .env(POINT, point)
+        .output();
+    String::from_utf8(this.ok()?.stdout)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
 fn memory() {
-    let peaks = |run: fn(&LoopedWork) -> f64| ITERATIONS.map(|t| peak(|| run(&work(t))));
-    let (without, with) = (peaks(forward), peaks(forward_backward));
+    let peaks = |kind: &str| ITERATIONS.map(|t| peak_alone(&format!("{kind} {t}")));
+    let (without, with) = (peaks("forward"), peaks("backward"));
     println!("iterations   forward, MiB at peak   forward and backward, MiB at peak");
     let shown = |peak: Option<f64>| peak.map_or("unknown".to_owned(), |mib| format!("{mib:.0}"));
     for ((t, without), with) in ITERATIONS.iter().zip(without).zip(with) {
@@ -62,6 +89,12 @@ fn memory() {
 }
 
 fn loop_iterations(criterion: &mut Criterion) {
+    if let Ok(point) = env::var(POINT) {
+        if let Some(mebibytes) = peak_of(&point) {
+            println!("{mebibytes}");
+        }
+        exit(0);
+    }
     memory();
     let mut group = criterion.benchmark_group("loop_iterations");
     group

@@ -8,7 +8,7 @@
 #
 # OUT then holds:
 #     parts/             the newest checkpoint in parts of at most 16 MiB, with hashes: the next slot's DIR
-#     metrics.jsonl      losses and accuracies of this slot
+#     metrics.jsonl      losses and accuracies since OUT was begun
 #     times.jsonl        its seconds
 #     bench.json, .md    updates a second, floating-point operations a second, share of what the device can do
 #     cache/             compiled kernels, and what autotune chose where it is on; taken from beside DIR if it lies there
@@ -41,9 +41,13 @@ done > cubecl.toml
 
 "$binary" train --minutes "$minutes" --out "$out" "$@"
 
-newest=$(ls -d "$out"/run/step-* | sort | tail -n 1)
-rm -rf "$out/parts" "$out/.joined"
-"$binary" split "$newest" "$out/parts"
+newest=$(find "$out/run" -maxdepth 1 -name 'step-*' | sort | tail -n 1)
+[ -n "$newest" ] || { echo "no checkpoint in $out/run" >&2; exit 1; }
+# The parts of the slot before stay until there are new ones.
+rm -rf "$out/.parts" "$out/.joined"
+"$binary" split "$newest" "$out/.parts"
+rm -rf "$out/parts"
+mv "$out/.parts" "$out/parts"
 
 # What cannot be joined again is worth nothing: better to know it while the machine is still there.
 "$binary" join "$out/parts" "$out/.joined" >/dev/null

@@ -24,25 +24,37 @@ from workers import Worker
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
-# A variant slower than the best one by this in the first round is not run again: it would only take time.
-HOPELESS = 1.1
+# A variant slower than the best one by this in each of the first rounds is not run again: it would only take time. One
+# round alone may be slow by chance.
+HOPELESS, FIRST_ROUNDS = 1.25, 2
+# On CPUs PyTorch leaves its activations, of megabytes, to the system's allocator. glibc gives them back to the system at
+# once, and gets every page anew; told to keep them it does what the allocators of the other sides do.
+KEEP_PAGES = {
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
+    "MALLOC_TOP_PAD_": str(64 << 20),
+}
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, help="rounds of each comparison, 5 unless told")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both sides compute")
-    parser.add_argument("--only", help=f"comparisons, separated by commas, of {', '.join(plan.names('cpu'))}")
-    parser.add_argument("--quick", action="store_true", help="two rounds of shorter work: to try it out only")
+    known = "; ".join(f"{device}: {', '.join(plan.names(device))}" for device in ("cpu", "cuda"))
+    parser.add_argument("--only", help=f"comparisons, separated by commas; {known}")
+    parser.add_argument("--quick", action="store_true", help="two rounds of shorter work, into target/peers-quick")
     parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
     parser.add_argument("--out", type=Path, help="where results are written, docs/results/speed or /gpu unless told")
-    parser.add_argument("--worker", default=ROOT / "target/release/peer_worker", help="RELAY's side")
+    worker = ROOT / "target/release/peer_worker"
+    parser.add_argument("--worker", type=Path, default=worker, help="RELAY's side")
     candle = ROOT / "target/peers-candle/release/candle-side"
     parser.add_argument("--candle", type=Path, default=candle, help="candle's side; left out if it is not there")
     chosen = parser.parse_args()
-    chosen.rounds = chosen.rounds or (2 if chosen.quick else 5)
-    chosen.out = chosen.out or ROOT / "docs/results" / ("speed" if chosen.device == "cpu" else "gpu")
+    if chosen.rounds is None:
+        chosen.rounds = 2 if chosen.quick else 5
+    results = ROOT / ("target/peers-quick" if chosen.quick else "docs/results")
+    chosen.out = chosen.out or results / ("speed" if chosen.device == "cpu" else "gpu")
     names = plan.names(chosen.device)
     chosen.only = chosen.only.split(",") if chosen.only else names
     unknown = [name for name in chosen.only if name not in names]
@@ -55,12 +67,20 @@ class Sides:
     """The workers."""
 
     def __init__(self, chosen):
-        self.relay = Worker("RELAY's side", [str(chosen.worker)])
-        cache = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "target/peers-inductor")}
+        self.relay = Worker("RELAY's side", [str(chosen.worker.resolve())])
+        about = self.relay.ask({"about": True})
+        if about["device"] != chosen.device:
+            raise SystemExit(f"{chosen.worker} was built for {about['device']}, not for {chosen.device}: see run.sh")
+        # One number of threads for all: RELAY's side has found out how many processors it may use.
+        threads = about["threads"]
+        environment = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "target/peers-inductor")}
+        if chosen.device == "cpu":
+            environment |= KEEP_PAGES
         torch = [sys.executable, str(HERE / "torch_side/worker.py"), "--device", chosen.device]
-        self.torch = Worker("PyTorch's side", torch, cache)
+        self.torch = Worker("PyTorch's side", [*torch, "--threads", str(threads)], environment)
         there = chosen.candle.is_file() and chosen.device == "cpu"
-        self.candle = Worker("candle's side", [str(chosen.candle)]) if there else None
+        one_number = {"RAYON_NUM_THREADS": str(threads)}
+        self.candle = Worker("candle's side", [str(chosen.candle.resolve())], one_number) if there else None
         self.all = [side for side in (self.relay, self.torch, self.candle) if side]
         self.idle_share = 0.0
 
@@ -111,33 +131,40 @@ def prepare(sides, group, chosen, wanted):
     return variants, failed
 
 
-def measure(sides, group, variants, chosen, wanted):
-    """For every round the seconds of the variants that were run in it."""
+def measure(sides, group, variants, failed, chosen, wanted):
+    """For every round the seconds of the variants that were run in it. One that fails on the way joins the failed."""
     rounds, running = [], list(variants)
     for number in range(chosen.rounds):
         # Who comes first changes from round to round.
         order = running if number % 2 == 0 else running[::-1]
         seconds = {}
-        for variant in order:
+        for variant in list(order):
             answer = sides.ask(group, variant, group.repeats)
             if "error" in answer:
-                raise SystemExit(f"{variant}: {answer['error']}")
-            if variant == "gemm":
+                if variant == "relay":
+                    raise SystemExit(f"RELAY's side: {answer['error']}")
+                running.remove(variant)
+                failed[variant] = answer["error"]
+                print(f"  {variant} does not work any more and is left out:\n{answer['error']}", file=sys.stderr)
+            elif variant == "gemm":
                 seconds[variant] = plan.product_flops(group) / answer["checked"]["flops_per_second"]
             else:
                 seconds[variant] = median(answer["seconds"])
         rounds.append(seconds)
         told = ", ".join(f"{variant} {seconds[variant]:.4f}" for variant in running)
         print(f"  round {number + 1}, seconds: {told}", flush=True)
-        if number == 0 and not chosen.all_variants:
-            keep = {"relay", "gemm"} | promising(group, wanted, seconds)
+        if number + 1 == FIRST_ROUNDS and not chosen.all_variants:
+            keep = {"relay", "gemm"} | promising(group, wanted, rounds)
             running = [variant for variant in running if variant in keep]
-    return rounds
+    return [{variant: seconds[variant] for variant in seconds if variant not in failed} for seconds in rounds]
 
 
-def promising(group, wanted, seconds):
-    """The variants that may be the best of a comparison."""
-    keep = set()
+def promising(group, wanted, rounds):
+    """The variants that may be the best of a comparison, by the least seconds of each so far."""
+    keep, seconds = set(), {}
+    for one in rounds:
+        for variant, time_taken in one.items():
+            seconds[variant] = min(time_taken, seconds.get(variant, time_taken))
     for name in wanted:
         there = [variant for variant in group.comparisons[name] if variant in seconds]
         best = min((seconds[variant] for variant in there), default=0)
@@ -157,7 +184,9 @@ def conclude(group, name, rounds, failed):
     """
     peers = ["gemm"] if name == plan.SHARE else group.comparisons[name]
     peers = [peer for peer in peers if peer in rounds[0]]
-    if not peers:
+    # One that was given up on has the median of the rounds that it had, which is not theirs.
+    to_the_end = [peer for peer in peers if peer in rounds[-1]]
+    if not to_the_end:
         return None
     ratios = against(rounds, peers, "relay")
     bounded = "gemm" in rounds[0] and name != plan.SHARE
@@ -173,7 +202,7 @@ def conclude(group, name, rounds, failed):
         "shape": group.shape,
         "ratio": {**report.spread(ratios), "rounds": ratios},
         "bound": report.spread(against(rounds, peers, "gemm")) if bounded else None,
-        "peer": min(peers, key=lambda peer: times[peer]["median"]),
+        "peer": min(to_the_end, key=lambda peer: times[peer]["median"]),
         "seconds": times,
         "failed": {variant: error for variant, error in failed.items() if variant in group.comparisons[name]},
     }
@@ -185,8 +214,12 @@ def earlier(path, results):
         old = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    same = all(old.get(key) == results[key] for key in ("machine", "torch", "relay", "candle", "quick"))
-    return old.get("comparisons", {}) if same else {}
+    differ = [key for key in ("machine", "torch", "relay", "candle", "quick") if old.get(key) != results[key]]
+    if differ:
+        kept = path.with_suffix(".earlier.json")
+        path.replace(kept)
+        print(f"{path} is of another {', '.join(differ)} and now lies in {kept}", file=sys.stderr)
+    return old.get("comparisons", {}) if not differ else {}
 
 
 def main():
@@ -207,7 +240,9 @@ def main():
     print(json.dumps({key: results[key] for key in ("machine", "torch", "relay", "candle")}), flush=True)
     path = chosen.out / ("peers.json" if chosen.device == "cpu" else "peers-gpu.json")
     commit = machine.commit(ROOT)
-    results["comparisons"] = earlier(path, results)
+    if commit and commit.endswith("-dirty"):
+        print(f"the code is not that of a commit: results say {commit}", file=sys.stderr)
+    results["comparisons"] = {} if chosen.prepare else earlier(path, results)
     measured = []
     for group in plan.plan(chosen.device, chosen.quick):
         wanted = [name for name in group.comparisons if name in chosen.only]
@@ -217,23 +252,27 @@ def main():
         variants, failed = prepare(sides, group, chosen, wanted)
         if chosen.prepare:
             continue
-        rounds = measure(sides, group, variants, chosen, wanted)
+        rounds = measure(sides, group, variants, failed, chosen, wanted)
         for name in wanted:
             result = conclude(group, name, rounds, failed)
             if result:
                 results["comparisons"][name] = {"commit": commit, **result}
                 measured.append(name)
+        # Whatever ends the next one, this one is there.
+        results["idle_cpu_share"] = round(sides.idle_share, 4)
+        order = [name for name in plan.names(chosen.device) if name in results["comparisons"]]
+        results["comparisons"] = {name: results["comparisons"][name] for name in order}
+        report.write_json(path, results)
     sides.close()
     if not measured:
         return
-    results["idle_cpu_share"] = round(sides.idle_share, 4)
-    order = [name for name in plan.names(chosen.device) if name in results["comparisons"]]
-    results["comparisons"] = {name: results["comparisons"][name] for name in order}
-    report.write_json(path, results)
-    report.draw(path.with_suffix(""), results)
     print(f"the sides that wait use {results['idle_cpu_share']:.1%} of a core at most")
     for name in measured:
         print("\n".join(report.lines(name, results["comparisons"][name])))
+    try:
+        report.draw(path.with_suffix(""), results)
+    except ImportError as error:
+        print(f"no figure: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

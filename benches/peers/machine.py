@@ -17,6 +17,12 @@ def _cpuinfo():
         return {}
 
 
+def cores():
+    """How many processors this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count()
+
+
 def about():
     """Processor, cores that may be used, memory."""
     info = _cpuinfo()
@@ -28,18 +34,21 @@ def about():
         "cpu_family": f"{info.get('vendor_id', '?')} family {info.get('cpu family', '?')} model {info.get('model', '?')}",
         "flags": [flag for flag in INTERESTING if flag in flags],
         "vectors": vectors[0] if vectors else "unknown vector units",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "memory_gib": round(pages / 2**30),
         "system": platform.system(),
     }
 
 
 def commit(root):
-    """The commit that was measured, with `-dirty` if code has been changed since; None outside of git."""
+    """The commit that was measured, with `-dirty` if code has been changed since; None outside of git, or without it."""
 
     def git(*arguments):
         return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
 
-    head = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    try:
+        head = git("rev-parse", "--short=12", "HEAD").stdout.strip()
+    except OSError:
+        return None
     changed = git("diff", "--quiet", "HEAD", "--", "crates", "benches", "Cargo.toml", "Cargo.lock").returncode
     return head + ("-dirty" if changed else "") if head else None

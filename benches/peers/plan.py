@@ -31,8 +31,8 @@ GPU_BF16 = ["block_compile_sdpa_bf16", "block_compile_sdpa_bf16_graph"]
 GPU_TF32 = ["block_compile_sdpa_tf32", "block_compile_sdpa_tf32_graph"]
 GPU_LOOPED = ["compile_sdpa_bf16", "compile_sdpa_bf16_graph"]
 GPU_AR = ["static_compile_bf16", "static_compile_sdpa_bf16", "static_sdpa_bf16"]
-FP32 = ["eager", "sdpa", "compile", CANDLE]
-BF16 = ["eager_bf16", "compile_bf16"]
+FP32 = ["eager", "sdpa", "compile", "compile_sdpa", CANDLE]
+BF16 = ["eager_bf16", "sdpa_bf16", "compile_bf16", "compile_sdpa_bf16"]
 SHARE = "share_of_gemm_d256"
 
 

@@ -33,9 +33,11 @@ def lines(name, result):
 
 
 def write_json(path, results):
-    """Writes everything that was measured."""
+    """Writes everything that was measured; never half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(results, indent=1) + "\n")
+    partial.replace(path)
 
 
 def _duration(seconds):

@@ -8,13 +8,20 @@ wanted=benches/peers/requirements.txt
 
 # The plain wheel of PyTorch does not load without the CUDA libraries it depends on, so they are installed, too.
 if ! cmp -s "$wanted" "$venv/installed.txt"; then
-    [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+    python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --requirement "$wanted"
     cp "$wanted" "$venv/installed.txt"
 fi
 command -v "${CXX:-g++}" >/dev/null || echo "no C++ compiler: PyTorch's compiled variants will be left out" >&2
 
-cargo build --release --package relay-benches --bin peer_worker
-cargo build --release --locked --manifest-path benches/peers/candle_side/Cargo.toml --target-dir target/peers-candle ||
+features=
+case " $* " in *" --device cuda "* | *" --device=cuda "*) features="--features cuda" ;; esac
+# shellcheck disable=SC2086
+cargo build --release --package relay-benches $features --bin peer_worker
+# candle's own repository is built for the processor at hand, too; kernels of RELAY choose when they run.
+RUSTFLAGS="-C target-cpu=native" cargo build --release --locked \
+    --manifest-path benches/peers/candle_side/Cargo.toml --target-dir target/peers-candle || {
+    rm -f target/peers-candle/release/candle-side
     echo "candle does not build here: it will be left out" >&2
+}
 exec "$venv/bin/python" benches/peers/compare.py "$@"

@@ -94,7 +94,7 @@ impl Comparison {
         tolerances: Tolerances,
         [a, b]: [&[(u64, f64)]; 2],
     ) -> Option<Self> {
-        let pairs = a.iter().zip(b);
+        let pairs = a.iter().zip(b).filter(|((a, _), (b, _))| a == b);
         let losses: Vec<_> = pairs
             .map(|((update, a), (_, b))| (*update, *a, *b))
             .collect();
@@ -186,6 +186,17 @@ mod tests {
         assert!(!compare([4.0, 2.5, 1.0]).agree);
         let lost = compare([4.0, f64::NAN, 1.0]);
         assert!(!lost.agree && lost.largest.update == 2);
+    }
+
+    #[test]
+    fn only_what_both_made_is_compared() {
+        let sides = || [side("flex", Precision::F32), side("flex", Precision::F32)];
+        let tolerances = Tolerances::of(sides().each_ref());
+        let later: &[(u64, f64)] = &[(2, 2.0), (3, 1.0)];
+        let first: &[(u64, f64)] = &[(1, 4.0), (2, 2.0)];
+        assert_eq!(Comparison::new(sides(), tolerances, [first, later]), None);
+        let both = Comparison::new(sides(), tolerances, [first, &first[..1]]).unwrap();
+        assert_eq!(both.losses, [(1, 4.0, 4.0)]);
     }
 
     #[test]

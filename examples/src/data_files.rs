@@ -147,6 +147,7 @@ impl<'a> ProblemInput<'a> {
 
 /// What a line holds; what it lacks stays empty, to be made or refused.
 fn as_it_stands(record: Record, task: &str) -> Problem {
+    let record = record.spaced();
     Problem {
         task: task.to_owned(),
         length: record.length.unwrap_or(0),

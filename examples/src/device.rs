@@ -27,6 +27,17 @@ pub enum DeviceError {
     NotCompiledIn(DeviceName),
 }
 
+impl DeviceName {
+    /// What builds and starts the program `example` for this device; its options follow.
+    pub fn cargo_run(self, example: &str) -> String {
+        let feature = match self {
+            Self::Cuda => "-p relay-examples --features cuda ",
+            Self::Flex | Self::Ndarray => "",
+        };
+        format!("cargo run --release {feature}--example {example} --")
+    }
+}
+
 impl FromStr for DeviceName {
     type Err = DeviceError;
 

@@ -68,8 +68,8 @@ pub fn run_command(
     device: DeviceName,
     precision: Option<Precision>,
 ) -> String {
-    let mut command =
-        format!("cargo run --release --example multitask_relay -- --preset {preset} --seed {seed}");
+    let cargo_run = device.cargo_run("multitask_relay");
+    let mut command = format!("{cargo_run} --preset {preset} --seed {seed}");
     for one in overrides {
         command += &format!(" --set {}", quoted(&one.to_string()));
     }
@@ -88,21 +88,29 @@ mod tests {
 
     #[test]
     fn commands_can_be_typed_as_they_stand() {
-        let one = "evaluation.hit_matrices=[[\"lis\", 30]]".parse().unwrap();
-        let command = run_command(
-            "mini",
-            2,
-            &[one],
-            &["ar_relay".to_owned()],
-            DeviceName::Flex,
-            Some(Precision::Bf16),
+        let one: Override = "evaluation.hit_matrices=[[\"lis\", 30]]".parse().unwrap();
+        let arms = ["ar_relay".to_owned()];
+        let on = |device| {
+            run_command(
+                "mini",
+                2,
+                std::slice::from_ref(&one),
+                &arms,
+                device,
+                Some(Precision::Bf16),
+            )
+        };
+        let options = "--preset mini --seed 2 --set 'evaluation.hit_matrices=[[\"lis\", 30]]' --arms ar_relay \
+             --precision bf16";
+        assert_eq!(
+            on(DeviceName::Flex),
+            format!("cargo run --release --example multitask_relay -- {options} --device flex")
         );
-        assert!(
-            command.ends_with(
-                "--preset mini --seed 2 --set 'evaluation.hit_matrices=[[\"lis\", 30]]' --arms ar_relay \
-                 --precision bf16 --device flex"
-            ),
-            "{command}"
+        assert_eq!(
+            on(DeviceName::Cuda),
+            format!(
+                "cargo run --release -p relay-examples --features cuda --example multitask_relay -- {options} --device cuda"
+            )
         );
     }
 }

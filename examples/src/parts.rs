@@ -87,7 +87,8 @@ struct List {
 /// Writes the files of `dir` into `out` as parts of at most `limit` bytes, with their list; gives the number of parts.
 ///
 /// # Errors
-/// When `dir` holds no files, holds directories, or something cannot be read or written.
+/// When `dir` holds no files, holds directories or names that begin with a dot, `limit` is 0, or something cannot be read
+/// or written.
 pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
     let name = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str());
@@ -102,15 +103,30 @@ pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
     if files.is_empty() {
         return Err(wrong(dir, "there is nothing in it to be split"));
     }
-    fs::create_dir_all(out).map_err(io("create", out))?;
     let directory = name(&fs::canonicalize(dir).map_err(io("read", dir))?)?;
+    for path in &files {
+        let name = name(path)?;
+        if !is_name(&name) {
+            return Err(wrong(path, format!("`{name}` is no name of a file")));
+        }
+    }
+    if !is_name(&directory) {
+        return Err(wrong(
+            dir,
+            format!("`{directory}` is no name of a directory"),
+        ));
+    }
+    if limit == 0 {
+        return Err(wrong(out, "parts of 0 bytes: at least 1 is needed"));
+    }
+    fs::create_dir_all(out).map_err(io("create", out))?;
     let mut list = List {
         form: FORM,
         directory,
         files: Vec::new(),
         parts: Vec::new(),
     };
-    let (limit, mut rest) = (limit.max(1), Vec::new());
+    let mut rest = Vec::new();
     for path in files {
         // Checkpoints are a few files of some megabytes, of which one at a time is held.
         let bytes = fs::read(&path).map_err(io("read", &path))?;
@@ -126,6 +142,11 @@ pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
     let text = serde_json::to_string_pretty(&list).map_err(|e| wrong(&path, e.to_string()))?;
     fs::write(&path, text + "\n").map_err(io("write", &path))?;
     Ok(list.parts.len())
+}
+
+/// Whether a list from elsewhere may have this name: it must not lead anywhere else.
+fn is_name(name: &str) -> bool {
+    !(name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']))
 }
 
 fn write_part(out: &Path, list: &mut List, bytes: &[u8]) -> Result<()> {
@@ -178,10 +199,7 @@ fn read_list(parts: &Path) -> Result<List> {
     }
     let names = list.files.iter().chain(&list.parts);
     let names = names.map(|piece| &piece.name).chain([&list.directory]);
-    // A list from elsewhere must not write anywhere else.
-    let bad =
-        |name: &&String| name.is_empty() || name.starts_with('.') || name.contains(['/', '\\']);
-    let bad = names.into_iter().find(bad).cloned();
+    let bad = names.into_iter().find(|name| !is_name(name)).cloned();
     match bad {
         Some(name) => Err(wrong(&path, format!("`{name}` is no name of a file"))),
         None => Ok(list),
@@ -281,6 +299,22 @@ mod tests {
         }
         let error = join(&out, &place.path().join("back")).unwrap_err();
         assert!(error.to_string().ends_with("it exists already"));
+    }
+
+    #[test]
+    fn nothing_is_split_that_could_not_be_joined() {
+        let place = tempfile::tempdir().unwrap();
+        let (dir, out) = parts(place.path());
+        let error = split(&dir, &out, 0).unwrap_err().to_string();
+        assert!(error.contains("parts of 0 bytes"), "{error}");
+        fs::write(dir.join(".left"), "x").unwrap();
+        let error = split(&dir, &out, 100).unwrap_err().to_string();
+        assert!(error.ends_with("`.left` is no name of a file"), "{error}");
+        let hidden = place.path().join(".hidden");
+        fs::remove_file(dir.join(".left")).unwrap();
+        fs::rename(&dir, &hidden).unwrap();
+        let error = split(&hidden, &out, 100).unwrap_err().to_string();
+        assert!(error.contains("`.hidden`"), "{error}");
     }
 
     #[test]

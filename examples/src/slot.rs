@@ -87,11 +87,26 @@ impl Slot {
     /// A usage error for settings that cannot be; a failure for what goes wrong; an interruption by a signal.
     pub fn train(self) -> Result<Option<Bench>, CliError> {
         let arm = trained_arm(&self.arm)?;
-        if self
-            .minutes
-            .is_some_and(|minutes| !(minutes > 0.0 && minutes.is_finite()))
+        let longest =
+            match self.minutes {
+                None => None,
+                Some(minutes) if minutes > 0.0 => {
+                    let time = Duration::try_from_secs_f64(60.0 * minutes);
+                    Some(time.map_err(|_| {
+                        CliError::usage(format!("--minutes is {minutes:?}: too many"))
+                    })?)
+                }
+                Some(minutes) => {
+                    let wrong = format!("--minutes is {minutes}: it must be a number above 0");
+                    return Err(CliError::usage(wrong));
+                }
+            };
+        if let Some(peak) = self
+            .peak_tflops
+            .filter(|peak| !(*peak > 0.0 && peak.is_finite()))
         {
-            return Err(CliError::usage("--minutes must be a number above 0"));
+            let wrong = format!("--peak-tflops is {peak}: it must be a number above 0");
+            return Err(CliError::usage(wrong));
         }
         if self.workers == 0 {
             return Err(CliError::usage("--workers is 0: it must be at least 1"));
@@ -118,9 +133,8 @@ impl Slot {
         let machines = machines?;
         let done = thread::scope(|scope| {
             let (finished, waiting) = channel::<()>();
-            if let Some(minutes) = self.minutes {
+            if let Some(wait) = longest {
                 let flag = stop.shared();
-                let wait = Duration::from_secs_f64(60.0 * minutes);
                 scope.spawn(move || {
                     // Ends early when the training does.
                     if waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
@@ -156,10 +170,10 @@ impl Slot {
         let seconds = (after.seconds - before.seconds).max(f64::MIN_POSITIVE);
         let updates = after.step - before.step;
         let per_second = updates as f64 / seconds;
-        let later = later_speed(&run.join("times.jsonl"));
+        let later = later_speed(&run.join("times.jsonl"), before.step);
         let flops = match (before.effort, after.effort) {
             (Some(before), Some(after)) => {
-                let all = |effort: Effort| flops(&manifest.model, &effort);
+                let all = |effort: Effort| flops(&self.arm, &manifest.model, &effort);
                 all(after)
                     .zip(all(before))
                     .map(|(after, before)| after - before)
@@ -300,7 +314,11 @@ fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
         return Ok(());
     }
     if from.join(PARTS).exists() {
-        return join(from, run).map(drop).map_err(CliError::failure);
+        let joined = join(from, run).map_err(CliError::failure)?;
+        // Checkpoints are found by their names, and the directory that was split may have had any.
+        let manifest = read_manifest(&joined).map_err(CliError::failure)?;
+        let place = run.join(checkpoint_name(manifest.counters.step));
+        return fs::rename(&joined, &place).map_err(|e| failed("rename", &place, &e));
     }
     // All of it is verified here, and again when it is read.
     let step = read_manifest(from)
@@ -346,23 +364,25 @@ fn counters(run: &Path) -> Result<Counters, CliError> {
     Ok(read_manifest(run).map_err(CliError::failure)?.counters)
 }
 
-/// Updates a second between the first and the last line of a file of times.
-fn later_speed(times: &Path) -> Option<f64> {
+/// Updates a second between the first and the last line of a file of times that are of updates after `before`.
+fn later_speed(times: &Path, before: u64) -> Option<f64> {
     let text = fs::read_to_string(times).ok()?;
     let line = |line: &str| {
         let line: Value = serde_json::from_str(line).ok()?;
         Some((line["step"].as_f64()?, line["seconds"].as_f64()?))
     };
-    let lines: Vec<(f64, f64)> = text.lines().filter_map(line).collect();
+    let of_this_slot = |(step, _): &(f64, f64)| *step > before as f64;
+    let lines = text.lines().filter_map(line).filter(of_this_slot);
+    let lines: Vec<(f64, f64)> = lines.collect();
     let (first, last) = (lines.first()?, lines.last()?);
     (last.0 > first.0 && last.1 > first.1).then(|| (last.0 - first.0) / (last.1 - first.1))
 }
 
-/// Floating-point operations of a model with these settings.
-fn flops(model: &Value, effort: &Effort) -> Option<f64> {
+/// Floating-point operations of an arm's model with these settings.
+fn flops(arm: &str, model: &Value, effort: &Effort) -> Option<f64> {
     use relay_models::{CausalConfig, LoopedConfig};
-    let looped = serde_json::from_value::<LoopedConfig>(model.clone());
-    if let Ok(config) = looped {
+    if arm.starts_with("looped") {
+        let config = serde_json::from_value::<LoopedConfig>(model.clone()).ok()?;
         return Some(effort.flops(|work| config.forward_flops(work)));
     }
     let config = serde_json::from_value::<CausalConfig>(model.clone()).ok()?;
@@ -380,8 +400,12 @@ mod tests {
         let file = dir.path().join("times.jsonl");
         let line = |step: u64, seconds: f64| format!("{{\"step\":{step},\"seconds\":{seconds}}}\n");
         fs::write(&file, line(100, 30.0)).unwrap();
-        assert_eq!(later_speed(&file), None);
+        assert_eq!(later_speed(&file, 0), None);
         fs::write(&file, line(100, 30.0) + &line(200, 35.0) + &line(300, 40.0)).unwrap();
-        assert_eq!(later_speed(&file), Some(20.0));
+        assert_eq!(later_speed(&file, 0), Some(20.0));
+        // Another slot of the same directory has written before this one.
+        let later = line(100, 1.0) + &line(200, 30.0) + &line(300, 80.0) + &line(400, 90.0);
+        fs::write(&file, later).unwrap();
+        assert_eq!(later_speed(&file, 200), Some(10.0));
     }
 }

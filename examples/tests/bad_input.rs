@@ -81,6 +81,15 @@ fn usage_errors_name_what_there_is() {
         let options: Vec<&str> = options.split(' ').chain([text(&run_dir)]).collect();
         refuses("gpu_slot", &options, 2, &["collective", "--features"]);
     }
+    for (wrong, says) in [
+        ("--minutes 1e300", "--minutes is 1e300: too many"),
+        ("--minutes 0", "--minutes is 0: it must be"),
+        ("--minutes 1 --peak-tflops 0", "--peak-tflops is 0"),
+    ] {
+        let options = format!("train --preset smoke --device flex {wrong} --out");
+        let options: Vec<&str> = options.split(' ').chain([text(&run_dir)]).collect();
+        refuses("gpu_slot", &options, 2, &[says]);
+    }
     assert!(!run_dir.exists(), "a usage error must not begin a run");
 }
 

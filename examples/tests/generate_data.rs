@@ -259,6 +259,25 @@ fn converts_to_the_benchmark_s_files_and_back() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn standard_output_keeps_what_is_in_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.jsonl");
+    fs::write(&path, "before\n").unwrap();
+    let all = fs::File::options().append(true).open(&path).unwrap();
+    let options = "--task ari --lengths 3 --count 4 --out /dev/stdout";
+    let ended = Command::new(program())
+        .args(options.split(' '))
+        .stdout(all)
+        .stderr(std::process::Stdio::null())
+        .status();
+    assert!(ended.unwrap().success());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.starts_with("before\n{"), "{text}");
+    assert_eq!(text.lines().count(), 5);
+}
+
+#[test]
 fn bad_lines_are_named_or_counted() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();

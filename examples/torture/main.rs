@@ -100,9 +100,11 @@ fn run(args: &Args, scratch: &Path) -> Result<Batch, CliError> {
         files: expected.len(),
         ..Batch::default()
     };
+    let mut wrong = 0;
     let mut dir = scratch.join("run-1");
     for start in 0.. {
-        let done = batch.kills >= args.kills;
+        // A program that only ever fails by itself must not be started for ever.
+        let done = batch.kills + wrong >= args.kills;
         let plan = (!done).then(|| plan(args.seed, start, span));
         let threads = 1 + Stream::named(args.seed, "torture threads", &[start]).below(THREADS);
         let ending = program.start(&dir, threads, plan.as_ref())?;
@@ -127,7 +129,10 @@ fn run(args: &Args, scratch: &Path) -> Result<Batch, CliError> {
             Ending::Wrong(what) => {
                 // Anew, so that one failure is counted once.
                 batch.differences.push(what);
-                fs::remove_dir_all(&dir).map_err(CliError::failure)?;
+                wrong += 1;
+                if dir.exists() {
+                    fs::remove_dir_all(&dir).map_err(CliError::failure)?;
+                }
                 if done {
                     return Ok(batch);
                 }

@@ -6,6 +6,7 @@ With 0 repeats the work is only made ready (compiled) and run once to check what
 first GPU.
 """
 
+import argparse
 import gc
 import json
 import os
@@ -18,7 +19,7 @@ import torch
 from works import KINDS, use, wait
 
 ready = {}
-DEVICE = sys.argv[2] if sys.argv[1:2] == ["--device"] else "cpu"
+DEVICE = "cpu"
 
 
 def about():
@@ -68,20 +69,26 @@ def measure(request):
     return {"seconds": seconds, **answer}
 
 
-def main():
+def main(answers):
+    global DEVICE
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    chosen = parser.parse_args()
+    DEVICE = chosen.device
     use(DEVICE)
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(chosen.threads)
     for line in sys.stdin:
         request = json.loads(line)
         try:
             answer = about() if request["kind"] == "about" else measure(request)
         except Exception:  # The other side goes on without this variant and says why.
             answer = {"error": traceback.format_exc(limit=-3)}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    # Whatever a library prints must not stand between the answers.
-    answers, sys.stdout = sys.stdout, sys.stderr
-    print = __import__("functools").partial(print, file=answers)
-    main()
+    # Whatever a library or a compiler prints must not stand between the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    main(answers)

@@ -39,6 +39,7 @@ def _autocast(variant):
 def _recorded(work):
     """A graph of work on the device, and where it leaves its result."""
     side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(3):
             work()
@@ -123,7 +124,7 @@ class LoopedGeneration:
         graph.replay()
         return columns.cpu().numpy()
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _write(self, iterations):
         with _autocast(self.variant):
             state, columns = self.model.embedding(self.tokens), []
@@ -158,15 +159,16 @@ class ArGeneration:
             self.step = _compiled(self.model.append_static, variant)
             self.graph = _recorded(self._next)
         else:
-            self.step = _compiled(self.model.append, variant, dynamic=True)
+            # Only the place changes from column to column: the compiler finds that out, and keeps the other sizes fixed.
+            self.step = _compiled(self.model.append, variant, dynamic=None)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _next(self):
         keys, values = self.keys.unbind(0), self.values.unbind(0)
         self.token.copy_(self.step(self.token, keys, values, self.at))
         return self.token
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _write_recorded(self, new_tokens):
         graph, token = self.graph
         keys, values = self.keys.unbind(0), self.values.unbind(0)
@@ -184,7 +186,7 @@ class ArGeneration:
     def run(self):
         return self._write(self.shape["new_tokens"])
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _write(self, new_tokens):
         if "static" in self.variant:
             return self._write_recorded(new_tokens)

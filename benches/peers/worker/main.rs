@@ -8,7 +8,6 @@ mod work;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::{self, BufRead, Write};
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use relay_benches::{Result, Shape};
@@ -52,7 +51,8 @@ fn answer(line: &str, ready: &mut HashMap<(Kind, Shape), Work>) -> Result<Value>
     match serde_json::from_str(line)? {
         Request::About { .. } => Ok(json!({
             "relay": env!("CARGO_PKG_VERSION"),
-            "threads": available_parallelism()?.get(),
+            "threads": rayon::current_num_threads(),
+            "device": if cfg!(feature = "cuda") { "cuda" } else { "cpu" },
         })),
         Request::Measure {
             kind,

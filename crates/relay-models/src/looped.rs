@@ -235,3 +235,28 @@ fn timestep_encoding(iteration: usize, d_model: usize) -> Vec<f32> {
     let cosines = (0..d_model - half).map(|i| angle(i).cos() as f32);
     sines.chain(cosines).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_iteration_has_its_sines_and_cosines() {
+        let near = |found: Vec<f32>, right: [f64; 4]| {
+            assert_eq!(found.len(), 4);
+            for (found, right) in found.into_iter().zip(right) {
+                assert!((f64::from(found) - right).abs() < 1e-6, "{found} {right}");
+            }
+        };
+        near(timestep_encoding(0, 4), [0.0, 0.0, 1.0, 1.0]);
+        // Angles of 1 and 1 / 100.
+        near(
+            timestep_encoding(1, 4),
+            [0.841_470_985, 0.009_999_833, 0.540_302_306, 0.999_950_000],
+        );
+        near(
+            timestep_encoding(2, 4),
+            [0.909_297_427, 0.019_998_667, -0.416_146_837, 0.999_800_007],
+        );
+    }
+}

@@ -87,3 +87,14 @@ pub(crate) fn alibi_slopes(heads: usize) -> Vec<f32> {
         .map(|head| (-8.0 * head as f32 / heads as f32).exp2())
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slopes_are_those_of_the_alibi_paper() {
+        assert_eq!(alibi_slopes(4), [0.25, 0.0625, 0.015_625, 0.003_906_25]);
+        assert_eq!(alibi_slopes(8)[..2], [0.5, 0.25]);
+    }
+}

@@ -6,7 +6,7 @@ use relay_models::{CausalConfig, Injection, LoopedConfig, Positions, Transformer
 use relay_tasks::{
     ArithmeticConfig, Domain, EditDistanceConfig, GroupLimits, LisConfig, LisValues, TaskConfig,
 };
-use relay_train::{Batching, OptimizerConfig, TrainConfig};
+use relay_train::{Batching, Curriculum, OptimizerConfig, TrainConfig};
 
 use crate::{
     ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, SelfChainSettings,
@@ -46,6 +46,10 @@ pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Sett
         ..preset(name, seed)?
     };
     settings.preset = format!("own data, {name}");
+    // Lengths can only grow where problems are drawn.
+    for stage in settings.stages_mut() {
+        stage.curriculum = None;
+    }
     settings.evaluation.hit_matrices.clear();
     // Their number of updates is for three tasks; one learns its own in a third of them.
     settings.share_of_updates(3);
@@ -148,6 +152,11 @@ fn mini(seed: u64) -> Settings {
         task_weights: vec![1.0, 10.0, 5.0],
         ..stage(steps, rate)
     };
+    // Short problems first: all lengths are learnt in fewer updates, and the loop learns a last step that no training problem has.
+    let growing = |stage, steps| StageSettings {
+        curriculum: Some(Curriculum { start: 0.0, steps }),
+        ..stage
+    };
     // The looped models learn edit distance first; the weights let the other tasks catch up.
     let looped_stage = |steps| {
         let mut stage = StageSettings {
@@ -167,16 +176,17 @@ fn mini(seed: u64) -> Settings {
         // The auto-regressive model learns from the steps: with 1, whole chains of unseen lengths are rare.
         looped_aligned: StageSettings {
             lambda: 10.0,
-            ..looped_stage(24_000)
+            ..growing(looped_stage(24_000), 4_000)
         },
-        looped_vanilla: Some(looped_stage(18_000)),
-        ar_baseline: causal_stage(10_000, 0.02),
-        ar_relay: causal_stage(4_000, 0.01),
+        // Without the steps it learns a length only with the one before.
+        looped_vanilla: Some(growing(looped_stage(18_000), 9_000)),
+        ar_baseline: growing(causal_stage(10_000, 0.02), 2_000),
+        ar_relay: causal_stage(3_000, 0.01),
         // Five phases, and in all as many updates as the arm that they are compared with.
         self_chains: Some(SelfChainSettings {
             phase: StageSettings {
                 task_weights: Vec::new(),
-                ..causal_stage(800, 0.01)
+                ..causal_stage(600, 0.01)
             },
             samples: 9_000,
             tries: 3,
@@ -241,11 +251,21 @@ fn mini_tasks() -> Vec<TaskSettings> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::FileSettings;
 
     #[test]
-    fn every_preset_is_valid() {
+    fn every_preset_is_valid_alone_for_one_task_and_for_own_data() {
         for name in PRESETS {
-            preset(name, 1).unwrap().validate().unwrap();
+            let all = preset(name, 1).unwrap();
+            all.validate().unwrap();
+            all.single_task("ed").unwrap().validate().unwrap();
+            let files = FileSettings {
+                train: "chains.jsonl".into(),
+                longer: "problems.jsonl".into(),
+                test: "test.jsonl".into(),
+            };
+            let own = own_data_preset(name, DataSettings::Files(files), 1).unwrap();
+            own.validate().unwrap();
         }
         assert!(
             preset("tiny", 1)

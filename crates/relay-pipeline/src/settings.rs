@@ -195,10 +195,16 @@ impl Settings {
     /// Reads settings from a JSON file, such as the `settings.json` that every run keeps.
     ///
     /// # Errors
-    /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named.
+    /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named by its path.
     pub fn load(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
-        serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(file, e.to_string()))
+        let mut reader = serde_json::Deserializer::from_str(&text);
+        let settings = serde_path_to_error::deserialize(&mut reader)
+            .map_err(|e| PipelineError::corrupt(file, e.to_string()))?;
+        reader
+            .end()
+            .map_err(|e| PipelineError::corrupt(file, e.to_string()))?;
+        Ok(settings)
     }
 
     /// The training stages that this run has, with their names.
@@ -280,12 +286,17 @@ mod tests {
             assert_eq!(Settings::load(&file).unwrap(), settings);
         }
         let text = std::fs::read_to_string(&file).unwrap();
-        std::fs::write(&file, text.replace("\"lambda\"", "\"lamda\"")).unwrap();
+        let error = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Settings::load(&file).unwrap_err().to_string()
+        };
+        let unknown = error(&text.replacen("\"lambda\"", "\"lamda\"", 1));
         assert!(
-            Settings::load(&file)
-                .unwrap_err()
-                .to_string()
-                .contains("lamda")
+            unknown.contains("settings.json: looped_aligned") && unknown.contains("`lamda`"),
+            "{unknown}"
         );
+        let kind = error(&text.replacen("\"lambda\":1.0", "\"lambda\":\"much\"", 1));
+        assert!(kind.contains("looped_aligned.lambda: "), "{kind}");
+        assert!(error(&format!("{text}]")).contains("trailing characters"));
     }
 }

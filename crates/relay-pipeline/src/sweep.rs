@@ -76,10 +76,13 @@ impl Axis {
     pub fn loops(text: &str) -> Result<Self> {
         let ends = text.split_once("..").and_then(|(from, to)| {
             let (from, to): (i64, i64) = (from.parse().ok()?, to.parse().ok()?);
-            (from <= to && to - from <= 1000).then_some((from, to))
+            let few = to
+                .checked_sub(from)
+                .is_some_and(|more| (0..=1000).contains(&more));
+            few.then_some((from, to))
         });
         let Some((from, to)) = ends else {
-            let right = "FROM..TO in ascending order, such as -2..4";
+            let right = "FROM..TO in ascending order with at most 1,001 values, such as -2..4";
             return Err(PipelineError::settings("loops", text, right));
         };
         Ok(Self {

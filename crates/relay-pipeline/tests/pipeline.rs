@@ -108,6 +108,26 @@ fn stages_side_by_side_give_the_same() {
 }
 
 #[test]
+fn a_failure_is_told_and_the_same_pipeline_goes_on_once_its_cause_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("run");
+    let whole = StopFlag::new();
+    let pipeline = open(&tiny(), &path, Existing::Refuse, whole.clone())
+        .unwrap()
+        .side_by_side(2);
+    // A file where a stage wants its directory.
+    let in_the_way = path.join("ar_baseline");
+    fs::write(&in_the_way, "").unwrap();
+    let error = pipeline.run().unwrap_err();
+    assert!(!error.is_interrupted(), "{error}");
+    assert!(error.to_string().contains("ar_baseline"), "{error}");
+    fs::remove_file(&in_the_way).unwrap();
+    assert_eq!(pipeline.run().unwrap().arms.keys().count(), 6);
+    whole.set();
+    assert!(pipeline.run().unwrap_err().is_interrupted());
+}
+
+#[test]
 fn runs_goes_on_and_redoes_what_a_setting_changes() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run");

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Result, TaskError};
 
-/// A file that is written beside its place and moved there when it is finished. When that never comes, what was
-/// written goes and a file of that name that was there before stays as it was.
+/// A file that is written beside its place and moved there when it is finished. When it is dropped before, what was
+/// written goes; a file of that name that was there before stays as it was in any case. A process that is killed leaves
+/// `.NAME.PROCESS.partial` behind.
 ///
-/// A path that is there and is no ordinary file (a terminal, a pipe, `/dev/stdout`) is written to directly.
+/// A path that is there and is no ordinary file (a terminal, a pipe) is written to directly; so are `/dev/stdout` and its
+/// like, at their end, because they may be files that others write to, too.
 #[derive(Debug)]
 pub struct AsideFile {
     path: PathBuf,
@@ -25,8 +27,16 @@ impl AsideFile {
     /// [`TaskError::Io`] when it cannot be created there.
     pub fn create(path: &Path) -> Result<Self> {
         let failed = |source| TaskError::io(path, source);
-        // A link stays a link: what it points to is replaced.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let streams = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
+        if streams.iter().any(|place| path.starts_with(place)) {
+            let file = File::options().append(true).open(path).map_err(failed)?;
+            return Ok(Self {
+                path: path.to_path_buf(),
+                aside: None,
+                file: BufWriter::new(file),
+            });
+        }
+        let path = destination(path);
         if fs::metadata(&path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
             let file = File::options().write(true).open(&path).map_err(failed)?;
             return Ok(Self {
@@ -79,11 +89,33 @@ impl AsideFile {
                 if moved.is_err() {
                     self.aside = Some(aside);
                 }
-                moved
+                moved.and_then(|()| sync_dir_of(&self.path))
             }
         });
         moved.map_err(|source| TaskError::io(&self.path, source))
     }
+}
+
+/// Where a path leads in the end: a link stays a link, and what it points to is made or replaced.
+fn destination(path: &Path) -> PathBuf {
+    let mut place = path.to_path_buf();
+    // As many as Linux follows; a ring is told when it is opened.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&place) else {
+            break;
+        };
+        place = place.parent().unwrap_or(Path::new("")).join(target);
+    }
+    place
+}
+
+/// Makes sure that a new name in a directory is on the disk, where the system has such a thing.
+fn sync_dir_of(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    if cfg!(unix) {
+        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    }
+    Ok(())
 }
 
 impl Drop for AsideFile {

@@ -21,7 +21,7 @@ pub(crate) struct Place {
 /// function of the task's settings and of `place`.
 ///
 /// # Errors
-/// What `draw` ends with, or that there is no such problem.
+/// When the task has no problems of that length or none of it in the split, and what `draw` ends with.
 pub(crate) fn first_in_split<T>(
     task: &(impl Task + ?Sized),
     place: Place,
@@ -34,6 +34,9 @@ pub(crate) fn first_in_split<T>(
         index,
         length,
     } = place;
+    if !task.lengths().contains(&length) {
+        return Err(TaskError::length(task.name(), length, task.lengths()));
+    }
     let purpose = format!("problem {} {}", task.name(), task.dialect());
     let mut stream = Stream::named(seed, &purpose, &[split as u64, index, length as u64]);
     for _ in 0..DRAWS {
@@ -56,9 +59,6 @@ pub(crate) fn draw_into_split<T>(
     place: Place,
     mut draw: impl FnMut(&mut Stream) -> (String, T),
 ) -> Result<(String, T)> {
-    if !task.lengths().contains(&place.length) {
-        return Err(TaskError::length(task.name(), place.length, task.lengths()));
-    }
     first_in_split(
         task,
         place,

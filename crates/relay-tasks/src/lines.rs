@@ -111,7 +111,15 @@ impl<R: BufRead> Lines<R> {
         }
         self.number += 1;
         Ok(Some(match std::str::from_utf8(&self.buffer) {
-            Ok(text) => Ok(text.trim_end_matches(['\n', '\r']).to_owned()),
+            Ok(text) => {
+                let text = text.trim_end_matches(['\n', '\r']);
+                // Editors of some systems put a byte order mark before everything.
+                let text = match self.number {
+                    1 => text.trim_start_matches('\u{feff}'),
+                    _ => text,
+                };
+                Ok(text.to_owned())
+            }
             Err(_) => Err("it is not UTF-8 text".to_owned()),
         }))
     }

@@ -25,6 +25,9 @@ pub struct Record {
     /// Number of iterations, where there are no steps to count.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub iterations: Option<usize>,
+    /// Width of the windows, where there are no steps to take it from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub width: Option<usize>,
     /// The steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<String>>,
@@ -65,9 +68,22 @@ impl Record {
         serde_json::from_str(line).map_err(|error| {
             // Every line is parsed alone, so that serde's own line number would only mislead.
             let text = error.to_string();
-            let reason = text.split(" at line ").next().unwrap_or(&text);
-            TaskError::data(format!("{reason} (at character {})", error.column()))
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let reason = text.strip_suffix(&place).unwrap_or(&text);
+            TaskError::data(format!("{reason} (at byte {})", error.column()))
         })
+    }
+
+    /// The same line with the tokens of problem, steps and answer one space apart.
+    #[must_use]
+    pub fn spaced(self) -> Self {
+        let steps = self.steps.map(|all| all.into_iter().map(spaced).collect());
+        Self {
+            problem: spaced(self.problem),
+            steps,
+            answer: self.answer.map(spaced),
+            ..self
+        }
     }
 
     /// The solved problem that the line holds, its tokens one space apart. Without `length` its length is the number of
@@ -76,31 +92,26 @@ impl Record {
     /// # Errors
     /// [`TaskError::Data`] when the task is missing, or problem, steps or answer are missing or empty.
     pub fn into_problem(self) -> Result<Problem> {
-        let task = self
+        let line = self.spaced();
+        let task = line
             .task
             .ok_or_else(|| TaskError::data("field `task` is missing"))?;
         let missing = |field: &str| TaskError::data(format!("field `{field}` is missing or empty"));
-        let steps: Vec<String> = self
-            .steps
-            .unwrap_or_default()
-            .into_iter()
-            .map(spaced)
-            .collect();
+        let steps = line.steps.unwrap_or_default();
         if steps.is_empty() || steps.iter().any(String::is_empty) {
             return Err(missing("steps"));
         }
-        let prompt = spaced(self.problem);
-        if prompt.is_empty() {
+        if line.problem.is_empty() {
             return Err(missing("problem"));
         }
-        let answer = spaced(self.answer.unwrap_or_default());
+        let answer = line.answer.unwrap_or_default();
         if answer.is_empty() {
             return Err(missing("answer"));
         }
         Ok(Problem {
             task,
-            length: self.length.unwrap_or(steps.len()),
-            prompt,
+            length: line.length.unwrap_or(steps.len()),
+            prompt: line.problem,
             steps,
             answer,
         })

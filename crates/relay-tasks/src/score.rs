@@ -1,4 +1,4 @@
-//! What is right in a chain: defined once, for filters, evaluation and tests alike.
+//! What is right in a chain that a model wrote: defined once, for filters, evaluation and tests alike.
 
 use crate::{Chain, Example, TokenId};
 

@@ -102,13 +102,28 @@ pub trait Task: Debug + Send + Sync {
             .is_some_and(|right| right == text))
     }
 
-    /// Whether a whole chain is right: every step, their number, and the answer.
+    /// Whether a whole chain is right: every step by [`check_step`](Self::check_step), their number, and the answer.
+    ///
+    /// It is for checking data. What a model wrote is compared with the one chain that [`solve`](Self::solve) gives
+    /// ([`score`](crate::score)).
     ///
     /// # Errors
     /// When the text is no problem of this task.
     fn check_chain(&self, prompt: &str, steps: &[String], answer: &str) -> Result<bool> {
         let solution = self.solve(prompt)?;
-        Ok(solution.steps == steps && solution.answer == answer)
+        if solution.answer != answer || solution.steps.len() != steps.len() {
+            return Ok(false);
+        }
+        if solution.steps == steps {
+            return Ok(true);
+        }
+        for (index, text) in steps.iter().enumerate() {
+            let previous = index.checked_sub(1).map(|before| steps[before].as_str());
+            if !self.check_step(prompt, index + 1, previous, text)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 

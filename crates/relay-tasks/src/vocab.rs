@@ -187,7 +187,8 @@ impl Vocab {
             }
             _ => Err(token),
         };
-        if text.is_ascii() {
+        // The vertical tab is white space in text, but not in ASCII.
+        if text.is_ascii() && !text.contains('\u{b}') {
             text.split_ascii_whitespace().try_for_each(&mut push)?;
         } else {
             text.split_whitespace().try_for_each(&mut push)?;
@@ -323,6 +324,10 @@ mod tests {
         assert_eq!(
             vocab.encode(" [T] x\t1  é <sep> ").unwrap(),
             [3, 4, 5, 6, SEP]
+        );
+        assert_eq!(
+            vocab.encode("x\u{b}1").unwrap(),
+            vocab.encode("x 1").unwrap()
         );
         assert_eq!(vocab.decode(&[3, 4, 5, 6, SEP]), "[T] x 1 é <sep>");
         assert_eq!(vocab.decode(&[99, TokenId::MAX]), "<unknown> <unknown>");

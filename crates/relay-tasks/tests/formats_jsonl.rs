@@ -290,6 +290,38 @@ fn a_file_that_is_not_finished_leaves_no_trace() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_link_stays_a_link() {
+    let folder = tempfile::tempdir().unwrap();
+    let (target, link) = (folder.path().join("far"), folder.path().join("near"));
+    std::os::unix::fs::symlink("far", &link).unwrap();
+    let (problem, dialect) = printed_example();
+    for time in ["new", "replaced"] {
+        let mut writer = JsonlWriter::create(&link).unwrap();
+        writer.write_problem(&problem, &dialect).unwrap();
+        writer.finish().unwrap();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{time}");
+        assert!(fs::metadata(&target).unwrap().is_file(), "{time}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn what_editors_and_own_data_add_is_read() {
+    let text = "\u{feff}{\"problem\": \"1  +\\t1\", \"steps\": [\" 2 \"], \"answer\": \"2\"}";
+    let record = Record::parse(text.trim_start_matches('\u{feff}')).unwrap();
+    assert_eq!(record.clone().spaced().problem, "1 + 1");
+    assert_eq!(record.spaced().steps, Some(vec!["2".to_owned()]));
+    let message = reader(text).next_problem().unwrap().unwrap_err();
+    assert!(
+        message.to_string().contains("field `task` is missing"),
+        "{message}"
+    );
+    let unsolved = Record::parse(r#"{"problem": "1 + 1", "iterations": 1, "width": 5}"#);
+    assert_eq!(unsolved.unwrap().width, Some(5));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_an_error() {
     let (problem, dialect) = printed_example();

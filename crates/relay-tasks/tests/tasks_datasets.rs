@@ -37,14 +37,37 @@ fn the_same_settings_give_the_same_problems_in_any_order() {
 /// The problems of a seed stay what they are: a change here makes every run before it impossible to repeat.
 #[test]
 fn known_problems() {
-    let first = TaskConfig::paper().map(|config| {
-        dataset(config, 2..=4, 1, Split::Test)
-            .get(0)
-            .unwrap()
-            .prompt
-    });
-    let expected: [&str; 3] = ["9 * 2 / 8 =", "k u | u w w <sep>", "163 229 <sep>"];
-    assert_eq!(first, expected);
+    for (split, index, expected) in [
+        (
+            Split::Test,
+            0,
+            ["9 * 2 / 8 =", "k u | u w w <sep>", "163 229 <sep>"],
+        ),
+        (
+            Split::Train,
+            5,
+            [
+                "4 + 2 * 2 * 7 =",
+                "e e e | k e e s s <sep>",
+                "171 200 215 <sep>",
+            ],
+        ),
+        (
+            Split::Valid,
+            7,
+            [
+                "( 6 - 9 * 9 ) * 10 =",
+                "p m p | w m w k v <sep>",
+                "7 37 107 <sep>",
+            ],
+        ),
+    ] {
+        let found = TaskConfig::paper().map(|config| {
+            let problem = dataset(config, 2..=4, 1, split).get(index);
+            problem.unwrap().prompt
+        });
+        assert_eq!(found, expected, "{split}");
+    }
 }
 
 #[test]
@@ -93,10 +116,6 @@ fn lengths_are_in_proportion_and_evenly_spread() {
                 );
             }
         }
-        assert_eq!(
-            set.length_of(0),
-            dataset(config, lengths, 1, Split::Train).length_of(0)
-        );
     }
 }
 
@@ -159,43 +178,87 @@ fn a_split_that_is_empty_is_an_error() {
     );
 }
 
+/// A task with what the trait provides, whose steps may have an `x` before them, too.
+#[derive(Debug)]
+struct Provided<'a>(&'a dyn Task);
+
+impl Task for Provided<'_> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+    fn tokens(&self) -> Vec<String> {
+        self.0.tokens()
+    }
+    fn lengths(&self) -> RangeInclusive<usize> {
+        self.0.lengths()
+    }
+    fn chain_format(&self) -> ChainFormat {
+        self.0.chain_format()
+    }
+    fn draw(&self, length: usize, stream: &mut Stream) -> Result<Problem> {
+        self.0.draw(length, stream)
+    }
+    fn length(&self, prompt: &str) -> Result<usize> {
+        self.0.length(prompt)
+    }
+    fn iterations(&self, prompt: &str) -> Result<usize> {
+        self.0.iterations(prompt)
+    }
+    fn step_width(&self, prompt: &str) -> Result<usize> {
+        self.0.step_width(prompt)
+    }
+    fn solve(&self, prompt: &str) -> Result<Solution> {
+        self.0.solve(prompt)
+    }
+    fn check_step(
+        &self,
+        prompt: &str,
+        step: usize,
+        previous: Option<&str>,
+        text: &str,
+    ) -> Result<bool> {
+        let text = text.strip_prefix("x ").unwrap_or(text);
+        self.0.check_step(prompt, step, previous, text)
+    }
+}
+
+#[test]
+fn a_chain_is_right_if_its_steps_are() {
+    let task = TaskConfig::paper()[1].build().unwrap();
+    let problem = task.generate(1, Split::Train, 0, 4).unwrap();
+    let (prompt, steps) = (&problem.prompt, &problem.steps);
+    let task = Provided(task.as_ref());
+    let right = |steps: &[String], answer: &str| task.check_chain(prompt, steps, answer).unwrap();
+    assert!(right(steps, &problem.answer));
+    assert!(!right(&steps[1..], &problem.answer) && !right(steps, "x"));
+    let mut other = steps.clone();
+    other[2] = format!("x {}", other[2]);
+    assert!(right(&other, &problem.answer));
+    other[2] = "x".to_owned();
+    assert!(!right(&other, &problem.answer));
+}
+
+#[test]
+fn no_length_is_generated_that_the_task_does_not_have() {
+    for config in TaskConfig::paper() {
+        let task = config.build().unwrap();
+        let longest = *task.lengths().end();
+        for task in [task.as_ref(), &Provided(task.as_ref())] {
+            let error = task.generate(1, Split::Train, 0, longest + 1).unwrap_err();
+            assert!(
+                error.to_string().contains(&(longest + 1).to_string()),
+                "{error}"
+            );
+        }
+    }
+}
+
 /// The tasks generate faster than the provided method does, and exactly the same.
 #[test]
 fn generate_is_the_provided_method() {
-    #[derive(Debug)]
-    struct Provided<'a>(&'a dyn Task);
-    impl Task for Provided<'_> {
-        fn name(&self) -> &str {
-            self.0.name()
-        }
-        fn dialect(&self) -> Dialect {
-            self.0.dialect()
-        }
-        fn tokens(&self) -> Vec<String> {
-            self.0.tokens()
-        }
-        fn lengths(&self) -> RangeInclusive<usize> {
-            self.0.lengths()
-        }
-        fn chain_format(&self) -> ChainFormat {
-            self.0.chain_format()
-        }
-        fn draw(&self, length: usize, stream: &mut Stream) -> Result<Problem> {
-            self.0.draw(length, stream)
-        }
-        fn length(&self, prompt: &str) -> Result<usize> {
-            self.0.length(prompt)
-        }
-        fn iterations(&self, prompt: &str) -> Result<usize> {
-            self.0.iterations(prompt)
-        }
-        fn step_width(&self, prompt: &str) -> Result<usize> {
-            self.0.step_width(prompt)
-        }
-        fn solve(&self, prompt: &str) -> Result<Solution> {
-            self.0.solve(prompt)
-        }
-    }
     for config in TaskConfig::paper() {
         let task = config.build().unwrap();
         for index in 0..20 {

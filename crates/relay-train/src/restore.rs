@@ -141,7 +141,10 @@ impl Verified {
         }
         Err(TrainError::NoCheckpoint {
             dir: dir.to_owned(),
-            reason: reasons.join("; "),
+            reason: format!(
+                "{}; without that directory the model is trained anew",
+                reasons.join("; ")
+            ),
         })
     }
 

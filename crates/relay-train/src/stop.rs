@@ -32,6 +32,11 @@ impl StopFlag {
         self.own.store(true, Ordering::SeqCst);
     }
 
+    /// Takes back what [`set`](Self::set) did to this flag; one above it stays as it is.
+    pub fn clear(&self) {
+        self.own.store(false, Ordering::SeqCst);
+    }
+
     /// Whether the flag is set.
     pub fn is_set(&self) -> bool {
         self.own.load(Ordering::SeqCst) || self.above.as_ref().is_some_and(|above| above.is_set())
@@ -64,5 +69,9 @@ mod tests {
         assert!(part.is_set() && !other.is_set() && !whole.is_set());
         whole.set();
         assert!(other.is_set() && other.child().is_set());
+        part.clear();
+        assert!(part.is_set() && whole.is_set());
+        whole.clear();
+        assert!(!part.is_set() && !other.is_set());
     }
 }

@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use model::Shape;
 use works::{Kind, Work};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is asked for: what this program is, or to run some work.
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]

@@ -50,6 +50,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// When the settings have no such arm, and what a stage returns.
     pub fn run_arms(&self, arms: &[String]) -> Result<Results> {
         self.settings.check_arms(arms)?;
+        // A failure before may have stopped what ran beside it.
+        self.stop.clear();
         let asked = |name: &str| arms.is_empty() || arms.iter().any(|arm| arm == name);
         let all = self.settings.stages().into_iter().map(|(arm, _)| arm);
         let (asked, others): (Vec<_>, Vec<_>) = all.clone().partition(|arm| asked(arm));

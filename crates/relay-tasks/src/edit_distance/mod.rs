@@ -104,8 +104,14 @@ impl EditDistance {
                 second.len()
             )));
         }
+        if first.len() > LONGEST {
+            return Err(wrong(format!(
+                "the first string has {} letters, more than {LONGEST}",
+                first.len()
+            )));
+        }
         let highest = self.config.highest_value(first.len(), second.len());
-        if first.len() > LONGEST || highest > self.config.largest as usize {
+        if highest > self.config.largest as usize {
             let (a, b, largest) = (first.len(), second.len(), self.config.largest);
             return Err(wrong(format!(
                 "strings of {a} and {b} letters may cost up to {highest}, above {largest}, the largest number"

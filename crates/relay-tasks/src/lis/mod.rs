@@ -81,6 +81,12 @@ impl Lis {
             )));
         }
         let range = self.config.range(numbers.len());
+        if range.is_empty() {
+            let (count, longest) = (numbers.len(), self.config.longest());
+            return Err(wrong(format!(
+                "it has {count} numbers, more than {longest}"
+            )));
+        }
         match numbers.iter().find(|number| !range.contains(number)) {
             None => Ok(numbers),
             Some(number) => {
