@@ -6,7 +6,7 @@
 //! ```text
 //! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
 //!     --run-dir DIR --seed N | --seeds N,N,... [--jobs N] [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
-//!     [--checkpoint-iterations N] [--precision f32|bf16] [--resume | --update] [--dry-run]
+//!     [--settings FILE] [--checkpoint-iterations N] [--precision f32|bf16] [--no-kernels] [--resume | --update] [--dry-run]
 //! ```
 
 use std::{path::PathBuf, process::ExitCode};

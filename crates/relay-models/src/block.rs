@@ -7,6 +7,7 @@ use burn::tensor::{Int, Tensor};
 
 use crate::config::TransformerConfig;
 use crate::context::Context;
+use crate::device::is_cuda;
 use crate::dropout::{Place, Site};
 use crate::init::{EMBEDDING_STD, HEAD_STD, Init};
 use crate::layer::Layer;
@@ -46,7 +47,7 @@ impl<B: Backend> Block<B> {
         if let Some(embedded) = relay_kernels::embedding(&weight, &tokens) {
             return embedded;
         }
-        if !B::name(&tokens.device()).contains("cuda") {
+        if !is_cuda::<B>(&tokens.device()) {
             return embedding(weight, tokens);
         }
         let ([size, width], [vocab, d_model]) = (tokens.dims(), weight.dims());

@@ -6,6 +6,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use relay_kernels::{DropoutMask, LayerDropout};
 
+use crate::device::is_cuda;
+
 /// Names the masks of one forward pass of training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DropoutKey {
@@ -52,7 +54,7 @@ impl Dropout {
         let (shape, device) = (x.dims(), x.device());
         let mask = self.mask(site);
         // Masks of a large batch are gigabytes in one forward pass: more than a GPU should wait for.
-        if B::name(&device).contains("cuda") {
+        if is_cuda::<B>(&device) {
             return x * mask.tensor(shape, &device);
         }
         let factors = mask.factors(shape.iter().product());

@@ -47,6 +47,7 @@ mod causal;
 mod config;
 mod context;
 mod decode;
+mod device;
 mod dropout;
 mod error;
 mod flops;

@@ -7,7 +7,7 @@ use crate::{
     right_align, write_chain,
 };
 
-/// Examples for the looped model, as flat vectors.
+/// Examples for the looped model, as flat vectors; those from `targets` on are empty without solutions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoopedBatch {
     /// Index of the task that all examples are of.
@@ -24,12 +24,12 @@ pub struct LoopedBatch {
     pub pads: Vec<usize>,
     /// Iterations of each example `[b]`.
     pub sample_iterations: Vec<usize>,
-    /// Targets of each iteration `[T, b, n]`; empty without solutions.
+    /// Targets of each iteration `[T, b, n]`.
     pub targets: Vec<i32>,
     /// Weight of each target in the step loss `[T, b, n]` (equation 8): scale / (T_i * columns in the mask) in the mask,
     /// 0 elsewhere. T_i is the example's own number of iterations, so that an example's weights add up to the scale.
     pub step_weights: Vec<f32>,
-    /// For each iteration how many columns, from the right, have any weight.
+    /// For each iteration how many columns, from the right, have any weight `[T]`.
     pub columns: Vec<usize>,
     /// Answers `[b]`.
     pub answers: Vec<i32>,

@@ -11,7 +11,7 @@ use crate::task::Task;
 
 /// Problems of one task, lengths in proportion: a pure function of (settings, seed, split, index).
 ///
-/// The number of problems of a length is proportional to the length, as in the paper: of every run of as many indices
+/// The number of problems of a length is proportional to the length, as in the paper: of every period, as many indices
 /// as the lengths add up to, each length gets exactly its own number, in an order that spreads it evenly.
 #[derive(Debug, Clone)]
 pub struct Dataset {
@@ -132,7 +132,7 @@ fn sum_to(length: usize) -> u64 {
     length * (length + 1) / 2
 }
 
-/// The number coprime to `period` closest to its golden section: multiples of it fill a period most evenly.
+/// The first number coprime to `period` from its golden section on: multiples of it fill a period evenly.
 fn golden_stride(period: u64) -> u64 {
     let section = (period as f64 * 0.618_033_988_749_895) as u64;
     (section.max(1)..)

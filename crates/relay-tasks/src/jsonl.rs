@@ -82,11 +82,6 @@ impl<R: BufRead> JsonlReader<R> {
         self.lines.skipped()
     }
 
-    /// The dialects of the tasks met so far, and of those expected.
-    pub fn dialects(&self) -> &BTreeMap<String, Dialect> {
-        &self.dialects
-    }
-
     /// The next line as `convert` makes it; what it refuses is a bad line. `None` at the end.
     pub fn next_as<T>(
         &mut self,

@@ -5,7 +5,7 @@ use std::{iter::repeat_n, ops::Range};
 use crate::{CausalBatch, LoopedBatch, PAD};
 
 impl LoopedBatch {
-    /// The same batch in windows of `width` columns, the new ones padding on the left.
+    /// The same batch in windows of `width` columns, the new ones padding on the left; as it is if that is no more.
     ///
     /// Weights stay what they were: a step as wide as its old window does not get the `<pad>` on its left to learn. So
     /// nothing changes but rounding.
@@ -61,7 +61,7 @@ impl LoopedBatch {
 }
 
 impl CausalBatch {
-    /// The same batch with `width` columns, the new ones padding on the left.
+    /// The same batch with `width` columns, the new ones padding on the left; as it is if that is no more.
     pub fn widened(mut self, width: usize) -> Self {
         let (old, Some(more)) = (self.width, width.checked_sub(self.width)) else {
             return self;

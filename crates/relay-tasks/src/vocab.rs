@@ -65,6 +65,12 @@ impl Vocab {
         }
         for tag in tags {
             vocab.check(tag)?;
+            if SPECIAL.contains(&tag.as_str()) {
+                return Err(TaskError::data(format!(
+                    "a task has the tag {}, which is a special token",
+                    shown(tag)
+                )));
+            }
             if !vocab.insert(tag) {
                 return Err(TaskError::data(format!(
                     "two tasks have the tag {}; each needs its own",

@@ -165,6 +165,36 @@ fn wrong_settings_are_named() {
             "values.max",
             "1",
         ),
+        (
+            TaskConfig::Ed(EditDistanceConfig { insert: 1001, ..ed }),
+            "insert",
+            "1001",
+        ),
+        (
+            TaskConfig::Ed(EditDistanceConfig {
+                largest: 65_536,
+                ..ed
+            }),
+            "largest",
+            "65536",
+        ),
+        (
+            TaskConfig::Lis(LisConfig {
+                group: 100_001,
+                ..lis
+            }),
+            "group",
+            "100001",
+        ),
+        (
+            TaskConfig::Lis(LisConfig {
+                runs: [1, 1001],
+                ..lis
+            }),
+            "runs",
+            "[1, 1001]",
+        ),
+        (ari(Domain::Integers { max: 65_522 }), "domain.max", "65522"),
         (TaskConfig::Lis(fixed(1, 9)), "values.lowest", "1"),
         (TaskConfig::Lis(fixed(10, 9)), "values.highest", "9"),
     ] {
