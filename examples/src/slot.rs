@@ -87,20 +87,7 @@ impl Slot {
     /// A usage error for settings that cannot be; a failure for what goes wrong; an interruption by a signal.
     pub fn train(self) -> Result<Option<Bench>, CliError> {
         let arm = trained_arm(&self.arm)?;
-        let longest =
-            match self.minutes {
-                None => None,
-                Some(minutes) if minutes > 0.0 => {
-                    let time = Duration::try_from_secs_f64(60.0 * minutes);
-                    Some(time.map_err(|_| {
-                        CliError::usage(format!("--minutes is {minutes:?}: too many"))
-                    })?)
-                }
-                Some(minutes) => {
-                    let wrong = format!("--minutes is {minutes}: it must be a number above 0");
-                    return Err(CliError::usage(wrong));
-                }
-            };
+        let longest = time_limit(self.minutes)?;
         if let Some(peak) = self
             .peak_tflops
             .filter(|peak| !(*peak > 0.0 && peak.is_finite()))
@@ -255,6 +242,20 @@ pub fn trained_arm(name: &str) -> Result<&'static str, CliError> {
     let arms = ["looped_aligned", "looped_vanilla", "ar_baseline"];
     let found = arms.into_iter().find(|arm| *arm == name);
     found.ok_or_else(|| CliError::usage(format!("no arm `{name}` to train: {}", arms.join(", "))))
+}
+
+/// `--minutes` as a time.
+fn time_limit(minutes: Option<f64>) -> Result<Option<Duration>, CliError> {
+    let Some(minutes) = minutes else {
+        return Ok(None);
+    };
+    if minutes.is_nan() || minutes <= 0.0 {
+        let wrong = format!("--minutes is {minutes}: it must be a number above 0");
+        return Err(CliError::usage(wrong));
+    }
+    let time = Duration::try_from_secs_f64(60.0 * minutes);
+    time.map(Some)
+        .map_err(|_| CliError::usage(format!("--minutes is {minutes:?}: too many")))
 }
 
 /// The training itself; gives whether all updates were made.
