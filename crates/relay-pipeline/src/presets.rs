@@ -6,7 +6,7 @@ use relay_models::{CausalConfig, Injection, LoopedConfig, Positions, Transformer
 use relay_tasks::{
     ArithmeticConfig, Domain, EditDistanceConfig, GroupLimits, LisConfig, LisValues, TaskConfig,
 };
-use relay_train::{Batching, Curriculum, OptimizerConfig, TrainConfig};
+use relay_train::{Batching, OptimizerConfig, TrainConfig};
 
 use crate::{
     ChainSettings, DataSettings, EvaluationSettings, PipelineError, Result, SelfChainSettings,
@@ -173,14 +173,7 @@ fn mini(seed: u64) -> Settings {
             lambda: 10.0,
             ..looped_stage(24_000)
         },
-        // Without the steps it learns a length through the one before. With them it needs no such help, and holds worse.
-        looped_vanilla: Some(StageSettings {
-            curriculum: Some(Curriculum {
-                start: 0.0,
-                steps: 9_000,
-            }),
-            ..looped_stage(18_000)
-        }),
+        looped_vanilla: Some(looped_stage(18_000)),
         ar_baseline: causal_stage(10_000, 0.02),
         ar_relay: causal_stage(4_000, 0.01),
         // Five phases, and in all as many updates as the arm that they are compared with.
