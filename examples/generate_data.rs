@@ -191,16 +191,10 @@ fn check(task: &dyn Task, problem: Problem) -> Result<Problem, TaskError> {
         return Err(wrong("it has no steps to check; --solve makes them".into()));
     }
     if !task.check_chain(prompt, steps, &problem.answer)? {
-        for (index, text) in steps.iter().enumerate() {
-            let previous = index.checked_sub(1).map(|before| steps[before].as_str());
-            if !task.check_step(prompt, index + 1, previous, text)? {
-                let number = index + 1;
-                return Err(wrong(format!("its step {number} is wrong in this dialect")));
-            }
-        }
-        return Err(wrong(
-            "its answer or the number of its steps is wrong in this dialect".into(),
-        ));
+        return Err(wrong(match task.first_wrong_step(prompt, steps)? {
+            Some(number) => format!("its step {number} is wrong in this dialect"),
+            None => "its answer or the number of its steps is wrong in this dialect".into(),
+        }));
     }
     let length = task.length(prompt)?;
     Ok(Problem { length, ..problem })

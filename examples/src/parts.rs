@@ -92,8 +92,11 @@ struct List {
 pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
     let name = |path: &Path| {
         let name = path.file_name().and_then(|name| name.to_str());
-        name.map(str::to_owned)
-            .ok_or_else(|| wrong(path, "its name is no text"))
+        let name = name.ok_or_else(|| wrong(path, "its name is no text"))?;
+        if !is_name(name) {
+            return Err(wrong(path, format!("`{name}` is no name of a file")));
+        }
+        Ok(name.to_owned())
     };
     let mut files: Vec<PathBuf> = Vec::new();
     for entry in fs::read_dir(dir).map_err(io("read", dir))? {
@@ -104,18 +107,8 @@ pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
         return Err(wrong(dir, "there is nothing in it to be split"));
     }
     let directory = name(&fs::canonicalize(dir).map_err(io("read", dir))?)?;
-    for path in &files {
-        let name = name(path)?;
-        if !is_name(&name) {
-            return Err(wrong(path, format!("`{name}` is no name of a file")));
-        }
-    }
-    if !is_name(&directory) {
-        return Err(wrong(
-            dir,
-            format!("`{directory}` is no name of a directory"),
-        ));
-    }
+    let names = files.iter().map(|path| name(path));
+    let names: Vec<String> = names.collect::<Result<_>>()?;
     if limit == 0 {
         return Err(wrong(out, "parts of 0 bytes: at least 1 is needed"));
     }
@@ -127,10 +120,10 @@ pub fn split(dir: &Path, out: &Path, limit: usize) -> Result<usize> {
         parts: Vec::new(),
     };
     let mut rest = Vec::new();
-    for path in files {
+    for (path, name) in files.iter().zip(names) {
         // Checkpoints are a few files of some megabytes, of which one at a time is held.
-        let bytes = fs::read(&path).map_err(io("read", &path))?;
-        list.files.push(Piece::of(name(&path)?, &bytes));
+        let bytes = fs::read(path).map_err(io("read", path))?;
+        list.files.push(Piece::of(name, &bytes));
         rest.extend(bytes);
         while rest.len() > limit {
             let more = rest.split_off(limit);

@@ -317,16 +317,10 @@ fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     if from.join(PARTS).exists() {
         let joined = join(from, run).map_err(CliError::failure)?;
         // Checkpoints are found by their names, and the directory that was split may have had any.
-        let manifest = read_manifest(&joined).map_err(CliError::failure)?;
-        let place = run.join(checkpoint_name(manifest.counters.step));
+        let place = run.join(right_name(&joined)?);
         return fs::rename(&joined, &place).map_err(|e| failed("rename", &place, &e));
     }
-    // All of it is verified here, and again when it is read.
-    let step = read_manifest(from)
-        .map_err(CliError::failure)?
-        .counters
-        .step;
-    let name = checkpoint_name(step);
+    let name = right_name(from)?;
     let whole = from.join("manifest.json").exists();
     let source = if whole {
         from.to_owned()
@@ -342,6 +336,12 @@ fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     }
     let place = run.join(&name);
     fs::rename(&aside, &place).map_err(|e| failed("rename", &place, &e))
+}
+
+/// The name that the good checkpoint in `dir` has to have; all of it is verified, as it is again when it is read.
+fn right_name(dir: &Path) -> Result<String, CliError> {
+    let manifest = read_manifest(dir).map_err(CliError::failure)?;
+    Ok(checkpoint_name(manifest.counters.step))
 }
 
 fn failed(verb: &str, path: &Path, error: &std::io::Error) -> CliError {

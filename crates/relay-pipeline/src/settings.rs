@@ -198,12 +198,11 @@ impl Settings {
     /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named by its path.
     pub fn load(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
+        let corrupt = |reason: String| PipelineError::corrupt(file, reason);
         let mut reader = serde_json::Deserializer::from_str(&text);
-        let settings = serde_path_to_error::deserialize(&mut reader)
-            .map_err(|e| PipelineError::corrupt(file, e.to_string()))?;
-        reader
-            .end()
-            .map_err(|e| PipelineError::corrupt(file, e.to_string()))?;
+        let settings =
+            serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
+        reader.end().map_err(|e| corrupt(e.to_string()))?;
         Ok(settings)
     }
 

@@ -102,6 +102,23 @@ pub trait Task: Debug + Send + Sync {
             .is_some_and(|right| right == text))
     }
 
+    /// Number of the first of `steps` that [`check_step`](Self::check_step) refuses, counted from 1; none where it takes
+    /// them all.
+    ///
+    /// # Errors
+    /// When the text is no problem of this task.
+    fn first_wrong_step(&self, prompt: &str, steps: &[String]) -> Result<Option<usize>> {
+        let mut previous = None;
+        for (index, text) in steps.iter().enumerate() {
+            let number = index + 1;
+            if !self.check_step(prompt, number, previous, text)? {
+                return Ok(Some(number));
+            }
+            previous = Some(text.as_str());
+        }
+        Ok(None)
+    }
+
     /// Whether a whole chain is right: every step by [`check_step`](Self::check_step), their number, and the answer.
     ///
     /// It is for checking data. What a model wrote is compared with the one chain that [`solve`](Self::solve) gives
@@ -117,13 +134,7 @@ pub trait Task: Debug + Send + Sync {
         if solution.steps == steps {
             return Ok(true);
         }
-        for (index, text) in steps.iter().enumerate() {
-            let previous = index.checked_sub(1).map(|before| steps[before].as_str());
-            if !self.check_step(prompt, index + 1, previous, text)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        Ok(self.first_wrong_step(prompt, steps)?.is_none())
     }
 }
 

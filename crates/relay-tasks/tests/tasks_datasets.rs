@@ -232,13 +232,16 @@ fn a_chain_is_right_if_its_steps_are() {
     let (prompt, steps) = (&problem.prompt, &problem.steps);
     let task = Provided(task.as_ref());
     let right = |steps: &[String], answer: &str| task.check_chain(prompt, steps, answer).unwrap();
+    let first_wrong = |steps: &[String]| task.first_wrong_step(prompt, steps).unwrap();
     assert!(right(steps, &problem.answer));
     assert!(!right(&steps[1..], &problem.answer) && !right(steps, "x"));
     let mut other = steps.clone();
     other[2] = format!("x {}", other[2]);
     assert!(right(&other, &problem.answer));
+    assert_eq!(first_wrong(&other), None);
     other[2] = "x".to_owned();
     assert!(!right(&other, &problem.answer));
+    assert_eq!(first_wrong(&other), Some(3));
 }
 
 #[test]

@@ -278,22 +278,4 @@ impl Task for Arithmetic {
             }
         }
     }
-
-    /// With [`StepOrder::RandomExpansion`] any chain of valid reductions is right.
-    fn check_chain(&self, prompt: &str, steps: &[String], answer: &str) -> Result<bool> {
-        let (_, length) = self.parse(prompt)?;
-        if steps.len() != length || steps.last().is_none_or(|last| last != answer) {
-            return Ok(false);
-        }
-        if self.config.order == StepOrder::LeftToRight {
-            return Ok(self.solve(prompt)?.steps == steps);
-        }
-        for (index, text) in steps.iter().enumerate() {
-            let previous = index.checked_sub(1).map(|before| steps[before].as_str());
-            if !self.check_step(prompt, index + 1, previous, text)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
 }
