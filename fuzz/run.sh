@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every target of `cargo fuzz`, one after the other, SECONDS each; needs a nightly compiler and cargo-fuzz.
-# Writes docs/results/reliability/libfuzzer.json, or fuzz/libfuzzer.json if only some were asked for: executions, and how far coverage grew from that of the corpus.
+# Writes fuzz/libfuzzer.json: executions, and how far coverage grew from that of the corpus.
 # What a run adds to the corpus stays in fuzz/grown, from which the next one goes on; inputs that fail lie in fuzz/artifacts.
 #   fuzz/run.sh SECONDS [TARGET...]
 set -euo pipefail
@@ -8,11 +8,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 targets=("$@")
-record=fuzz/libfuzzer.json
-if [ ${#targets[@]} -eq 0 ]; then
-  targets=(problems jsonl benchmark settings manifest chains)
-  record=docs/results/reliability/libfuzzer.json
-fi
+[ ${#targets[@]} -gt 0 ] || targets=(problems jsonl benchmark settings manifest chains)
 # No sanitizer: no target reaches unsafe code of this project, and without one there are many more executions.
 # Assertions stay, and sums that overflow are failures.
 build=(--sanitizer none --debug-assertions --target-dir "${FUZZ_TARGET_DIR:-fuzz/target}")
@@ -51,6 +47,6 @@ done
   done
   printf '  }\n}\n'
 } > "$scratch/record"
-mv "$scratch/record" "$record"
+mv "$scratch/record" fuzz/libfuzzer.json
 printf '%s executions, %s failures\n' "$executions" "$failures"
 [ "$failures" -eq 0 ]

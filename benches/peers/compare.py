@@ -42,10 +42,10 @@ def arguments():
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where both sides compute")
     known = "; ".join(f"{device}: {', '.join(plan.names(device))}" for device in ("cpu", "cuda"))
     parser.add_argument("--only", help=f"comparisons, separated by commas; {known}")
-    parser.add_argument("--quick", action="store_true", help="two rounds of shorter work, into target/peers-quick")
+    parser.add_argument("--quick", action="store_true", help="two rounds of shorter work")
     parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
-    parser.add_argument("--out", type=Path, help="where results are written, docs/results/speed or /gpu unless told")
+    parser.add_argument("--out", type=Path, help="where results are written, target/peers unless told")
     worker = ROOT / "target/release/peer_worker"
     parser.add_argument("--worker", type=Path, default=worker, help="RELAY's side")
     candle = ROOT / "target/peers-candle/release/candle-side"
@@ -53,8 +53,7 @@ def arguments():
     chosen = parser.parse_args()
     if chosen.rounds is None:
         chosen.rounds = 2 if chosen.quick else 5
-    results = ROOT / ("target/peers-quick" if chosen.quick else "docs/results")
-    chosen.out = chosen.out or results / ("speed" if chosen.device == "cpu" else "gpu")
+    chosen.out = chosen.out or ROOT / "target" / ("peers-quick" if chosen.quick else "peers") / chosen.device
     names = plan.names(chosen.device)
     chosen.only = chosen.only.split(",") if chosen.only else names
     unknown = [name for name in chosen.only if name not in names]

@@ -1,7 +1,9 @@
 //! Operands in bf16, two numbers of the inner index side by side, for products that are summed in f32.
 //!
 //! Processors with AVX-512 BF16 multiply and add two such numbers a lane at once. For all others the same is computed
-//! step by step with the numbers rounded in the same way: not faster than f32, and equal up to the order of sums.
+//! step by step with the numbers rounded in the same way: not faster than f32, and equal up to the order of sums and to
+//! subnormal numbers. Those are zeros to the instructions, whatever the mode of the processor (Intel's manual, VDPBF16PS and
+//! VCVTNE2PS2BF16); here they are kept.
 
 use pulp::{Simd, WithSimd};
 

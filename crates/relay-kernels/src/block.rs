@@ -96,15 +96,9 @@ impl Block {
         self.attention.width * self.d
     }
 
-    /// Floats that one sample needs in [`Saved`].
-    pub fn saved(&self) -> usize {
-        self.attention.width * (4 + 5 * self.d + self.m) + self.attention.probabilities()
-    }
-
-    /// The parts of a chunk's saved floats; `samples` is the number of its samples.
-    pub fn split_saved<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Saved<&'a [f32]> {
+    /// The parts of so many samples' saved floats in their order in memory, each by what `next` makes of its length.
+    fn saved_parts<T>(&self, samples: usize, mut next: impl FnMut(usize) -> T) -> Saved<T> {
         let rows = samples * self.attention.width;
-        let mut next = |len| cut(&mut floats, len);
         Saved {
             moments: [next(2 * rows), next(2 * rows)],
             qkv: next(3 * rows * self.d),
@@ -113,6 +107,18 @@ impl Block {
             middle: next(rows * self.d),
             hidden: next(rows * self.m),
         }
+    }
+
+    /// Floats that one sample needs in [`Saved`].
+    pub fn saved(&self) -> usize {
+        let mut floats = 0;
+        self.saved_parts(1, |len| floats += len);
+        floats
+    }
+
+    /// The parts of a chunk's saved floats; `samples` is the number of its samples.
+    pub fn split_saved<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Saved<&'a [f32]> {
+        self.saved_parts(samples, |len| cut(&mut floats, len))
     }
 
     fn split_saved_mut<'a>(
@@ -120,16 +126,7 @@ impl Block {
         samples: usize,
         mut floats: &'a mut [f32],
     ) -> Saved<&'a mut [f32]> {
-        let rows = samples * self.attention.width;
-        let mut next = |len| cut_mut(&mut floats, len);
-        Saved {
-            moments: [next(2 * rows), next(2 * rows)],
-            qkv: next(3 * rows * self.d),
-            probabilities: next(samples * self.attention.probabilities()),
-            attended: next(rows * self.d),
-            middle: next(rows * self.d),
-            hidden: next(rows * self.m),
-        }
+        self.saved_parts(samples, |len| cut_mut(&mut floats, len))
     }
 
     /// The layer's output; fills `saved` if the backward pass will be wanted.

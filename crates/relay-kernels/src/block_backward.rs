@@ -60,14 +60,9 @@ impl Block {
         self.dropout.map_or(0, |_| samples * self.sample())
     }
 
-    fn sides(&self, samples: usize) -> usize {
+    /// The parts of so many samples' sides in their order in memory, each by what `next` makes of its length.
+    fn sides_parts<T>(&self, samples: usize, mut next: impl FnMut(usize) -> T) -> Sides<T> {
         let rows = samples * self.attention.width;
-        rows * (6 * self.d + 2 * self.m) + 2 * self.dropped(samples) + 5 * self.d + self.m
-    }
-
-    fn split_sides<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Sides<&'a [f32]> {
-        let rows = samples * self.attention.width;
-        let mut next = |len| cut(&mut floats, len);
         Sides {
             normal_attention: next(rows * self.d),
             grad_qkv: next(3 * rows * self.d),
@@ -78,6 +73,16 @@ impl Block {
             dropped: [next(self.dropped(samples)), next(self.dropped(samples))],
             vectors: next(5 * self.d + self.m),
         }
+    }
+
+    fn sides(&self, samples: usize) -> usize {
+        let mut floats = 0;
+        self.sides_parts(samples, |len| floats += len);
+        floats
+    }
+
+    fn split_sides<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Sides<&'a [f32]> {
+        self.sides_parts(samples, |len| cut(&mut floats, len))
     }
 
     fn split_sides_mut<'a>(
@@ -85,18 +90,7 @@ impl Block {
         samples: usize,
         mut floats: &'a mut [f32],
     ) -> Sides<&'a mut [f32]> {
-        let rows = samples * self.attention.width;
-        let mut next = |len| cut_mut(&mut floats, len);
-        Sides {
-            normal_attention: next(rows * self.d),
-            grad_qkv: next(3 * rows * self.d),
-            grad_middle: next(rows * self.d),
-            normal_mlp: next(rows * self.d),
-            grad_hidden: next(rows * self.m),
-            active: next(rows * self.m),
-            dropped: [next(self.dropped(samples)), next(self.dropped(samples))],
-            vectors: next(5 * self.d + self.m),
-        }
+        self.sides_parts(samples, |len| cut_mut(&mut floats, len))
     }
 
     /// The gradients from that of the output.

@@ -51,9 +51,9 @@ pub struct Written {
 /// else is in the batch nor on the number of threads, to the last bit.
 ///
 /// On `burn::backend::Cuda` there is one with the feature `cuda`, in [`Precision::Bf16`](crate::Precision::Bf16) alone: for
-/// heads of 32 or 64, MLPs of equal width, that and the model's width multiples of 64, and up to 4096 tokens. There clusters
-/// of multiprocessors take texts as threads do here, and again a text is the same in any batch. Matrices, keys and values
-/// are bf16, sums and the stream f32.
+/// heads of 32 or 64, a model width of up to 1344 and MLPs of one width of up to 4096, both multiples of 64, and up to 4096
+/// tokens, if what a text needs fits shared memory. There clusters of multiprocessors take texts as threads do here, and
+/// again a text is the same in any batch. Matrices, keys and values are bf16, sums and the stream f32.
 #[derive(Debug)]
 pub struct Decoder {
     model: Kind,

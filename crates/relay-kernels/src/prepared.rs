@@ -58,7 +58,8 @@ pub fn prepare_layer<B: Backend>(
     None
 }
 
-/// [`layer`](crate::layer()) with prepared parameters, or `None` where there is no kernel for this `spec`.
+/// [`layer`](crate::layer()) with prepared parameters, or `None` where there is no kernel for this `spec`, or while kernels are
+/// [off](crate::set_enabled).
 ///
 /// # Shapes
 /// - `x` and the result: `[batch, width, d_model]`.
@@ -79,6 +80,9 @@ pub fn prepared_layer<B: Backend>(
         assert_eq!(spec.heads, heads, "heads that the layer was prepared for");
         crate::layer_op::check_spec(dims, spec);
         prepared.gradient.check();
+        if !crate::enabled() {
+            return None;
+        }
         let tensors = [float_tensor(x), float_tensor(&prepared.packed)];
         let form = (m, prepared.precision);
         crate::cuda::layer::<B>(tensors, prepared.gradient.clone(), form, spec)

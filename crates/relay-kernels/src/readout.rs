@@ -1,4 +1,4 @@
-//! Readout and masked cross-entropy as one op that does nothing for rows without a weight.
+//! Readout and masked cross-entropy as one op, which on a CPU does nothing for rows without a weight.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
@@ -21,10 +21,12 @@ use crate::rows::{ColumnSums, CrossEntropy, Judged};
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `norm(states) * weight + bias`, or `None` where there is no kernel.
 ///
-/// Rows of weight 0 are skipped, whatever their target: nothing is read out of them.
+/// Rows of weight 0 are skipped, whatever their target: on a CPU, and on a GPU with a norm, nothing is read out of them.
 ///
 /// On `burn::backend::Cuda` there is a kernel with the feature `cuda`, recorded or not: for rows of up to 1024 that are a
-/// multiple of 64, and up to 1024 tokens. It rounds logits, too, as [`Precision`](crate::Precision) says.
+/// multiple of 64, and up to 1024 tokens. It rounds logits, too, as [`Precision`](crate::Precision) says. Without a norm it
+/// reads out all rows. One of weight 0 adds nothing to the loss, but a number in it that is not finite spoils the gradient
+/// of the matrix.
 ///
 /// # Shapes
 /// - `states`: `[rows, d]`; `targets` and `weights`: `rows` entries; the result: `[1]`.

@@ -87,18 +87,20 @@ pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
 
 /// Does `work`, which generates with a model that was trained in `precision`.
 ///
-/// On a CPU, generation is f32 whatever the training was. On GPUs it is as in training: there
-/// [`Bf16`](Precision::Bf16) is faster, and the [`Decoder`](crate::Decoder) exists in it alone.
+/// On `burn::backend::Cuda` with the feature `cuda` generation is as training was: there [`Bf16`](Precision::Bf16) is faster,
+/// and the [`Decoder`](crate::Decoder) exists in it alone. Elsewhere it is f32 whatever the training was, and whatever the
+/// precision of the thread.
 pub fn with_generation_of<B: Backend, R>(precision: Precision, work: impl FnOnce() -> R) -> R {
     #[cfg(feature = "cuda")]
     let as_in_training = crate::cuda::is_backend::<B>();
     #[cfg(not(feature = "cuda"))]
     let as_in_training = false;
-    if as_in_training {
-        with_precision(precision, work)
+    let precision = if as_in_training {
+        precision
     } else {
-        work()
-    }
+        Precision::F32
+    };
+    with_precision(precision, work)
 }
 
 /// The precision in which this thread computes the products of layers, see [`with_precision`].

@@ -1,4 +1,5 @@
-//! The one place where models ask for hand-written kernels.
+//! Layers, decoders and greedy tokens by hand-written kernels. Embedding, norm and linear injection ask for theirs where they
+//! stand.
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;

@@ -42,8 +42,9 @@ pub trait NextToken {
 
 /// Continues every prompt until `eos` or until it has written its number of `max_new_tokens`, `eos` counted.
 ///
-/// A prompt's continuation does not depend on what else is in the batch. Call it with
-/// [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its graphs.
+/// A prompt's continuation does not depend on what else is in the batch: to the last bit where there is a
+/// [`Decoder`](relay_kernels::Decoder) for the model, else up to rounding, as ordinary operations pad prompts on the left.
+/// Call it with [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its graphs.
 ///
 /// # Errors
 /// [`ModelError::Input`] for empty prompts, tokens outside the vocabulary, and when `max_new_tokens`
@@ -78,6 +79,9 @@ pub fn generate_causal<B: Backend>(
 }
 
 /// The bookkeeping of [`generate_causal`] over any model: `max_new_tokens` has one entry a text.
+///
+/// # Panics
+/// If the model's logits have not one row for each text that it holds.
 pub fn decode_causal(
     model: &mut impl NextToken,
     eos: u32,
@@ -103,7 +107,7 @@ pub fn decode_causal(
         }
         // Rows that are done are fed any token; nobody reads what follows.
         let mut next = vec![0; rows.len()];
-        for (row, (token, probability)) in model.logits().greedy().enumerate() {
+        for (row, (token, probability)) in best(model, rows.len()).enumerate() {
             let text = rows[row];
             let chain = &mut chains[text];
             if done(chain, text) {
@@ -121,6 +125,17 @@ pub fn decode_causal(
             model.push(&next);
         }
     }
+}
+
+/// The most probable token of each of so many texts, with its probability.
+fn best(model: &mut impl NextToken, texts: usize) -> impl Iterator<Item = (u32, f32)> {
+    let best: Vec<_> = model.logits().greedy().collect();
+    let rows = best.len();
+    assert_eq!(
+        rows, texts,
+        "one row of logits a text: {rows} rows, {texts} texts"
+    );
+    best.into_iter()
 }
 
 fn validate(prompts: &[Vec<u32>], max_new_tokens: &[usize], vocab: usize) -> Result<()> {

@@ -13,7 +13,7 @@ use crate::dropout::{Place, Site};
 use crate::fused;
 use crate::init::Init;
 use crate::norm::LayerNorm;
-use crate::product::product;
+use crate::product::{product, product_in_parts};
 
 /// One layer. Matrices are `[in, out]`; `x * W` is the product.
 ///
@@ -149,12 +149,12 @@ impl<B: Backend> Layer<B> {
             x.reshape([size, width, context.heads, context.head_dim])
                 .swap_dims(1, 2)
         };
-        let keys = x.clone().matmul(self.key.val());
+        let keys = product(x.clone(), self.key.val());
         let keys = match &context.tables().rope {
             Some(rope) => rope.apply(keys),
             None => keys,
         };
-        [split(keys), split(x.matmul(self.value.val()))]
+        [split(keys), split(product(x, self.value.val()))]
     }
 
     /// The layer for one new column that sees the cached ones and itself; `[rows, d_model]` to the same.
@@ -171,12 +171,12 @@ impl<B: Backend> Layer<B> {
             None => x,
         };
         let normal = self.norm_attention.forward(x.clone());
-        let query = split(rotate(normal.clone().matmul(self.query.val())));
-        let key = split(rotate(normal.clone().matmul(self.key.val())));
-        cache.push([key, split(normal.matmul(self.value.val()))]);
+        let query = split(rotate(product(normal.clone(), self.query.val())));
+        let key = split(rotate(product(normal.clone(), self.key.val())));
+        cache.push([key, split(product(normal, self.value.val()))]);
         let attention = attend(query, cache, column.bias.as_ref());
         let attention = attention.reshape([rows, heads * head_dim]);
-        let x = x + attention.matmul(self.output.val());
+        let x = x + product(attention, self.output.val());
         x.clone() + self.mlp(self.norm_mlp.forward(x))
     }
 
@@ -194,9 +194,9 @@ fn attend<B: Backend>(
     bias: Option<&Tensor<B, 2>>,
 ) -> Tensor<B, 4> {
     let [rows, heads, _, head_dim] = query.dims();
-    let query = query.mul_scalar((head_dim as f32).recip().sqrt());
-    let scores = |[keys, _]: &KeysValues<B>| query.clone().matmul(keys.clone().swap_dims(2, 3));
+    let scores = |[keys, _]: &KeysValues<B>| product(query.clone(), keys.clone().swap_dims(2, 3));
     let scores = Tensor::cat(cache.parts().map(scores).collect(), 3);
+    let scores = scores.mul_scalar((head_dim as f32).recip().sqrt());
     let length = scores.dims()[3];
     let scores = scores.reshape([rows * heads, length]);
     let scores = match bias {
@@ -204,16 +204,7 @@ fn attend<B: Backend>(
         None => scores,
     };
     let probabilities = softmax(scores, 1).reshape([rows, heads, 1, length]);
-    let mut start = 0;
-    let parts = cache.parts().map(|[_, values]| {
-        let end = start + values.dims()[2];
-        let part = [0..rows, 0..heads, 0..1, start..end];
-        start = end;
-        probabilities.clone().slice(part).matmul(values.clone())
-    });
-    parts
-        .reduce(|sum, part| sum + part)
-        .unwrap_or_else(|| query.zeros_like())
+    product_in_parts(probabilities, cache.parts().map(|[_, values]| values))
 }
 
 /// The exact GELU from its parts: burn's own has the derivative of the tanh approximation on some

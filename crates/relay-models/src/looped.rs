@@ -103,6 +103,9 @@ impl<B: Backend> LoopedTransformer<B> {
     ///
     /// # Shapes
     /// `[size, width]` to `[size, width, d_model]`.
+    ///
+    /// # Panics
+    /// On a CPU when a token is outside the vocabulary. The kernel for GPUs gives such a token zeros instead.
     pub fn embed(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>) -> Tensor<B, 3> {
         self.block.embed_and_drop(tokens, context)
     }
@@ -197,7 +200,8 @@ impl<B: Backend> LoopedTransformer<B> {
     /// Runs the loop and hands out the state of each iteration, counted from 1.
     ///
     /// # Panics
-    /// When `pads` has not one entry a sample or exceeds the width.
+    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary. The
+    /// kernel for GPUs gives such a token zeros instead.
     pub fn forward(
         &self,
         input: LoopedInput<B>,

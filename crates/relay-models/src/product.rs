@@ -23,6 +23,25 @@ pub(crate) fn product<B: Backend, const D: usize>(
     }
 }
 
+/// `left * right`, where `right` is in parts one below the other, of which there is at least one.
+pub(crate) fn product_in_parts<'a, B: Backend>(
+    left: Tensor<B, 4>,
+    parts: impl Iterator<Item = &'a Tensor<B, 4>>,
+) -> Tensor<B, 4> {
+    // A sum is rounded once, at its end, so there are no sums of parts. To round the parts copies them in any case.
+    if precision() == Precision::Bf16 {
+        return product(left, Tensor::cat(parts.cloned().collect(), 2));
+    }
+    let mut start = 0;
+    let products = parts.map(|part| {
+        let rows = start..start + part.dims()[2];
+        start = rows.end;
+        left.clone().slice_dim(3, rows).matmul(part.clone())
+    });
+    let sum = products.reduce(|sum, part| sum + part);
+    sum.unwrap_or_else(|| left.zeros_like())
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::bf16;

@@ -88,7 +88,7 @@ impl Aggregate {
     /// Puts the results of several runs together. An arm that some of them lack is the mean of the others.
     ///
     /// # Errors
-    /// When there is no run, or two were not trained on the same lengths.
+    /// When there is no run, two have the same seed, or two were not trained on the same lengths.
     pub fn of_runs(runs: &[Results]) -> Result<Self> {
         let Some(first) = runs.first() else {
             return Err(PipelineError::settings("runs", "none", "at least one run"));
@@ -109,6 +109,7 @@ impl Aggregate {
                 ),
             ));
         }
+        different_seeds(runs)?;
         let mut aggregate = Self {
             schema: AGGREGATE_SCHEMA,
             preset: first.preset.clone(),
@@ -162,6 +163,12 @@ impl Aggregate {
             .is_some_and(|&[from, to]| (from..=to).contains(&length))
     }
 
+    /// Whether `length` lies beyond all that `task` was trained at; nothing does where those are not known.
+    pub(crate) fn is_longer(&self, task: &str, length: usize) -> bool {
+        let trained = self.train_lengths.get(task);
+        trained.is_some_and(|&[_, to]| length > to)
+    }
+
     /// Adds the arms and tasks of another aggregate to this one, such as those of a run on another task alone.
     pub fn join(&mut self, other: Self) {
         for (task, lengths) in other.train_lengths.iter() {
@@ -194,6 +201,21 @@ impl Aggregate {
             });
         }
         serde_json::from_value(json).map_err(corrupt)
+    }
+}
+
+/// That seeds tell the runs apart: a run that is there twice would count twice in the means.
+fn different_seeds(runs: &[Results]) -> Result<()> {
+    let twice = |(place, run): &(usize, &Results)| {
+        runs[..*place].iter().any(|other| other.seed == run.seed)
+    };
+    match runs.iter().enumerate().find(twice) {
+        Some((_, run)) => Err(PipelineError::settings(
+            "seeds of the runs",
+            format!("{} twice", run.seed),
+            "each once: runs that are put together are told apart by their seeds",
+        )),
+        None => Ok(()),
     }
 }
 

@@ -26,11 +26,11 @@ pub struct ChainLine {
     pub problem: String,
     /// The steps, one for each iteration.
     pub steps: Vec<String>,
-    /// The answer.
+    /// The answer: of a task whose last step is the answer that step, of others what the answer head says.
     pub answer: String,
     /// Mean probability of the tokens of each step.
     pub confidence: Vec<f32>,
-    /// Probability of the answer.
+    /// Probability of what the answer head says.
     pub answer_confidence: f32,
 }
 
@@ -41,7 +41,7 @@ pub struct ChainCount {
     pub wanted: usize,
     /// Chains kept.
     pub kept: usize,
-    /// Chains dropped because a step or the answer was empty or could not be read.
+    /// Chains dropped because a step was empty, or because as one line of text their steps could not be told apart.
     pub unreadable: usize,
     /// Chains dropped because a step was less sure than the settings ask for, or, where a model wrote them for itself,
     /// because nobody confirmed the answer.
@@ -184,7 +184,12 @@ fn judge(
         return None;
     }
     let codec = corpus.codec();
-    let written = codec.decode_chain(&unsolved.example, chain);
+    let info = &codec.tasks[unsolved.example.task];
+    let mut written = codec.decode_chain(&unsolved.example, chain);
+    if info.answer_is_last_step {
+        // As text such a chain has its last step for an answer, and what the answer head says is in none.
+        written.answer = written.steps.last().cloned().unwrap_or_default();
+    }
     if codec.encode(&written).is_err() || written.steps.iter().any(String::is_empty) {
         count.unreadable += 1;
         return None;
@@ -195,10 +200,11 @@ fn judge(
     }
     count.kept += 1;
     if let Some(score) = true_score(corpus, &unsolved.problem, chain) {
-        *count.right.get_or_insert(0) += usize::from(score.chain && score.answer);
+        let right = score.chain && (score.answer || info.answer_is_last_step);
+        *count.right.get_or_insert(0) += usize::from(right);
     }
     Some(ChainLine {
-        dialect: codec.tasks[unsolved.example.task].dialect.clone(),
+        dialect: info.dialect.clone(),
         task: written.task,
         length: written.length,
         problem: written.prompt,
@@ -257,6 +263,30 @@ mod tests {
             steps: solved.steps,
             answer: solved.answer,
             ..Chain::default()
+        }
+    }
+
+    #[test]
+    fn a_last_step_that_is_the_answer_counts_and_not_the_answer_head() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let corpus = crate::corpus(&settings).unwrap();
+        for unsolved in corpus.longer(0).unwrap().iter().step_by(500) {
+            let mut chain = truth(corpus.as_ref(), &unsolved.example);
+            let right = chain.answer;
+            let other = chain
+                .steps
+                .iter()
+                .flatten()
+                .find(|&&token| Some(token) != right);
+            chain.answer = other.copied();
+            let mut count = ChainCount {
+                wanted: 1,
+                ..ChainCount::default()
+            };
+            let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
+            let last_is_answer = line.task == "ari";
+            assert_eq!(line.steps.last() == Some(&line.answer), last_is_answer);
+            assert_eq!(count.right, Some(usize::from(last_is_answer)));
         }
     }
 

@@ -1,12 +1,15 @@
 //! Where a run's problems come from: drawn from tasks, or read from the user's files.
 
-use std::{fmt::Debug, ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeSet, fmt::Debug, ops::RangeInclusive, sync::Arc};
 
 use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task, TaskError};
 use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
 use serde_json::{Value, json};
 
-use crate::{DataSettings, Result, Settings, TaskSettings, files::FileCorpus, run_dir::to_value};
+use crate::{
+    DataSettings, PipelineError, Result, Settings, TaskSettings, files::FileCorpus,
+    run_dir::to_value,
+};
 
 /// What a stage takes from the data: it is made anew where just that changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +54,10 @@ pub trait Corpus: Debug + Send + Sync {
         seed: u64,
     ) -> Result<Box<dyn ExampleSource>>;
 
-    /// Problems for the validation during training, of the training lengths.
+    /// Problems for the validation during training, up to `samples` of each task, of the training lengths that have some.
     ///
     /// # Errors
-    /// When the data cannot be made or read.
+    /// When the data cannot be made or read, or there are no such problems at all.
     fn valid(&self, samples: usize) -> Result<Vec<Example>>;
 
     /// Problems to measure on, up to `samples` for each task and length, none of them twice.
@@ -147,6 +150,42 @@ impl GeneratedCorpus {
             }
         }
         Ok(problems)
+    }
+
+    /// The first `samples` problems of `data`, lengths that have none in its split left out.
+    fn first_there(&self, data: &Dataset, samples: usize) -> Result<Vec<Example>> {
+        let (mut examples, mut empty) = (Vec::new(), BTreeSet::new());
+        for index in 0..(samples as u64).saturating_mul(4) {
+            let length = data.length_of(index);
+            if examples.len() == samples || empty.len() == data.lengths().count() {
+                break;
+            }
+            // That there is none takes long to find out.
+            if empty.contains(&length) {
+                continue;
+            }
+            match data.get(index) {
+                Err(TaskError::EmptySplit { .. }) => {
+                    empty.insert(length);
+                }
+                problem => examples.push(self.codec.encode(&problem?)?),
+            }
+        }
+        Ok(examples)
+    }
+
+    fn nothing_to_watch(&self) -> PipelineError {
+        let lengths = |(settings, task): &(TaskSettings, Arc<dyn Task>)| {
+            format!(
+                "{} {}..{}",
+                task.name(),
+                settings.train[0],
+                settings.train[1]
+            )
+        };
+        let found: Vec<String> = self.tasks.iter().map(lengths).collect();
+        let right = "lengths some of which have problems in the validation split";
+        PipelineError::settings("data: train", found.join(", "), right)
     }
 
     /// `count` problems of one length without solutions, from index `first` on.
@@ -244,9 +283,10 @@ impl Corpus for GeneratedCorpus {
         for (settings, task) in &self.tasks {
             let lengths = settings.train[0]..=settings.train[1];
             let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Valid)?;
-            for index in 0..samples as u64 {
-                examples.push(self.codec.encode(&data.get(index)?)?);
-            }
+            examples.extend(self.first_there(&data, samples)?);
+        }
+        if examples.is_empty() && samples > 0 {
+            return Err(self.nothing_to_watch());
         }
         Ok(examples)
     }
@@ -348,5 +388,25 @@ mod tests {
         let lengths = corpus.test(5).unwrap();
         let lengths: std::collections::BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
         assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_length_without_validation_problems_is_left_out() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let valid = |lengths: [usize; 2], samples| {
+            // Of twelve numbers alone none is a validation problem.
+            let mut lis = tasks[2].clone();
+            lis.train = lengths;
+            GeneratedCorpus::new(&[lis], 1).unwrap().valid(samples)
+        };
+        let found = valid([1, 3], 50).unwrap();
+        assert_eq!(found.len(), 50);
+        assert!(found.iter().all(|example| example.length > 1));
+        let error = valid([1, 1], 50).unwrap_err().to_string();
+        assert!(error.contains("train is lis 1..1"), "{error}");
+        assert!(valid([1, 1], 0).unwrap().is_empty());
     }
 }

@@ -5,13 +5,17 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{PipelineError, Result};
+use crate::{PipelineError, Result, reuse::TAKING};
 
 /// Removes the unfinished files of [`write_atomically`](crate::write_atomically) in a run directory and all directories
-/// in it. Only for the process that holds the directory's lock: nobody else writes there then.
+/// in it, and stages that were taken over by half. Only for the process that holds the directory's lock: nobody else
+/// writes there then.
 pub(crate) fn remove_left_overs(dir: &Path) -> Result<()> {
     for path in entries(dir)? {
-        if path.is_dir() {
+        if path.is_dir() && is_taking(&path) {
+            tracing::debug!("removing the unfinished {}", path.display());
+            fs::remove_dir_all(&path).map_err(|e| PipelineError::io("remove", &path, e))?;
+        } else if path.is_dir() {
             remove_left_overs(&path)?;
         } else {
             remove(&path)?;
@@ -40,6 +44,12 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
         .map_err(failed)?
         .map(|entry| Ok(entry.map_err(failed)?.path()))
         .collect()
+}
+
+/// Whether it is the directory of a stage that was being taken over.
+fn is_taking(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(TAKING))
 }
 
 fn remove(path: &Path) -> Result<()> {
@@ -93,7 +103,11 @@ mod tests {
                 fs::write(place.join(name), "x").unwrap();
             }
         }
+        let half = dir.path().join(".taking-evaluation-arm");
+        fs::create_dir_all(half.join("step-000000001")).unwrap();
+        fs::write(half.join("done.json"), "{}").unwrap();
         remove_left_overs(dir.path()).unwrap();
+        assert!(!half.exists());
         for place in [dir.path(), &inner] {
             assert!(kept.iter().all(|name| place.join(name).exists()));
             assert!(gone.iter().all(|name| !place.join(name).exists()));

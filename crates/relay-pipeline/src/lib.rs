@@ -17,19 +17,21 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `settings`, `presets` | everything that a run is made from |
+//! | `settings`, `presets`, `arms` | everything that a run is made from; what its arms are called |
 //! | `corpus`, `files` | where problems come from: tasks, or the user's files |
-//! | `run_dir`, `done`, `atomic`, `line_file`, `file_name` | the run directory, its lock, its markers; files that are whole or not there |
+//! | `run_dir`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
-//! | `evaluate`, `results`, `claims` | what was measured, and what it says of the paper's claims |
+//! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
+//! | `results`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, and what it says of the paper's claims |
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
 //! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
 //! | `aggregate` | runs of several seeds together |
 //! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
+//! | `error` | what can go wrong |
 
 mod aggregate;
 pub mod arms;

@@ -1,7 +1,7 @@
 //! Files of lines that appear whole or not at all.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufWriter, Write},
     path::{Path, PathBuf},
 };
@@ -15,7 +15,8 @@ use crate::{
 
 /// A JSONL file that appears whole or not at all.
 ///
-/// Its lines go to a file beside it; what a killed process leaves of that is removed when the run directory is opened.
+/// Its lines go to a file beside it, which is removed where it is not finished; what a killed process leaves of it goes when
+/// the run directory is opened.
 #[derive(Debug)]
 pub struct LineFile {
     path: PathBuf,
@@ -58,5 +59,39 @@ impl LineFile {
         let flushed = self.writer.flush();
         flushed.map_err(|e| PipelineError::io("write", &self.aside, e))?;
         put_in_place(&self.aside, &self.path)
+    }
+}
+
+impl Drop for LineFile {
+    fn drop(&mut self) {
+        // Best effort. Once the file is in its place there is none; else a full disk would stay full.
+        let _ = fs::remove_file(&self.aside);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_of_a_file_that_was_not_finished() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines.jsonl");
+        let files = || fs::read_dir(dir.path()).unwrap().count();
+        let mut failing = LineFile::create(&path).unwrap();
+        // What was opened to be read cannot be written.
+        failing.writer = BufWriter::new(File::open(&failing.aside).unwrap());
+        failing.line(&1).unwrap();
+        assert_eq!(files(), 1);
+        let error = failing.finish().unwrap_err().to_string();
+        assert!(
+            error.contains("cannot write") && error.contains("lines.jsonl"),
+            "{error}"
+        );
+        assert_eq!(files(), 0);
+        let mut whole = LineFile::create(&path).unwrap();
+        whole.line(&1).unwrap();
+        whole.finish().unwrap();
+        assert_eq!((files(), fs::read(&path).unwrap()), (1, b"1\n".to_vec()));
     }
 }

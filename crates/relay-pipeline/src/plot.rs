@@ -187,12 +187,18 @@ impl Figure {
     /// Writes the figure as a PNG of twice its [size](Self::extent), whole or not at all.
     ///
     /// # Errors
-    /// When the drawing library refuses or the file cannot be written.
+    /// When the figure is too large for a PNG, the drawing library refuses, or the file cannot be written.
     pub fn write_png(&self, path: &Path) -> Result<()> {
         output::write_png(self, path)
     }
 
-    /// Writes the figure as `base.svg`, `base.png` and `base.csv`, each whole or not at all; gives the paths.
+    /// Whether the figure is not too large for a PNG.
+    pub(crate) fn fits_png(&self) -> bool {
+        output::pixels(self.extent()).is_some()
+    }
+
+    /// Writes the figure as `base.svg`, `base.png` and `base.csv`, each whole or not at all; gives the paths. One that is
+    /// too large has no PNG, and a warning says so.
     ///
     /// # Errors
     /// When the drawing library refuses or a file cannot be written.
@@ -207,11 +213,31 @@ impl Figure {
             name.push(kind);
             PathBuf::from(name)
         };
-        let [svg, png, table] = [".svg", ".png", ".csv"].map(with);
-        write_atomically(&svg, self.svg()?.as_bytes())?;
-        self.write_png(&png)?;
-        write_atomically(&table, csv.as_bytes())?;
-        Ok(vec![svg, png, table])
+        self.write_drawn(&self.svg()?, csv, [".svg", ".png", ".csv"].map(with))
+    }
+
+    /// Writes the figure, of which the SVG document is drawn already, to three paths; gives those written.
+    pub(crate) fn write_drawn(
+        &self,
+        document: &str,
+        numbers: &str,
+        [svg, png, csv]: [PathBuf; 3],
+    ) -> Result<Vec<PathBuf>> {
+        write_atomically(&svg, document.as_bytes())?;
+        let mut written = vec![svg];
+        if self.fits_png() {
+            self.write_png(&png)?;
+            written.push(png);
+        } else {
+            let Extent { width, height } = self.extent();
+            tracing::warn!(
+                "{}: is left out, {width} by {height} is too large for a PNG; the SVG has it",
+                png.display()
+            );
+        }
+        write_atomically(&csv, numbers.as_bytes())?;
+        written.push(csv);
+        Ok(written)
     }
 
     /// The numbers in the figure, as comma-separated values with a header.

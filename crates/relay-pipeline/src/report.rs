@@ -27,13 +27,10 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
     results.save(&written[0])?;
     let mut drawn = Vec::new();
     for figure in figures(&results) {
-        let [svg, png, csv] = ["svg", "png", "csv"]
+        let paths = ["svg", "png", "csv"]
             .map(|kind| dir.join("figures").join(format!("{}.{kind}", figure.name)));
         let text = figure.svg()?;
-        write_atomically(&svg, text.as_bytes())?;
-        figure.write_png(&png)?;
-        write_atomically(&csv, figure.csv().as_bytes())?;
-        written.extend([svg, png, csv]);
+        written.extend(figure.write_drawn(&text, &figure.csv(), paths)?);
         drawn.push((figure, text));
     }
     let page = dir.join("report.html");

@@ -188,6 +188,12 @@ impl Results {
             .get(task)
             .map(|&[from, to]| (from..=to).contains(&length))
     }
+
+    /// Whether `length` lies beyond all that `task` was trained at; nothing does where those are not known.
+    pub(crate) fn is_longer(&self, task: &str, length: usize) -> bool {
+        let trained = self.train_lengths.get(task);
+        trained.is_some_and(|&[_, to]| length > to)
+    }
 }
 
 /// The form of today for results from when there was one hit matrix an arm.

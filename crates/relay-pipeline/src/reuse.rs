@@ -8,15 +8,19 @@ use std::{
 
 use relay_train::refuse_links;
 
-use crate::{Done, PipelineError, Result};
+use crate::{Done, PipelineError, Result, left_over::remove_stage};
 
 /// File in a stage's directory that names the run which made it, if that was another one.
 const TAKEN_FROM: &str = "taken_from.txt";
 
+/// How the name of a stage's directory begins that is being taken over.
+pub(crate) const TAKING: &str = ".taking-";
+
 /// Takes over stage `name` into the directory `run` if one of the runs in `lenders` has finished it, made from the same.
 ///
-/// The stage appears whole or not at all. Weights are linked where the file system can, everything else is copied. A
-/// lender that cannot be read lends nothing: the stage is then made as if there were none.
+/// The stage appears whole or not at all, in place of one that was begun from the same. Weights are linked where the file
+/// system can, everything else is copied. A lender that cannot be read lends nothing: the stage is then made as if there
+/// were none.
 ///
 /// # Errors
 /// When the run's own directory cannot be written.
@@ -35,7 +39,7 @@ pub(crate) fn take_over(
             tracing::warn!("{name}: is not taken from {}: {error}", lender.display());
             continue;
         }
-        let aside = run.join(format!(".taking-{}", name.replace('/', "-")));
+        let aside = run.join(format!("{TAKING}{}", name.replace('/', "-")));
         clear(&aside)?;
         if let Err(error) = copy(&from, &aside, &origin_of(lender, name)) {
             tracing::warn!("{name}: cannot be taken from {}: {error}", lender.display());
@@ -131,7 +135,9 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn place(aside: &Path, place: &Path) -> Result<()> {
-    clear(place)?;
+    if place.exists() {
+        remove_stage(place)?;
+    }
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent).map_err(|e| PipelineError::io("create", parent, e))?;
     }
@@ -141,6 +147,7 @@ fn place(aside: &Path, place: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Existing;
 
     fn stage(run: &Path, name: &str, made_from: &str) {
         let dir = run.join(name);
@@ -184,5 +191,33 @@ mod tests {
         // A run that lends what it has borrowed names who made it.
         assert!(take(&run("d"), "2", &[run("c")]).is_some());
         assert_eq!(taken_from(&run("d"), "evaluation/ar").as_deref(), Some("b"));
+    }
+
+    #[test]
+    fn what_was_trained_from_something_else_is_kept_where_a_stage_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = |name: &str| dir.path().join(name);
+        let settings = crate::preset("smoke", 1).unwrap();
+        let open =
+            |name: &str, existing| crate::RunDir::open(&run(name), &settings, existing).unwrap();
+        let train = |stage: &Path| {
+            fs::create_dir_all(stage.join("step-000000001")).unwrap();
+            Ok(crate::Made::default())
+        };
+        let made_from = |data: u64| serde_json::json!({ "data": data });
+        let lender = open("a", Existing::Resume);
+        lender.stage("ar", &made_from(2), train).unwrap();
+        for (existing, kept) in [(Existing::Resume, true), (Existing::Update, false)] {
+            let name = if kept { "b" } else { "c" };
+            let mut own = open(name, existing);
+            own.stage("ar", &made_from(1), train).unwrap();
+            own.reuse_from(vec![run("a")]);
+            let taken = own.stage("ar", &made_from(2), |_| panic!("made anew"));
+            taken.unwrap();
+            assert_eq!(taken_from(&run(name), "ar").as_deref(), Some("a"));
+            let aside = run(name).join("set-aside/ar-1");
+            assert_eq!(aside.join("step-000000001").exists(), kept);
+            assert_eq!(aside.join("done.json").exists(), kept);
+        }
     }
 }

@@ -184,14 +184,15 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);
+        let begun = dir.join("stage.json");
+        let as_wanted = fs::read_to_string(&begun).ok().as_deref() == Some(hash.as_str());
+        if !as_wanted && dir.exists() {
+            self.clear_stage(name, &dir)?;
+        }
         if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
             return Ok(done);
         }
-        let begun = dir.join("stage.json");
-        if fs::read_to_string(&begun).ok().as_deref() != Some(hash.as_str()) {
-            if dir.exists() {
-                self.clear_stage(name, &dir)?;
-            }
+        if !as_wanted {
             fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
             write_atomically(&begun, hash.as_bytes())?;
         }

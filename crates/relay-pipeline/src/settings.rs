@@ -144,8 +144,8 @@ pub struct ChainSettings {
     /// A chain is kept if the mean probability of its least sure step is at least this; 0, the paper's way, keeps all
     /// that can be read.
     pub min_confidence: f32,
-    /// How many problems may be drawn for each chain that is wanted before the stage gives up; only above 1 when
-    /// `min_confidence` drops some.
+    /// How many problems may be drawn for each chain that is wanted before the stage gives up; above 1 where
+    /// `min_confidence` drops some. What cannot be read is dropped in any case: with 1 it is missing from the merged set.
     pub tries: usize,
 }
 

@@ -30,7 +30,8 @@ pub(crate) fn lanes(jobs: usize, items: usize) -> usize {
 /// Works on all items, on [`lanes`] of them at the same time, and gives the results in the order of the items. Each lane
 /// has its share of the threads.
 ///
-/// The first failure sets `stop`, so that the work beside it saves itself and ends, and nothing new is begun.
+/// After the first failure nothing new is begun. Where there is work beside it, the failure sets `stop`, so that this saves
+/// itself and ends.
 ///
 /// # Errors
 /// The first failure in the order of the items; one that is no mere interruption comes before those that are.

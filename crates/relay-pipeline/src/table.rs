@@ -65,7 +65,7 @@ fn block(text: &mut String, results: &Results, task: &str, lengths: &[usize], wi
     // Writing to a string cannot fail.
     let _ = write!(text, "  {:width$}", "length");
     for &length in lengths {
-        let mark = if results.trained_at(task, length) == Some(false) {
+        let mark = if results.is_longer(task, length) {
             "+"
         } else {
             ""
@@ -94,7 +94,7 @@ mod tests {
     fn every_arm_has_a_row_and_every_length_a_column() {
         let mut results = Results::new("mini", 1, "flex");
         results.train_lengths.insert("lis", [5, 15]);
-        for length in 5..=20 {
+        for length in 4..=20 {
             results.add(
                 "looped_aligned",
                 "lis",
@@ -107,12 +107,14 @@ mod tests {
             LengthResult::from_counts(20, 100, 4, None),
         );
         let text = table(&results);
-        assert_eq!(text.matches("99.0").count(), 16);
+        assert_eq!(text.matches("99.0").count(), 17);
         assert_eq!(text.matches("ar_baseline").count(), 2);
         assert!(
-            text.contains("15 ") && text.contains("16+") && text.contains("4.0"),
+            text.contains(" 15\n") && text.contains("16+") && text.contains("4.0"),
             "{text}"
         );
+        // Shorter than those trained on is not longer.
+        assert!(text.contains(" 4 ") && !text.contains("4+"), "{text}");
         assert!(text.lines().all(|line| line.len() < 110), "{text}");
     }
 }

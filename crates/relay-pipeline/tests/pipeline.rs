@@ -3,7 +3,12 @@
 // Helpers of tests are not seen as tests by the lint.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
@@ -225,6 +230,22 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
 }
 
+/// Sets `stop` once `file` is there, while `work` is done.
+fn stopped_by<T>(file: &Path, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !file.exists() && !ended.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            stop.set();
+        });
+        let outcome = work();
+        ended.store(true, Ordering::SeqCst);
+        outcome
+    })
+}
+
 #[test]
 fn a_run_that_is_stopped_ends_like_one_that_is_not() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,12 +253,13 @@ fn a_run_that_is_stopped_ends_like_one_that_is_not() {
     let whole = run(&settings, &dir.path().join("whole"), Existing::Refuse).unwrap();
     let path = dir.path().join("stopped");
     let stop = StopFlag::default();
-    stop.set();
-    let error = open(&settings, &path, Existing::Refuse, stop)
-        .unwrap()
-        .run()
-        .unwrap_err();
+    let pipeline = open(&settings, &path, Existing::Refuse, stop.clone()).unwrap();
+    let begun = path.join("ar_baseline/stage.json");
+    let error = stopped_by(&begun, &stop, || pipeline.run().unwrap_err());
+    drop(pipeline);
     assert!(error.is_interrupted(), "{error}");
+    // In the middle: what came before is finished, what comes last is not begun.
+    assert!(path.join("looped_vanilla/done.json").exists());
     assert!(!path.join("results.json").exists());
     let resumed = run(&settings, &path, Existing::Resume).unwrap();
     assert_eq!(measured(&resumed), measured(&whole));
@@ -306,6 +328,24 @@ fn a_changed_result_of_a_finished_stage_is_found() {
         fs::write(&file, text).unwrap();
     }
     run(&settings, dir.path(), Existing::Resume).unwrap();
+}
+
+#[test]
+fn a_damaged_arm_is_left_out_where_nobody_asked_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = tiny();
+    let only = |arm: &str| {
+        let pipeline = open(&settings, dir.path(), Existing::Resume, StopFlag::default())?;
+        pipeline.run_arms(&[arm.to_owned()])
+    };
+    only("looped_vanilla").unwrap();
+    let checkpoint = dir.path().join("looped_vanilla/step-000000004");
+    fs::remove_dir_all(checkpoint).unwrap();
+    let results = only("ar_baseline").unwrap();
+    assert_eq!(results.arms.keys().collect::<Vec<_>>(), ["ar_baseline"]);
+    assert!(dir.path().join("report.html").exists());
+    let error = only("looped_vanilla").unwrap_err().to_string();
+    assert!(error.contains("looped_vanilla"), "{error}");
 }
 
 #[test]

@@ -245,6 +245,39 @@ fn claims_follow_the_numbers() {
 }
 
 #[test]
+fn how_numbers_are_rounded_decides_no_verdict() {
+    let results = |counts: &[(&str, u64)]| {
+        let mut results = Results::new("mini", 3, "flex");
+        results.train_lengths.insert("lis", [1, 5]);
+        for &(arm, right) in counts {
+            results.add(arm, "lis", LengthResult::from_counts(6, N, right, None));
+        }
+        results
+    };
+    // Just 1 point below, which is still equal.
+    let near = results(&[("looped_aligned", 1), ("looped_vanilla", 5)]);
+    assert_eq!(verdict(&near, "aligned_above_vanilla"), Verdict::Holds);
+    // Just half of what RELAY gains, which is not less than half; and a gain of just 1 point, which is none.
+    let rivals = |relay, own| {
+        let own = [("ar_self_loop", own), ("ar_self_truth", own)];
+        let counts = [&[("ar_baseline", 1), ("ar_relay", relay)], &own[..]].concat();
+        verdict(&results(&counts), "self_chains_slight")
+    };
+    assert_eq!(rivals(7, 4), Verdict::DoesNotHold);
+    assert_eq!(rivals(7, 3), Verdict::Holds);
+    assert!((1..N - 4).all(|base| {
+        let counts = ["ar_baseline", "ar_self_loop", "ar_self_truth"].map(|arm| (arm, base));
+        let counts = [&counts[..], &[("ar_relay", base + 4)]].concat();
+        verdict(&results(&counts), "self_chains_slight") == Verdict::NotDecided
+    }));
+    // Just 10 points from the first to the last step.
+    let mut decayed = results(&[]);
+    let rows = [0.9, 0.8].map(|share| vec![Some(share), Some(1.0)]);
+    decayed.add_hit_matrix("ar_baseline", ("lis", 6), N, rows.to_vec());
+    assert_eq!(verdict(&decayed, "hits_ar_decay"), Verdict::Holds);
+}
+
+#[test]
 fn empty_and_odd_results_still_report() {
     let dir = tempfile::tempdir().unwrap();
     let mut results = Results::new("own data", 1, "ndarray");
@@ -260,6 +293,35 @@ fn empty_and_odd_results_still_report() {
     write_report(&results, dir.path()).unwrap();
     assert!(table(&results).contains("100.0"));
     assert!(Results::load(&dir.path().join("results.json")).is_ok());
+}
+
+#[test]
+fn a_figure_too_large_for_a_png_has_the_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = Results::new("own data", 1, "flex");
+    results.add_hit_matrix("ar_relay", ("own", 60), N, matrix(60, 60, 0.001));
+    // More dots than a number of 32 bits can count, and few cells to draw.
+    let mut huge = vec![vec![None]; 120];
+    huge[0] = vec![None; 2_200];
+    results.add_hit_matrix("ar_relay", ("own", 61), N, huge);
+    let written = write_report(&results, dir.path()).unwrap();
+    assert!(
+        !written
+            .iter()
+            .any(|path| path.extension().is_some_and(|kind| kind == "png"))
+    );
+    let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
+    for length in [60, 61] {
+        let name = format!("figures/hit_matrix_own_{length}");
+        for (kind, there) in [("svg", true), ("png", false), ("csv", true)] {
+            let file = format!("{name}.{kind}");
+            assert_eq!(dir.path().join(&file).exists(), there, "{file}");
+            assert_eq!(page.contains(&file), there, "{file}");
+        }
+    }
+    let figures = relay_pipeline::figures(&results);
+    let error = figures[0].write_png(&dir.path().join("x.png")).unwrap_err();
+    assert!(error.to_string().contains("dots"), "{error}");
 }
 
 #[test]

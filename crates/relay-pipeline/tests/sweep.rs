@@ -3,7 +3,12 @@
 // Helpers of tests are not seen as tests by the lint.
 #![allow(clippy::unwrap_used)]
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
 
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
@@ -206,11 +211,33 @@ fn runs_side_by_side_share_what_is_made_from_the_same() {
     assert_eq!(took("looped_aligned"), 0);
 }
 
+/// Sets `stop` once `file` is there, while `work` is done.
+fn stopped_by<T>(file: &Path, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+    let ended = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !file.exists() && !ended.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            stop.set();
+        });
+        let outcome = work();
+        ended.store(true, Ordering::SeqCst);
+        outcome
+    })
+}
+
 #[test]
 fn several_seeds_stop_when_asked_and_go_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let seeds = sweep(&[], &[1, 2]);
-    let runs = planned(&seeds, dir.path());
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // Enough updates for the stop to come among them.
+    let longer = |seed| tiny(seed)?.with(&["ar_baseline.train.steps=40".parse().unwrap()]);
+    let planned = |out| {
+        let seeds = sweep(&[], &[1, 2]);
+        seeds.runs(out, longer, |seed, _| format!("run {seed}"))
+    };
+    let expected = run(&planned(whole.path()).unwrap(), &["ar_baseline"]).unwrap();
+    let runs = planned(dir.path()).unwrap();
     assert!(runs[1].dir.ends_with("seed-2"));
     let stopped = SeveralRuns {
         runs: runs.clone(),
@@ -221,12 +248,17 @@ fn several_seeds_stop_when_asked_and_go_on() {
         device: "flex".to_owned(),
     };
     let stop = StopFlag::default();
-    stop.set();
-    let error = stopped
-        .run::<Backend>(&Default::default(), &stop)
-        .unwrap_err();
+    let checkpoint = runs[0].dir.join("ar_baseline/step-000000002");
+    let error = stopped_by(&checkpoint, &stop, || {
+        let outcome = stopped.run::<Backend>(&Default::default(), &stop);
+        outcome.unwrap_err()
+    });
     assert!(error.is_interrupted(), "{error}");
+    assert!(!runs[0].dir.join("ar_baseline/done.json").exists());
     let results = run(&runs, &["ar_baseline"]).unwrap();
+    for (own, expected) in results.iter().zip(&expected) {
+        assert_eq!(own.arms, expected.arms);
+    }
     let all = Aggregate::of_runs(&results).unwrap();
     let answer = all.of("ar_baseline", "ari")[0].answer.clone().unwrap();
     let values: Vec<f64> = answer.runs.iter().map(|run| run.value).collect();

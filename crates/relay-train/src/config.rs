@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OnDivergence, Precision, Recovery, Result, TrainError};
+use crate::{Precision, Recovery, Result, TrainError};
 
 /// How one model is trained. Everything that changes what is learnt from given data is here or in the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -185,11 +185,11 @@ impl TrainConfig {
         at_least_one("keep_last", self.keep_last as u64)?;
         self.recovery.validate()?;
         // Else the last checkpoint might hold what diverged, and no line of metrics had told yet.
-        if self.recovery.on_divergence == OnDivergence::GoBack
+        if let Some(name) = self.recovery.on_divergence.acts()
             && !self.checkpoint_every.is_multiple_of(self.log_every)
         {
             let right = format!(
-                "a multiple of `log_every`, {}, where `recovery.on_divergence` is go_back",
+                "a multiple of `log_every`, {}, where `recovery.on_divergence` is {name}",
                 self.log_every
             );
             return Err(TrainError::setting(

@@ -19,7 +19,8 @@ pub enum OnDivergence {
     /// It goes back to its last checkpoint with smaller learning rates, as after updates that were not finite; the two
     /// share [`retries`](crate::Recovery::retries) and [`rate_factor`](crate::Recovery::rate_factor). With none left it ends.
     GoBack,
-    /// It ends with a message; its checkpoints are of before.
+    /// It ends with a message; its checkpoints of every [`checkpoint_every`](crate::TrainConfig::checkpoint_every) updates are
+    /// of before.
     End,
 }
 
@@ -31,6 +32,17 @@ pub struct LossPast {
     pub first: Option<f64>,
     /// Running mean of the lines' losses.
     pub usual: Option<f64>,
+}
+
+impl OnDivergence {
+    /// Its name in files; `None` where a run just goes on.
+    pub(crate) fn acts(self) -> Option<&'static str> {
+        match self {
+            Self::Report => None,
+            Self::GoBack => Some("go_back"),
+            Self::End => Some("end"),
+        }
+    }
 }
 
 impl LossPast {
@@ -64,7 +76,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// [`TrainError::Diverged`] where the run must not just go on.
     pub(crate) fn diverged(&self, step: u64, loss: f64, usual: f64, log: &mut Log) -> Result<()> {
         log.metrics.diverged(step, loss, usual)?;
-        if self.config.recovery.on_divergence != OnDivergence::Report {
+        if self.config.recovery.on_divergence.acts().is_some() {
             return Err(TrainError::Diverged { step, loss, usual });
         }
         tracing::warn!(

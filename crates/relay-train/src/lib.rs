@@ -20,14 +20,15 @@
 //! | `objective`, `looped_objective`, `causal_objective` | what is learnt: equations 8 to 10, or the next token |
 //! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
-//! | `schedule`, `adamw`, `muon`, `optimizer`, `moments`, `average` | how weights change |
-//! | `config`, `step`, `trainer`, `own_pool` | settings; one update; the whole run, on threads of its own |
+//! | `schedule`, `adamw`, `muon`, `ordinary_step`, `optimizer`, `moments`, `average` | how weights change |
+//! | `config`, `step`, `trainer`, `own_pool`, `stop` | settings; one update; the whole run, on threads of its own, until it is asked to stop |
 //! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
-//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `going_on` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `going_on` | all that is needed to go on, on disk |
+//! | `error` | what can go wrong |
 
 mod adamw;
 mod all_reduce;

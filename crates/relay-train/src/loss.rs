@@ -44,7 +44,7 @@ pub fn cross_entropy<B: Backend>(
 
 /// [`cross_entropy`] of what `head` reads out of states, after `norm` if they are not normalised.
 ///
-/// The fused kernel reads out only rows that have a weight.
+/// The fused kernel reads out only rows that have a weight; on a GPU without a norm all of them.
 ///
 /// # Shapes
 /// - `states`: `[rows, d_model]`; `targets` and `weights`: `rows` entries; the result: `[1]`.

@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_gone_back_from_where_its_line_was_good() {
+    fn checkpoints_stand_where_a_line_of_metrics_was_good() {
         let mut config = crate::TrainConfig {
             log_every: 100,
             checkpoint_every: 250,
@@ -174,9 +174,15 @@ mod tests {
         };
         config.recovery.retries = 1;
         assert!(config.validate().is_ok());
-        config.recovery.on_divergence = OnDivergence::GoBack;
-        let wrong = config.validate().unwrap_err().to_string();
-        assert!(wrong.contains("`checkpoint_every` is 250"), "{wrong}");
+        for (on_divergence, name) in [
+            (OnDivergence::End, "is end"),
+            (OnDivergence::GoBack, "is go_back"),
+        ] {
+            config.recovery.on_divergence = on_divergence;
+            let wrong = config.validate().unwrap_err().to_string();
+            assert!(wrong.contains("`checkpoint_every` is 250"), "{wrong}");
+            assert!(wrong.contains(name), "{wrong}");
+        }
         for every in [0, 100, 300] {
             config.checkpoint_every = every;
             assert!(config.validate().is_ok(), "{every}");

@@ -104,7 +104,7 @@ impl Model {
         let Self { d, m, vocab, .. } = *self;
         let widths = d > 0 && d.is_multiple_of(64) && m > 0 && m.is_multiple_of(64);
         let most = 3 * d <= MOST && m <= MOST && (1..=MOST).contains(&vocab);
-        widths && most && matches!(self.head(), 32 | 64) && self.stages(8, 1).is_some()
+        widths && most && matches!(self.head(), 32 | 64) && self.stages(8).is_some()
     }
 
     /// Bytes of shared memory without stages, as `decode.cuh` lays it out.
@@ -118,13 +118,12 @@ impl Model {
         matrices + attention + texts + 8 * 8 + sums.into_iter().max().unwrap_or(0)
     }
 
-    /// Stages that so many blocks of a multiprocessor have room for beside so many texts each; None if for too few. Those that
-    /// come after a column's keys and values were written are no fewer in any token: that each of them has been used again is
-    /// how it is known that the column can be fetched.
-    fn stages(&self, rows: usize, together: usize) -> Option<usize> {
+    /// Stages that a block, alone on its multiprocessor, has room for beside so many texts; None if for too few. Those that come
+    /// after a column's keys and values were written are no fewer in any token: that each of them has been used again is how it
+    /// is known that the column can be fetched.
+    fn stages(&self, rows: usize) -> Option<usize> {
         let [qkv, _, up, down, readout] = self.forms().map(|form| form.stages());
-        let room = SHARED.checked_sub(together * (self.shared(rows) + RESERVED))?;
-        let room = room / together / (STAGE + 16);
+        let room = SHARED.checked_sub(self.shared(rows) + RESERVED)? / (STAGE + 16);
         (room >= 3).then_some(room.min(qkv + up + down + readout))
     }
 }
@@ -150,7 +149,7 @@ impl Plan {
         let room = CACHE / (2 * slot);
         let most = room.max(1).min(texts);
         let wanted = most.div_ceil(CLUSTERS);
-        let fits = |rows: &usize| model.stages(*rows, 1).is_some();
+        let fits = |rows: &usize| model.stages(*rows).is_some();
         let mut rows = [8, 16].into_iter().filter(fits);
         let fewest = rows.next()?;
         let rows = if wanted > fewest { rows.next() } else { None }.unwrap_or(fewest);
@@ -161,7 +160,7 @@ impl Plan {
             model,
             clusters,
             rows,
-            stages: model.stages(rows, 1)?,
+            stages: model.stages(rows)?,
             share: most.div_ceil(clusters).min(rows),
             cache: clusters * rows * slot,
         })

@@ -8,6 +8,7 @@ mod not_finite;
 mod ops;
 mod optimizer;
 mod outside;
+mod precision;
 mod reference;
 
 use crate::{DropoutMask, LayerDropout};

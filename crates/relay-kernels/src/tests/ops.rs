@@ -9,16 +9,16 @@ use burn::tensor::{Int, Tensor, TensorData};
 use super::{Case, SWITCH, assert_close, noise};
 use crate::{DropoutMask, LayerParams, LayerSpec, cross_entropy, layer};
 
-type Tracked = Autodiff<Flex>;
+pub(super) type Tracked = Autodiff<Flex>;
 
-struct Inputs<B: Backend> {
-    x: Tensor<B, 3>,
+pub(super) struct Inputs<B: Backend> {
+    pub x: Tensor<B, 3>,
     vectors: Vec<Tensor<B, 1>>,
-    matrices: Vec<Tensor<B, 2>>,
+    pub matrices: Vec<Tensor<B, 2>>,
 }
 
 impl<B: Backend> Inputs<B> {
-    fn new(case: &Case, t: &[Vec<f32>]) -> Self {
+    pub fn new(case: &Case, t: &[Vec<f32>]) -> Self {
         let device = B::Device::default();
         let (d, m) = (case.d, case.m);
         let vector =
@@ -48,7 +48,7 @@ impl<B: Backend> Inputs<B> {
         }
     }
 
-    fn params(&self) -> LayerParams<'_, B> {
+    pub fn params(&self) -> LayerParams<'_, B> {
         LayerParams {
             norm_attention_gamma: &self.vectors[0],
             norm_attention_beta: &self.vectors[1],
@@ -66,7 +66,7 @@ impl<B: Backend> Inputs<B> {
     }
 }
 
-fn spec(case: &Case) -> LayerSpec<'_> {
+pub(super) fn spec(case: &Case) -> LayerSpec<'_> {
     LayerSpec {
         heads: case.heads,
         causal: case.causal,
@@ -165,21 +165,38 @@ pub(super) fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f3
     tensor.into_data().to_vec().unwrap()
 }
 
+impl Inputs<Tracked> {
+    /// Inputs that are recorded.
+    pub fn recorded(case: &Case, t: &[Vec<f32>]) -> Self {
+        let Self {
+            x,
+            vectors,
+            matrices,
+        } = Self::new(case, t);
+        Self {
+            x: x.require_grad(),
+            vectors: vectors.into_iter().map(Tensor::require_grad).collect(),
+            matrices: matrices.into_iter().map(Tensor::require_grad).collect(),
+        }
+    }
+
+    /// The gradients of input, vectors and matrices from that of what came of them.
+    pub fn gradients(&self, out: Tensor<Tracked, 3>, grad: Vec<f32>) -> Vec<Vec<f32>> {
+        let grad = Tensor::from_data(TensorData::new(grad, out.dims()), &Default::default());
+        let graph = (out * grad).sum().backward();
+        let mut all = vec![floats(self.x.grad(&graph).unwrap())];
+        let vectors = self.vectors.iter();
+        all.extend(vectors.map(|v| floats(v.grad(&graph).unwrap())));
+        let matrices = self.matrices.iter();
+        all.extend(matrices.map(|m| floats(m.grad(&graph).unwrap())));
+        all
+    }
+}
+
 /// Output and gradients of `times` applications with the same parameters.
 fn gradients(case: &Case, seed: u64, times: usize, fused: bool) -> (Vec<f32>, Vec<Vec<f32>>) {
     let (t, grad) = case.tensors(seed);
-    let mut inputs = Inputs::<Tracked>::new(case, &t);
-    inputs.x = inputs.x.require_grad();
-    inputs.vectors = inputs
-        .vectors
-        .into_iter()
-        .map(Tensor::require_grad)
-        .collect();
-    inputs.matrices = inputs
-        .matrices
-        .into_iter()
-        .map(Tensor::require_grad)
-        .collect();
+    let inputs = Inputs::recorded(case, &t);
     let mut x = inputs.x.clone();
     for _ in 0..times {
         x = if fused {
@@ -188,23 +205,7 @@ fn gradients(case: &Case, seed: u64, times: usize, fused: bool) -> (Vec<f32>, Ve
             ordinary(case, &x, &inputs)
         };
     }
-    let out = floats(x.clone());
-    let grad = Tensor::from_data(TensorData::new(grad, x.dims()), &Default::default());
-    let graph = (x * grad).sum().backward();
-    let mut all = vec![floats(inputs.x.grad(&graph).unwrap())];
-    all.extend(
-        inputs
-            .vectors
-            .iter()
-            .map(|v| floats(v.grad(&graph).unwrap())),
-    );
-    all.extend(
-        inputs
-            .matrices
-            .iter()
-            .map(|m| floats(m.grad(&graph).unwrap())),
-    );
-    (out, all)
+    (floats(x.clone()), inputs.gradients(x, grad))
 }
 
 #[test]

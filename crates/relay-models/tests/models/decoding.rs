@@ -141,3 +141,28 @@ fn texts_end_by_themselves_or_at_their_limit() {
         model.passes
     );
 }
+
+/// A model that has another number of rows than it holds texts.
+struct Rows(usize);
+
+impl NextToken for Rows {
+    fn logits(&mut self) -> Logits {
+        certain((0..self.0).map(|row| row as u32))
+    }
+
+    fn push(&mut self, _: &[u32]) {}
+
+    fn keep(&mut self, _: &[usize]) {}
+}
+
+#[test]
+#[should_panic(expected = "one row of logits a text: 1 rows, 2 texts")]
+fn logits_of_fewer_rows_than_texts_are_refused() {
+    decode_causal(&mut Rows(1), EOS, &[3, 3]);
+}
+
+#[test]
+#[should_panic(expected = "one row of logits a text: 3 rows, 2 texts")]
+fn logits_of_more_rows_than_texts_are_refused() {
+    decode_causal(&mut Rows(3), EOS, &[3, 3]);
+}

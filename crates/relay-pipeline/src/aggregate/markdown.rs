@@ -62,7 +62,7 @@ impl Aggregate {
                 .keys()
                 .flat_map(|arm| self.of(arm, task))
                 .map(|at| at.length)
-                .filter(|&length| !self.trained_at(task, length))
+                .filter(|&length| self.is_longer(task, length))
                 .collect();
             longer.sort_unstable();
             longer.dedup();
@@ -163,6 +163,15 @@ mod tests {
     }
 
     #[test]
+    fn only_lengths_beyond_the_longest_trained_one_have_a_column() {
+        let mut results = run(1, [100, 90, 40]);
+        results.train_lengths.insert("ari", [2, 2]);
+        let text = Aggregate::of_runs(&[results]).unwrap().markdown();
+        let head = "| | Arithmetic 2..2 (trained) | Arithmetic 3 |";
+        assert!(text.starts_with(head), "{text}");
+    }
+
+    #[test]
     fn runs_that_do_not_belong_together_are_refused() {
         let mut other = run(2, [1, 2, 3]);
         other.train_lengths.insert("ari", [1, 3]);
@@ -179,6 +188,9 @@ mod tests {
                 .to_string()
                 .contains("at least one run")
         );
+        let error = Aggregate::of_runs(&[run(1, [1; 3]), run(2, [2; 3]), run(1, [3; 3])]);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("is 1 twice"), "{error}");
     }
 
     #[test]

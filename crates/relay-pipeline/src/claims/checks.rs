@@ -49,7 +49,7 @@ impl<'a> Checks<'a> {
                 format!("{arm}, {task}: inside"),
                 share,
                 percent(">=", at_least),
-                |s| s.value >= at_least,
+                |s| reaches(s.value, at_least),
             );
         }
         self
@@ -64,7 +64,7 @@ impl<'a> Checks<'a> {
                 what,
                 last.and_then(|r| r.share(Measure::Answer)),
                 percent("<", below),
-                |s| s.value < below,
+                |s| !reaches(s.value, below),
             );
         }
         self
@@ -81,7 +81,7 @@ impl<'a> Checks<'a> {
     pub(super) fn not_below(&mut self, arm: &str, other: &str, equal: f64) {
         let needed = format!(">= -{:.1} points", 100.0 * equal);
         self.pairs(arm, other, &needed, |a, b| {
-            match a.value >= b.value - equal {
+            match reaches(a.value - b.value, -equal) {
                 true => Some(true),
                 false if a.high >= b.low => None,
                 false => Some(false),
@@ -108,7 +108,7 @@ impl<'a> Checks<'a> {
                 what,
                 worst.map(|(gap, _)| gap),
                 needed,
-                |gap| gap >= -close - 1e-9,
+                |gap| reaches(gap, -close),
             );
         }
     }
@@ -121,7 +121,9 @@ impl<'a> Checks<'a> {
             let gain = mine.zip(from).map(|(mine, from)| mine - from);
             // Half of nothing is no measure: where RELAY gains nothing, no gain can be said to be slight beside it.
             let relay = most.zip(from).map(|(most, from)| most - from);
-            let needed = relay.filter(|gain| *gain > EQUAL).map(|gain| gain / 2.0);
+            let needed = relay
+                .filter(|gain| !reaches(EQUAL, *gain))
+                .map(|gain| gain / 2.0);
             let words = needed.map_or("< half of RELAY's gain".to_owned(), |n| {
                 format!("< {:.1} points", 100.0 * n)
             });
@@ -129,7 +131,7 @@ impl<'a> Checks<'a> {
             // A gain alone says nothing: without RELAY's there is no telling whether it is slight.
             let gain = needed.and(gain);
             self.value(NumberKind::Difference, what, gain, words, |gain| {
-                needed.is_some_and(|needed| gain < needed)
+                needed.is_some_and(|needed| !reaches(gain, needed))
             });
         }
     }
@@ -142,7 +144,7 @@ impl<'a> Checks<'a> {
             let needed = percent(">=", at_least);
             let what = format!("{arm}, {place}: lowest cell of the hit matrix");
             self.value(NumberKind::Share, what, lowest, needed, |low| {
-                low >= at_least
+                reaches(low, at_least)
             });
         }
     }
@@ -163,11 +165,11 @@ impl<'a> Checks<'a> {
             let needed = format!("<= -{:.1} points", 100.0 * decay);
             let what = format!("{arm}, {place}: last step - first step");
             self.value(NumberKind::Difference, what, change, needed, |change| {
-                change <= -decay
+                reaches(-change, decay)
             });
             let what = format!("{arm}, {place}: lowest cell of the last column");
             self.value(NumberKind::Share, what, end, percent(">=", kept), |low| {
-                low >= kept
+                reaches(low, kept)
             });
         }
     }
@@ -219,7 +221,7 @@ impl<'a> Checks<'a> {
                 what,
                 worst.map(|(_, share)| share),
                 percent(">=", at_least),
-                |s| s.value >= at_least,
+                |s| reaches(s.value, at_least),
             );
         }
         self
@@ -331,6 +333,13 @@ impl<'a> Checks<'a> {
         let right: f64 = lengths.iter().map(|r| r.answer_accuracy * r.n as f64).sum();
         (n > 0).then(|| Share::of(right.round() as u64, n, n))
     }
+}
+
+/// Whether `value` is at least `border`. How sums and differences are rounded decides nothing: of what is measured no two
+/// numbers lie so near each other.
+fn reaches(value: f64, border: f64) -> bool {
+    const ROUNDING: f64 = 1e-9;
+    value >= border - ROUNDING
 }
 
 fn at(result: Option<&LengthResult>) -> String {

@@ -44,7 +44,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// As [`run`](Self::run), for `arms` only: what they are made from is trained, and they are measured. No name means all
-    /// arms. The run can be gone on with for other arms later. The results hold other arms, too, that were finished before.
+    /// arms. The run can be gone on with for other arms later. The results hold other arms, too, that were finished before;
+    /// where what one of these has made is damaged, a warning says so, and it is left out.
     ///
     /// # Errors
     /// When the settings have no such arm, and what a stage returns.
@@ -92,7 +93,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
         match found {
             Ok(found) => Ok(Some(found)),
             Err(PipelineError::NotFinished { .. }) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if error.is_interrupted() => Err(error),
+            // Nobody asked for it: what was asked for is told all the same.
+            Err(error) => {
+                tracing::warn!("{arm}: is left out of the report: {error}");
+                Ok(None)
+            }
         }
     }
 

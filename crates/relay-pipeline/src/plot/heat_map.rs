@@ -200,7 +200,8 @@ fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent {
         p if p >= 100.0 => "100".to_owned(),
-        p if p > 90.0 => format!("{:.1}", (10.0 * p).floor() / 10.0),
+        // Of a share such as 0.939 the product may be a trifle too small.
+        p if p > 90.0 => format!("{:.1}", (10.0 * p + 1e-9).floor() / 10.0),
         p => format!("{p:.0}"),
     }
 }
@@ -238,5 +239,14 @@ mod tests {
         assert_eq!(percent(1.0), "100");
         assert_eq!(percent(0.9995), "99.9");
         assert_eq!(percent(0.5), "50");
+        assert_eq!(percent(1.0 - 1e-8), "99.9");
+    }
+
+    #[test]
+    fn a_share_of_three_digits_is_shown_as_it_is() {
+        for thousandths in 901..1000 {
+            let expected = format!("{}.{}", thousandths / 10, thousandths % 10);
+            assert_eq!(percent(f64::from(thousandths) / 1000.0), expected);
+        }
     }
 }

@@ -14,9 +14,20 @@ use crate::{PipelineError, Result, atomic};
 /// Every second device pixel is merged into one of the PNG: smooth edges at twice the layout's size.
 const MERGED: usize = 2;
 
+/// The most device pixels of a PNG: it takes 200 MB to draw them.
+const MOST_PIXELS: usize = 64_000_000;
+
 fn device_size(extent: Extent) -> (u32, u32) {
     let scale = FINENESS as u32;
-    (extent.width * scale, extent.height * scale)
+    let [width, height] = [extent.width, extent.height].map(|side| side.saturating_mul(scale));
+    (width, height)
+}
+
+/// Device pixels of a figure's PNG; `None` where it would be too large to be drawn.
+pub(super) fn pixels(extent: Extent) -> Option<usize> {
+    let (width, height) = device_size(extent);
+    let pixels = (width as usize).checked_mul(height as usize)?;
+    (pixels <= MOST_PIXELS).then_some(pixels)
 }
 
 /// Draws a figure as an SVG document.
@@ -47,7 +58,11 @@ pub(super) fn svg(figure: &Figure) -> Result<String> {
 pub(super) fn write_png(figure: &Figure, path: &Path) -> Result<()> {
     let failed = |e: String| PipelineError::plot(&figure.name, e);
     let (width, height) = device_size(figure.extent());
-    let mut fine = vec![0; 3 * (width * height) as usize];
+    let Some(pixels) = pixels(figure.extent()) else {
+        let most = format!("{width} by {height} dots, of which a PNG has at most {MOST_PIXELS}");
+        return Err(PipelineError::plot(&figure.name, most));
+    };
+    let mut fine = vec![0; 3 * pixels];
     let letters = Letters::new().map_err(failed)?;
     let canvas = Canvas::new(
         BitMapBackend::with_buffer(&mut fine, (width, height)),

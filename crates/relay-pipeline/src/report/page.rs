@@ -94,12 +94,19 @@ fn introduction(results: &Results) -> String {
 }
 
 fn drawing(figure: &Figure, svg: &str) -> String {
+    let name = &figure.name;
+    let link = |kind: &str| {
+        let label = kind.to_uppercase();
+        format!("<a href=\"figures/{name}.{kind}\">{label}</a>")
+    };
+    let png = figure.fits_png().then_some("png");
+    let kinds = ["svg"].into_iter().chain(png).chain(["csv"]);
+    let links: Vec<String> = kinds.map(link).collect();
     format!(
-        "<figure>\n<div class=\"paper\">{svg}</div>\n<figcaption>{}. {} <a href=\"figures/{name}.svg\">SVG</a>, \
-         <a href=\"figures/{name}.png\">PNG</a>, <a href=\"figures/{name}.csv\">CSV</a></figcaption>\n</figure>\n",
+        "<figure>\n<div class=\"paper\">{svg}</div>\n<figcaption>{}. {} {}</figcaption>\n</figure>\n",
         escape(&figure.title),
         escape(&figure.caption),
-        name = figure.name,
+        links.join(", "),
     )
 }
 

@@ -1,5 +1,7 @@
 //! What settings can be.
 
+use std::collections::BTreeSet;
+
 use relay_models::ModelError;
 use relay_tasks::TaskError;
 use relay_train::{Curriculum, TrainError, check_task_weights};
@@ -145,11 +147,31 @@ impl Settings {
                 "at least 1",
             ));
         }
-        Ok(())
+        let DataSettings::Generated(tasks) = &self.data else {
+            return Ok(());
+        };
+        tasks
+            .iter()
+            .try_for_each(|task| task.something_is_left(own.samples))
     }
 }
 
 impl TaskSettings {
+    /// Own chains take the place of samples: some have to be left.
+    fn something_is_left(&self, samples: usize) -> Result<()> {
+        let phases = self.self_phases.iter();
+        match phases.map(|(_, count)| *count).max() {
+            Some(most) if most >= samples => Err(PipelineError::settings(
+                format!("data.{}.self_phases", self.name()),
+                format!("{most} chains in a phase"),
+                format!(
+                    "fewer in each phase than `self_chains.samples`, {samples}, or no other sample is left"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn validate(&self) -> Result<()> {
         let name = self.name();
         let built = self.task.build();
@@ -173,7 +195,20 @@ impl TaskSettings {
                 ));
             }
         }
-        Ok(())
+        self.each_longer_once()
+    }
+
+    /// A length that is there twice would have the same problems twice.
+    fn each_longer_once(&self) -> Result<()> {
+        let mut seen = BTreeSet::new();
+        match self.longer.iter().find(|(length, _)| !seen.insert(length)) {
+            Some((length, _)) => Err(PipelineError::settings(
+                format!("data.{}.longer", self.name()),
+                format!("{length} twice"),
+                "each length once, with all its chains",
+            )),
+            None => Ok(()),
+        }
     }
 }
 

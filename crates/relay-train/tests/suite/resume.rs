@@ -1,10 +1,11 @@
 //! A run that is killed or stopped and gone on with ends like one that never was.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use crate::common::*;
+use crate::fragile::{Fragile, go, trainer_of};
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{Effort, OptimizerConfig, StopFlag, read_manifest};
+use relay_train::{Effort, OptimizerConfig, StopFlag, TrainConfig, read_manifest};
 
 const FILES: [&str; 3] = [
     "model.safetensors",
@@ -15,7 +16,7 @@ const FILES: [&str; 3] = [
 /// Weights, averages and moments at the end, the metrics, and what it cost.
 type End = (Vec<Vec<u8>>, String, Effort);
 
-fn end(dir: &std::path::Path) -> End {
+fn end(dir: &Path) -> End {
     let files = FILES.map(|file| saved(dir, 12, file)).to_vec();
     (
         files,
@@ -72,20 +73,31 @@ fn muon_on_ndarray() {
 fn a_stop_saves_where_it_is() {
     let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let settings = config(OptimizerConfig::adamw());
-    run::<Flex>(&trainer(settings.clone(), whole.path()), &StopFlag::new()).unwrap();
+    // Nothing goes wrong here; it is there for the flag that it can set.
+    let sound = || Fragile::new(99, 0.0, 1.0);
+    let trainer = |objective, settings: &TrainConfig, dir: &Path| {
+        trainer_of(objective, settings.clone(), dir)
+    };
+    go(&trainer(sound(), &settings, whole.path()), &StopFlag::new()).unwrap();
     // Without regular checkpoints, at a step in the middle of a line of metrics.
-    let settings = relay_train::TrainConfig {
+    let settings = TrainConfig {
         checkpoint_every: 0,
         ..settings
     };
-    let killed = trainer::<Flex>(settings.clone(), dir.path()).kill_after(5);
-    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    let killed = trainer(sound(), &settings, dir.path()).kill_after(5);
+    assert!(go(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
     assert!(!dir.path().join("step-000000005").exists());
     let stop = StopFlag::new();
-    stop.set();
-    let error = run::<Flex>(&trainer(settings.clone(), dir.path()), &stop).unwrap_err();
-    assert_eq!(error.to_string(), "stopped at step 0");
-    run::<Flex>(&trainer(settings, dir.path()), &StopFlag::new()).unwrap();
+    let stopped = Fragile {
+        stop: Some((4, stop.clone())),
+        ..sound()
+    };
+    let error = go(&trainer(stopped, &settings, dir.path()), &stop).unwrap_err();
+    assert_eq!(error.to_string(), "stopped at step 5");
+    assert_eq!(read_manifest(dir.path()).unwrap().counters.step, 5);
+    assert!(dir.path().join("step-000000005").exists());
+    let resumed = trainer(sound(), &settings, dir.path());
+    go(&resumed, &StopFlag::new()).unwrap();
     assert!(end(dir.path()) == end(whole.path()));
 }
 

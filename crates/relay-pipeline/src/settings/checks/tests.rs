@@ -108,6 +108,14 @@ fn what_would_fail_after_hours_is_refused_at_once() {
             "two tasks `ari`",
         ),
         (error(&|_, tasks| prime(tasks)), "data.ari.task."),
+        (
+            error(&|_, tasks| tasks[1].longer.push((9, 5))),
+            "data.ed.longer is 9 twice",
+        ),
+        (
+            error(&|_, tasks| tasks[2].self_phases[3].1 = 9000),
+            "data.lis.self_phases is 9000 chains in a phase",
+        ),
         (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
         (
             error(&|s, _| s.evaluation.hit_matrices = matrix("foo", 3)),
