@@ -163,12 +163,6 @@ impl Aggregate {
             .is_some_and(|&[from, to]| (from..=to).contains(&length))
     }
 
-    /// Whether `length` lies beyond all that `task` was trained at; nothing does where those are not known.
-    pub(crate) fn is_longer(&self, task: &str, length: usize) -> bool {
-        let trained = self.train_lengths.get(task);
-        trained.is_some_and(|&[_, to]| length > to)
-    }
-
     /// Adds the arms and tasks of another aggregate to this one, such as those of a run on another task alone.
     pub fn join(&mut self, other: Self) {
         for (task, lengths) in other.train_lengths.iter() {

@@ -17,40 +17,61 @@ use crate::{PipelineError, Result};
 /// # Errors
 /// When the directory, the file beside `path` or `path` cannot be written; the message names the path.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let aside = beside(path)?;
-    let written = File::create(&aside).and_then(|mut file| file.write_all(bytes));
-    match written {
-        Ok(()) => put_in_place(&aside, path),
-        Err(e) => {
-            // Best effort: the error that matters is the one of the write.
-            let _ = fs::remove_file(&aside);
-            Err(PipelineError::io("write", path, e))
-        }
+    let aside = Aside::of(path)?;
+    let written = File::create(aside.path()).and_then(|mut file| file.write_all(bytes));
+    written.map_err(|e| PipelineError::io("write", path, e))?;
+    aside.put_in_place()
+}
+
+/// A file that is written beside its place. Unless it is put there it is removed: a full disk would stay full.
+#[derive(Debug)]
+pub(crate) struct Aside {
+    path: PathBuf,
+    place: PathBuf,
+    placed: bool,
+}
+
+impl Aside {
+    /// The file to be written for `place`; creates the directory that both lie in.
+    ///
+    /// Its name ends in the extension of `place`, because image encoders choose their format by it.
+    pub fn of(place: &Path) -> Result<Self> {
+        let dir = parent(place);
+        fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
+        let name = place
+            .file_name()
+            .ok_or_else(|| PipelineError::corrupt(place, "not the name of a file"))?;
+        Ok(Self {
+            path: dir.join(format!(".{}-{}", process::id(), name.to_string_lossy())),
+            place: place.to_owned(),
+            placed: false,
+        })
+    }
+
+    /// Where it is written.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Syncs the finished file and renames it to its place.
+    pub fn put_in_place(mut self) -> Result<()> {
+        let renamed = File::open(&self.path)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&self.path, &self.place));
+        self.placed = renamed.is_ok();
+        renamed
+            .and_then(|()| File::open(parent(&self.place))?.sync_all())
+            .map_err(|e| PipelineError::io("write", &self.place, e))
     }
 }
 
-/// Name for a file to be written beside `path`; creates the directory that both lie in.
-///
-/// The name ends in `path`'s own extension, because image encoders choose their format by it.
-pub(crate) fn beside(path: &Path) -> Result<PathBuf> {
-    let dir = parent(path);
-    fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
-    let name = path
-        .file_name()
-        .ok_or_else(|| PipelineError::corrupt(path, "not the name of a file"))?;
-    Ok(dir.join(format!(".{}-{}", process::id(), name.to_string_lossy())))
-}
-
-/// Syncs the finished file `aside` and renames it to `path`.
-pub(crate) fn put_in_place(aside: &Path, path: &Path) -> Result<()> {
-    let placed = File::open(aside)
-        .and_then(|file| file.sync_all())
-        .and_then(|()| fs::rename(aside, path))
-        .and_then(|()| File::open(parent(path))?.sync_all());
-    placed.map_err(|e| {
-        let _ = fs::remove_file(aside);
-        PipelineError::io("write", path, e)
-    })
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if !self.placed {
+            // Best effort: the error that matters is the one that kept it from its place.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 fn parent(path: &Path) -> &Path {

@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, score};
+use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, TaskInfo, score};
 use serde::{Deserialize, Serialize};
 
 use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, line_file::LineFile};
@@ -185,11 +185,8 @@ fn judge(
     }
     let codec = corpus.codec();
     let info = &codec.tasks[unsolved.example.task];
-    let mut written = codec.decode_chain(&unsolved.example, chain);
-    if info.answer_is_last_step {
-        // As text such a chain has its last step for an answer, and what the answer head says is in none.
-        written.answer = written.steps.last().cloned().unwrap_or_default();
-    }
+    let chain = &in_text(info, chain);
+    let written = codec.decode_chain(&unsolved.example, chain);
     if codec.encode(&written).is_err() || written.steps.iter().any(String::is_empty) {
         count.unreadable += 1;
         return None;
@@ -200,8 +197,7 @@ fn judge(
     }
     count.kept += 1;
     if let Some(score) = true_score(corpus, &unsolved.problem, chain) {
-        let right = score.chain && (score.answer || info.answer_is_last_step);
-        *count.right.get_or_insert(0) += usize::from(right);
+        *count.right.get_or_insert(0) += usize::from(score.chain && score.answer);
     }
     Some(ChainLine {
         dialect: info.dialect.clone(),
@@ -213,6 +209,18 @@ fn judge(
         confidence: chain.confidence.clone(),
         answer_confidence: chain.answer_confidence,
     })
+}
+
+/// The chain that a text tells of: where the last step is the answer, what the answer head says is in none.
+fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
+    let mut chain = chain.clone();
+    if info.answer_is_last_step {
+        chain.answer = match chain.steps.last().map(Vec::as_slice) {
+            Some(&[answer]) => Some(answer),
+            _ => None,
+        };
+    }
+    chain
 }
 
 fn true_score(corpus: &dyn Corpus, problem: &Problem, chain: &Chain) -> Option<Score> {

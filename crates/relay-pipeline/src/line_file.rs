@@ -1,17 +1,14 @@
 //! Files of lines that appear whole or not at all.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{BufWriter, Write},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde::Serialize;
 
-use crate::{
-    PipelineError, Result,
-    atomic::{beside, put_in_place},
-};
+use crate::{PipelineError, Result, atomic::Aside};
 
 /// A JSONL file that appears whole or not at all.
 ///
@@ -19,8 +16,7 @@ use crate::{
 /// the run directory is opened.
 #[derive(Debug)]
 pub struct LineFile {
-    path: PathBuf,
-    aside: PathBuf,
+    aside: Aside,
     writer: BufWriter<File>,
 }
 
@@ -30,10 +26,10 @@ impl LineFile {
     /// # Errors
     /// When the file beside it cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        let aside = beside(path)?;
-        let file = File::create(&aside).map_err(|e| PipelineError::io("create", &aside, e))?;
+        let aside = Aside::of(path)?;
+        let file =
+            File::create(aside.path()).map_err(|e| PipelineError::io("create", aside.path(), e))?;
         Ok(Self {
-            path: path.to_owned(),
             aside,
             writer: BufWriter::new(file),
         })
@@ -45,10 +41,10 @@ impl LineFile {
     /// When the line cannot be written.
     pub fn line<T: Serialize>(&mut self, value: &T) -> Result<()> {
         serde_json::to_writer(&mut self.writer, value)
-            .map_err(|e| PipelineError::io("write", &self.aside, e.into()))?;
+            .map_err(|e| PipelineError::io("write", self.aside.path(), e.into()))?;
         self.writer
             .write_all(b"\n")
-            .map_err(|e| PipelineError::io("write", &self.aside, e))
+            .map_err(|e| PipelineError::io("write", self.aside.path(), e))
     }
 
     /// Puts the file in its place.
@@ -57,20 +53,15 @@ impl LineFile {
     /// When the rest cannot be written or the file cannot be renamed.
     pub fn finish(mut self) -> Result<()> {
         let flushed = self.writer.flush();
-        flushed.map_err(|e| PipelineError::io("write", &self.aside, e))?;
-        put_in_place(&self.aside, &self.path)
-    }
-}
-
-impl Drop for LineFile {
-    fn drop(&mut self) {
-        // Best effort. Once the file is in its place there is none; else a full disk would stay full.
-        let _ = fs::remove_file(&self.aside);
+        flushed.map_err(|e| PipelineError::io("write", self.aside.path(), e))?;
+        self.aside.put_in_place()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -80,7 +71,7 @@ mod tests {
         let files = || fs::read_dir(dir.path()).unwrap().count();
         let mut failing = LineFile::create(&path).unwrap();
         // What was opened to be read cannot be written.
-        failing.writer = BufWriter::new(File::open(&failing.aside).unwrap());
+        failing.writer = BufWriter::new(File::open(failing.aside.path()).unwrap());
         failing.line(&1).unwrap();
         assert_eq!(files(), 1);
         let error = failing.finish().unwrap_err().to_string();

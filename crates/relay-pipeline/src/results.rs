@@ -188,11 +188,12 @@ impl Results {
             .get(task)
             .map(|&[from, to]| (from..=to).contains(&length))
     }
+}
 
+impl OrderedMap<[usize; 2]> {
     /// Whether `length` lies beyond all that `task` was trained at; nothing does where those are not known.
     pub(crate) fn is_longer(&self, task: &str, length: usize) -> bool {
-        let trained = self.train_lengths.get(task);
-        trained.is_some_and(|&[_, to]| length > to)
+        self.get(task).is_some_and(|&[_, to]| length > to)
     }
 }
 

@@ -65,7 +65,7 @@ fn block(text: &mut String, results: &Results, task: &str, lengths: &[usize], wi
     // Writing to a string cannot fail.
     let _ = write!(text, "  {:width$}", "length");
     for &length in lengths {
-        let mark = if results.is_longer(task, length) {
+        let mark = if results.train_lengths.is_longer(task, length) {
             "+"
         } else {
             ""

@@ -3,12 +3,9 @@
 // Helpers of tests are not seen as tests by the lint.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+mod stopping;
+
+use std::{fs, path::Path};
 
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
@@ -16,6 +13,7 @@ use relay_pipeline::{
     TaskSettings, own_data_preset, preset,
 };
 use relay_train::StopFlag;
+use stopping::stopped_by;
 
 type Backend = Autodiff<Flex>;
 
@@ -228,22 +226,6 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
 
     let error = run(&settings, &path, Existing::Refuse).unwrap_err();
     assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
-}
-
-/// Sets `stop` once `file` is there, while `work` is done.
-fn stopped_by<T>(file: &Path, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !file.exists() && !ended.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            stop.set();
-        });
-        let outcome = work();
-        ended.store(true, Ordering::SeqCst);
-        outcome
-    })
 }
 
 #[test]

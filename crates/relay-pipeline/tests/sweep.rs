@@ -3,12 +3,9 @@
 // Helpers of tests are not seen as tests by the lint.
 #![allow(clippy::unwrap_used)]
 
-use std::{
-    fs,
-    path::Path,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-};
+mod stopping;
+
+use std::{fs, path::Path};
 
 use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
@@ -16,6 +13,7 @@ use relay_pipeline::{
     SweepResults, preset, taken_from,
 };
 use relay_train::StopFlag;
+use stopping::stopped_by;
 
 type Backend = Autodiff<Flex>;
 
@@ -209,22 +207,6 @@ fn runs_side_by_side_share_what_is_made_from_the_same() {
     };
     assert_eq!(took("ar_baseline"), 2);
     assert_eq!(took("looped_aligned"), 0);
-}
-
-/// Sets `stop` once `file` is there, while `work` is done.
-fn stopped_by<T>(file: &Path, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
-    let ended = AtomicBool::new(false);
-    thread::scope(|scope| {
-        scope.spawn(|| {
-            while !file.exists() && !ended.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            stop.set();
-        });
-        let outcome = work();
-        ended.store(true, Ordering::SeqCst);
-        outcome
-    })
 }
 
 #[test]

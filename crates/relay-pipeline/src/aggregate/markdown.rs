@@ -62,7 +62,7 @@ impl Aggregate {
                 .keys()
                 .flat_map(|arm| self.of(arm, task))
                 .map(|at| at.length)
-                .filter(|&length| self.is_longer(task, length))
+                .filter(|&length| self.train_lengths.is_longer(task, length))
                 .collect();
             longer.sort_unstable();
             longer.dedup();

@@ -203,11 +203,7 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 fn longer(results: &Results, arm: &str, task: &str) -> Option<(u64, Share)> {
     let (mut right, mut n) = (0, 0);
     for result in results.of(arm, task) {
-        if results
-            .train_lengths
-            .get(task)
-            .is_some_and(|[_, to]| result.length > *to)
-        {
+        if results.train_lengths.is_longer(task, result.length) {
             let share = result.share(Measure::Answer)?;
             right += (share.value * result.n as f64).round() as u64;
             n += result.n;

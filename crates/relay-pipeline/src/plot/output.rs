@@ -9,7 +9,7 @@ use super::{
     canvas::{Canvas, Extent, FINENESS},
     letters::Letters,
 };
-use crate::{PipelineError, Result, atomic};
+use crate::{PipelineError, Result, atomic::Aside};
 
 /// Every second device pixel is merged into one of the PNG: smooth edges at twice the layout's size.
 const MERGED: usize = 2;
@@ -75,21 +75,15 @@ pub(super) fn write_png(figure: &Figure, path: &Path) -> Result<()> {
         .map_err(failed)?;
     let merged = merge(&fine, width as usize, height as usize);
     let size = (width / MERGED as u32, height / MERGED as u32);
-    let aside = atomic::beside(path)?;
+    let aside = Aside::of(path)?;
     // The backend's own encoder; it knows the format from the extension and writes to a path only.
-    let mut file = BitMapBackend::new(&aside, size);
+    let mut file = BitMapBackend::new(aside.path(), size);
     let written = file
         .blit_bitmap((0, 0), size, &merged)
         .and_then(|()| file.present());
     drop(file);
-    if let Err(e) = written {
-        let _ = std::fs::remove_file(&aside);
-        return Err(PipelineError::plot(
-            &figure.name,
-            format!("{}: {e}", path.display()),
-        ));
-    }
-    atomic::put_in_place(&aside, path)
+    written.map_err(|e| failed(format!("{}: {e}", path.display())))?;
+    aside.put_in_place()
 }
 
 /// The mean of every square of `MERGED` by `MERGED` pixels.
