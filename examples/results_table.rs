@@ -1,4 +1,4 @@
-//! The table of results in the README, from the `results.json` files of several seeds.
+//! The tables of results in the README, accuracies and verdicts, from the `results.json` files of several seeds.
 //!
 //! ```text
 //! cargo run --release --example results_table -- docs/results/mini/seed-1 docs/results/mini/seed-2 ...
@@ -13,7 +13,8 @@ use clap::Parser;
 use relay_examples::{CliError, finish, parse_args, print};
 use relay_pipeline::{Aggregate, Results};
 
-/// Prints answer accuracy by arm as a Markdown table: mean over the runs, lowest and highest in brackets.
+/// Prints answer accuracy by arm as a Markdown table, mean over the runs, lowest and highest in brackets; then the verdicts
+/// on the paper's claims, seed by seed.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {

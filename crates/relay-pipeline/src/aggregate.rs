@@ -9,6 +9,9 @@ use crate::{LengthResult, Measure, OrderedMap, PipelineError, Result, Results};
 
 pub(crate) mod files;
 mod markdown;
+mod verdicts;
+
+pub use verdicts::{ClaimVerdicts, RunVerdict};
 
 /// The version of the form of `aggregate.json` that this program writes and reads.
 pub const AGGREGATE_SCHEMA: u32 = 1;
@@ -26,6 +29,10 @@ pub struct Aggregate {
     pub train_lengths: OrderedMap<[usize; 2]>,
     /// Arm to task to what was measured at each length, lengths ascending.
     pub arms: OrderedMap<OrderedMap<Vec<LengthSpread>>>,
+    /// The claims of the paper that at least one run decides; empty in a file of a version without them, and for runs on
+    /// single tasks that were joined.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimVerdicts>,
 }
 
 /// One of the runs.
@@ -116,6 +123,7 @@ impl Aggregate {
             runs: runs.iter().map(AggregatedRun::of).collect(),
             train_lengths: first.train_lengths.clone(),
             arms: OrderedMap::new(),
+            claims: verdicts::verdicts(runs),
         };
         for run in runs {
             for (arm, tasks) in run.arms.iter() {
@@ -176,6 +184,8 @@ impl Aggregate {
             }
         }
         self.runs.extend(other.runs);
+        // A claim is about all tasks of a run.
+        self.claims.clear();
     }
 
     /// Reads an `aggregate.json`.

@@ -82,6 +82,17 @@ const HIT: f64 = 0.95;
 /// How much a hit matrix loses from its first to its last step when it decays.
 const DECAY: f64 = 0.10;
 
+impl Number {
+    /// The number in words: per cent, percentage points, or that it is missing.
+    pub fn value_text(&self) -> String {
+        match (self.value, self.kind) {
+            (Some(value), NumberKind::Share) => format!("{:.1} %", 100.0 * value),
+            (Some(value), NumberKind::Difference) => format!("{:+.1} points", 100.0 * value),
+            (None, _) => "missing".to_owned(),
+        }
+    }
+}
+
 impl Verdict {
     /// The verdict in words.
     pub fn words(self) -> &'static str {

@@ -73,7 +73,10 @@ mod table;
 mod test_time;
 mod wilson;
 
-pub use aggregate::{AGGREGATE_SCHEMA, Aggregate, AggregatedRun, LengthSpread, RunShare, Spread};
+pub use aggregate::{
+    AGGREGATE_SCHEMA, Aggregate, AggregatedRun, ClaimVerdicts, LengthSpread, RunShare, RunVerdict,
+    Spread,
+};
 pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};

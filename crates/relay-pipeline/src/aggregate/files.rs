@@ -20,8 +20,8 @@ const FIGURES: [(Measure, &str, &str); 3] = [
 ];
 
 impl Aggregate {
-    /// Writes `aggregate.json`, the table as `aggregate.md`, and `figures/*.svg`, `*.png`, `*.csv` with the mean curves
-    /// and bands from the lowest to the highest run; gives the paths written.
+    /// Writes `aggregate.json`, the tables of accuracies and verdicts as `aggregate.md`, and `figures/*.svg`, `*.png`,
+    /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.

@@ -1,11 +1,12 @@
-//! The table of several runs that the README shows.
+//! The tables of several runs that the README shows.
 
 use super::{Aggregate, LengthSpread, Spread};
 use crate::arms::{arm_label, task_label};
 
 impl Aggregate {
     /// Answer accuracy by arm as a Markdown table, with a line on the runs below: the mean in per cent, the lowest and
-    /// the highest in brackets. All training lengths share a column, every longer one has its own.
+    /// the highest in brackets. All training lengths share a column, every longer one has its own. Then the verdicts on
+    /// the paper's claims, if there are any, seed by seed, and what contradicts them.
     pub fn markdown(&self) -> String {
         let columns = self.columns();
         let head = |&(task, length): &(&str, Option<usize>)| match (
@@ -29,7 +30,7 @@ impl Aggregate {
                 .collect();
             text += &format!("| {} | {} |\n", arm_label(arm), cells.join(" | "));
         }
-        text + &self.about_runs()
+        text + &self.about_runs() + &self.claims_markdown()
     }
 
     fn about_runs(&self) -> String {

@@ -2,7 +2,7 @@
 
 use super::escape;
 use crate::{
-    Claim, Measure, Number, NumberKind, Results, Share, Verdict,
+    Claim, Measure, Number, Results, Share, Verdict,
     arms::{arm_label, task_label},
     table::{cell, tested},
 };
@@ -160,11 +160,7 @@ fn number(number: &Number) -> String {
                 100.0 * high
             )
         });
-    let value = match (number.value, number.kind) {
-        (Some(value), NumberKind::Share) => format!("{:.1} %{interval}", 100.0 * value),
-        (Some(value), NumberKind::Difference) => format!("{:+.1} points", 100.0 * value),
-        (None, _) => "missing".to_owned(),
-    };
+    let value = number.value_text() + &interval;
     let mark = match number.as_claimed {
         Some(true) => "&#10003;",
         Some(false) => "&#10007;",
