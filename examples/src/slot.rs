@@ -13,7 +13,7 @@ use std::{
 
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use relay_pipeline::{Machines, Settings, Stages, corpus, write_atomically};
+use relay_pipeline::{Machines, Settings, Stages, arms::is_looped, corpus, write_atomically};
 use relay_train::{Counters, Effort, StopFlag, checkpoint_name, list_checkpoints, read_manifest};
 use serde::Serialize;
 use serde_json::Value;
@@ -382,7 +382,7 @@ fn later_speed(times: &Path, before: u64) -> Option<f64> {
 /// Floating-point operations of an arm's model with these settings.
 fn flops(arm: &str, model: &Value, effort: &Effort) -> Option<f64> {
     use relay_models::{CausalConfig, LoopedConfig};
-    if arm.starts_with("looped") {
+    if is_looped(arm) {
         let config = serde_json::from_value::<LoopedConfig>(model.clone()).ok()?;
         return Some(effort.flops(|work| config.forward_flops(work)));
     }

@@ -13,6 +13,11 @@ pub const AR_SELF_LOOP: &str = "ar_self_loop";
 /// The auto-regressive model fine-tuned on its own chains, confirmed by the true answers (section 4.3).
 pub const AR_SELF_TRUTH: &str = "ar_self_truth";
 
+/// Whether an arm is a looped model; the others are auto-regressive.
+pub fn is_looped(arm: &str) -> bool {
+    [LOOPED_ALIGNED, LOOPED_VANILLA].contains(&arm)
+}
+
 /// What an arm is called in a legend; an unknown arm keeps its name.
 pub fn arm_label(arm: &str) -> &str {
     match arm {

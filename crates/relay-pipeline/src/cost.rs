@@ -8,7 +8,10 @@ use serde_json::Value;
 
 use crate::{
     Corpus, Done, Results, Settings,
-    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{
+        AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
+        is_looped,
+    },
     run_dir::to_value,
 };
 
@@ -61,7 +64,7 @@ impl<'a> Written<'a> {
     pub(crate) fn count(&mut self, examples: &[Example], chains: Vec<Chain>) -> Vec<Chain> {
         for (example, chain) in examples.iter().zip(&chains) {
             self.samples += 1;
-            self.effort += if self.arm.starts_with("looped") {
+            self.effort += if is_looped(self.arm) {
                 looped(example, chain, self.arm == LOOPED_ALIGNED)
             } else {
                 causal(example, chain, self.codec)
@@ -187,7 +190,7 @@ pub(crate) fn effort(record: &Done) -> Option<Effort> {
 fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f64 {
     // The data, not the preset, say how many tokens there are.
     let vocab = codec.vocab.len();
-    if stage.starts_with("looped") || stage == "chains" {
+    if is_looped(stage) || stage == "chains" {
         let mut config = settings.looped.clone();
         config.transformer.vocab = vocab;
         effort.flops(|work| config.forward_flops(work))

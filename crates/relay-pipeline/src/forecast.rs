@@ -5,7 +5,7 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_train::{Effort, ExampleSource, LoopedMicroBatch, Objective};
 use serde::Serialize;
 
-use crate::{Result, Stages};
+use crate::{Result, Stages, arms::is_looped};
 
 /// Means over some updates of a training.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -40,7 +40,7 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the data cannot be made.
     pub fn forecast(&self, arm: &'static str, updates: u64) -> Result<Forecast> {
         let source = self.source(arm)?;
-        if arm.starts_with("looped") {
+        if is_looped(arm) {
             let (config, objective) = (self.looped(arm), self.looped_objective(arm)?);
             let model = config.init::<B::InnerBackend>(self.device(), 0);
             let steps = spread(self.updates(arm)?, updates);

@@ -117,6 +117,18 @@ impl LengthResult {
     }
 }
 
+/// The share of right answers over all problems of several lengths, and how many problems that is; `None` without any.
+pub(crate) fn pooled_answers<'a>(
+    lengths: impl IntoIterator<Item = &'a LengthResult>,
+) -> Option<(u64, Share)> {
+    let right = |at: &LengthResult| (at.answer_accuracy * at.n as f64).round() as u64;
+    let sums = lengths
+        .into_iter()
+        .fold((0, 0), |(n, all), at| (n + at.n, all + right(at)));
+    let (n, right) = sums;
+    (n > 0).then(|| (n, Share::of(right, n, n)))
+}
+
 impl Share {
     /// `right` of `total`, with the interval of `trials` independent trials.
     pub fn of(right: u64, total: u64, trials: u64) -> Self {

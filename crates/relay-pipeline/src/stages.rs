@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 
 use crate::{
     ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings, StageSettings,
-    arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{
+        AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
+        is_looped,
+    },
     chains,
     cost::Written,
     merge::read_merged,
@@ -124,7 +127,7 @@ impl<B: AutodiffBackend> Stages<B> {
     pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
         let train = self.train_config(arm, None)?;
         let source = self.source(arm)?;
-        if arm.starts_with("looped") {
+        if is_looped(arm) {
             let config = self.looped(arm);
             let model = config.init::<B>(&self.device, train.seed);
             self.fit(
@@ -216,7 +219,7 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the checkpoint cannot be read.
     pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
         let codec = self.corpus.codec();
-        if arm.starts_with("looped") {
+        if is_looped(arm) {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);
             let model = load_model(dir, model, codec, &to_value(&config)?)?;

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 
 use relay_tasks::Example;
 
-use crate::EvaluationSettings;
+use crate::{EvaluationSettings, arms::is_looped};
 
 impl EvaluationSettings {
     /// What of these settings matters to an arm: only looped models have iterations.
     pub(crate) fn of_arm(&self, arm: &str) -> Self {
-        let looped = arm.starts_with("looped");
+        let looped = is_looped(arm);
         Self {
             extra_iterations: if looped { self.extra_iterations } else { 0 },
             ..self.clone()

@@ -2,7 +2,8 @@
 
 use super::{Claim, EQUAL, Number, NumberKind, Verdict};
 use crate::{
-    HitMatrices, HitMatrix, LengthResult, Measure, Results, Share, length_result::rounded,
+    HitMatrices, HitMatrix, LengthResult, Measure, Results, Share,
+    length_result::{pooled_answers, rounded},
 };
 
 /// Collects the numbers of one claim.
@@ -328,10 +329,7 @@ impl<'a> Checks<'a> {
 
     /// Answer accuracy over all problems of a range of lengths.
     fn pooled(&self, arm: &str, task: &str, range: Range) -> Option<Share> {
-        let lengths = self.lengths(arm, task, range);
-        let n: u64 = lengths.iter().map(|r| r.n).sum();
-        let right: f64 = lengths.iter().map(|r| r.answer_accuracy * r.n as f64).sum();
-        (n > 0).then(|| Share::of(right.round() as u64, n, n))
+        pooled_answers(&self.lengths(arm, task, range)).map(|(_, share)| share)
     }
 }
 

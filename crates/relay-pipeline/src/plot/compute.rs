@@ -13,8 +13,9 @@ use super::{
     style::{LineStyle, line_styles},
 };
 use crate::{
-    Measure, Results, Share,
+    LengthResult, Results, Share,
     arms::{arm_label, task_label},
+    length_result::pooled_answers,
 };
 
 const MARGIN: f64 = 18.0;
@@ -201,15 +202,8 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
 
 /// Problems longer than those trained on, all lengths together, and the share of right answers.
 fn longer(results: &Results, arm: &str, task: &str) -> Option<(u64, Share)> {
-    let (mut right, mut n) = (0, 0);
-    for result in results.of(arm, task) {
-        if results.train_lengths.is_longer(task, result.length) {
-            let share = result.share(Measure::Answer)?;
-            right += (share.value * result.n as f64).round() as u64;
-            n += result.n;
-        }
-    }
-    (n > 0).then(|| (n, Share::of(right, n, n)))
+    let is_longer = |at: &&LengthResult| results.train_lengths.is_longer(task, at.length);
+    pooled_answers(results.of(arm, task).iter().filter(is_longer))
 }
 
 #[cfg(test)]
