@@ -92,14 +92,7 @@ impl Aggregate {
                 let numbers: Vec<String> = run
                     .against
                     .iter()
-                    .map(|n| {
-                        format!(
-                            "{}: {} where {} is needed",
-                            n.what,
-                            n.value_text(),
-                            n.needed
-                        )
-                    })
+                    .map(|n| format!("{}: {}, needed {}", n.what, n.value_text(), n.needed))
                     .collect();
                 text += &format!(
                     "- `{}`, seed {}: {}.\n",
@@ -147,7 +140,7 @@ mod tests {
             " | holds | does not hold |\n",
             "| of 1 claims hold | 1 | 0 |\n",
             "\nWhat contradicts them:\n\n- `ar_falls_off`, seed 2: ar_baseline, ari",
-            ": 80.0 % where < 50.0 % is needed.\n",
+            ": 80.0 %, needed < 50.0 %.\n",
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
