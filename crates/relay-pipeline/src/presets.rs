@@ -105,7 +105,7 @@ fn smoke(seed: u64) -> Settings {
     settings
 }
 
-/// The paper's claims on a laptop: small tasks, a small model; about an hour on two cores.
+/// The paper's claims on a laptop: small tasks, a small model; one to three hours on two cores.
 fn mini(seed: u64) -> Settings {
     let transformer = TransformerConfig {
         d_model: 64,
