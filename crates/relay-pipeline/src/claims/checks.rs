@@ -312,19 +312,12 @@ impl<'a> Checks<'a> {
 
     /// The lengths of a task inside or beyond those trained on; none when the training lengths are unknown.
     fn lengths(&self, arm: &str, task: &str, range: Range) -> Vec<LengthResult> {
-        let Some(&[from, to]) = self.results.train_lengths.get(task) else {
-            return Vec::new();
+        let wanted = |at: &&LengthResult| match range {
+            Range::Inside => self.results.trained_at(task, at.length) == Some(true),
+            Range::Beyond => self.results.train_lengths.is_longer(task, at.length),
         };
-        let wanted = |length: usize| match range {
-            Range::Inside => (from..=to).contains(&length),
-            Range::Beyond => length > to,
-        };
-        self.results
-            .of(arm, task)
-            .iter()
-            .filter(|r| wanted(r.length))
-            .copied()
-            .collect()
+        let lengths = self.results.of(arm, task).iter();
+        lengths.filter(wanted).copied().collect()
     }
 
     /// Answer accuracy over all problems of a range of lengths.
