@@ -190,7 +190,13 @@ fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, Pipel
             vanilla.checkpoint_iterations = iterations;
         }
     }
-    args.computing.in_precision(settings).with(sets)
+    let settings = args.computing.in_precision(settings).with(sets)?;
+    if args.settings.is_none() && settings.seed != seed {
+        let right = format!("{seed}, as --seed or --seeds says: another one is asked for there");
+        let found = settings.seed.to_string();
+        return Err(PipelineError::settings("seed", found, right));
+    }
+    Ok(settings)
 }
 
 /// The command that repeats the run with `seed`.

@@ -1,7 +1,7 @@
 //! The tables of results in the README, accuracies and verdicts, from the `results.json` files of several seeds.
 //!
 //! ```text
-//! cargo run --release --example results_table -- docs/results/mini/seed-1 docs/results/mini/seed-2 ...
+//! cargo run --release --example results_table -- docs/results/mini/seed-1 docs/results/mini/seed-2 ... [--out DIR]
 //! ```
 
 use std::{
@@ -21,6 +21,9 @@ struct Args {
     /// Directories with a `results.json`, each once.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
+    /// Also write `aggregate.json`, `aggregate.md` and the figures of all runs together to this directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -32,6 +35,9 @@ fn run(args: Args) -> Result<(), CliError> {
     let runs: Vec<Results> = args.runs.iter().map(load).collect::<Result<_, _>>()?;
     distinct(&args.runs)?;
     let all = Aggregate::of_runs(&runs).map_err(CliError::usage)?;
+    if let Some(out) = &args.out {
+        all.write(out).map_err(CliError::failure)?;
+    }
     print(all.markdown())
 }
 

@@ -308,17 +308,37 @@ fn more_devices<B: Backend>(first: &B::Device, slot: &Slot) -> Result<Vec<B::Dev
     Ok((1..slot.workers).map(device).collect())
 }
 
-/// Puts the checkpoint to go on from into `run`, unless that holds newer work of this slot already.
+/// Puts the checkpoint to go on from into `run`, unless that holds as many updates of this slot already.
 fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
-    if holds_checkpoints(run)? {
-        tracing::info!("{} holds checkpoints: going on with them", run.display());
-        return Ok(());
+    let aside = run.join(".partial-from");
+    let taken = bring(from, &aside).and_then(|brought| {
+        let name = right_name(&brought)?;
+        let step = read_manifest(&brought)
+            .map_err(CliError::failure)?
+            .counters
+            .step;
+        let own = counters(run)?.step;
+        if holds_checkpoints(run)? && own >= step {
+            let (run, from) = (run.display(), from.display());
+            tracing::info!("{run} holds {own} updates, {from} {step}: going on with the former");
+            return Ok(());
+        }
+        let place = run.join(name);
+        fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))
+    });
+    // Best effort: what went wrong before matters more.
+    let _ = fs::remove_dir_all(&aside);
+    taken
+}
+
+/// Copies the checkpoint in `from`, or joins its parts, into the directory `aside`; gives its place.
+fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
+    if aside.exists() {
+        fs::remove_dir_all(aside).map_err(|e| failed("remove", aside, &e))?;
     }
+    fs::create_dir_all(aside).map_err(|e| failed("create", aside, &e))?;
     if from.join(PARTS).exists() {
-        let joined = join(from, run).map_err(CliError::failure)?;
-        // Checkpoints are found by their names, and the directory that was split may have had any.
-        let place = run.join(right_name(&joined)?);
-        return fs::rename(&joined, &place).map_err(|e| failed("rename", &place, &e));
+        return join(from, aside).map_err(CliError::failure);
     }
     let name = right_name(from)?;
     let whole = from.join("manifest.json").exists();
@@ -327,18 +347,17 @@ fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     } else {
         from.join(&name)
     };
-    let aside = run.join(format!(".partial-{name}"));
-    fs::create_dir_all(&aside).map_err(|e| failed("create", &aside, &e))?;
+    let place = aside.join(name);
+    fs::create_dir(&place).map_err(|e| failed("create", &place, &e))?;
     for file in fs::read_dir(&source).map_err(|e| failed("read", &source, &e))? {
         let file = file.map_err(|e| failed("read", &source, &e))?.path();
-        let to = aside.join(file.file_name().unwrap_or_default());
+        let to = place.join(file.file_name().unwrap_or_default());
         fs::copy(&file, &to).map_err(|e| failed("copy", &file, &e))?;
     }
-    let place = run.join(&name);
-    fs::rename(&aside, &place).map_err(|e| failed("rename", &place, &e))
+    Ok(place)
 }
 
-/// The name that the good checkpoint in `dir` has to have; all of it is verified, as it is again when it is read.
+/// The name that the good checkpoint in `dir` has to have, by which it is found whatever `dir` is called; all of it is verified, as it is again when it is read.
 fn right_name(dir: &Path) -> Result<String, CliError> {
     let manifest = read_manifest(dir).map_err(CliError::failure)?;
     Ok(checkpoint_name(manifest.counters.step))

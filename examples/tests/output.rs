@@ -11,6 +11,8 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use relay_pipeline::Aggregate;
+
 fn program(name: &str, args: &[&str]) -> Command {
     // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
     let mut path = std::env::current_exe().unwrap();
@@ -168,4 +170,21 @@ fn paths_in_recorded_commands_are_quoted() {
     let (code, said) = ending(main, Stdio::null());
     assert_eq!(code, 0, "{said}");
     assert_eq!(recorded_command(&again)[..4], options);
+}
+
+#[test]
+fn runs_of_other_times_are_put_together() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/mini");
+    let runs = ["seed-1", "seed-2"].map(|run| recorded.join(run));
+    let out = tempfile::tempdir().unwrap();
+    let args = [text(&runs[0]), text(&runs[1]), "--out", text(out.path())];
+    let output = program("results_table", &args).output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let file = |name: &str| out.path().join(name);
+    let written = fs::read_to_string(file("aggregate.md")).unwrap();
+    assert_eq!(printed.trim_end(), written.trim_end());
+    let all = Aggregate::load(&file("aggregate.json")).unwrap();
+    assert_eq!((all.runs.len(), all.claims.len()), (2, 12));
+    assert!(file("figures/answer_accuracy.svg").is_file());
 }

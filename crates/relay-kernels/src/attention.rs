@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::dropout::{DropProbabilities, DropoutMask};
 use crate::isa::Isa;
+use crate::pack::copy_rows;
 use crate::product::{left, times_rows};
 use crate::rope::Rope;
 use crate::softmax::{Slope, Softmax};
@@ -13,7 +14,7 @@ mod bands;
 mod layout;
 
 use bands::Band;
-use layout::{Across, GatherRows, Rotate};
+use layout::{Across, Rotate};
 
 /// Most floats of a head's rows that products read where they stand, among those of other heads.
 const DIRECT_FLOATS: usize = 2048;
@@ -126,7 +127,6 @@ impl Attention {
                     across,
                     &mut p[rows.start * stride..],
                     stride,
-                    false,
                 );
                 if let Some(slope) = self.slopes.get(head) {
                     self.isa.run(Slope {
@@ -162,7 +162,6 @@ impl Attention {
                     row,
                     &mut out[rows.start * d + at..],
                     d,
-                    false,
                 );
             }
         }
@@ -177,13 +176,8 @@ impl Attention {
         {
             return (from, stride);
         }
-        self.isa.run(GatherRows {
-            from,
-            stride,
-            count: self.head_dim,
-            to,
-            to_stride: self.padded(),
-        });
+        let rows = to.chunks_exact_mut(self.padded()).zip(from.chunks(stride));
+        copy_rows(self.head_dim, rows);
         (to, self.padded())
     }
 

@@ -8,13 +8,16 @@ use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::pack::{Matrix, Packed};
-use crate::product::{Left, left, times_packed};
+use crate::product::{Left, left, times_packed, times_rows};
 
 /// Floats of the result that one task computes.
 const PIECE: usize = 1 << 14;
 
 /// Rows of a weight's gradient that one task computes.
 const WEIGHT_ROWS: usize = 32;
+
+/// Floats of a row up to which a product reads rows where they lie; longer ones, far apart, evict each other.
+const SHORT: usize = 64;
 
 /// `x * a + y * b`, or `None` where there is no kernel.
 ///
@@ -116,18 +119,20 @@ impl Operation<4> for Call {
                 });
         };
         let weights = || {
-            let grad = Matrix {
-                data: grad,
-                rows,
-                cols: d,
-            };
-            let grad = Packed::beside(isa, &[grad]);
+            let lie_well = d <= SHORT && d.is_multiple_of(isa.lanes());
+            let packed = (!lie_well).then(|| {
+                let (data, cols) = (grad, d);
+                Packed::beside(isa, &[Matrix { data, rows, cols }])
+            });
             let each = self.inputs.each_ref().map(Floats::get);
             each.into_par_iter()
                 .zip(grad_weights.par_chunks_mut(d * d))
                 .for_each(|(input, out)| {
-                    gradient_of_weight(input, d, d, out, |left, out| {
-                        times_packed(isa, out.len() / d, left, &grad, out, d, false);
+                    gradient_of_weight(input, d, d, out, |left, out| match &packed {
+                        Some(packed) => {
+                            times_packed(isa, out.len() / d, left, packed, out, d, false);
+                        }
+                        None => times_rows(isa, [out.len() / d, rows, d], left, grad, d, out, d),
                     });
                 });
         };

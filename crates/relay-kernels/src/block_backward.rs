@@ -250,13 +250,13 @@ impl Block {
                 d,
                 false,
             );
-            sides.grad_middle.copy_from_slice(grad);
             isa.run(NormBackward {
                 x: saved.middle,
                 moments: saved.moments[1],
                 gamma: vectors.norm_mlp[0],
                 beta: vectors.norm_mlp[1],
                 grad: grad_normal,
+                base: Some(grad),
                 grad_x: sides.grad_middle,
                 grad_gamma: gamma_mlp,
                 grad_beta: beta_mlp,
@@ -317,13 +317,13 @@ impl Block {
                 d,
                 false,
             );
-            grad_x.copy_from_slice(sides.grad_middle);
             isa.run(NormBackward {
                 x,
                 moments: saved.moments[0],
                 gamma: vectors.norm_attention[0],
                 beta: vectors.norm_attention[1],
                 grad: grad_normal,
+                base: Some(sides.grad_middle),
                 grad_x,
                 grad_gamma: gamma_attention,
                 grad_beta: beta_attention,

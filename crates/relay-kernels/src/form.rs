@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use crate::bf16::{self, Duo, narrow, narrow_below};
 use crate::isa::Isa;
-use crate::pack::Packed;
+use crate::pack::{Packed, copy_rows};
 use crate::pool;
 use crate::product::{Left, Product, left, times_packed, times_panel};
 
@@ -100,9 +100,8 @@ impl Form for f32 {
             return parts.next().unwrap_or_default();
         }
         let rows = parts.flat_map(|part| part.chunks_exact(stride));
-        for (to, from) in to.chunks_exact_mut(to_stride).zip(rows) {
-            to[..count].copy_from_slice(&from[columns.clone()]);
-        }
+        let rows = rows.map(|row| &row[columns.clone()]);
+        copy_rows(count, to.chunks_exact_mut(to_stride).zip(rows));
         to
     }
 

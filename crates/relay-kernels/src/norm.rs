@@ -123,6 +123,7 @@ impl Operation<3> for Call {
                         gamma: self.gamma.get(),
                         beta: self.beta.get(),
                         grad,
+                        base: None,
                         grad_x,
                         grad_gamma,
                         grad_beta,

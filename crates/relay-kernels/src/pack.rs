@@ -21,6 +21,20 @@ pub(crate) struct Matrix<'a> {
     pub cols: usize,
 }
 
+/// Copies `count` floats of each row, such as a panel's columns.
+///
+/// A copy whose length the compiler knows is a few moves; else each of these short ones is a call, which takes longer.
+pub(crate) fn copy_rows<'a>(count: usize, rows: impl Iterator<Item = (&'a mut [f32], &'a [f32])>) {
+    fn of<'a, const COUNT: usize>(rows: impl Iterator<Item = (&'a mut [f32], &'a [f32])>) {
+        rows.for_each(|(to, from)| to[..COUNT].copy_from_slice(&from[..COUNT]));
+    }
+    match count {
+        16 => of::<16>(rows),
+        32 => of::<32>(rows),
+        _ => rows.for_each(|(to, from)| to[..count].copy_from_slice(&from[..count])),
+    }
+}
+
 impl Packed {
     /// The matrices side by side.
     pub fn beside(isa: Isa, parts: &[Matrix<'_>]) -> Self {
@@ -30,16 +44,17 @@ impl Packed {
         let panel = isa.panel();
         let mut first = 0;
         for part in parts {
-            for row in 0..depth {
-                let source = &part.data[row * part.cols..][..part.cols];
-                let mut done = 0;
-                while done < part.cols {
-                    let col = first + done;
-                    let count = (panel - col % panel).min(part.cols - done);
-                    let to = (col / panel * depth + row) * panel + col % panel;
-                    packed.data[to..to + count].copy_from_slice(&source[done..done + count]);
-                    done += count;
-                }
+            let mut done = 0;
+            while done < part.cols {
+                let col = first + done;
+                let count = (panel - col % panel).min(part.cols - done);
+                let whole = &mut packed.data[col / panel * depth * panel..][..depth * panel];
+                let to = whole
+                    .chunks_exact_mut(panel)
+                    .map(|to| &mut to[col % panel..]);
+                let from = part.data.chunks_exact(part.cols).map(|from| &from[done..]);
+                copy_rows(count, to.zip(from));
+                done += count;
             }
             first += part.cols;
         }

@@ -67,7 +67,7 @@ pub(crate) fn times_packed(
     ));
 }
 
-/// `out [rows, out_row..] (+)= left [rows, depth] * right [depth, cols]` for a row-major `right` with `row` floats a row.
+/// `out [rows, out_row..] = left [rows, depth] * right [depth, cols]` for a row-major `right` with `row` floats a row.
 ///
 /// `row` must be a whole number of vectors, at least `cols`; columns up to the next whole vector are read.
 #[allow(clippy::too_many_arguments)]
@@ -79,7 +79,6 @@ pub(crate) fn times_rows(
     row: usize,
     out: &mut [f32],
     out_row: usize,
-    accumulate: bool,
 ) {
     let view = Right {
         data: right,
@@ -94,7 +93,7 @@ pub(crate) fn times_rows(
         right: view,
         out,
         out_row,
-        accumulate,
+        accumulate: false,
     });
 }
 

@@ -274,7 +274,7 @@ impl Operation<3> for Call {
         let mut weight = vec![0.0; d * vocab];
         gradient_of_weight(&saved.states, d, vocab, &mut weight, |left, out| {
             let sizes = [out.len() / vocab, self.chosen.len(), vocab];
-            times_rows(isa, sizes, left, &saved.logits, stride, out, vocab, false);
+            times_rows(isa, sizes, left, &saved.logits, stride, out, vocab);
             scaled(out);
         });
         let mut bias = saved.bias.clone();

@@ -78,7 +78,7 @@ impl WithSimd for Norm<'_> {
     }
 }
 
-/// Backward of [`Norm`]: adds to the gradients of input and parameters, and gives the forward's output again.
+/// Backward of [`Norm`]: adds to the gradients of the parameters, and gives the forward's output again.
 pub(crate) struct NormBackward<'a> {
     pub x: &'a [f32],
     pub moments: &'a [f32],
@@ -86,6 +86,8 @@ pub(crate) struct NormBackward<'a> {
     pub beta: &'a [f32],
     /// Gradient of the norm's output.
     pub grad: &'a [f32],
+    /// What the gradient of the input is added to, if anything.
+    pub base: Option<&'a [f32]>,
     pub grad_x: &'a mut [f32],
     pub grad_gamma: &'a mut [f32],
     pub grad_beta: &'a mut [f32],
@@ -107,7 +109,8 @@ impl WithSimd for NormBackward<'_> {
             .grad_x
             .chunks_exact_mut(d)
             .zip(self.out.chunks_exact_mut(d));
-        for (((x, moments), grad), (grad_x, out)) in inputs.zip(outputs) {
+        for (row, (((x, moments), grad), (grad_x, out))) in inputs.zip(outputs).enumerate() {
+            let base = self.base.map(|base| &base[row * d..][..d]);
             let (mean, scale) = (s.splat_f32s(moments[0]), s.splat_f32s(moments[1]));
             let (mut sum, mut dot) = (s.splat_f32s(0.0), s.splat_f32s(0.0));
             for at in (0..d).step_by(S::F32_LANES) {
@@ -133,8 +136,8 @@ impl WithSimd for NormBackward<'_> {
                 let normal = s.mul_f32s(s.sub_f32s(get(s, x, at), mean), scale);
                 let g = s.mul_f32s(get(s, grad, at), get(s, self.gamma, at));
                 let g = s.sub_f32s(s.sub_f32s(g, sum), s.mul_f32s(normal, dot));
-                let old = get(s, grad_x, at);
-                put(s, grad_x, at, s.mul_add_e_f32s(g, scale, old));
+                let base = base.map_or(s.splat_f32s(0.0), |base| get(s, base, at));
+                put(s, grad_x, at, s.mul_add_e_f32s(g, scale, base));
             }
         }
     }

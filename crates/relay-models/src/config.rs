@@ -17,7 +17,7 @@ pub enum Positions {
     Alibi,
 }
 
-/// How the embedded problem enters the later iterations of a looped transformer.
+/// How the embedded problem enters the iterations of a looped transformer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Injection {
@@ -106,6 +106,22 @@ impl TransformerConfig {
                 expected,
             ));
         }
+        // Counts of parameters and operations could not be told otherwise, and no memory holds such a model.
+        const MOST: f64 = (1_u64 << 40) as f64;
+        let [vocab, d, layers, ratio] =
+            [self.vocab, self.d_model, self.layers, self.mlp_ratio].map(|size| size as f64);
+        let parameters = vocab * d + layers * (4.0 + 2.0 * ratio) * d * d;
+        if parameters > MOST {
+            let expected = format!(
+                "such that the model has at most {MOST:.1e} parameters; with vocab {vocab}, layers {layers} and mlp_ratio \
+                 {ratio} it has {parameters:.1e}"
+            );
+            return Err(ModelError::setting(
+                "transformer.d_model",
+                self.d_model,
+                expected,
+            ));
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(ModelError::setting(
                 "transformer.dropout",
@@ -143,7 +159,7 @@ impl TransformerConfig {
 pub struct LoopedConfig {
     /// The block that is applied again and again.
     pub transformer: TransformerConfig,
-    /// How the embedded problem enters later iterations. Default none.
+    /// How the embedded problem enters the iterations. Default none.
     pub injection: Injection,
     /// Whether a sinusoidal encoding of the iteration is added to the state. Default false.
     pub timestep: bool,

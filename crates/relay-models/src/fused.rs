@@ -59,7 +59,8 @@ pub(crate) fn decoder<B: Backend>(model: &CausalTransformer<B>) -> Option<Decode
         epsilon: EPSILON,
     };
     let block = &model.block;
-    let decoder = with_readout(&model.head, Some(&block.norm_final), |readout| {
+    let norm = Some(&block.norm_final);
+    let decoder = model.head.with_readout(norm, |readout| {
         Decoder::new(&block.embedding.val(), readout, &spec)
     });
     let mut layers = block.layers.iter();
@@ -77,21 +78,24 @@ pub(crate) fn greedy<B: Backend>(
     norm: Option<&LayerNorm<B>>,
     head: &Head<B>,
 ) -> Option<Choices<B>> {
-    with_readout(head, norm, |readout| relay_kernels::greedy(states, readout))
+    head.with_readout(norm, |readout| relay_kernels::greedy(states, readout))
 }
 
-fn with_readout<B: Backend, R>(
-    head: &Head<B>,
-    norm: Option<&LayerNorm<B>>,
-    take: impl FnOnce(ReadoutParams<'_, B>) -> R,
-) -> R {
-    let norm = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
-    take(ReadoutParams {
-        norm: norm.as_ref().map(|norm| norm.each_ref()),
-        weight: &head.weight.val(),
-        bias: &head.bias.val(),
-        epsilon: EPSILON,
-    })
+impl<B: Backend> Head<B> {
+    /// Gives `take` the head's parameters, and those of the norm that stands before it, as the kernels take them.
+    pub fn with_readout<R>(
+        &self,
+        norm: Option<&LayerNorm<B>>,
+        take: impl FnOnce(ReadoutParams<'_, B>) -> R,
+    ) -> R {
+        let norm = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
+        take(ReadoutParams {
+            norm: norm.as_ref().map(|norm| norm.each_ref()),
+            weight: &self.weight.val(),
+            bias: &self.bias.val(),
+            epsilon: EPSILON,
+        })
+    }
 }
 
 fn with_params<B: Backend, R>(layer: &Layer<B>, take: impl FnOnce(LayerParams<'_, B>) -> R) -> R {

@@ -34,8 +34,8 @@
 //! | `flops` | what a forward pass costs, counted from shapes |
 //! | `init`, `ids` | initial weights, and parameter ids that are the same in every process |
 //!
-//! Everything random is drawn on the host from named streams, so a seed gives the same weights and
-//! the same dropout on every backend.
+//! Initial weights are drawn on the host, each parameter's from a stream of its own, and a mask of dropout is a hash of its
+//! name and the element: a seed gives the same weights and the same dropout on every backend.
 //!
 //! Two deviations from common practice, both for exactness. Attention rows that may see no key at
 //! all (a window of nothing but padding) get zero instead of NaN. The GELU is the exact one, and so

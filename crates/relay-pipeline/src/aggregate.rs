@@ -1,11 +1,14 @@
 //! Runs of several seeds together: mean, lowest and highest.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
+use relay_train::first_difference;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{LengthResult, Measure, OrderedMap, PipelineError, Result, Results};
+use crate::{
+    LengthResult, Machine, Measure, OrderedMap, PipelineError, Result, Results, schema::read_json,
+};
 
 pub(crate) mod files;
 mod markdown;
@@ -46,6 +49,9 @@ pub struct AggregatedRun {
     pub cpu: String,
     /// Cores that the program could use.
     pub cores: usize,
+    /// Other machines that stages of it were finished on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_machines: Vec<Machine>,
     /// Minutes of all its stages.
     pub minutes: f64,
 }
@@ -95,26 +101,13 @@ impl Aggregate {
     /// Puts the results of several runs together. An arm that some of them lack is the mean of the others.
     ///
     /// # Errors
-    /// When there is no run, two have the same seed, or two were not trained on the same lengths.
+    /// When there is no run, two have the same seed, or two differ in their training lengths or in any other setting.
     pub fn of_runs(runs: &[Results]) -> Result<Self> {
         let Some(first) = runs.first() else {
             return Err(PipelineError::settings("runs", "none", "at least one run"));
         };
-        if let Some(other) = runs
-            .iter()
-            .find(|run| run.train_lengths != first.train_lengths)
-        {
-            let lengths =
-                |run: &Results| serde_json::to_string(&run.train_lengths).unwrap_or_default();
-            return Err(PipelineError::settings(
-                format!("training lengths of the run with seed {}", other.seed),
-                lengths(other),
-                format!(
-                    "those of the run with seed {}, {}",
-                    first.seed,
-                    lengths(first)
-                ),
-            ));
+        for other in &runs[1..] {
+            same_but_for_seeds(first, other)?;
         }
         different_seeds(runs)?;
         let mut aggregate = Self {
@@ -166,9 +159,7 @@ impl Aggregate {
 
     /// Whether `task` was trained at `length`.
     pub fn trained_at(&self, task: &str, length: usize) -> bool {
-        self.train_lengths
-            .get(task)
-            .is_some_and(|&[from, to]| (from..=to).contains(&length))
+        self.train_lengths.trained_at(task, length) == Some(true)
     }
 
     /// Adds the arms and tasks of another aggregate to this one, such as those of a run on another task alone.
@@ -193,18 +184,48 @@ impl Aggregate {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
-        let corrupt = |e: serde_json::Error| PipelineError::corrupt(path, e.to_string());
-        let json: Value = serde_json::from_str(&text).map_err(corrupt)?;
-        let found = json.get("schema").and_then(Value::as_u64).unwrap_or(0);
-        if found != u64::from(AGGREGATE_SCHEMA) {
-            return Err(PipelineError::Schema {
-                path: path.to_owned(),
-                found: u32::try_from(found).unwrap_or(u32::MAX),
-                expected: AGGREGATE_SCHEMA,
-            });
+        read_json(path, AGGREGATE_SCHEMA, |json| json)
+    }
+}
+
+/// That two runs have the same training lengths and the same settings, as far as both tell theirs.
+fn same_but_for_seeds(first: &Results, other: &Results) -> Result<()> {
+    let lengths = |run: &Results| serde_json::to_string(&run.train_lengths).unwrap_or_default();
+    let settings = |run: &Results| {
+        let mut settings = run.settings.clone();
+        drop_seeds(&mut settings);
+        settings
+    };
+    let differs = if first.train_lengths != other.train_lengths {
+        Some((
+            "training lengths".to_owned(),
+            lengths(first),
+            lengths(other),
+        ))
+    } else if first.settings.is_null() || other.settings.is_null() {
+        None
+    } else {
+        first_difference("", &settings(first), &settings(other))
+    };
+    match differs {
+        Some((field, wanted, found)) => Err(PipelineError::settings(
+            format!("{field} of the run with seed {}", other.seed),
+            found,
+            format!("as in the run with seed {}, {wanted}", first.seed),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Takes out what tells the runs of several seeds apart: the seed of the run, and those of its stages.
+fn drop_seeds(settings: &mut Value) {
+    match settings {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "seed");
+            fields.values_mut().for_each(drop_seeds);
         }
-        serde_json::from_value(json).map_err(corrupt)
+        Value::Array(values) => values.iter_mut().for_each(drop_seeds),
+        _ => {}
     }
 }
 
@@ -225,11 +246,18 @@ fn different_seeds(runs: &[Results]) -> Result<()> {
 
 impl AggregatedRun {
     fn of(run: &Results) -> Self {
+        let mut other_machines: Vec<Machine> = Vec::new();
+        for machine in run.other_machines.values() {
+            if !other_machines.contains(machine) {
+                other_machines.push(machine.clone());
+            }
+        }
         Self {
             seed: run.seed,
             device: run.device.clone(),
             cpu: run.machine.cpu.clone(),
             cores: run.machine.cores,
+            other_machines,
             minutes: run.seconds.values().sum::<f64>() / 60.0,
         }
     }

@@ -241,7 +241,8 @@ pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
         let wrong =
             |what: String| PipelineError::corrupt(file, format!("line {}: {what}", number + 1));
         let chain: ChainLine = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
-        let info = &codec.tasks[codec.task_index(&chain.task)?];
+        let task = codec.task_index(&chain.task);
+        let info = &codec.tasks[task.map_err(|e| wrong(e.to_string()))?];
         if info.dialect != chain.dialect {
             return Err(wrong(format!(
                 "dialect {} where this run has {}",

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{PipelineError, Result};
+use crate::{Machine, PipelineError, Result};
 
 /// The marker of a finished stage, `done.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct Done {
     pub files: Vec<PathBuf>,
     /// Seconds that the stage took, resumed parts included.
     pub seconds: f64,
+    /// The machine that finished the stage; a part of it may have been made on others.
+    // Runs from before there was such a field do not say.
+    #[serde(default, skip_serializing_if = "Machine::is_unknown")]
+    pub machine: Machine,
     /// What the stage wants to tell the report.
     pub notes: Value,
 }

@@ -73,19 +73,17 @@ impl FileCorpus {
             other => other.into(),
         })?;
         let (train, valid) = set_aside(encode_all(&codec, &files.train, &original)?);
-        check_all_trained(&codec, &train, files)?;
         let beyond = train
             .iter()
             .map(|e| e.width - e.prompt.len())
             .max()
             .unwrap_or(0);
-        let widest = train.iter().map(|e| e.width).max().unwrap_or(0);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
-        check_widths(&longer, widest, &files.longer)?;
+        check_sizes(&longer, &train, &files.longer)?;
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
         let mut test = encode_all(&codec, &files.test, &tests)?;
         test.sort_by_key(|example| (example.task, example.length));
-        warn_of_shared(&original, &tests, files);
+        warn_of_shared(&original, &longer, &tests, files);
         let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
         let truth = tests.into_iter().map(|problem| (key(&problem), problem));
         Ok(Self {
@@ -120,36 +118,30 @@ fn set_aside(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
     })
 }
 
-/// That every task that the longer problems name has something to be learnt from.
-fn check_all_trained(codec: &Codec, train: &[Example], files: &FileSettings) -> Result<()> {
-    let known: HashSet<usize> = train.iter().map(|example| example.task).collect();
-    let mut tasks = codec.tasks.iter().enumerate();
-    match tasks.find(|(task, _)| !known.contains(task)) {
-        Some((_, task)) => Err(PipelineError::corrupt(
-            &files.longer,
-            format!(
-                "has problems of the task `{}`, of which {} has none with steps",
-                task.name,
-                files.train.display()
-            ),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn warn_of_shared(original: &[Problem], tests: &[Problem], files: &FileSettings) {
+/// Warns of test problems that a model learns: with their solutions, or with the chains that are written for them.
+fn warn_of_shared(
+    original: &[Problem],
+    longer: &[Unsolved],
+    tests: &[Problem],
+    files: &FileSettings,
+) {
     fn key(problem: &Problem) -> (&str, &str) {
         (&problem.task, &problem.prompt)
     }
-    let known: HashSet<_> = original.iter().map(key).collect();
     let tests: HashSet<_> = tests.iter().map(key).collect();
-    let shared = known.intersection(&tests).count();
-    if shared > 0 {
-        tracing::warn!(
-            "{shared} problems stand in both {} and {}",
-            files.train.display(),
-            files.test.display()
-        );
+    let shared = |others: &HashSet<_>| tests.intersection(others).count();
+    let (train, test) = (files.train.display(), files.test.display());
+    match shared(&original.iter().map(key).collect()) {
+        0 => {}
+        n => tracing::warn!("{n} problems stand in both {train} and {test}"),
+    }
+    match shared(&longer.iter().map(|one| key(&one.problem)).collect()) {
+        0 => {}
+        n => tracing::warn!(
+            "{n} problems stand in both {} and {test}: their answers tell how many of the written chains are right, but \
+             the fine-tuned model is tested on problems whose chains it has learnt",
+            files.longer.display()
+        ),
     }
 }
 
@@ -185,20 +177,26 @@ fn encode_longer(
     lines.iter().zip(problems).enumerate().map(encode).collect()
 }
 
-/// That no window is so wide that memory could not hold what is computed for it, which grows with the square of the width.
-fn check_widths(longer: &[Unsolved], widest: usize, file: &Path) -> Result<()> {
-    let most = (16 * widest).max(1024);
-    match longer.iter().position(|one| one.example.width > most) {
-        Some(line) => Err(at(
-            file,
-            line,
-            &format!(
-                "the window is {} wide, must be at most {most} (the widest of the training problems is {widest})",
-                longer[line].example.width
-            ),
-        )),
-        None => Ok(()),
+/// That no problem has a window so wide, or so many iterations, that memory could not hold what is computed for it: that
+/// grows with the square of the width and with the iterations.
+fn check_sizes(longer: &[Unsolved], train: &[Example], file: &Path) -> Result<()> {
+    type Size = fn(&Example) -> usize;
+    let sizes: [(&str, Size); 2] = [
+        ("the width of the window", |example| example.width),
+        ("iterations", |example| example.iterations),
+    ];
+    for (what, size) in sizes {
+        let known = train.iter().map(size).max().unwrap_or(0);
+        let most = (16 * known).max(1024);
+        if let Some(line) = longer.iter().position(|one| size(&one.example) > most) {
+            let found = size(&longer[line].example);
+            let wrong = format!(
+                "{what} is {found}, must be at most {most} (of the training problems {known} is the most)"
+            );
+            return Err(at(file, line, &wrong));
+        }
     }
+    Ok(())
 }
 
 /// Up to `most` examples of each kind, in their order.

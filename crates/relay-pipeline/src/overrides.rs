@@ -85,15 +85,14 @@ impl Settings {
         let Err(error) = settings.validate() else {
             return Ok(settings);
         };
-        // The one that is wrong by itself is named by its path; else it is their combination.
-        let alone = |one: &&Override| {
+        // The first that is wrong by itself is named by its path; else it is their combination.
+        let alone = |Override { path, value }: &Override| {
             let mut settings = self.clone();
-            settings.set(&one.path, &one.value).is_ok() && settings.validate().is_err()
+            settings.set(path, value).ok()?;
+            let wanted = wanted(settings.validate().err()?);
+            Some(PipelineError::settings(path, value, wanted))
         };
-        Err(match overrides.iter().find(alone) {
-            Some(one) => PipelineError::settings(&one.path, &one.value, wanted(error)),
-            None => error,
-        })
+        Err(overrides.iter().find_map(alone).unwrap_or(error))
     }
 }
 
@@ -105,7 +104,8 @@ fn wanted(error: PipelineError) -> String {
     }
 }
 
-fn full_paths(path: &str) -> Vec<String> {
+/// The paths in `settings.json` that `path` stands for.
+pub(crate) fn full_paths(path: &str) -> Vec<String> {
     let (first, rest) = path.split_at(path.find('.').unwrap_or(path.len()));
     let places: &[&str] = match first {
         "stage1" => &["looped_aligned"],

@@ -72,7 +72,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
     ) -> Result<Self> {
         settings.validate()?;
         let corpus = corpus(&settings)?;
-        settings.validate_task_weights(corpus.codec().tasks.len())?;
+        settings.validate_data(corpus.as_ref())?;
+        settings.validate_precision::<B>(&device)?;
         let dir = RunDir::open(path, &settings, existing)?;
         let stop = stop.child();
         let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop.clone());

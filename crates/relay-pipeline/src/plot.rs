@@ -101,8 +101,16 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         let Some(drawing) = HeatMaps::new(matrices) else {
             continue;
         };
-        let caption = "Share in per cent of tokens right at each step and column of the chains. \
-                       The last column is the step's end; a dash stands where no chain has a token.";
+        let caption = match matrices.step_end {
+            true => {
+                "Share in per cent of tokens right at each step and column of the chains. The last column is the step's \
+                 end; a dash stands where no chain has a token."
+            }
+            false => {
+                "Share in per cent of tokens right at each step and column of the chains. A dash stands where no chain \
+                 has a token."
+            }
+        };
         let title = drawing.title().to_owned();
         let drawing = Drawing::HeatMaps(drawing);
         figures.push(Figure {
@@ -137,7 +145,8 @@ fn first_wrong_figure(results: &Results) -> Option<Figure> {
 fn compute_figure(results: &Results) -> Option<Figure> {
     let title = "Answer accuracy by computing";
     let caption = "Share of right answers over all lengths longer than those trained on, beside the floating-point operations \
-                   that the arm took with all the stages it builds on, evaluation left out. Bars are 95 % Wilson intervals.";
+                   that the arm took with all the stages it builds on, evaluation and the confirming of answers left out. Bars are \
+                   95 % Wilson intervals.";
     Some(Figure {
         name: "accuracy_by_compute".to_owned(),
         title: title.to_owned(),

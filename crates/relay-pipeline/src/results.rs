@@ -1,13 +1,13 @@
 //! `results.json`: all that a run measured, and all that the report is made from.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChainCount, Claim, LengthResult, OrderedMap, PipelineError, Result, StageCost, TaskForensics,
-    atomic::write_atomically,
+    ChainCount, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
+    TaskForensics, atomic::write_atomically, schema::read_json,
 };
 
 /// The version of the format that this program writes and reads.
@@ -32,9 +32,12 @@ pub struct Results {
     /// The command that made the run.
     #[serde(default)]
     pub command: String,
-    /// The machine that it ran on.
+    /// The machine that the results were put together on.
     #[serde(default)]
     pub machine: Machine,
+    /// Stage to the machine that finished it, where that was another one.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub other_machines: OrderedMap<Machine>,
     /// Task to shortest and longest length trained on, both included.
     pub train_lengths: OrderedMap<[usize; 2]>,
     /// Arm to task to what was measured at each length, lengths ascending.
@@ -76,21 +79,19 @@ pub struct HitMatrices {
     pub length: usize,
     /// How many problems.
     pub n: u64,
+    /// Whether the last column is the end of every step, as in LIS; results from before the field are of such tasks.
+    #[serde(default = "yes")]
+    pub step_end: bool,
     /// Arm to matrix.
     pub arms: OrderedMap<HitMatrix>,
 }
 
-/// Share right at each step and column; `None` where no chain has a token. In LIS the last column is the step's end, `<sep>`.
-pub type HitMatrix = Vec<Vec<Option<f64>>>;
-
-/// The machine that a run was made on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Machine {
-    /// Model of the processor, empty if unknown.
-    pub cpu: String,
-    /// Cores that the program may use.
-    pub cores: usize,
+fn yes() -> bool {
+    true
 }
+
+/// Share right at each step and column; `None` where no chain has a token.
+pub type HitMatrix = Vec<Vec<Option<f64>>>;
 
 impl Results {
     /// Results of a run on this machine with nothing measured yet.
@@ -111,21 +112,7 @@ impl Results {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema; the message names the file.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
-        let json: Value =
-            serde_json::from_str(&text).map_err(|e| PipelineError::corrupt(path, e.to_string()))?;
-        // Asked first: another schema must not show as a missing field.
-        let found = json.get("schema").and_then(Value::as_u64).unwrap_or(0);
-        if found != u64::from(SCHEMA) {
-            let found = u32::try_from(found).unwrap_or(u32::MAX);
-            return Err(PipelineError::Schema {
-                path: path.to_owned(),
-                found,
-                expected: SCHEMA,
-            });
-        }
-        serde_json::from_value(several_matrices(json))
-            .map_err(|e| PipelineError::corrupt(path, e.to_string()))
+        read_json(path, SCHEMA, several_matrices)
     }
 
     /// Writes a `results.json`, whole or not at all.
@@ -148,6 +135,7 @@ impl Results {
                 task: task.to_owned(),
                 length,
                 n,
+                step_end: true,
                 ..HitMatrices::default()
             });
             self.hit_matrices.len() - 1
@@ -184,13 +172,17 @@ impl Results {
 
     /// Whether `task` was trained at `length`; `None` when nothing is known of the task's training lengths.
     pub fn trained_at(&self, task: &str, length: usize) -> Option<bool> {
-        self.train_lengths
-            .get(task)
-            .map(|&[from, to]| (from..=to).contains(&length))
+        self.train_lengths.trained_at(task, length)
     }
 }
 
 impl OrderedMap<[usize; 2]> {
+    /// Whether `task` was trained at `length`; `None` when nothing is known of its lengths.
+    pub(crate) fn trained_at(&self, task: &str, length: usize) -> Option<bool> {
+        self.get(task)
+            .map(|&[from, to]| (from..=to).contains(&length))
+    }
+
     /// Whether `length` lies beyond all that `task` was trained at; nothing does where those are not known.
     pub(crate) fn is_longer(&self, task: &str, length: usize) -> bool {
         self.get(task).is_some_and(|&[_, to]| length > to)
@@ -210,23 +202,10 @@ fn several_matrices(mut json: Value) -> Value {
     json
 }
 
-impl Machine {
-    /// The machine that this program runs on.
-    pub fn detect() -> Self {
-        let cpu = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-            let line = text.lines().find(|line| line.starts_with("model name"))?;
-            line.split_once(':')
-                .map(|(_, model)| model.trim().to_owned())
-        });
-        Self {
-            cpu: cpu.unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::{ChainCounts, Measure};
 

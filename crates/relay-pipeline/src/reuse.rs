@@ -160,6 +160,7 @@ mod tests {
             result: "r".to_owned(),
             files: Vec::new(),
             seconds: 1.0,
+            machine: Default::default(),
             notes: serde_json::Value::Null,
         };
         fs::write(dir.join("done.json"), serde_json::to_string(&done).unwrap()).unwrap();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Done, PipelineError, Result, Settings,
+    Done, Machine, PipelineError, Result, Settings,
     atomic::write_atomically,
     done::{hash_files, redo},
     left_over,
@@ -90,6 +90,19 @@ impl RunDir {
         Ok(this)
     }
 
+    /// What [`open`](Self::open) would say against the settings and files in `path`, without changing anything there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for the lock.
+    pub(crate) fn check(path: &Path, settings: &Settings, existing: Existing) -> Result<()> {
+        if !path.exists() {
+            return Ok(());
+        }
+        refuse_links(path)?;
+        refuse_foreign(path)?;
+        check_settings(path, &to_value(settings)?, existing)
+    }
+
     /// Where the directory is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -122,40 +135,15 @@ impl RunDir {
     }
 
     fn settle(&self, settings: &Settings) -> Result<()> {
-        let file = self.path.join("settings.json");
         let wanted = to_value(settings)?;
-        if file.exists() {
-            match self.existing {
-                Existing::Refuse => {
-                    return Err(PipelineError::NotEmpty {
-                        path: self.path.clone(),
-                    });
-                }
-                Existing::Resume => return self.check_same(&file, &wanted),
-                Existing::Update => {}
-            }
+        check_settings(&self.path, &wanted, self.existing)?;
+        let file = self.path.join(SETTINGS);
+        if self.existing == Existing::Resume && file.exists() {
+            return Ok(());
         }
         let text = serde_json::to_string_pretty(&wanted)
             .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
         write_atomically(&file, text.as_bytes())
-    }
-
-    /// That `file` holds the settings `wanted`.
-    fn check_same(&self, file: &Path, wanted: &Value) -> Result<()> {
-        let text = fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
-        let held: Value = serde_json::from_str(&text).map_err(|e| {
-            let what = format!("{e}; --update with the settings that are wanted writes it anew");
-            PipelineError::corrupt(file, what)
-        })?;
-        match first_difference("", &held, wanted) {
-            Some((field, held, wanted)) => Err(PipelineError::OtherSettings {
-                path: self.path.clone(),
-                field,
-                held,
-                wanted,
-            }),
-            None => Ok(()),
-        }
     }
 
     /// Runs a stage unless it is done, and says so.
@@ -213,6 +201,7 @@ impl RunDir {
             seconds: made
                 .seconds
                 .unwrap_or_else(|| clock.elapsed().as_secs_f64()),
+            machine: Machine::detect(),
             notes: made.notes,
         };
         let text = serde_json::to_string_pretty(&done)
@@ -275,6 +264,34 @@ impl RunDir {
     }
 }
 
+/// The settings of the run that a directory holds.
+const SETTINGS: &str = "settings.json";
+
+/// That what the directory `path` holds may be gone on with under the settings `wanted`.
+fn check_settings(path: &Path, wanted: &Value, existing: Existing) -> Result<()> {
+    let (file, path) = (path.join(SETTINGS), path.to_owned());
+    if !file.exists() || existing == Existing::Update {
+        return Ok(());
+    }
+    if existing == Existing::Refuse {
+        return Err(PipelineError::NotEmpty { path });
+    }
+    let text = fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
+    let held: Value = serde_json::from_str(&text).map_err(|e| {
+        let what = format!("{e}; --update with the settings that are wanted writes it anew");
+        PipelineError::corrupt(&file, what)
+    })?;
+    match first_difference("", &held, wanted) {
+        Some((field, held, wanted)) => Err(PipelineError::OtherSettings {
+            path,
+            field,
+            held,
+            wanted,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Where stages go that were made from something else; nothing reads what is there.
 pub(crate) const SET_ASIDE: &str = "set-aside";
 
@@ -284,13 +301,13 @@ fn holds_checkpoints(dir: &Path) -> bool {
 
 /// Refuses a directory that holds files but no run.
 fn refuse_foreign(path: &Path) -> Result<()> {
-    if path.join("settings.json").exists() {
+    if path.join(SETTINGS).exists() {
         return Ok(());
     }
     let entries = fs::read_dir(path).map_err(|e| PipelineError::io("list", path, e))?;
     // What the first moments of a run may leave, and what a file system puts into the root of a disk.
     let own = |name: &str| {
-        matches!(name, "lock" | "lost+found") || left_over::becomes(name) == Some("settings.json")
+        matches!(name, "lock" | "lost+found") || left_over::becomes(name) == Some(SETTINGS)
     };
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     match names.any(|name| !own(&name.to_string_lossy())) {

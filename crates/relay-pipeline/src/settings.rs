@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use relay_models::{CausalConfig, LoopedConfig};
-use relay_tasks::{GroupLimits, TaskConfig};
+use relay_tasks::{Codec, GroupLimits, TaskConfig};
 use relay_train::{Batching, Curriculum, Precision, TrainConfig};
 use serde::{Deserialize, Serialize};
 
@@ -217,6 +217,14 @@ impl Settings {
             stages.extend(self.self_arms().map(|arm| (arm, &own.phase)));
         }
         stages
+    }
+
+    /// The same for the vocabulary of the data: they, not the preset, say how many tokens there are.
+    pub(crate) fn with_vocab(mut self, codec: &Codec) -> Self {
+        for transformer in [&mut self.looped.transformer, &mut self.causal.transformer] {
+            transformer.vocab = codec.vocab.len();
+        }
+        self
     }
 
     /// Sets the [`precision`](TrainConfig::precision) of every stage.

@@ -6,7 +6,7 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_train::StopFlag;
 
 use crate::{
-    About, Existing, Pipeline, Result, Results, Settings,
+    About, Existing, Pipeline, Result, Results, RunDir, Settings,
     making::Making,
     reuse::beside,
     side_by_side::{lanes, side_by_side},
@@ -51,8 +51,10 @@ impl SeveralRuns {
         device: &B::Device,
         stop: &StopFlag,
     ) -> Result<Vec<Results>> {
+        // Nothing is trained for hours before the last of them is refused.
         for run in &self.runs {
             run.settings.check_arms(&self.arms)?;
+            RunDir::check(&run.dir, &run.settings, self.existing)?;
         }
         let making = Arc::new(Making::default());
         // Stages within a run share what the runs leave.

@@ -55,16 +55,13 @@ pub struct Stages<B: AutodiffBackend> {
 impl<B: AutodiffBackend> Stages<B> {
     /// The stages of a run with these settings on `device`; they end early once `stop` is set.
     pub fn new(
-        mut settings: Settings,
+        settings: Settings,
         corpus: Arc<dyn Corpus>,
         device: B::Device,
         stop: StopFlag,
     ) -> Self {
-        // The data, not the preset, say how many tokens there are.
-        settings.looped.transformer.vocab = corpus.codec().vocab.len();
-        settings.causal.transformer.vocab = corpus.codec().vocab.len();
         Self {
-            settings,
+            settings: settings.with_vocab(corpus.codec()),
             corpus,
             device,
             stop,

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Override, PipelineError, PlannedRun, Result, Settings};
+use crate::{Override, PipelineError, PlannedRun, Result, Settings, overrides::full_paths};
 
 mod files;
 mod results;
@@ -99,15 +99,16 @@ impl Sweep {
     /// When an axis stands there twice, or two combinations would have the same directory.
     pub fn combinations(&self) -> Result<Vec<Combination>> {
         for (place, axis) in self.axes.iter().enumerate() {
-            if self.axes[..place]
-                .iter()
-                .any(|other| other.path == axis.path)
+            let before = self.axes[..place].iter();
+            if let Some(other) = before
+                .into_iter()
+                .find(|other| meet(&other.path, &axis.path))
             {
-                return Err(PipelineError::settings(
-                    &axis.path,
-                    "swept twice",
-                    "swept once",
-                ));
+                let found = match other.path == axis.path {
+                    true => "swept twice".to_owned(),
+                    false => format!("swept as {}, too", other.path),
+                };
+                return Err(PipelineError::settings(&axis.path, found, "swept once"));
             }
         }
         let products = self.products();
@@ -160,21 +161,19 @@ impl Sweep {
         command: impl Fn(u64, &[Override]) -> String,
     ) -> Result<Vec<PlannedRun>> {
         distinct(&self.seeds)?;
-        // It would be every run's seed, whatever the list of seeds says.
-        if let Some(axis) = self.axes.iter().find(|axis| axis.path == "seed") {
-            let right = "left out: the seeds of the runs are listed on their own";
-            return Err(PipelineError::settings(
-                "seed",
-                axis.values.join(", "),
-                right,
-            ));
-        }
         let mut runs = Vec::new();
         for combination in self.combinations()? {
             for &seed in &self.seeds {
+                let settings = base(seed)?.with(&combination.overrides)?;
+                // Else it were the seed of every run, whatever the list of seeds says.
+                if settings.seed != seed {
+                    let right = "left out: the seeds of the runs are listed on their own";
+                    let found = settings.seed.to_string();
+                    return Err(PipelineError::settings("seed", found, right));
+                }
                 runs.push(PlannedRun {
                     dir: out.join(combination.dir(seed)),
-                    settings: base(seed)?.with(&combination.overrides)?,
+                    settings,
                     command: command(seed, &combination.overrides),
                 });
             }
@@ -228,6 +227,19 @@ impl Combination {
         let separator = if self.name.is_empty() { "" } else { "_" };
         PathBuf::from(format!("{}{separator}seed-{seed}", self.name))
     }
+}
+
+/// Whether two paths lead to the same setting, or one to a part of what the other leads to.
+fn meet(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let others = full_paths(other);
+    full_paths(one).iter().any(|a| {
+        let mut others = others.iter();
+        others.any(|b| within(a, b) || within(b, a))
+    })
 }
 
 /// Seeds have to be there, each once.

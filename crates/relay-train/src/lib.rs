@@ -108,5 +108,5 @@ pub use source::ExampleSource;
 pub use statistics::{TaskWindow, Window};
 pub use stop::StopFlag;
 pub use task_source::TaskSource;
-pub use trainer::{Resume, Trained, Trainer};
+pub use trainer::{Resume, Trained, Trainer, check_precision};
 pub use validation::Validated;

@@ -31,7 +31,7 @@ const GENERATION: GroupLimits = GroupLimits {
 pub struct LoopedObjective {
     /// Whether iteration t is trained to spell step t.
     pub aligned: bool,
-    /// Weight of the step loss; 1 in the paper.
+    /// Weight of the step loss, of which the paper gives no value.
     pub lambda: f32,
     /// Weight of each task in the loss; empty for 1 each.
     pub task_weights: Vec<f32>,

@@ -2,8 +2,7 @@
 
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor, TensorData, activation::log_softmax};
-use relay_kernels::ReadoutParams;
-use relay_models::{EPSILON, Head, LayerNorm};
+use relay_models::{Head, LayerNorm};
 
 use crate::batch::{last_columns, last_states};
 use crate::objective::Guesses;
@@ -58,7 +57,7 @@ pub fn readout_cross_entropy<B: Backend>(
     targets: &[i32],
     weights: &[f32],
 ) -> Tensor<B, 1> {
-    let fused = with_params(head, norm, |readout| {
+    let fused = head.with_readout(norm, |readout| {
         relay_kernels::readout_cross_entropy(&states, readout, targets, weights)
     });
     fused.unwrap_or_else(|| cross_entropy(logits(head, norm, states), targets, weights))
@@ -86,7 +85,7 @@ pub(crate) fn readout_of_last<B: Backend>(
         states.reshape([size * width, d_model])
     };
     let all = rows(states.clone());
-    let fused = with_params(head, norm, |readout| {
+    let fused = head.with_readout(norm, |readout| {
         relay_kernels::readout_cross_entropy(&all, readout, targets, weights)
     });
     fused.unwrap_or_else(|| {
@@ -106,7 +105,7 @@ pub(crate) fn judged_readout<B: AutodiffBackend>(
     targets: &[i32],
     weights: &[f32],
 ) -> (Tensor<B, 1>, Guesses<B::InnerBackend>) {
-    let fused = with_params(head, norm, |readout| {
+    let fused = head.with_readout(norm, |readout| {
         relay_kernels::readout_judged(&states, readout, targets, weights)
     });
     if let Some((loss, right)) = fused {
@@ -115,20 +114,6 @@ pub(crate) fn judged_readout<B: AutodiffBackend>(
     let logits = logits(head, norm, states);
     let guesses = Guesses::new(logits.clone().inner(), targets, weights);
     (cross_entropy(logits, targets, weights), guesses)
-}
-
-fn with_params<B: Backend, R>(
-    head: &Head<B>,
-    norm: Option<&LayerNorm<B>>,
-    run: impl FnOnce(ReadoutParams<'_, B>) -> R,
-) -> R {
-    let vectors = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
-    run(ReadoutParams {
-        norm: vectors.as_ref().map(|vectors| vectors.each_ref()),
-        weight: &head.weight.val(),
-        bias: &head.bias.val(),
-        epsilon: EPSILON,
-    })
 }
 
 fn logits<B: Backend>(

@@ -296,7 +296,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
 }
 
 /// That `device` can multiply what the settings ask for: some backends would panic in the middle of the first update.
-fn check_precision<B: AutodiffBackend>(precision: Precision, device: &B::Device) -> Result<()> {
+///
+/// # Errors
+/// Names the setting and what this backend can do.
+pub fn check_precision<B: AutodiffBackend>(precision: Precision, device: &B::Device) -> Result<()> {
     let usage = B::dtype_usage(device, DType::BF16);
     let multiplies = [DTypeUsage::Arithmetic, DTypeUsage::Accelerated]
         .into_iter()

@@ -57,7 +57,6 @@ impl Attention {
                     across,
                     &mut ds[rows.start * stride..],
                     stride,
-                    false,
                 );
             }
             let after = self.drop(sample, head, p, dropped, Some(ds));
@@ -84,7 +83,6 @@ impl Attention {
                     row,
                     &mut grad_qkv[rows.start * 3 * d + at..],
                     3 * d,
-                    false,
                 );
             }
             let (right, row) = self.rows(&qkv[at..], 3 * d, rows);
@@ -119,7 +117,6 @@ impl Attention {
                 row,
                 &mut to[columns.start * 3 * d..],
                 3 * d,
-                false,
             );
         }
     }

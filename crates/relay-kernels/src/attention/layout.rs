@@ -38,30 +38,6 @@ impl WithSimd for Rotate<'_> {
     }
 }
 
-/// Copies the first `count` of every `stride` floats.
-pub(super) struct GatherRows<'a> {
-    pub from: &'a [f32],
-    pub stride: usize,
-    pub count: usize,
-    pub to: &'a mut [f32],
-    pub to_stride: usize,
-}
-
-impl WithSimd for GatherRows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        for (from, to) in self
-            .from
-            .chunks(self.stride)
-            .zip(self.to.chunks_exact_mut(self.to_stride))
-        {
-            to[..self.count].copy_from_slice(&from[..self.count]);
-        }
-    }
-}
-
 /// Columns that are transposed at once.
 const BLOCK: usize = 8;
 

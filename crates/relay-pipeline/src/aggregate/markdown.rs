@@ -1,7 +1,10 @@
 //! The tables of several runs that the README shows.
 
-use super::{Aggregate, LengthSpread, Spread};
-use crate::arms::{arm_label, task_label};
+use super::{Aggregate, LengthSpread, RunShare, Spread};
+use crate::{
+    Machine,
+    arms::{arm_label, task_label},
+};
 
 impl Aggregate {
     /// Answer accuracy by arm as a Markdown table, with a line on the runs below: the mean in per cent, the lowest and
@@ -34,23 +37,25 @@ impl Aggregate {
     }
 
     fn about_runs(&self) -> String {
-        let Some(first) = self.runs.first() else {
+        if self.runs.is_empty() {
             return String::new();
-        };
-        let mut seeds: Vec<String> = Vec::new();
+        }
+        let (mut seeds, mut machines) = (Vec::new(), Vec::new());
         for run in &self.runs {
-            let seed = run.seed.to_string();
-            if !seeds.contains(&seed) {
-                seeds.push(seed);
-            }
+            seeds.push(run.seed.to_string());
+            let own = Machine {
+                cpu: run.cpu.clone(),
+                cores: run.cores,
+            };
+            machines.push(own.to_string());
+            machines.extend(run.other_machines.iter().map(Machine::to_string));
         }
         let minutes: f64 = self.runs.iter().map(|run| run.minutes).sum();
         format!(
-            "\nSeeds {}; {:.0} minutes a run on {} ({} cores).\n",
-            seeds.join(", "),
+            "\nSeeds {}; {:.0} minutes a run on {}.\n",
+            each_once(seeds).join(", "),
             minutes / self.runs.len() as f64,
-            first.cpu,
-            first.cores
+            each_once(machines).join("; ")
         )
     }
 
@@ -72,7 +77,7 @@ impl Aggregate {
         columns
     }
 
-    /// Every run has the mean over its lengths; these are then summed up.
+    /// Every run has its share of the problems of all these lengths; these are then summed up.
     fn cell(&self, arm: &str, task: &str, length: Option<usize>) -> String {
         let wanted = |at: &&LengthSpread| match length {
             Some(length) => at.length == length,
@@ -84,25 +89,35 @@ impl Aggregate {
             .filter(wanted)
             .filter_map(|at| at.answer.as_ref())
             .collect();
-        per_cent(&mean_by_run(&lengths))
+        per_cent(&pooled_by_run(&lengths))
     }
 }
 
-/// For each run, its mean over some lengths.
-fn mean_by_run(lengths: &[&Spread]) -> Vec<f64> {
+/// For each run, its share over all problems of some lengths, in per cent.
+fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
     let Some(most) = lengths.iter().max_by_key(|spread| spread.runs.len()) else {
         return Vec::new();
     };
-    let mean = |seed: u64| {
-        let shares: Vec<f64> = lengths
-            .iter()
-            .flat_map(|spread| &spread.runs)
-            .filter(|run| run.seed == seed)
-            .map(|run| 100.0 * run.value)
-            .collect();
-        shares.iter().sum::<f64>() / shares.len() as f64
+    let pooled = |seed: u64| {
+        let of_seed = |run: &&RunShare| run.seed == seed;
+        let shares = lengths.iter().flat_map(|spread| &spread.runs);
+        let (right, n) = shares.filter(of_seed).fold((0.0, 0.0), |(right, n), run| {
+            (right + run.value * run.n as f64, n + run.n as f64)
+        });
+        100.0 * right / n
     };
-    most.runs.iter().map(|run| mean(run.seed)).collect()
+    most.runs.iter().map(|run| pooled(run.seed)).collect()
+}
+
+/// The texts, each at its first place.
+fn each_once(texts: Vec<String>) -> Vec<String> {
+    let mut once: Vec<String> = Vec::new();
+    for text in texts {
+        if !once.contains(&text) {
+            once.push(text);
+        }
+    }
+    once
 }
 
 fn per_cent(shares: &[f64]) -> String {
@@ -118,7 +133,9 @@ fn per_cent(shares: &[f64]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Aggregate, LengthResult, Results};
+    use serde_json::json;
+
+    use crate::{Aggregate, LengthResult, Machine, OrderedMap, Results};
 
     fn run(seed: u64, right: [u64; 3]) -> Results {
         let mut results = Results::new("mini", seed, "flex");
@@ -164,6 +181,42 @@ mod tests {
     }
 
     #[test]
+    fn problems_count_the_same_whatever_their_length() {
+        let mut results = run(1, [100, 90, 40]);
+        // Two problems of the shortest length, none of them solved.
+        let short = LengthResult::from_counts(1, 2, 0, None);
+        let mut tasks = OrderedMap::new();
+        let others = results.of("ar_relay", "ari")[1..].iter().copied();
+        tasks.insert("ari", std::iter::once(short).chain(others).collect());
+        results.arms.insert("ar_relay", tasks);
+        let text = Aggregate::of_runs(&[results]).unwrap().markdown();
+        // 90 of 102.
+        assert!(text.contains("| AR + RELAY | 88 (88..88) |"), "{text}");
+    }
+
+    #[test]
+    fn every_machine_is_named_once() {
+        let on = |seed, cpu: &str, others: &[&str]| {
+            let machine = |cpu: &str| Machine {
+                cpu: cpu.to_owned(),
+                cores: 2,
+            };
+            let mut results = run(seed, [100, 90, 40]);
+            results.machine = machine(cpu);
+            for cpu in others {
+                results.other_machines.insert(*cpu, machine(cpu));
+            }
+            results
+        };
+        let all = Aggregate::of_runs(&[on(1, "a", &["b"]), on(2, "a", &[]), on(3, "c", &["a"])]);
+        let text = all.unwrap().markdown();
+        assert!(
+            text.contains("minutes a run on a, 2 cores; b, 2 cores; c, 2 cores.\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn only_lengths_beyond_the_longest_trained_one_have_a_column() {
         let mut results = run(1, [100, 90, 40]);
         results.train_lengths.insert("ari", [2, 2]);
@@ -183,6 +236,20 @@ mod tests {
             error.contains("seed 2") && error.contains("[1,3]"),
             "{error}"
         );
+        let [first, second] = [(1, 0.1), (2, 0.2)].map(|(seed, lambda)| {
+            let mut run = run(seed, [1, 2, 3]);
+            run.settings = json!({ "seed": seed, "stages": [{ "seed": seed, "lambda": lambda }] });
+            run
+        });
+        let error = Aggregate::of_runs(&[first.clone(), second])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("stages[0].lambda of the run with seed 2 is 0.2"),
+            "{error}"
+        );
+        // One from before settings were noted.
+        Aggregate::of_runs(&[first, run(2, [1, 2, 3])]).unwrap();
         assert!(
             Aggregate::of_runs(&[])
                 .unwrap_err()

@@ -139,7 +139,7 @@ impl<'a> Checks<'a> {
 
     /// Every cell of every hit matrix is at least `at_least`.
     pub(super) fn hits_everywhere(&mut self, arm: &str, at_least: f64) {
-        for (place, matrix) in self.matrices(arm) {
+        for (place, matrix) in self.matrices(arm, |_| true) {
             let cells = matrix.iter().flatten().flatten().copied();
             let lowest = cells.min_by(f64::total_cmp);
             let needed = percent(">=", at_least);
@@ -150,14 +150,15 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Every hit matrix loses `decay` from its first to its last step, while the last column keeps `kept` everywhere.
+    /// Every hit matrix whose last column is the step's end loses `decay` from its first to its last step, while that column
+    /// keeps `kept` everywhere.
     pub(super) fn hits_decay(&mut self, arm: &str, decay: f64, kept: f64) {
         let row = |row: Option<&Vec<Option<f64>>>| {
             let (_, columns) = row?.split_last()?;
             let known: Vec<f64> = columns.iter().flatten().copied().collect();
             (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
         };
-        for (place, matrix) in self.matrices(arm) {
+        for (place, matrix) in self.matrices(arm, |of| of.step_end) {
             let change = row(matrix.last())
                 .zip(row(matrix.first()))
                 .map(|(last, first)| last - first);
@@ -300,12 +301,17 @@ impl<'a> Checks<'a> {
     }
 
     /// The hit matrices of an arm, and of which problems they are.
-    fn matrices(&self, arm: &str) -> Vec<(String, &'a HitMatrix)> {
+    fn matrices(
+        &self,
+        arm: &str,
+        wanted: impl Fn(&HitMatrices) -> bool,
+    ) -> Vec<(String, &'a HitMatrix)> {
         let matrix =
             |of: &'a HitMatrices| Some((format!("{} {}", of.task, of.length), of.arms.get(arm)?));
         self.results
             .hit_matrices
             .iter()
+            .filter(|of| wanted(of))
             .filter_map(matrix)
             .collect()
     }

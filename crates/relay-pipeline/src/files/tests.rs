@@ -86,7 +86,7 @@ fn a_bad_line_is_named_once_and_in_words() {
 }
 
 #[test]
-fn a_window_beyond_all_memory_is_refused() {
+fn what_is_beyond_all_memory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let write = |name: &str, line: Value| {
         let file = dir.path().join(name);
@@ -94,18 +94,27 @@ fn a_window_beyond_all_memory_is_refused() {
         file
     };
     let solved = json!({ "problem": "x p", "steps": ["y"], "answer": "y" });
-    let files = |width: usize| FileSettings {
-        train: write("train.jsonl", solved.clone()),
-        longer: write(
-            "longer.jsonl",
-            json!({ "problem": "x x", "iterations": 2, "width": width }),
-        ),
-        test: write("test.jsonl", solved.clone()),
+    let read = |iterations: usize, width: usize| {
+        FileCorpus::read(&FileSettings {
+            train: write("train.jsonl", solved.clone()),
+            longer: write(
+                "longer.jsonl",
+                json!({ "problem": "x x", "iterations": iterations, "width": width }),
+            ),
+            test: write("test.jsonl", solved.clone()),
+        })
     };
-    FileCorpus::read(&files(1000)).unwrap();
-    let error = FileCorpus::read(&files(100_000)).unwrap_err().to_string();
-    assert!(
-        error.contains("longer.jsonl: line 1: the window is 100000 wide"),
-        "{error}"
-    );
+    read(1000, 1000).unwrap();
+    for (iterations, width, message) in [
+        (
+            2,
+            100_000,
+            "the width of the window is 100000, must be at most 1024",
+        ),
+        (100_000, 2, "iterations is 100000, must be at most 1024"),
+    ] {
+        let error = read(iterations, width).unwrap_err().to_string();
+        let message = format!("longer.jsonl: line 1: {message}");
+        assert!(error.contains(&message), "{error}");
+    }
 }

@@ -158,3 +158,15 @@ fn values_that_are_right_together_are_taken_together() {
     let settings = crate::preset("mini", 1).unwrap().with(&all).unwrap();
     assert_eq!(settings.looped.transformer.heads, 3);
 }
+
+#[test]
+fn of_several_wrong_values_the_first_is_named_with_its_own_rule() {
+    // Checked in another order than they are given in.
+    let all = ["stage2.lambda=-1", "looped.transformer.heads=0"].map(|text| text.parse().unwrap());
+    let error = crate::preset("mini", 1).unwrap().with(&all).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("stage2.lambda is -1, must be a number of at least 0"),
+        "{text}"
+    );
+}

@@ -5,6 +5,7 @@ use crate::{
     ChainCounts, Counts, LengthResult,
     arms::{AR_SELF_LOOP, AR_SELF_TRUTH},
     cost,
+    machine::name_machines,
     self_chains::chains_in,
 };
 
@@ -21,7 +22,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         );
         let made_of = (&self.settings, self.corpus.as_ref());
         results.command.clone_from(&self.about.command);
-        results.settings = to_value(&self.settings)?;
+        results.settings = to_value(&self.settings.clone().with_vocab(self.corpus.codec()))?;
         for (info, lengths) in self
             .corpus
             .codec()
@@ -31,6 +32,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         {
             results.train_lengths.insert(&info.name, lengths);
         }
+        let mut stages = Vec::new();
         for stage in [
             LOOPED_ALIGNED,
             LOOPED_VANILLA,
@@ -44,15 +46,27 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let Some(record) = done.get(stage) else {
                 continue;
             };
+            stages.push((stage.to_owned(), record));
             cost::add(&mut results, stage, record, made_of);
             if let Some(chains) = chains_in(&record.notes) {
                 results.written_chains.insert(stage, chains);
             }
         }
+        stages.extend(
+            measured
+                .iter()
+                .map(|(arm, record, _)| (format!("evaluation/{arm}"), record)),
+        );
+        name_machines(&mut results, stages.into_iter());
         let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
         cost::add_evaluation(&mut results, evaluations, made_of);
         for (arm, _, measured) in measured {
             Self::add_arm(&mut results, arm, measured);
+        }
+        for matrices in &mut results.hit_matrices {
+            let mut tasks = self.corpus.codec().tasks.iter();
+            let task = tasks.find(|task| task.name == matrices.task);
+            matrices.step_end = task.is_some_and(|task| task.step_end.is_some());
         }
         Ok(results)
     }

@@ -29,6 +29,7 @@ const WIDEST: f64 = 1300.0;
 #[derive(Debug, Clone)]
 pub(super) struct HeatMaps {
     title: String,
+    step_end: bool,
     maps: Vec<(String, HitMatrix)>,
 }
 
@@ -48,7 +49,11 @@ impl HeatMaps {
             matrices.length,
             matrices.n
         );
-        (!maps.is_empty()).then_some(Self { title, maps })
+        (!maps.is_empty()).then_some(Self {
+            title,
+            step_end: matrices.step_end,
+            maps,
+        })
     }
 
     pub(super) fn title(&self) -> &str {
@@ -92,7 +97,7 @@ impl HeatMaps {
                 MARGIN + across as f64 * width,
                 MARGIN + TITLE + down as f64 * height,
             );
-            draw_matrix(canvas, corner, arm, matrix)?;
+            draw_matrix(canvas, corner, arm, (matrix, self.step_end))?;
         }
         let steps = self
             .maps
@@ -141,7 +146,7 @@ fn draw_matrix<DB: DrawingBackend>(
     canvas: &Canvas<DB>,
     corner: Point,
     arm: &str,
-    matrix: &HitMatrix,
+    (matrix, step_end): (&HitMatrix, bool),
 ) -> Drawn {
     let (left, top) = (corner.0 + MATRIX_LEFT, corner.1 + MATRIX_TOP);
     let small = Lettering::new(12.0).colour(FAINT_INK);
@@ -152,7 +157,7 @@ fn draw_matrix<DB: DrawingBackend>(
     )?;
     let columns = columns(matrix);
     for column in 0..columns {
-        let label = if column + 1 == columns {
+        let label = if step_end && column + 1 == columns {
             "end".to_owned()
         } else {
             (column + 1).to_string()

@@ -65,7 +65,8 @@ fn arms(results: &Results) -> String {
         return rows;
     }
     format!(
-        "<h3>Each arm with all that it builds on</h3>\n<div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n</table></div>\n",
+        "<h3>Each arm with all that it builds on</h3>\n\
+         <p>What it costs the looped model to confirm answers is in the minutes, not in the FLOP.</p>\n<div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n</table></div>\n",
         head(&["arm", "minutes", "FLOP"]),
     )
 }

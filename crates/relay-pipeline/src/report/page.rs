@@ -130,16 +130,17 @@ fn summary(results: &Results) -> String {
 }
 
 fn provenance(results: &Results) -> String {
-    let cores = match results.machine.cores {
-        0 => String::new(),
-        1 => ", 1 core".to_owned(),
-        n => format!(", {n} cores"),
-    };
+    let others: Vec<String> = results
+        .other_machines
+        .iter()
+        .map(|(stage, machine)| format!("{stage} on {machine}"))
+        .collect();
     let facts = [
         ("preset", results.preset.clone()),
         ("seed", results.seed.to_string()),
         ("device", results.device.clone()),
-        ("machine", format!("{}{cores}", results.machine.cpu)),
+        ("machine", results.machine.to_string()),
+        ("but", others.join("; ")),
         ("program", format!("relay {}", results.version)),
         ("command", results.command.clone()),
     ];

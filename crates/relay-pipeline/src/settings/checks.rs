@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use burn::tensor::backend::AutodiffBackend;
 use relay_models::ModelError;
-use relay_tasks::TaskError;
-use relay_train::{Curriculum, TrainError, check_task_weights};
+use relay_tasks::{Example, TaskError};
+use relay_train::{Curriculum, TrainError, check_precision, check_task_weights};
 
 use super::{DataSettings, Settings, StageSettings, TaskSettings};
-use crate::{PipelineError, Result, arms::AR_RELAY, run_dir::to_value};
+use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, run_dir::to_value};
 
 impl Settings {
     /// Checks every part.
@@ -33,6 +34,10 @@ impl Settings {
             something_to_learn(tasks)?;
         }
         self.looped.validate().map_err(|e| within("looped", e))?;
+        if !self.looped.step_head {
+            let right = "true: of the two looped models it is the aligned one that has a step head";
+            return Err(PipelineError::settings("looped.step_head", "false", right));
+        }
         self.causal.validate().map_err(|e| within("causal", e))?;
         for (name, stage) in self.stages() {
             stage.validate(name)?;
@@ -69,6 +74,46 @@ impl Settings {
         })
     }
 
+    /// Checks what hangs on the data, of which files tell only once they are read.
+    pub(crate) fn validate_data(&self, corpus: &dyn Corpus) -> Result<()> {
+        self.validate_task_weights(corpus.codec().tasks.len())?;
+        if let DataSettings::Generated(_) = self.data {
+            return Ok(());
+        }
+        let test = corpus.test(1)?;
+        let name = |example: &Example| corpus.codec().tasks[example.task].name.clone();
+        let tested: BTreeSet<_> = test.iter().map(|one| (name(one), one.length)).collect();
+        let places: Vec<String> = tested
+            .iter()
+            .map(|(task, length)| format!("{task} {length}"))
+            .collect();
+        self.validate_hit_matrices(|place| tested.contains(place), &places)
+    }
+
+    /// Checks that the device can do what every stage asks for.
+    pub(crate) fn validate_precision<B: AutodiffBackend>(&self, device: &B::Device) -> Result<()> {
+        self.stages().into_iter().try_for_each(|(name, stage)| {
+            let checked = check_precision::<B>(stage.train.precision, device);
+            checked.map_err(|e| within(&format!("{name}.train"), e))
+        })
+    }
+
+    fn validate_hit_matrices(
+        &self,
+        is_tested: impl Fn(&(String, usize)) -> bool,
+        tested: &[String],
+    ) -> Result<()> {
+        let mut places = self.evaluation.hit_matrices.iter();
+        match places.find(|place| !is_tested(place)) {
+            Some((task, length)) => Err(PipelineError::settings(
+                "evaluation.hit_matrices",
+                format!("{task} {length}"),
+                format!("a task and a length that is tested: {}", tested.join(", ")),
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn validate_evaluation(&self) -> Result<()> {
         let evaluation = &self.evaluation;
         if evaluation.samples == 0 {
@@ -95,20 +140,12 @@ impl Settings {
             let mut tasks = tasks.iter();
             tasks.any(|task| task.name() == name && (task.test[0]..=task.test[1]).contains(length))
         };
-        match evaluation.hit_matrices.iter().find(|place| !there(place)) {
-            Some((name, length)) => {
-                let task = |task: &TaskSettings| {
-                    format!("{} {}..{}", task.name(), task.test[0], task.test[1])
-                };
-                let tasks: Vec<String> = tasks.iter().map(task).collect();
-                Err(PipelineError::settings(
-                    "evaluation.hit_matrices",
-                    format!("{name} {length}"),
-                    format!("a task and a length that is tested: {}", tasks.join(", ")),
-                ))
-            }
-            None => Ok(()),
-        }
+        let task = |task: &TaskSettings| {
+            let [from, to] = task.test;
+            format!("{} {from}..{to}", task.name())
+        };
+        let tested: Vec<String> = tasks.iter().map(task).collect();
+        self.validate_hit_matrices(there, &tested)
     }
 
     fn validate_curriculum(&self, name: &str, stage: &StageSettings) -> Result<()> {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Axis, Sweep};
 use crate::{
-    Aggregate, OrderedMap, PipelineError, PlannedRun, Result, Results, reuse::taken_from,
-    run_dir::SET_ASIDE,
+    Aggregate, OrderedMap, PlannedRun, Result, Results, reuse::taken_from, run_dir::SET_ASIDE,
+    schema::read_json,
 };
 
 /// The version of the form of `sweep.json` that this program writes.
@@ -115,18 +115,7 @@ impl SweepResults {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
-        let corrupt = |e: serde_json::Error| PipelineError::corrupt(path, e.to_string());
-        let json: serde_json::Value = serde_json::from_str(&text).map_err(corrupt)?;
-        let found = json.get("schema").and_then(serde_json::Value::as_u64);
-        if found != Some(u64::from(SWEEP_SCHEMA)) {
-            return Err(PipelineError::Schema {
-                path: path.to_owned(),
-                found: found.and_then(|found| found.try_into().ok()).unwrap_or(0),
-                expected: SWEEP_SCHEMA,
-            });
-        }
-        serde_json::from_value(json).map_err(corrupt)
+        read_json(path, SWEEP_SCHEMA, |json| json)
     }
 }
 

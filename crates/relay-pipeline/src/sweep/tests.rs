@@ -70,7 +70,20 @@ fn what_cannot_be_swept_is_said_before_anything_runs() {
         error(&["evaluation.hit_matrices=[[\"lis\",30]],[[\"lis\" 30]]"]).contains("hit_matrices")
     );
     // Every run would have it, whatever its directory says.
-    assert!(error(&["seed=1,2"]).contains("seed is 1, 2"));
+    assert!(error(&["seed=1,2"]).contains("seed is 1, must be left out"));
+    let fixed = |seed| crate::preset("smoke", seed)?.with(&["seed=5".parse()?]);
+    let all_the_same = sweep(&[]).runs("out".as_ref(), fixed, |_, _| String::new());
+    let message = all_the_same.unwrap_err().to_string();
+    assert!(message.contains("seed is 5"), "{message}");
+    // One setting by several names, and a part of another.
+    for (one, other) in [
+        ("stage1.lambda=0,1", "looped_aligned.lambda=2"),
+        ("model.dropout=0.1,0.2", "causal.transformer.dropout=0.3"),
+        ("looped_aligned.groups.max_samples=1,2", "stage1.groups={}"),
+    ] {
+        let message = error(&[one, other]);
+        assert!(message.contains("is swept as"), "{message}");
+    }
     for (axis, part) in [
         ("lambda=1,1", "1 in"),
         ("lambda=1,,2", "empty in"),

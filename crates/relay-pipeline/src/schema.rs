@@ -1,0 +1,33 @@
+//! The version that stands in every JSON file of results.
+
+use std::{fs, path::Path};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::{PipelineError, Result};
+
+/// Reads a JSON file whose field `schema` has to be `expected`; `renew` gives the form of today to what earlier versions
+/// wrote under the same schema.
+///
+/// # Errors
+/// When the file cannot be read, is not of this form or of another schema; it is named.
+pub(crate) fn read_json<T: DeserializeOwned>(
+    path: &Path,
+    expected: u32,
+    renew: impl FnOnce(Value) -> Value,
+) -> Result<T> {
+    let corrupt = |e: serde_json::Error| PipelineError::corrupt(path, e.to_string());
+    let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
+    let json: Value = serde_json::from_str(&text).map_err(corrupt)?;
+    // Asked first: another schema must not show as a missing field.
+    let found = json.get("schema").and_then(Value::as_u64).unwrap_or(0);
+    if found != u64::from(expected) {
+        return Err(PipelineError::Schema {
+            path: path.to_owned(),
+            found: u32::try_from(found).unwrap_or(u32::MAX),
+            expected,
+        });
+    }
+    serde_json::from_value(renew(json)).map_err(corrupt)
+}
