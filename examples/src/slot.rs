@@ -312,18 +312,18 @@ fn more_devices<B: Backend>(first: &B::Device, slot: &Slot) -> Result<Vec<B::Dev
 fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     let aside = run.join(".partial-from");
     let taken = bring(from, &aside).and_then(|brought| {
-        let name = right_name(&brought)?;
-        let step = read_manifest(&brought)
-            .map_err(CliError::failure)?
-            .counters
-            .step;
-        let own = counters(run)?.step;
-        if holds_checkpoints(run)? && own >= step {
-            let (run, from) = (run.display(), from.display());
-            tracing::info!("{run} holds {own} updates, {from} {step}: going on with the former");
-            return Ok(());
+        let step = updates(&brought)?;
+        if holds_checkpoints(run)? {
+            let own = updates(run)?;
+            if own >= step {
+                let (run, from) = (run.display(), from.display());
+                tracing::info!(
+                    "{run} holds {own} updates, {from} {step}: going on with the former"
+                );
+                return Ok(());
+            }
         }
-        let place = run.join(name);
+        let place = run.join(checkpoint_name(step));
         fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))
     });
     // Best effort: what went wrong before matters more.
@@ -340,7 +340,7 @@ fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
     if from.join(PARTS).exists() {
         return join(from, aside).map_err(CliError::failure);
     }
-    let name = right_name(from)?;
+    let name = checkpoint_name(updates(from)?);
     let whole = from.join("manifest.json").exists();
     let source = if whole {
         from.to_owned()
@@ -357,10 +357,11 @@ fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
     Ok(place)
 }
 
-/// The name that the good checkpoint in `dir` has to have, by which it is found whatever `dir` is called; all of it is verified, as it is again when it is read.
-fn right_name(dir: &Path) -> Result<String, CliError> {
+/// The updates of the newest good checkpoint in `dir`, which also name it; all of it is verified, as it is again when it is
+/// read.
+fn updates(dir: &Path) -> Result<u64, CliError> {
     let manifest = read_manifest(dir).map_err(CliError::failure)?;
-    Ok(checkpoint_name(manifest.counters.step))
+    Ok(manifest.counters.step)
 }
 
 fn failed(verb: &str, path: &Path, error: &std::io::Error) -> CliError {

@@ -244,20 +244,24 @@ fn different_seeds(runs: &[Results]) -> Result<()> {
     }
 }
 
+/// Everything at the place where it comes first.
+fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    all.fold(Vec::new(), |mut once, one| {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+        once
+    })
+}
+
 impl AggregatedRun {
     fn of(run: &Results) -> Self {
-        let mut other_machines: Vec<Machine> = Vec::new();
-        for machine in run.other_machines.values() {
-            if !other_machines.contains(machine) {
-                other_machines.push(machine.clone());
-            }
-        }
         Self {
             seed: run.seed,
             device: run.device.clone(),
             cpu: run.machine.cpu.clone(),
             cores: run.machine.cores,
-            other_machines,
+            other_machines: each_once(run.other_machines.values().cloned()),
             minutes: run.seconds.values().sum::<f64>() / 60.0,
         }
     }

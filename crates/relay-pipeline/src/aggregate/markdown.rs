@@ -1,6 +1,6 @@
 //! The tables of several runs that the README shows.
 
-use super::{Aggregate, LengthSpread, RunShare, Spread};
+use super::{Aggregate, LengthSpread, RunShare, Spread, each_once};
 use crate::{
     Machine,
     arms::{arm_label, task_label},
@@ -53,9 +53,9 @@ impl Aggregate {
         let minutes: f64 = self.runs.iter().map(|run| run.minutes).sum();
         format!(
             "\nSeeds {}; {:.0} minutes a run on {}.\n",
-            each_once(seeds).join(", "),
+            each_once(seeds.into_iter()).join(", "),
             minutes / self.runs.len() as f64,
-            each_once(machines).join("; ")
+            each_once(machines.into_iter()).join("; ")
         )
     }
 
@@ -107,17 +107,6 @@ fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
         100.0 * right / n
     };
     most.runs.iter().map(|run| pooled(run.seed)).collect()
-}
-
-/// The texts, each at its first place.
-fn each_once(texts: Vec<String>) -> Vec<String> {
-    let mut once: Vec<String> = Vec::new();
-    for text in texts {
-        if !once.contains(&text) {
-            once.push(text);
-        }
-    }
-    once
 }
 
 fn per_cent(shares: &[f64]) -> String {

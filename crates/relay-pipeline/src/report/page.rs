@@ -140,7 +140,7 @@ fn provenance(results: &Results) -> String {
         ("seed", results.seed.to_string()),
         ("device", results.device.clone()),
         ("machine", results.machine.to_string()),
-        ("but", others.join("; ")),
+        ("other machines", others.join("; ")),
         ("program", format!("relay {}", results.version)),
         ("command", results.command.clone()),
     ];
