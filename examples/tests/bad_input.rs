@@ -10,6 +10,8 @@ use std::{
     process::{Command, Output},
 };
 
+use serde_json::{Value, json};
+
 fn program(name: &str) -> Command {
     // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
     let mut path = std::env::current_exe().unwrap();
@@ -81,6 +83,20 @@ fn usage_errors_name_what_there_is() {
         let options: Vec<&str> = options.split(' ').chain([text(&run_dir)]).collect();
         refuses("gpu_slot", &options, 2, &["collective", "--features"]);
     }
+    let half = [
+        "--device",
+        "ndarray",
+        "--preset",
+        "smoke",
+        "--precision",
+        "bf16",
+    ];
+    refuses(
+        "multitask_relay",
+        &[&base[..], &half].concat(),
+        2,
+        &["train.precision is bf16", "f32 here"],
+    );
     for (wrong, says) in [
         ("--minutes 1e300", "--minutes is 1e300: too many"),
         ("--minutes 0", "--minutes is 0: it must be"),
@@ -280,6 +296,31 @@ fn data_files_are_checked_line_by_line() {
         text(&run_dir),
     ];
     refuses("own_data", &args, 1, &["missing.jsonl"]);
+}
+
+#[test]
+fn test_problems_whose_chains_are_learnt_are_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let [train, longer, test] = own_data(dir.path());
+    let tested = fs::read_to_string(&test).unwrap();
+    let last: Value = serde_json::from_str(tested.lines().last().unwrap()).unwrap();
+    let iterations = last["steps"].as_array().unwrap().len();
+    let shared = json!({ "problem": last["problem"], "iterations": iterations });
+    let lines = format!("{}{shared}\n", fs::read_to_string(&longer).unwrap());
+    fs::write(&longer, lines).unwrap();
+    let mut command = program("own_data");
+    command.args(["--preset", "smoke", "--train", text(&train)]);
+    command.args(["--longer", text(&longer), "--test", text(&test)]);
+    command.args(["--run-dir", text(&dir.path().join("run"))]);
+    let done = command.env("RUST_LOG", "warn").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    let warning = format!(
+        "1 problems stand in both {} and {}",
+        text(&longer),
+        text(&test)
+    );
+    assert!(said.contains(&warning), "{said}");
 }
 
 #[test]

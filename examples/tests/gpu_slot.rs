@@ -88,6 +88,23 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
     let last = before.unwrap();
     assert_eq!(json(&last.join("bench.json"))["updates"][1], 60);
     assert!(model(&last) == model(&whole), "the weights differ");
+
+    // Of what a slot's directory holds and what it is given, the newer is gone on with.
+    let parts = |slot: &str| place.path().join(slot).join("parts");
+    let made = |out: &Path| json(&out.join("bench.json"))["updates"].clone();
+    let second = made(&place.path().join("slot-1"))[1].clone();
+    let first = place.path().join("slot-0");
+    for (out, from, begins) in [
+        (&first, parts("slot-1"), second),
+        (&whole, parts("slot-1"), 60.into()),
+    ] {
+        let from = ["--from", from.to_str().unwrap()];
+        let done = slot("10", out, &[&from[..], &TRAINING].concat());
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{said}");
+        assert_eq!(made(out), serde_json::json!([begins, 60]));
+        assert!(model(out) == model(&last), "the weights differ");
+    }
 }
 
 /// A machine that leads another, and its address once it waits.

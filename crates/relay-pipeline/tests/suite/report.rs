@@ -1,7 +1,5 @@
 //! The report from made-up results that look like the paper's.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::{fs, path::Path};
 
 use relay_pipeline::{ChainCounts, LengthResult, Results, Verdict, judge, table, write_report};
@@ -242,6 +240,23 @@ fn claims_follow_the_numbers() {
             .iter()
             .all(|claim| claim.verdict == Verdict::NotDecided)
     );
+}
+
+#[test]
+fn a_last_column_that_ends_no_step_is_not_judged_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut results = like_the_paper();
+    for (ends, verdict_on_decay) in [(true, Verdict::Holds), (false, Verdict::NotDecided)] {
+        results.hit_matrices[0].step_end = ends;
+        assert_eq!(verdict(&results, "hits_ar_decay"), verdict_on_decay);
+        assert_eq!(verdict(&results, "hits_looped"), Verdict::Holds);
+        write_report(&results, dir.path()).unwrap();
+        let drawing = dir.path().join("figures/hit_matrix_lis_20.svg");
+        let drawing = fs::read_to_string(drawing).unwrap();
+        assert_eq!(drawing.contains("\nend\n"), ends);
+        let page = fs::read_to_string(dir.path().join("report.html")).unwrap();
+        assert_eq!(page.contains("The last column is the step&#39;s end"), ends);
+    }
 }
 
 #[test]

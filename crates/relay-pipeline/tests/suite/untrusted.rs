@@ -1,8 +1,5 @@
 //! Run directories and results from elsewhere, and directories that go away: nothing is written in another place.
 
-#![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::{
     fs,
     os::unix::fs::symlink,

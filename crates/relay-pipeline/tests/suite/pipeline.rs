@@ -1,85 +1,19 @@
-//! The whole pipeline on a model that learns nothing: stages, markers, going on, changed settings, files of one's own.
-
-// Helpers of tests are not seen as tests by the lint.
-#![allow(clippy::unwrap_used)]
-
-mod stopping;
+//! The whole pipeline on a model that learns nothing: stages, markers, going on, changed settings.
 
 use std::{fs, path::Path};
 
-use burn::backend::{Autodiff, Flex};
-use relay_pipeline::{
-    About, DataSettings, Existing, FileSettings, Pipeline, PipelineError, Results, Settings,
-    TaskSettings, own_data_preset, preset,
-};
+use relay_pipeline::{DataSettings, Existing, PipelineError, Results, Settings, TaskSettings};
 use relay_train::StopFlag;
-use stopping::stopped_by;
 
-type Backend = Autodiff<Flex>;
-
-fn tiny() -> Settings {
-    let mut settings = preset("smoke", 3).unwrap();
-    shrink(&mut settings);
-    settings
-}
-
-fn shrink(settings: &mut Settings) {
-    for transformer in [
-        &mut settings.looped.transformer,
-        &mut settings.causal.transformer,
-    ] {
-        transformer.d_model = 16;
-    }
-    let stages = [
-        &mut settings.looped_aligned,
-        &mut settings.ar_baseline,
-        &mut settings.ar_relay,
-    ];
-    let own = settings.self_chains.as_mut().map(|own| &mut own.phase);
-    let more = settings.looped_vanilla.as_mut().into_iter().chain(own);
-    for stage in stages.into_iter().chain(more) {
-        stage.train.steps = 4;
-        stage.train.checkpoint_every = 2;
-        stage.train.validate_every = 2;
-    }
-    settings.evaluation.samples = 3;
-}
-
-fn open(
-    settings: &Settings,
-    dir: &Path,
-    existing: Existing,
-    stop: StopFlag,
-) -> Result<Pipeline<Backend>, PipelineError> {
-    let about = About {
-        device: "flex".into(),
-        command: "test".into(),
-    };
-    Pipeline::open(
-        settings.clone(),
-        dir,
-        existing,
-        about,
-        Default::default(),
-        stop,
-    )
-}
-
-fn run(settings: &Settings, dir: &Path, existing: Existing) -> Result<Results, PipelineError> {
-    open(settings, dir, existing, StopFlag::default())?.run()
-}
+use crate::{
+    runs::{made_at, open, run, tiny},
+    stopping::stopped_by,
+};
 
 /// What a run measured, without clocks.
 fn measured(results: &Results) -> String {
     let hits = serde_json::to_string(&results.hit_matrices).unwrap();
     serde_json::to_string(&results.arms).unwrap() + &hits
-}
-
-fn made_at(dir: &Path, stage: &str) -> std::time::SystemTime {
-    fs::metadata(dir.join(stage).join("done.json"))
-        .unwrap()
-        .modified()
-        .unwrap()
 }
 
 #[test]
@@ -379,50 +313,4 @@ fn an_altered_checkpoint_is_found() {
         .unwrap_err()
         .to_string();
     assert!(error.contains("looped_aligned"), "{error}");
-}
-
-#[test]
-fn learns_from_files() {
-    let dir = tempfile::tempdir().unwrap();
-    let solved = |n: usize| {
-        let steps: Vec<String> = (1..=n)
-            .map(|t| format!("{} ;", vec!["a"; t].join(" ")))
-            .collect();
-        serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "steps": steps, "answer": "a" })
-    };
-    let write = |name: &str, lines: Vec<String>| {
-        let file = dir.path().join(name);
-        fs::write(&file, lines.join("\n")).unwrap();
-        file
-    };
-    let train = write(
-        "train.jsonl",
-        (0..60).map(|i| solved(1 + i % 3).to_string()).collect(),
-    );
-    let unsolved = |n: usize| serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "iterations": n });
-    let longer = write(
-        "longer.jsonl",
-        (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect(),
-    );
-    let test = write(
-        "test.jsonl",
-        (1..=5).map(|n| solved(n).to_string()).collect(),
-    );
-    let data = DataSettings::Files(FileSettings {
-        train,
-        longer,
-        test,
-    });
-    let mut settings = own_data_preset("smoke", data, 1).unwrap();
-    shrink(&mut settings);
-    let results = run(&settings, &dir.path().join("run"), Existing::Refuse).unwrap();
-    assert_eq!(
-        results
-            .of("ar_relay", "data")
-            .iter()
-            .map(|r| r.length)
-            .collect::<Vec<_>>(),
-        [1, 2, 3, 4, 5]
-    );
-    assert_eq!(results.train_lengths.get("data"), Some(&[1, 3]));
 }

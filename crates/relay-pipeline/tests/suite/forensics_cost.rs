@@ -1,7 +1,5 @@
 //! Forensics and cost in the report, from made-up results.
 
-#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
 use std::{collections::BTreeMap, fs, path::Path};
 
 use relay_pipeline::{

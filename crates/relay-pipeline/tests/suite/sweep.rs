@@ -1,21 +1,17 @@
 //! Sweeps and several seeds on models that learn nothing: what is run, what is taken over, what is written.
 
-// Helpers of tests are not seen as tests by the lint.
-#![allow(clippy::unwrap_used)]
-
-mod stopping;
-
 use std::{fs, path::Path};
 
-use burn::backend::{Autodiff, Flex};
 use relay_pipeline::{
-    Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep,
+    Aggregate, Existing, PipelineError, PlannedRun, Results, RunDir, Settings, SeveralRuns, Sweep,
     SweepResults, preset, taken_from,
 };
 use relay_train::StopFlag;
-use stopping::stopped_by;
 
-type Backend = Autodiff<Flex>;
+use crate::{
+    runs::{Backend, made_at},
+    stopping::stopped_by,
+};
 
 /// One small task, four updates.
 fn tiny(seed: u64) -> Result<Settings, PipelineError> {
@@ -75,13 +71,6 @@ fn planned(sweep: &Sweep, out: &Path) -> Vec<PlannedRun> {
         .unwrap()
 }
 
-fn made_at(stage: &Path) -> std::time::SystemTime {
-    fs::metadata(stage.join("done.json"))
-        .unwrap()
-        .modified()
-        .unwrap()
-}
-
 #[test]
 fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
@@ -136,11 +125,11 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     assert!(svg.contains("lambda=0") && svg.contains("lambda=1"));
 
     // More values later: what is there is not made again.
-    let before = made_at(&second.join("looped_aligned"));
+    let before = made_at(second, "looped_aligned");
     fs::remove_dir_all(first).unwrap();
     let again = planned(&sweep, dir.path());
     assert_eq!(run(&again, &[]).unwrap()[1].arms, results[1].arms);
-    assert_eq!(made_at(&second.join("looped_aligned")), before);
+    assert_eq!(made_at(second, "looped_aligned"), before);
     assert_eq!(
         taken_from(first, "ar_baseline").as_deref(),
         Some("lambda=0_seed-1")
@@ -249,4 +238,19 @@ fn several_seeds_stop_when_asked_and_go_on() {
         all.runs.iter().map(|run| run.seed).collect::<Vec<_>>(),
         [1, 2]
     );
+}
+
+#[test]
+fn nothing_is_trained_before_a_run_that_will_be_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = planned(&sweep(&[], &[1, 2]), dir.path());
+    let other = tiny(3).unwrap();
+    drop(RunDir::open(&runs[1].dir, &other, Existing::Refuse).unwrap());
+    let error = run(&runs, &[]).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        error.is_usage() && said.contains("seed-2") && said.contains("seed is 3"),
+        "{said}"
+    );
+    assert!(!runs[0].dir.exists());
 }

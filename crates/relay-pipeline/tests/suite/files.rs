@@ -1,0 +1,67 @@
+//! Files of one's own: what is learnt from them, what is refused.
+
+use std::fs;
+
+use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
+
+use crate::runs::{run, shrink};
+
+#[test]
+fn learns_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let solved = |n: usize| {
+        let steps: Vec<String> = (1..=n)
+            .map(|t| format!("{} ;", vec!["a"; t].join(" ")))
+            .collect();
+        serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "steps": steps, "answer": "a" })
+    };
+    let write = |name: &str, lines: Vec<String>| {
+        let file = dir.path().join(name);
+        fs::write(&file, lines.join("\n")).unwrap();
+        file
+    };
+    let train = write(
+        "train.jsonl",
+        (0..60).map(|i| solved(1 + i % 3).to_string()).collect(),
+    );
+    let unsolved = |n: usize| serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "iterations": n });
+    let longer = write(
+        "longer.jsonl",
+        (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect(),
+    );
+    let test = write(
+        "test.jsonl",
+        (1..=5).map(|n| solved(n).to_string()).collect(),
+    );
+    let data = DataSettings::Files(FileSettings {
+        train,
+        longer,
+        test,
+    });
+    let mut settings = own_data_preset("smoke", data, 1).unwrap();
+    shrink(&mut settings);
+    // Its lengths are known once the files are read: a model is not trained for a figure that cannot be drawn.
+    let refused = dir.path().join("refused");
+    settings.evaluation.hit_matrices = vec![("data".to_owned(), 6)];
+    let error = run(&settings, &refused, Existing::Refuse).unwrap_err();
+    let said = error.to_string();
+    assert!(
+        error.is_usage() && said.contains("hit_matrices is data 6") && said.contains("data 5"),
+        "{said}"
+    );
+    assert!(!refused.join("looped_aligned").exists());
+
+    settings.evaluation.hit_matrices = vec![("data".to_owned(), 5)];
+    let results = run(&settings, &dir.path().join("run"), Existing::Refuse).unwrap();
+    assert_eq!(
+        results
+            .of("ar_relay", "data")
+            .iter()
+            .map(|r| r.length)
+            .collect::<Vec<_>>(),
+        [1, 2, 3, 4, 5]
+    );
+    assert_eq!(results.train_lengths.get("data"), Some(&[1, 3]));
+    assert_eq!(results.hit_matrices.len(), 1);
+    assert!(results.hit_matrices[0].step_end, "`;` ends every step");
+}

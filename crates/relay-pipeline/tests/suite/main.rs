@@ -1,0 +1,12 @@
+//! Behaviour of the whole crate; one program, because backends take long to compile.
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+mod files;
+mod forensics_cost;
+mod pipeline;
+mod report;
+mod runs;
+mod stopping;
+mod sweep;
+#[cfg(unix)]
+mod untrusted;

@@ -1,0 +1,84 @@
+//! The checkpoint that a slot goes on from.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use relay_train::{Counters, Effort, checkpoint_name, list_checkpoints, read_manifest};
+
+use super::failed;
+use crate::{CliError, PARTS, join};
+
+/// Puts the checkpoint to go on from into `run`, unless that holds as many updates of this slot already.
+pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
+    let aside = run.join(".partial-from");
+    let taken = bring(from, &aside).and_then(|brought| {
+        let step = updates(&brought)?;
+        if holds_checkpoints(run)? {
+            let own = updates(run)?;
+            if own >= step {
+                let (run, from) = (run.display(), from.display());
+                tracing::info!(
+                    "{run} holds {own} updates, {from} {step}: going on with the former"
+                );
+                return Ok(());
+            }
+        }
+        let place = run.join(checkpoint_name(step));
+        fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))
+    });
+    // Best effort: what went wrong before matters more.
+    let _ = fs::remove_dir_all(&aside);
+    taken
+}
+
+/// Copies the checkpoint in `from`, or joins its parts, into the directory `aside`; gives its place.
+fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
+    if aside.exists() {
+        fs::remove_dir_all(aside).map_err(|e| failed("remove", aside, &e))?;
+    }
+    fs::create_dir_all(aside).map_err(|e| failed("create", aside, &e))?;
+    if from.join(PARTS).exists() {
+        return join(from, aside).map_err(CliError::failure);
+    }
+    let name = checkpoint_name(updates(from)?);
+    let whole = from.join("manifest.json").exists();
+    let source = if whole {
+        from.to_owned()
+    } else {
+        from.join(&name)
+    };
+    let place = aside.join(name);
+    fs::create_dir(&place).map_err(|e| failed("create", &place, &e))?;
+    for file in fs::read_dir(&source).map_err(|e| failed("read", &source, &e))? {
+        let file = file.map_err(|e| failed("read", &source, &e))?.path();
+        let to = place.join(file.file_name().unwrap_or_default());
+        fs::copy(&file, &to).map_err(|e| failed("copy", &file, &e))?;
+    }
+    Ok(place)
+}
+
+/// The updates of the newest good checkpoint in `dir`, which also name it; all of it is verified, as it is again when it is
+/// read.
+fn updates(dir: &Path) -> Result<u64, CliError> {
+    let manifest = read_manifest(dir).map_err(CliError::failure)?;
+    Ok(manifest.counters.step)
+}
+
+fn holds_checkpoints(run: &Path) -> Result<bool, CliError> {
+    let found = list_checkpoints(run).map_err(CliError::failure)?;
+    Ok(!found.is_empty())
+}
+
+/// The counters of the newest checkpoint, or of the start.
+pub(super) fn counters(run: &Path) -> Result<Counters, CliError> {
+    if !holds_checkpoints(run)? {
+        let effort = Some(Effort::default());
+        return Ok(Counters {
+            effort,
+            ..Counters::default()
+        });
+    }
+    Ok(read_manifest(run).map_err(CliError::failure)?.counters)
+}
