@@ -25,7 +25,7 @@
 //! | `config` | settings of both models, their defaults and checks |
 //! | `looped` | [`LoopedTransformer`]: `embed`, `iterate`, read-out, and the loop over them (section 3) |
 //! | `causal` | [`CausalTransformer`]: the AR CoT models |
-//! | `generate_looped`, `generate_causal` | greedy generation and its bookkeeping, over any model |
+//! | `generate_looped`, `generate_causal`, `greedy` | greedy generation and its bookkeeping, over any model |
 //! | `decode`, `cache` | the causal model one column at a time, with its keys and values, in ordinary operations |
 //! | `block`, `layer`, `norm` | the block that both models are made of |
 //! | `product` | the layers' matrix products in ordinary operations, in f32 or bf16 |
@@ -33,6 +33,7 @@
 //! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
 //! | `flops` | what a forward pass costs, counted from shapes |
 //! | `init`, `ids` | initial weights, and parameter ids that are the same in every process |
+//! | `device`, `error` | what a device is; what can go wrong |
 //!
 //! Initial weights are drawn on the host, each parameter's from a stream of its own, and a mask of dropout is a hash of its
 //! name and the element: a seed gives the same weights and the same dropout on every backend.

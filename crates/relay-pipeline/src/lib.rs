@@ -24,7 +24,7 @@
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
-//! | `results`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, and what it says of the paper's claims |
+//! | `results`, `schema`, `machine`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, on which machines, and what it says of the paper's claims |
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |

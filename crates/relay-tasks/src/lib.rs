@@ -17,14 +17,17 @@
 //! | module | what it does |
 //! |---|---|
 //! | `arithmetic`, `edit_distance`, `lis` | the paper's three tasks |
-//! | `task`, `config`, `dataset`, `split` | what a task offers; its settings; problems by index, in disjoint splits |
+//! | `task`, `config`, `dialect`, `problem` | what a task offers; its settings, and those that change what steps mean; problems and solutions as text |
+//! | `dataset`, `split`, `draws` | problems by index, in disjoint splits |
 //! | `vocab`, `codec`, `example`, `own_data` | text to tokens and back; a vocabulary from one's own data |
 //! | `chain`, `score` | chains as one line of text, and what is right in them |
 //! | `forensics` | where a chain goes wrong, and what stands there instead |
 //! | `align` | windows, targets, masks of every iteration |
 //! | `group`, `batch`, `reshape` | groups with little padding; host batches as flat vectors; wider, or some of their rows |
-//! | `jsonl`, `benchmark` | files in and out |
+//! | `jsonl`, `benchmark`, `record`, `lines`, `aside` | files in and out, whole or not at all |
+//! | `text` | numbers and tokens in text |
 //! | `random` | every random draw |
+//! | `error` | what can go wrong |
 
 mod align;
 mod arithmetic;
