@@ -58,8 +58,8 @@ pub trait LoopedDecoder {
 /// Writes chains for a batch; every sample leaves at its own number of iterations.
 ///
 /// A sample's chain does not depend on what else is in the batch, up to rounding: in a wider window positions and sums
-/// are others. Call it with
-/// [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its graphs.
+/// are others. Call it with [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its
+/// graphs.
 ///
 /// # Errors
 /// [`ModelError::Input`] for lengths that do not agree, tokens outside the vocabulary and zero iterations.
