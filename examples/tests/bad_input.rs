@@ -243,6 +243,19 @@ fn own_data(dir: &Path) -> [PathBuf; 3] {
     ["chains.jsonl", "problems.jsonl", "test.jsonl"].map(|name| dir.join(name))
 }
 
+/// The options of `own_data` for files to train on, to write chains for and to test on, and for a directory.
+fn own_data_options<'a>(files: [&'a Path; 3], run_dir: &'a Path) -> Vec<&'a str> {
+    let [train, longer, test] = files.map(text);
+    let named = [
+        ["--preset", "smoke"],
+        ["--train", train],
+        ["--longer", longer],
+        ["--test", test],
+        ["--run-dir", text(run_dir)],
+    ];
+    named.concat()
+}
+
 #[test]
 fn data_files_are_checked_line_by_line() {
     let dir = tempfile::tempdir().unwrap();
@@ -251,22 +264,9 @@ fn data_files_are_checked_line_by_line() {
     let bad = dir.path().join("bad.jsonl");
     let check = |content: &str, place: usize, parts: &[&str]| {
         fs::write(&bad, content).unwrap();
-        let mut files = [text(&train), text(&longer), text(&test)];
-        files[place] = text(&bad);
-        let [train, longer, test] = files;
-        let run_dir = text(&run_dir);
-        let args = [
-            "--preset",
-            "smoke",
-            "--train",
-            train,
-            "--longer",
-            longer,
-            "--test",
-            test,
-            "--run-dir",
-            run_dir,
-        ];
+        let mut files: [&Path; 3] = [&train, &longer, &test];
+        files[place] = &bad;
+        let args = own_data_options(files, &run_dir);
         refuses("own_data", &args, 1, &[&["bad.jsonl"], parts].concat());
     };
     check("", 0, &["empty"]);
@@ -285,16 +285,7 @@ fn data_files_are_checked_line_by_line() {
     let beyond = "{\"problem\": \"1 + seven =\", \"steps\": [\"2\"], \"answer\": \"2\"}\n";
     check(beyond, 2, &["line 1", "seven"]);
     let missing = dir.path().join("missing.jsonl");
-    let args = [
-        "--train",
-        text(&missing),
-        "--longer",
-        text(&longer),
-        "--test",
-        text(&test),
-        "--run-dir",
-        text(&run_dir),
-    ];
+    let args = own_data_options([&missing, &longer, &test], &run_dir);
     refuses("own_data", &args, 1, &["missing.jsonl"]);
 }
 
@@ -309,9 +300,10 @@ fn test_problems_whose_chains_are_learnt_are_warned_of() {
     let lines = format!("{}{shared}\n", fs::read_to_string(&longer).unwrap());
     fs::write(&longer, lines).unwrap();
     let mut command = program("own_data");
-    command.args(["--preset", "smoke", "--train", text(&train)]);
-    command.args(["--longer", text(&longer), "--test", text(&test)]);
-    command.args(["--run-dir", text(&dir.path().join("run"))]);
+    command.args(own_data_options(
+        [&train, &longer, &test],
+        &dir.path().join("run"),
+    ));
     let done = command.env("RUST_LOG", "warn").output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success(), "{said}");

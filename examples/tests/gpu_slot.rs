@@ -29,6 +29,13 @@ fn slot(minutes: &str, out: &Path, options: &[&str]) -> Output {
     command.env("RUST_LOG", "error").output().unwrap()
 }
 
+/// A slot that ends well.
+fn good_slot(minutes: &str, out: &Path, options: &[&str]) {
+    let done = slot(minutes, out, options);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{}: {said}", out.display());
+}
+
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
@@ -47,9 +54,7 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
     let place = tempfile::tempdir().unwrap();
     let whole = place.path().join("whole");
     let peak = ["--peak-tflops", "0.5", "--workers", "1"];
-    let done = slot("10", &whole, &[&TRAINING[..], &peak].concat());
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{said}");
+    good_slot("10", &whole, &[&TRAINING[..], &peak].concat());
     let bench = json(&whole.join("bench.json"));
     assert_eq!(bench["updates"], serde_json::json!([0, 60]));
     assert_eq!(bench["done"], true);
@@ -79,9 +84,7 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
         let out = place.path().join(format!("slot-{number}"));
         let from = before.map(|out| out.join("parts").to_str().unwrap().to_owned());
         let from: Vec<&str> = from.as_deref().map_or(vec![], |from| vec!["--from", from]);
-        let done = slot(minutes, &out, &[&from[..], &TRAINING].concat());
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{number}: {said}");
+        good_slot(minutes, &out, &[&from[..], &TRAINING].concat());
         before = Some(out);
     }
     let model = |out: &Path| fs::read(out.join("run/step-000000060/model.safetensors")).unwrap();
@@ -99,9 +102,7 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
         (&whole, parts("slot-1"), 60.into()),
     ] {
         let from = ["--from", from.to_str().unwrap()];
-        let done = slot("10", out, &[&from[..], &TRAINING].concat());
-        let said = String::from_utf8_lossy(&done.stderr);
-        assert!(done.status.success(), "{said}");
+        good_slot("10", out, &[&from[..], &TRAINING].concat());
         assert_eq!(made(out), serde_json::json!([begins, 60]));
         assert!(model(out) == model(&last), "the weights differ");
     }
@@ -187,7 +188,7 @@ fn a_follower_whose_time_is_over_ends_the_run_with_a_checkpoint() {
 fn damaged_parts_and_wrong_options_are_named() {
     let place = tempfile::tempdir().unwrap();
     let out = place.path().join("first");
-    assert!(slot("0.001", &out, &TRAINING).status.success());
+    good_slot("0.001", &out, &TRAINING);
     let part = out.join("parts/part-0000");
     let mut bytes = fs::read(&part).unwrap();
     bytes[100] ^= 1;

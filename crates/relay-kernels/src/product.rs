@@ -12,6 +12,10 @@ use crate::dot::{Dot, Single};
 use crate::isa::{Isa, panel_vectors};
 use crate::pack::Packed;
 
+mod tile;
+
+use tile::Tile;
+
 /// How much of the inner index is done at a time, so that a panel stays in the first-level cache.
 const DEPTH_BLOCK: usize = 128;
 
@@ -290,104 +294,6 @@ impl<D: Dot> WithSimd for Product<'_, D> {
                 start += depth;
             }
             first += width;
-        }
-    }
-}
-
-/// What the micro-kernel works on.
-struct Tile<D: Dot> {
-    depth: usize,
-    left: *const D::Element,
-    left_row: usize,
-    left_col: usize,
-    right: *const D::Element,
-    right_row: usize,
-    out: *mut f32,
-    out_row: usize,
-    accumulate: bool,
-    /// Columns of the last vector that are part of the result.
-    tail: usize,
-}
-
-impl<D: Dot> Tile<D> {
-    /// Does as many groups of `MR` rows as there are, and moves on over them.
-    ///
-    /// # Safety
-    /// `rows` rows, `depth` and `NV` vectors must be inside what the pointers point into.
-    #[inline(always)]
-    unsafe fn rows<S: Simd, const MR: usize, const NV: usize>(&mut self, s: S, rows: &mut usize) {
-        while *rows >= MR {
-            // SAFETY: the caller's promise covers these `MR` rows, and moving the pointers over them.
-            unsafe {
-                self.kernel::<S, MR, NV>(s);
-                self.left = self
-                    .left
-                    .add(if *rows > MR { MR * self.left_row } else { 0 });
-                self.out = self.out.add(if *rows > MR { MR * self.out_row } else { 0 });
-            }
-            *rows -= MR;
-        }
-    }
-
-    /// `MR` rows times `NV` vectors of columns.
-    ///
-    /// # Safety
-    /// As for `rows`.
-    #[inline(always)]
-    unsafe fn kernel<S: Simd, const MR: usize, const NV: usize>(&self, s: S) {
-        const {
-            assert!(
-                size_of::<D::Element>() == size_of::<f32>(),
-                "a vector of floats is read where there are as many elements"
-            );
-        }
-        let mut sums = [[s.splat_f32s(0.0); NV]; MR];
-        let (mut left, mut right) = (self.left, self.right);
-        // SAFETY: reads `MR` rows of the left and `NV` vectors of the right matrix for each of `depth` steps; the
-        // pointers move with `wrapping_add`, which is allowed to leave the slice after the last step.
-        unsafe {
-            for _ in 0..self.depth {
-                let mut vectors = [s.splat_f32s(0.0); NV];
-                for (j, vector) in vectors.iter_mut().enumerate() {
-                    *vector = right
-                        .add(j * S::F32_LANES)
-                        .cast::<S::f32s>()
-                        .read_unaligned();
-                }
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    let value = D::spread(s, *left.add(i * self.left_row));
-                    for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                        *sum = D::add(s, value, *vector, *sum);
-                    }
-                }
-                left = left.wrapping_add(self.left_col);
-                right = right.wrapping_add(self.right_row);
-            }
-        }
-        for (i, sums) in sums.iter().enumerate() {
-            for (j, sum) in sums.iter().enumerate() {
-                // SAFETY: inside the result: `tail` is what the caller says of the last vector.
-                unsafe {
-                    let out = self.out.add(i * self.out_row + j * S::F32_LANES);
-                    if j + 1 < NV || self.tail == S::F32_LANES {
-                        let out = out.cast::<S::f32s>();
-                        let value = if self.accumulate {
-                            s.add_f32s(out.read_unaligned(), *sum)
-                        } else {
-                            *sum
-                        };
-                        out.write_unaligned(value);
-                    } else {
-                        let out = core::slice::from_raw_parts_mut(out, self.tail);
-                        let old = if self.accumulate {
-                            s.partial_load_f32s(out)
-                        } else {
-                            s.splat_f32s(0.0)
-                        };
-                        s.partial_store_f32s(out, s.add_f32s(old, *sum));
-                    }
-                }
-            }
         }
     }
 }

@@ -18,7 +18,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `settings`, `presets`, `arms` | everything that a run is made from; what its arms are called |
-//! | `corpus`, `files` | where problems come from: tasks, or the user's files |
+//! | `corpus`, `generated`, `files` | where problems come from: tasks, or the user's files |
 //! | `run_dir`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
@@ -48,6 +48,7 @@ mod file_name;
 mod files;
 mod forecast;
 mod forensics;
+mod generated;
 mod left_over;
 mod length_result;
 mod line_file;
@@ -82,7 +83,7 @@ pub use aggregate::{
 pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
-pub use corpus::{Corpus, DataUse, GeneratedCorpus, Unsolved, corpus};
+pub use corpus::{Corpus, DataUse, Unsolved, corpus};
 pub use cost::StageCost;
 pub use done::Done;
 pub use error::{PipelineError, Result};
@@ -91,6 +92,7 @@ pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
 pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
+pub use generated::GeneratedCorpus;
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use line_file::LineFile;
 pub use machine::Machine;

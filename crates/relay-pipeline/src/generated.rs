@@ -1,0 +1,307 @@
+//! Problems drawn from tasks.
+
+use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
+
+use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task, TaskError};
+use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
+use serde_json::{Value, json};
+
+use crate::{Corpus, DataUse, PipelineError, Result, TaskSettings, Unsolved, run_dir::to_value};
+
+/// Problems drawn from tasks.
+#[derive(Debug)]
+pub struct GeneratedCorpus {
+    tasks: Vec<(TaskSettings, Arc<dyn Task>)>,
+    codec: Codec,
+    seed: u64,
+}
+
+impl GeneratedCorpus {
+    /// The corpus of `tasks`; every problem is a pure function of these settings and `seed`.
+    ///
+    /// # Errors
+    /// When a task's dialect is not possible.
+    pub fn new(tasks: &[TaskSettings], seed: u64) -> Result<Self> {
+        let built: Vec<_> = tasks
+            .iter()
+            .map(|task| task.task.build())
+            .collect::<Result<_, _>>()?;
+        let codec = Codec::for_tasks(&built)?;
+        Ok(Self {
+            tasks: tasks.iter().cloned().zip(built).collect(),
+            codec,
+            seed,
+        })
+    }
+
+    /// The first problems of the training split, as many of each task as `number` says.
+    fn first_problems(&self, number: impl Fn(&TaskSettings) -> usize) -> Result<Vec<Problem>> {
+        let mut problems = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.train[0]..=settings.train[1];
+            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Train)?;
+            for index in 0..number(settings) as u64 {
+                problems.push(data.get(index)?);
+            }
+        }
+        Ok(problems)
+    }
+
+    /// The first `samples` problems of `data`, lengths that have none in its split left out.
+    fn first_there(&self, data: &Dataset, samples: usize) -> Result<Vec<Example>> {
+        let (mut examples, mut empty) = (Vec::new(), BTreeSet::new());
+        for index in 0..(samples as u64).saturating_mul(4) {
+            let length = data.length_of(index);
+            if examples.len() == samples || empty.len() == data.lengths().count() {
+                break;
+            }
+            // That there is none takes long to find out.
+            if empty.contains(&length) {
+                continue;
+            }
+            match data.get(index) {
+                Err(TaskError::EmptySplit { .. }) => {
+                    empty.insert(length);
+                }
+                problem => examples.push(self.codec.encode(&problem?)?),
+            }
+        }
+        Ok(examples)
+    }
+
+    fn nothing_to_watch(&self) -> PipelineError {
+        let lengths = |(settings, task): &(TaskSettings, Arc<dyn Task>)| {
+            format!(
+                "{} {}..{}",
+                task.name(),
+                settings.train[0],
+                settings.train[1]
+            )
+        };
+        let found: Vec<String> = self.tasks.iter().map(lengths).collect();
+        let right = "lengths some of which have problems in the validation split";
+        PipelineError::settings("data: train", found.join(", "), right)
+    }
+
+    /// `count` problems of one length without solutions, from index `first` on.
+    fn draw<'a>(
+        &'a self,
+        task: &'a dyn Task,
+        length: usize,
+        count: usize,
+        first: u64,
+    ) -> impl Iterator<Item = Result<Unsolved>> + 'a {
+        (first..first + count as u64).map(move |index| {
+            let mut problem = task.generate(self.seed, Split::Train, index, length)?;
+            // The generator happens to know the solution; the method must not.
+            problem.steps.clear();
+            problem.answer.clear();
+            let iterations = task.iterations(&problem.prompt)?;
+            let width = task.step_width(&problem.prompt)?;
+            let prompt = &problem.prompt;
+            let example =
+                self.codec
+                    .encode_prompt(task.name(), length, prompt, iterations, width)?;
+            Ok(Unsolved { problem, example })
+        })
+    }
+
+    /// Up to `samples` different problems of each given length; fewer where a split has fewer, none where it has none.
+    fn distinct(
+        &self,
+        task: &dyn Task,
+        split: Split,
+        lengths: RangeInclusive<usize>,
+        samples: usize,
+    ) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for length in lengths {
+            let mut seen = std::collections::HashSet::new();
+            for index in 0..(samples as u64).saturating_mul(4) {
+                let problem = match task.generate(self.seed, split, index, length) {
+                    Err(TaskError::EmptySplit { .. }) => break,
+                    problem => problem?,
+                };
+                if seen.insert(problem.prompt.clone()) {
+                    examples.push(self.codec.encode(&problem)?);
+                }
+                if seen.len() == samples {
+                    break;
+                }
+            }
+        }
+        Ok(examples)
+    }
+}
+
+impl Corpus for GeneratedCorpus {
+    fn codec(&self) -> &Codec {
+        &self.codec
+    }
+
+    fn train_lengths(&self) -> Vec<[usize; 2]> {
+        self.tasks
+            .iter()
+            .map(|(settings, _)| settings.train)
+            .collect()
+    }
+
+    fn source(
+        &self,
+        batching: &Batching,
+        curriculum: Option<&Curriculum>,
+        seed: u64,
+    ) -> Result<Box<dyn ExampleSource>> {
+        let tasks = self
+            .tasks
+            .iter()
+            .map(|(_, task)| Arc::clone(task))
+            .collect();
+        let lengths = self
+            .tasks
+            .iter()
+            .map(|(settings, _)| settings.train[0]..=settings.train[1])
+            .collect();
+        let source = TaskSource::new(
+            tasks,
+            lengths,
+            self.codec.clone(),
+            batching.clone(),
+            curriculum.cloned(),
+            seed,
+        )?;
+        Ok(Box::new(source))
+    }
+
+    fn valid(&self, samples: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.train[0]..=settings.train[1];
+            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Valid)?;
+            examples.extend(self.first_there(&data, samples)?);
+        }
+        if examples.is_empty() && samples > 0 {
+            return Err(self.nothing_to_watch());
+        }
+        Ok(examples)
+    }
+
+    fn test(&self, samples: usize) -> Result<Vec<Example>> {
+        let mut examples = Vec::new();
+        for (settings, task) in &self.tasks {
+            let lengths = settings.test[0]..=settings.test[1];
+            examples.extend(self.distinct(task.as_ref(), Split::Test, lengths, samples)?);
+        }
+        Ok(examples)
+    }
+
+    fn original(&self) -> Result<Vec<Problem>> {
+        self.first_problems(|settings| settings.original)
+    }
+
+    fn originals(&self, each: usize) -> Result<Vec<Problem>> {
+        self.first_problems(|_| each)
+    }
+
+    fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
+        let mut unsolved = Vec::new();
+        for (settings, task) in &self.tasks {
+            for &(length, count) in &settings.longer {
+                self.draw(task.as_ref(), length, count, (round * count) as u64)
+                    .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
+            }
+        }
+        Ok(unsolved)
+    }
+
+    fn phase(&self, phase: usize, round: usize) -> Result<Vec<Unsolved>> {
+        // Phases may have the same length: each draws where no other does.
+        let first = (phase as u64) << 32;
+        let mut unsolved = Vec::new();
+        for (settings, task) in &self.tasks {
+            if let Some(&(length, count)) = settings.self_phases.get(phase) {
+                let first = first + (round * count) as u64;
+                self.draw(task.as_ref(), length, count, first)
+                    .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
+            }
+        }
+        Ok(unsolved)
+    }
+
+    fn truth(&self, problem: &Problem) -> Option<Problem> {
+        let (_, task) = self
+            .tasks
+            .iter()
+            .find(|(_, task)| task.name() == problem.task)?;
+        let solution = task.solve(&problem.prompt).ok()?;
+        Some(Problem {
+            steps: solution.steps,
+            answer: solution.answer,
+            ..problem.clone()
+        })
+    }
+
+    fn fingerprint(&self, of: DataUse) -> Result<Value> {
+        let part = |settings: &TaskSettings| {
+            let TaskSettings { task, train, .. } = settings;
+            // The dialects of all tasks make the vocabulary, whatever the use.
+            match of {
+                DataUse::Training => to_value(&(task, train)),
+                DataUse::Longer => to_value(&(task, &settings.longer)),
+                DataUse::Original => to_value(&(task, train, settings.original)),
+                // The first phase begins with original data.
+                DataUse::Phase(phase) => to_value(&(task, train, settings.self_phases.get(phase))),
+                DataUse::Test => to_value(&(task, settings.test)),
+            }
+        };
+        let tasks = self.tasks.iter().map(|(settings, _)| part(settings));
+        Ok(json!({ "tasks": tasks.collect::<Result<Vec<_>>>()?, "seed": self.seed }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_tasks::{ArithmeticConfig, Domain, TaskConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_length_without_test_problems_is_left_out() {
+        // Modulo 2 there are 14 problems with one operator, and none of them is a test problem.
+        let ari = TaskSettings {
+            task: TaskConfig::Ari(ArithmeticConfig {
+                domain: Domain::PrimeField { p: 2 },
+                ..ArithmeticConfig::default()
+            }),
+            train: [1, 2],
+            test: [1, 3],
+            original: 1,
+            longer: Vec::new(),
+            self_phases: Vec::new(),
+        };
+        let corpus = GeneratedCorpus::new(&[ari], 1).unwrap();
+        let lengths = corpus.test(5).unwrap();
+        let lengths: std::collections::BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
+        assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn a_length_without_validation_problems_is_left_out() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let valid = |lengths: [usize; 2], samples| {
+            // Of twelve numbers alone none is a validation problem.
+            let mut lis = tasks[2].clone();
+            lis.train = lengths;
+            GeneratedCorpus::new(&[lis], 1).unwrap().valid(samples)
+        };
+        let found = valid([1, 3], 50).unwrap();
+        assert_eq!(found.len(), 50);
+        assert!(found.iter().all(|example| example.length > 1));
+        let error = valid([1, 1], 50).unwrap_err().to_string();
+        assert!(error.contains("train is lis 1..1"), "{error}");
+        assert!(valid([1, 1], 0).unwrap().is_empty());
+    }
+}
