@@ -98,7 +98,7 @@ fn products_with_rows_panels_and_transposes() {
                 to[..cols].copy_from_slice(from);
             }
             let mut out = vec![f32::NAN; rows * cols];
-            times_rows(isa, size, turned, &wide, row, &mut out, cols, false);
+            times_rows(isa, size, turned, &wide, row, &mut out, cols);
             assert_eq!(out, once, "{isa:?} {size:?}");
             if cols <= isa.panel() {
                 let packed = Packed::beside(isa, &[matrix(&right, size)]);
