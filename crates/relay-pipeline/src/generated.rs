@@ -264,6 +264,7 @@ mod tests {
     use relay_tasks::{ArithmeticConfig, Domain, TaskConfig};
 
     use super::*;
+    use crate::DataSettings;
 
     #[test]
     fn a_length_without_test_problems_is_left_out() {
@@ -281,7 +282,7 @@ mod tests {
         };
         let corpus = GeneratedCorpus::new(&[ari], 1).unwrap();
         let lengths = corpus.test(5).unwrap();
-        let lengths: std::collections::BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
+        let lengths: BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
         assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
     }
 
