@@ -118,6 +118,10 @@ impl<D: Dot> Tile<D> {
 ///
 /// Where it knows that of all rows, it finds each by an addition to the one before. These wait for each other, and with two
 /// vectors to a row take longer than the sums.
+#[allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "nothing is read through the pointer"
+)]
 #[inline(always)]
 fn apart<T>(pointer: *const T) -> *const T {
     #[cfg(all(any(target_arch = "x86_64", target_arch = "aarch64"), not(miri)))]
