@@ -30,6 +30,14 @@ pub enum Injection {
     Linear,
 }
 
+/// The usual base of RoPE's frequencies.
+const ROPE_BASE: f32 = 10_000.0;
+
+/// Whether runs and checkpoints from before there was a choice have this base.
+fn is_default_base(base: &f32) -> bool {
+    *base == ROPE_BASE
+}
+
 /// Settings of the block that every model here is made of (Appendix D).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,6 +56,10 @@ pub struct TransformerConfig {
     pub dropout: f32,
     /// Positional scheme. Default RoPE.
     pub positions: Positions,
+    /// Base of RoPE's frequencies, at least 1: pair `i` of a head turns by `base^(-2 i / head_dim)` a column, so that with
+    /// more fewer pairs turn round within the window. Default 10,000; files hold it only where it differs.
+    #[serde(skip_serializing_if = "is_default_base")]
+    pub rope_base: f32,
 }
 
 impl Default for TransformerConfig {
@@ -60,6 +72,7 @@ impl Default for TransformerConfig {
             mlp_ratio: 4,
             dropout: 0.1,
             positions: Positions::Rope,
+            rope_base: ROPE_BASE,
         }
     }
 }
@@ -120,6 +133,13 @@ impl TransformerConfig {
                 "transformer.d_model",
                 self.d_model,
                 expected,
+            ));
+        }
+        if !(self.rope_base.is_finite() && self.rope_base >= 1.0) {
+            return Err(ModelError::setting(
+                "transformer.rope_base",
+                self.rope_base,
+                "at least 1 and finite",
             ));
         }
         if !(0.0..1.0).contains(&self.dropout) {

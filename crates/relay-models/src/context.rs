@@ -26,6 +26,7 @@ pub struct Context<B: Backend> {
     pub(crate) head_dim: usize,
     pub(crate) causal: bool,
     pub(crate) positions: Positions,
+    pub(crate) rope_base: f32,
     /// Of each head with ALiBi, else none.
     pub(crate) slopes: Vec<f32>,
     /// Columns on the left of each sample that are padding.
@@ -76,6 +77,7 @@ impl<B: Backend> Context<B> {
             head_dim: config.head_dim(),
             causal,
             positions: config.positions,
+            rope_base: config.rope_base,
             slopes: match config.positions {
                 Positions::Alibi => alibi_slopes(config.heads),
                 Positions::Rope | Positions::None => Vec::new(),
@@ -126,8 +128,10 @@ impl<B: Backend> Context<B> {
 
     pub(crate) fn tables(&self) -> &Tables<B> {
         self.tables.get_or_init(|| Tables {
-            rope: (self.positions == Positions::Rope)
-                .then(|| Rope::new(0, self.width, self.heads, self.head_dim, &self.device)),
+            rope: (self.positions == Positions::Rope).then(|| {
+                let (heads, head_dim) = (self.heads, self.head_dim);
+                Rope::new(0, self.width, heads, head_dim, self.rope_base, &self.device)
+            }),
             bias: self.bias(),
             seeing: self.seeing(),
         })

@@ -65,7 +65,7 @@ impl<'a, B: Backend> Decoder<'a, B> {
         let (config, device) = (&self.model.config().transformer, self.last.device());
         let (heads, head_dim) = (config.heads, config.head_dim());
         let rope = (config.positions == Positions::Rope)
-            .then(|| Rope::new(self.length, 1, heads, head_dim, &device));
+            .then(|| Rope::new(self.length, 1, heads, head_dim, config.rope_base, &device));
         let bias = self.bias(config).map(|bias| {
             let shape = [self.pads.len() * heads, self.length + 1];
             Tensor::from_data(TensorData::new(bias, shape), &device)

@@ -11,7 +11,6 @@ use crate::config::Positions;
 use crate::context::Context;
 use crate::layer::Layer;
 use crate::norm::{EPSILON, LayerNorm};
-use crate::positions::ROPE_BASE;
 
 /// The layer's output by a hand-written kernel, if there is one for this backend and these settings.
 ///
@@ -28,7 +27,7 @@ pub(crate) fn layer<B: Backend>(
         causal: context.causal,
         pads: &context.pads,
         rope: context.positions == Positions::Rope,
-        rope_base: ROPE_BASE,
+        rope_base: context.rope_base,
         slopes: &context.slopes,
         dropout: context
             .dropout
@@ -55,7 +54,7 @@ pub(crate) fn decoder<B: Backend>(model: &CausalTransformer<B>) -> Option<Decode
     let spec = DecoderSpec {
         heads: config.heads,
         rope: config.positions == Positions::Rope,
-        rope_base: ROPE_BASE,
+        rope_base: config.rope_base,
         epsilon: EPSILON,
     };
     let block = &model.block;

@@ -5,9 +5,6 @@ use burn::tensor::{Tensor, TensorData};
 
 use crate::product::product;
 
-/// Base of the rotary frequencies.
-pub const ROPE_BASE: f32 = 10_000.0;
-
 /// Rotary tables of a run of columns (rotate-half convention, column 0 is position 0).
 ///
 /// A row of `width * d_model` values is multiplied by one row of the table: on a CPU this is many
@@ -30,6 +27,7 @@ impl<B: Backend> Rope<B> {
         width: usize,
         heads: usize,
         head_dim: usize,
+        base: f32,
         device: &B::Device,
     ) -> Self {
         let half = head_dim / 2;
@@ -37,7 +35,7 @@ impl<B: Backend> Rope<B> {
         let (mut cosine, mut sine) = (Vec::with_capacity(length), Vec::with_capacity(length));
         for column in first..first + width {
             let (sines, cosines): (Vec<f32>, Vec<f32>) = (0..half)
-                .map(|i| angle(column, i, head_dim).sin_cos())
+                .map(|i| angle(column, i, head_dim, base).sin_cos())
                 .map(|(s, c)| (s as f32, c as f32))
                 .unzip();
             for _ in 0..2 * heads {
@@ -77,8 +75,8 @@ impl<B: Backend> Rope<B> {
     }
 }
 
-fn angle(column: usize, pair: usize, head_dim: usize) -> f64 {
-    column as f64 * f64::from(ROPE_BASE).powf(-2.0 * pair as f64 / head_dim as f64)
+fn angle(column: usize, pair: usize, head_dim: usize, base: f32) -> f64 {
+    column as f64 * f64::from(base).powf(-2.0 * pair as f64 / head_dim as f64)
 }
 
 /// The slope of each head in ALiBi: a geometric sequence that ends in 2^-8.

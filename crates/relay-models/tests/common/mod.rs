@@ -23,6 +23,8 @@ pub fn transformer(positions: Positions) -> TransformerConfig {
         mlp_ratio: 2,
         dropout: 0.0,
         positions,
+        // Not the default, so that a path that takes no notice of it would differ from the others.
+        rope_base: 50.0,
     }
 }
 

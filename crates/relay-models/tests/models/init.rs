@@ -114,6 +114,11 @@ fn wrong_settings_are_named() {
     check(|config| config.heads = 0, "transformer.heads");
     check(|config| config.heads = 7, "transformer.heads");
     check(|config| config.d_model = 12, "transformer.d_model");
+    check(|config| config.rope_base = 0.5, "transformer.rope_base");
+    check(
+        |config| config.rope_base = f32::NAN,
+        "transformer.rope_base",
+    );
     check(|config| config.dropout = 1.0, "transformer.dropout");
     check(|config| config.dropout = f32::NAN, "transformer.dropout");
     LoopedConfig::default().validate().unwrap();
@@ -127,6 +132,11 @@ fn settings_are_read_from_json() {
     .unwrap();
     assert_eq!(config.transformer.layers, 3);
     assert_eq!(config.injection, Injection::Add);
+    assert_eq!(config.transformer.rope_base, 10_000.0);
+    // Runs from before there was a choice have to be found equal.
+    let written = |config| serde_json::to_string(&config).unwrap();
+    assert!(!written(TransformerConfig::default()).contains("rope_base"));
+    assert!(written(transformer(Default::default())).contains(r#""rope_base":50.0"#));
     let again: LoopedConfig =
         serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
     assert_eq!(again, config);

@@ -50,6 +50,8 @@ fn sets_numbers_words_parts_of_lists_and_whole_objects() {
         .looped_aligned
         .checkpoint_iterations;
     assert_eq!(iterations, 2);
+    let base = set("model.rope_base", "500").causal.transformer.rope_base;
+    assert_eq!(base, 500.0);
     assert_eq!(
         changed("seed", "1").unwrap(),
         crate::preset("mini", 1).unwrap()
