@@ -8,8 +8,7 @@ use std::time::Instant;
 
 use burn_flex::Flex;
 use relay_models::{
-    CausalConfig, LoopedConfig, LoopedPrompts, Positions, TransformerConfig, generate_causal,
-    generate_looped,
+    CausalConfig, LoopedConfig, LoopedPrompts, TransformerConfig, generate_causal, generate_looped,
 };
 
 const VOCAB: usize = 300;
@@ -22,7 +21,7 @@ fn transformer(d_model: usize) -> TransformerConfig {
         layers: 3,
         mlp_ratio: 4,
         dropout: 0.0,
-        positions: Positions::Rope,
+        ..TransformerConfig::default()
     }
 }
 
