@@ -10,20 +10,19 @@ use std::{
     process::{Command, Output},
 };
 
+use common::program;
 use serde_json::{Value, json};
 
-fn program(name: &str) -> Command {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let mut command = Command::new(path.join("examples").join(name));
-    command.env_remove("RUST_LOG").env("RUST_LOG", "error");
+mod common;
+
+fn quiet(name: &str) -> Command {
+    let mut command = Command::new(program(name));
+    command.env("RUST_LOG", "error");
     command
 }
 
 fn run(name: &str, args: &[&str]) -> (i32, String) {
-    let Output { status, stderr, .. } = program(name).args(args).output().unwrap();
+    let Output { status, stderr, .. } = quiet(name).args(args).output().unwrap();
     let stderr = String::from_utf8_lossy(&stderr).into_owned();
     assert!(!stderr.contains("panicked"), "{name} {args:?}: {stderr}");
     (status.code().unwrap(), stderr)
@@ -199,7 +198,7 @@ fn help_names_the_exit_codes() {
         &["gpu_slot", "--help"],
         &["gpu_slot", "train", "--help"],
     ] {
-        let output = program(args[0]).args(&args[1..]).output().unwrap();
+        let output = quiet(args[0]).args(&args[1..]).output().unwrap();
         let said = String::from_utf8(output.stdout).unwrap();
         assert_eq!(output.status.code(), Some(0), "{args:?}");
         assert!(said.contains("Exit codes: 0 done; 1 failure; 2 usage"));
@@ -299,7 +298,7 @@ fn test_problems_whose_chains_are_learnt_are_warned_of() {
     let shared = json!({ "problem": last["problem"], "iterations": iterations });
     let lines = format!("{}{shared}\n", fs::read_to_string(&longer).unwrap());
     fs::write(&longer, lines).unwrap();
-    let mut command = program("own_data");
+    let mut command = quiet("own_data");
     command.args(own_data_options(
         [&train, &longer, &test],
         &dir.path().join("run"),

@@ -9,14 +9,13 @@ use std::{
     process::{Command, Output},
 };
 
+use common::program;
 use serde_json::Value;
 
+mod common;
+
 fn compare(out: &Path, options: &[&str]) -> Output {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let mut command = Command::new(path.join("examples/compare_devices"));
+    let mut command = Command::new(program("compare_devices"));
     command.args(["--preset", "smoke", "--updates", "20", "--out"]);
     command.arg(out).args(options);
     command.env("RUST_LOG", "error").output().unwrap()

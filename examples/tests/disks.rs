@@ -14,6 +14,10 @@ use std::{
     process::Command,
 };
 
+use common::program;
+
+mod common;
+
 /// Exit code of [`SCRIPT`] where the disk that it needs is not to be had.
 const NO_DISK: i32 = 77;
 
@@ -59,14 +63,6 @@ impl Case {
                     --set stage1.train.validate_every=0";
         (args, "looped_aligned")
     }
-}
-
-fn program() -> PathBuf {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples/multitask_relay")
 }
 
 /// What a run with trouble left.
@@ -119,7 +115,7 @@ fn run(case: Case) -> Option<Outcome> {
         .env("DISK", &disk)
         .env("STORE", &store)
         .env("OUT", &out)
-        .env("PROGRAM", program())
+        .env("PROGRAM", program("multitask_relay"))
         .env("MOUNT", case.mount)
         .env("TROUBLE", case.trouble)
         .env("REPAIR", case.repair)
@@ -150,7 +146,7 @@ fn assert_same_weights<'a>(case: Case, outcomes: impl IntoIterator<Item = &'a Ou
     }
     let dir = tempfile::tempdir().unwrap();
     let (args, arm) = case.args();
-    let status = Command::new(program())
+    let status = Command::new(program("multitask_relay"))
         .args(args.split_whitespace())
         .arg("--run-dir")
         .arg(dir.path().join("run"))

@@ -12,20 +12,19 @@ use std::{
     thread,
 };
 
+use common::program;
 use serde_json::Value;
 
-fn program() -> PathBuf {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples/gpu_slot")
-}
+mod common;
 
 fn slot(minutes: &str, out: &Path, options: &[&str]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/gpu/run.sh");
     let mut command = Command::new(script);
-    command.arg(program()).arg(minutes).arg(out).args(options);
+    command
+        .arg(program("gpu_slot"))
+        .arg(minutes)
+        .arg(out)
+        .args(options);
     command.env("RUST_LOG", "error").output().unwrap()
 }
 
@@ -110,7 +109,7 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
 
 /// A machine that leads another, and its address once it waits.
 fn leader(out: &Path) -> (Child, String) {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("gpu_slot"));
     command.args(["train", "--minutes", "10", "--machines", "2"]);
     command.args(["--listen", "127.0.0.1:0", "--out"]).arg(out);
     command.args(TRAINING).env("RUST_LOG", "info");
@@ -127,7 +126,7 @@ fn leader(out: &Path) -> (Child, String) {
 }
 
 fn follower(address: &str, out: &Path, options: &[&str]) -> Output {
-    let mut command = Command::new(program());
+    let mut command = Command::new(program("gpu_slot"));
     command.args(["train", "--join", address, "--out"]).arg(out);
     command.args(TRAINING).args(options);
     command.env("RUST_LOG", "error").output().unwrap()

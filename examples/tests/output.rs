@@ -11,14 +11,13 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
+use common::program;
 use relay_pipeline::Aggregate;
 
-fn program(name: &str, args: &[&str]) -> Command {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    let mut command = Command::new(path.join("examples").join(name));
+mod common;
+
+fn telling(name: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(program(name));
     command.args(args).env("RUST_LOG", "info");
     command
 }
@@ -48,9 +47,9 @@ fn ending(mut command: Command, stdout: Stdio) -> (i32, String) {
 
 /// That the program ends with 0 where nobody reads what it says, and with 1 and one line where that cannot be written.
 fn ends_well(name: &str, args: &[&str]) {
-    let (code, said) = ending(program(name, args), closed());
+    let (code, said) = ending(telling(name, args), closed());
     assert_eq!(code, 0, "{name} {args:?}: {said}");
-    let (code, said) = ending(program(name, args), full());
+    let (code, said) = ending(telling(name, args), full());
     assert_eq!(code, 1, "{name} {args:?}: {said}");
     let errors: Vec<&str> = said.lines().filter(|line| line.contains("error")).collect();
     assert!(
@@ -92,7 +91,7 @@ fn all_files_are_written_before_anything_is_said() {
 /// A run of a few updates in `dir`.
 fn short_run(dir: &Path) -> Command {
     let set = "stage1.train.steps=4";
-    let mut command = program("multitask_relay", &["--preset", "smoke", "--set", set]);
+    let mut command = telling("multitask_relay", &["--preset", "smoke", "--set", set]);
     command.args(["--arms", "looped_aligned", "--run-dir", text(dir)]);
     command
 }
@@ -149,14 +148,14 @@ fn paths_in_recorded_commands_are_quoted() {
     let [data, settings, run] =
         ["it's data", "my settings.json", "run"].map(|n| dir.path().join(n));
     let (code, said) = ending(
-        program("own_data", &["--make-demo", text(&data)]),
+        telling("own_data", &["--make-demo", text(&data)]),
         Stdio::null(),
     );
     assert_eq!(code, 0, "{said}");
     let files = ["chains.jsonl", "problems.jsonl", "test.jsonl"].map(|name| data.join(name));
     let [train, longer, test] = files.each_ref().map(|file| text(file));
     let options = ["--train", train, "--longer", longer, "--test", test];
-    let mut own = program("own_data", &options);
+    let mut own = telling("own_data", &options);
     own.args(["--preset", "smoke", "--run-dir", text(&run)]);
     let (code, said) = ending(own, Stdio::null());
     assert_eq!(code, 0, "{said}");
@@ -165,7 +164,7 @@ fn paths_in_recorded_commands_are_quoted() {
     fs::copy(run.join("settings.json"), &settings).unwrap();
     let again = dir.path().join("again");
     let options = ["--settings", text(&settings), "--arms", "looped_aligned"];
-    let mut main = program("multitask_relay", &options);
+    let mut main = telling("multitask_relay", &options);
     main.args(["--run-dir", text(&again)]);
     let (code, said) = ending(main, Stdio::null());
     assert_eq!(code, 0, "{said}");
@@ -178,7 +177,7 @@ fn runs_of_other_times_are_put_together() {
     let runs = ["seed-1", "seed-2"].map(|run| recorded.join(run));
     let out = tempfile::tempdir().unwrap();
     let args = [text(&runs[0]), text(&runs[1]), "--out", text(out.path())];
-    let output = program("results_table", &args).output().unwrap();
+    let output = telling("results_table", &args).output().unwrap();
     assert!(output.status.success());
     let printed = String::from_utf8(output.stdout).unwrap();
     let file = |name: &str| out.path().join(name);

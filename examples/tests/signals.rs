@@ -8,29 +8,24 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, atomic::AtomicBool, atomic::Ordering},
     thread::sleep,
     time::{Duration, Instant},
 };
 
+use common::program;
 use relay_pipeline::preset;
 use relay_train::read_manifest;
+
+mod common;
 
 /// Set for the copy of this test that waits for signals.
 const CHILD: &str = "RELAY_TEST_WAITS_FOR_SIGNALS";
 
 /// More than passes between a signal and its double.
 const LATER: Duration = Duration::from_millis(1100);
-
-fn program(name: &str) -> PathBuf {
-    // Tests lie in target/PROFILE/deps, the programs in target/PROFILE/examples.
-    let mut path = std::env::current_exe().unwrap();
-    path.pop();
-    path.pop();
-    path.join("examples").join(name)
-}
 
 /// What a shell says to a command line.
 fn shell(line: &str) -> String {
