@@ -112,10 +112,9 @@ fn make_demo(dir: &Path, seed: u64) -> Result<String, CliError> {
     fs::create_dir_all(dir).map_err(|error| failed(dir, &error))?;
     let mut stream = Stream::named(seed, "own data demo", &[]);
     let mut seen = std::collections::HashSet::new();
-    let mut fresh = |numbers: usize| loop {
+    let mut draw = |numbers: usize, may_repeat: bool| loop {
         let drawn: Vec<u64> = (0..numbers).map(|_| stream.below(5)).collect();
-        // Short problems are few; a repeated one is no loss there.
-        if seen.insert(drawn.clone()) || numbers < 5 {
+        if seen.insert(drawn.clone()) || may_repeat {
             return drawn;
         }
     };
@@ -123,13 +122,18 @@ fn make_demo(dir: &Path, seed: u64) -> Result<String, CliError> {
         let steps: Vec<String> = (1..numbers.len()).map(|done| text(numbers, done)).collect();
         json!({ "problem": text(numbers, 0), "answer": steps.last(), "steps": steps }).to_string()
     };
+    // Of two numbers there are no more than 25 sums.
     let test: Vec<String> = (2..=8)
-        .flat_map(|n| (0..40).map(move |_| n))
-        .map(|n| solved(&fresh(n)))
+        .flat_map(|n| (0..if n == 2 { 25 } else { 40 }).map(move |_| n))
+        .map(|n| solved(&draw(n, false)))
         .collect();
-    let train: Vec<String> = (0..3000).map(|i| solved(&fresh(2 + i % 4))).collect();
+    // Short problems are few; a repeated one is no loss in training.
+    let train: Vec<String> = (0..3000)
+        .map(|i| 2 + i % 4)
+        .map(|n| solved(&draw(n, n < 5)))
+        .collect();
     let longer: Vec<String> = (0..600)
-        .map(|i| fresh(6 + i % 3))
+        .map(|i| draw(6 + i % 3, false))
         .map(|numbers| {
             json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string()
         })

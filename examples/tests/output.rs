@@ -1,5 +1,5 @@
 //! What programs say, and where they say it: standard output and standard error that are closed or full end none of them by
-//! a panic, what a program is run for is made all the same; commands can be typed as they stand.
+//! a panic, what a program is run for is made all the same; commands can be typed as they stand, and runs of other times be read.
 
 #![cfg(target_os = "linux")]
 // Helpers of tests are not seen as tests by the lint.
@@ -12,7 +12,8 @@ use std::{
 };
 
 use common::program;
-use relay_pipeline::Aggregate;
+use relay_pipeline::{Aggregate, Settings};
+use serde_json::Value;
 
 mod common;
 
@@ -186,4 +187,17 @@ fn runs_of_other_times_are_put_together() {
     let all = Aggregate::load(&file("aggregate.json")).unwrap();
     assert_eq!((all.runs.len(), all.claims.len()), (2, 12));
     assert!(file("figures/answer_accuracy.svg").is_file());
+}
+
+/// A run goes on only where its settings are those of today, so a setting that was added since must be left out where it has
+/// its default.
+#[test]
+fn runs_of_other_times_can_be_gone_on_with() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results");
+    for run in ["mini/seed-1", "mini/seed-2", "mini/seed-3", "gpu/ari"] {
+        let file = results.join(run).join("settings.json");
+        let held: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let today = serde_json::to_value(Settings::load(&file).unwrap()).unwrap();
+        assert_eq!(today, held, "{run}");
+    }
 }

@@ -44,7 +44,7 @@ impl<B: Backend> Block<B> {
     /// rows are picked by a product with one-hot vectors; vocabularies here are small.
     ///
     /// # Panics
-    /// On a CPU when a token is outside the vocabulary. The kernel for GPUs gives such a token zeros instead.
+    /// When a token is outside the vocabulary; the kernel for Hopper GPUs gives such a token zeros instead.
     pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let weight = self.embedding.val();
         if let Some(embedded) = relay_kernels::embedding(&weight, &tokens) {

@@ -85,6 +85,9 @@ impl<B: Backend> LoopedTransformer<B> {
 
     /// What all iterations of one forward pass share.
     ///
+    /// It is good for this model with these weights and for one backward pass: kernels for GPUs keep the weights in it, in a form
+    /// of their own. [`renewed`](Context::renewed) gives another one.
+    ///
     /// # Panics
     /// When `pads` has not one entry a sample or exceeds the width.
     pub fn context(&self, input: &LoopedInput<B>) -> Context<B> {
@@ -105,7 +108,7 @@ impl<B: Backend> LoopedTransformer<B> {
     /// `[size, width]` to `[size, width, d_model]`.
     ///
     /// # Panics
-    /// On a CPU when a token is outside the vocabulary. The kernel for GPUs gives such a token zeros instead.
+    /// When a token is outside the vocabulary; the kernel for Hopper GPUs gives such a token zeros instead.
     pub fn embed(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>) -> Tensor<B, 3> {
         self.block.embed_and_drop(tokens, context)
     }

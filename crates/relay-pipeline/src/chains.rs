@@ -46,7 +46,11 @@ pub struct ChainCount {
     /// Chains dropped because a step was less sure than the settings ask for, or, where a model wrote them for itself,
     /// because nobody confirmed the answer.
     pub unsure: usize,
-    /// Kept chains without any wrong token, where the truth is known; for the report only.
+    /// Kept chains whose truth is known, and of those the ones without any wrong token; for the report only.
+    // Runs from before there was the first one know the truth of all, or do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<usize>,
+    /// See `known`.
     pub right: Option<usize>,
 }
 
@@ -63,10 +67,12 @@ impl std::ops::AddAssign<&ChainCount> for ChainCount {
         self.kept += other.kept;
         self.unreadable += other.unreadable;
         self.unsure += other.unsure;
-        self.right = match (self.right, other.right) {
+        let sum = |a: Option<usize>, b: Option<usize>| match (a, b) {
             (Some(a), Some(b)) => Some(a + b),
             (a, b) => a.or(b),
         };
+        self.known = sum(self.known, other.known);
+        self.right = sum(self.right, other.right);
     }
 }
 
@@ -197,9 +203,15 @@ fn judge(
     }
     count.kept += 1;
     if let Some(score) = true_score(corpus, &unsolved.problem, chain) {
+        *count.known.get_or_insert(0) += 1;
         *count.right.get_or_insert(0) += usize::from(score.chain && score.answer);
     }
-    Some(ChainLine {
+    Some(line(info, written, chain))
+}
+
+/// A chain as text, which `written` is already.
+pub(crate) fn line(info: &TaskInfo, written: Problem, chain: &Chain) -> ChainLine {
+    ChainLine {
         dialect: info.dialect.clone(),
         task: written.task,
         length: written.length,
@@ -208,11 +220,11 @@ fn judge(
         answer: written.answer,
         confidence: chain.confidence.clone(),
         answer_confidence: chain.answer_confidence,
-    })
+    }
 }
 
 /// The chain that a text tells of: where the last step is the answer, what the answer head says is in none.
-fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
+pub(crate) fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
     let mut chain = chain.clone();
     if info.answer_is_last_step {
         chain.answer = match chain.steps.last().map(Vec::as_slice) {

@@ -6,7 +6,7 @@ use relay_tasks::{Codec, Example, Problem};
 use relay_train::{Batching, Curriculum, ExampleSource};
 use serde_json::Value;
 
-use crate::{DataSettings, FileCorpus, GeneratedCorpus, Result, Settings};
+use crate::{DataSettings, FileCorpus, GeneratedCorpus, PipelineError, Result, Settings};
 
 /// What a stage takes from the data: it is made anew where just that changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +30,61 @@ pub struct Unsolved {
     pub problem: Problem,
     /// The problem as tokens, without steps and answer.
     pub example: Example,
+}
+
+/// A problem that somebody asks a trained model to solve.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Name of its task; may be left out where there is one only.
+    pub task: Option<String>,
+    /// The problem as text, one space between two tokens.
+    pub problem: String,
+    /// The number of iterations, and of steps, in place of what the task says; has to be there for data from files.
+    pub iterations: Option<usize>,
+    /// The most tokens that a step may have, in place of what the task says, or of the rule that [`FileCorpus::read`] has.
+    pub width: Option<usize>,
+}
+
+impl Question {
+    /// Most iterations, and widest window, that are computed on demand: memory grows with the square of the width, and must
+    /// not hang on a typing error.
+    const LARGEST: usize = 1024;
+
+    /// The name of the task.
+    pub(crate) fn task<'a>(&'a self, codec: &'a Codec) -> Result<&'a str> {
+        match (&self.task, codec.tasks.as_slice()) {
+            (Some(name), _) => Ok(&codec.tasks[codec.task_index(name)?].name),
+            (None, [only]) => Ok(&only.name),
+            (None, several) => {
+                let names: Vec<&str> = several.iter().map(|task| task.name.as_str()).collect();
+                let right = format!("one of {}", names.join(", "));
+                Err(PipelineError::question("the task", "not named", right))
+            }
+        }
+    }
+
+    /// The problem as tokens.
+    pub(crate) fn encoded(
+        &self,
+        codec: &Codec,
+        problem: Problem,
+        iterations: usize,
+        width: usize,
+    ) -> Result<Unsolved> {
+        let (task, text) = (&problem.task, &problem.prompt);
+        let example = codec.encode_prompt(task, problem.length, text, iterations, width)?;
+        let sizes = [
+            ("the number of iterations", example.iterations),
+            ("the width of the window", example.width),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size > Self::LARGEST) {
+            None => Ok(Unsolved { problem, example }),
+            Some((what, size)) => {
+                let right = format!("at most {}", Self::LARGEST);
+                Err(PipelineError::question(what, size.to_string(), right))
+            }
+        }
+    }
 }
 
 /// Where the problems of a run come from.
@@ -88,6 +143,14 @@ pub trait Corpus: Debug + Send + Sync {
     /// # Errors
     /// When the data cannot be made.
     fn phase(&self, phase: usize, round: usize) -> Result<Vec<Unsolved>>;
+
+    /// A problem that somebody asks: how many iterations it takes, and how wide its steps are, is known to a task, and has to
+    /// be said for data from files.
+    ///
+    /// # Errors
+    /// When the task is unknown or not named where there are several, the problem is none of that task's, or is too large
+    /// to be computed; the message says what would be right.
+    fn asked(&self, question: &Question) -> Result<Unsolved>;
 
     /// The true solution of a problem, if anybody knows it; it serves reports only, never the method.
     fn truth(&self, problem: &Problem) -> Option<Problem>;

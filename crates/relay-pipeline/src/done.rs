@@ -1,7 +1,7 @@
 //! The marker of a finished stage.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,18 @@ pub struct Done {
 }
 
 impl Done {
+    /// The marker in the stage's directory `dir`, if there is one.
+    pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
+        let file = dir.join("done.json");
+        match fs::read_to_string(&file) {
+            Ok(text) => serde_json::from_str(&text)
+                .map(Some)
+                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(dir)))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(PipelineError::io("read", &file, e)),
+        }
+    }
+
     /// That the files in the stage's directory `dir` are those that the stage made.
     pub(crate) fn check(&self, dir: &Path) -> Result<()> {
         let changed = |what: String| PipelineError::corrupt(dir, format!("{what}; {}", redo(dir)));
@@ -49,6 +61,16 @@ impl Done {
             Err(error) => Err(changed(error.to_string())),
         }
     }
+}
+
+/// Where the weights lie that the training in `dir` made. The marker of one that is finished names its checkpoint, so that no
+/// older one stands in for it where it is damaged; of one that is not, the newest good checkpoint in `dir` counts.
+pub(crate) fn checkpoint_of(dir: &Path) -> Result<PathBuf> {
+    let marker = Done::read(dir)?;
+    let named = marker
+        .as_ref()
+        .and_then(|done| done.files.first()?.parent());
+    Ok(named.map_or_else(|| dir.to_owned(), |named| dir.join(named)))
 }
 
 /// What to do about a stage whose marker or result is damaged.

@@ -103,6 +103,16 @@ pub enum PipelineError {
         /// What would be right.
         right: String,
     },
+    /// A problem was asked that cannot be computed as it was asked.
+    #[error("{what} is {found}, must be {right}")]
+    Question {
+        /// What of it is wrong.
+        what: &'static str,
+        /// What was found.
+        found: String,
+        /// What would be right.
+        right: String,
+    },
     /// Tasks or their data.
     #[error(transparent)]
     Task(#[from] relay_tasks::TaskError),
@@ -152,6 +162,7 @@ impl PipelineError {
                 | Self::NotEmpty { .. }
                 | Self::Foreign { .. }
                 | Self::OtherSettings { .. }
+                | Self::Question { .. }
         )
     }
 
@@ -180,6 +191,19 @@ impl PipelineError {
     ) -> Self {
         Self::Settings {
             field: field.into(),
+            found: found.into(),
+            right: right.into(),
+        }
+    }
+
+    /// A problem was asked that cannot be computed as it was asked.
+    pub(crate) fn question(
+        what: &'static str,
+        found: impl Into<String>,
+        right: impl Into<String>,
+    ) -> Self {
+        Self::Question {
+            what,
             found: found.into(),
             right: right.into(),
         }

@@ -9,7 +9,7 @@ use relay_tasks::{Codec, Example, Problem, TaskError};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource};
 use serde_json::{Value, json};
 
-use crate::{Corpus, DataUse, FileSettings, PipelineError, Result, corpus::Unsolved};
+use crate::{Corpus, DataUse, FileSettings, PipelineError, Question, Result, corpus::Unsolved};
 
 mod lines;
 
@@ -30,6 +30,8 @@ pub struct FileCorpus {
     test: Vec<Example>,
     original: Vec<Problem>,
     longer: Vec<Unsolved>,
+    /// How many tokens the widest training step had beyond its problem.
+    beyond: usize,
     truth: BTreeMap<(String, String), Problem>,
     hashes: Hashes,
 }
@@ -82,6 +84,16 @@ impl FileCorpus {
         check_sizes(&longer, &train, &files.longer)?;
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
         let mut test = encode_all(&codec, &files.test, &tests)?;
+        let all = test.len();
+        let mut seen = HashSet::new();
+        test.retain(|example| seen.insert((example.task, example.prompt.clone())));
+        if test.len() < all {
+            let again = all - test.len();
+            tracing::warn!(
+                "{}: {again} problems stand there more than once, and count once",
+                files.test.display()
+            );
+        }
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
         let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
@@ -93,6 +105,7 @@ impl FileCorpus {
             test,
             original,
             longer,
+            beyond,
             truth: truth.collect(),
             hashes: Hashes {
                 train: train_hash,
@@ -108,14 +121,28 @@ fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Ex
     problems.iter().enumerate().map(encode).collect()
 }
 
-/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with.
+/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with. Which ones hangs on their problems only, so
+/// that the order of a file, such as lengths in turns, has no part in it.
 fn set_aside(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
-    let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
-    examples.into_iter().partition(|example| {
-        let seen = seen.entry(example.task).or_insert(0);
-        *seen += 1;
-        !seen.is_multiple_of(VALID_SHARE)
-    })
+    let mut of_task: BTreeMap<usize, Vec<([u8; 32], usize)>> = BTreeMap::new();
+    for (index, example) in examples.iter().enumerate() {
+        let mut hasher = blake3::Hasher::new();
+        for token in &example.prompt {
+            hasher.update(&token.to_le_bytes());
+        }
+        let place = (*hasher.finalize().as_bytes(), index);
+        of_task.entry(example.task).or_default().push(place);
+    }
+    let mut aside = HashSet::new();
+    for mut places in of_task.into_values() {
+        places.sort_unstable();
+        let share = places.len() / VALID_SHARE;
+        aside.extend(places.into_iter().take(share).map(|(_, index)| index));
+    }
+    let numbered = examples.into_iter().enumerate();
+    let (valid, train): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
+    let bare = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, one)| one).collect();
+    (bare(train), bare(valid))
 }
 
 /// Warns of test problems that a model learns: with their solutions, or with the chains that are written for them.
@@ -159,10 +186,7 @@ fn encode_longer(
                 format!("line {}: iterations is 0, must be at least 1", number + 1),
             ));
         }
-        // The tag of the task stands before the problem.
-        let width = line
-            .width
-            .unwrap_or(problem.prompt.split_whitespace().count() + 1 + beyond);
+        let width = line.width.unwrap_or(width_of(&problem.prompt, beyond));
         let example = codec
             .encode_prompt(
                 &problem.task,
@@ -175,6 +199,12 @@ fn encode_longer(
         Ok(Unsolved { problem, example })
     };
     lines.iter().zip(problems).enumerate().map(encode).collect()
+}
+
+/// The width of a window that nobody has named: the tag of the task stands before the problem, and the widest training step
+/// had `beyond` tokens more than that.
+fn width_of(problem: &str, beyond: usize) -> usize {
+    problem.split_whitespace().count() + 1 + beyond
 }
 
 /// That no problem has a window so wide, or so many iterations, that memory could not hold what is computed for it: that
@@ -270,6 +300,27 @@ impl Corpus for FileCorpus {
 
     fn phase(&self, _phase: usize, _round: usize) -> Result<Vec<Unsolved>> {
         Ok(Vec::new())
+    }
+
+    fn asked(&self, question: &Question) -> Result<Unsolved> {
+        let text = &question.problem;
+        let Some(iterations) = question.iterations else {
+            let right = "said: data from files do not tell how many steps a problem takes";
+            return Err(PipelineError::question(
+                "the number of iterations",
+                "not said",
+                right,
+            ));
+        };
+        let problem = Problem {
+            task: question.task(&self.codec)?.to_owned(),
+            length: iterations,
+            prompt: text.clone(),
+            steps: Vec::new(),
+            answer: String::new(),
+        };
+        let width = question.width.unwrap_or(width_of(text, self.beyond));
+        question.encoded(&self.codec, problem, iterations, width)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

@@ -6,7 +6,9 @@ use relay_tasks::{Codec, Dataset, Example, Problem, Split, Task, TaskError};
 use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
 use serde_json::{Value, json};
 
-use crate::{Corpus, DataUse, PipelineError, Result, TaskSettings, Unsolved, run_dir::to_value};
+use crate::{
+    Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, run_dir::to_value,
+};
 
 /// Problems drawn from tasks.
 #[derive(Debug)]
@@ -226,6 +228,24 @@ impl Corpus for GeneratedCorpus {
             }
         }
         Ok(unsolved)
+    }
+
+    fn asked(&self, question: &Question) -> Result<Unsolved> {
+        // The tasks of the codec are these, in their order.
+        let index = self.codec.task_index(question.task(&self.codec)?)?;
+        let (task, text) = (&self.tasks[index].1, &question.problem);
+        let problem = Problem {
+            task: task.name().to_owned(),
+            length: task.length(text)?,
+            prompt: text.clone(),
+            steps: Vec::new(),
+            answer: String::new(),
+        };
+        let iterations = question
+            .iterations
+            .map_or_else(|| task.iterations(text), Ok)?;
+        let width = question.width.map_or_else(|| task.step_width(text), Ok)?;
+        question.encoded(&self.codec, problem, iterations, width)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

@@ -23,6 +23,7 @@
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
+//! | `solve` | a trained arm solves problems that somebody asks |
 //! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
 //! | `results`, `schema`, `machine`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, on which machines, and what it says of the paper's claims |
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
@@ -70,6 +71,7 @@ mod settings;
 mod several;
 mod side_by_side;
 mod single_task;
+mod solve;
 mod stages;
 mod sweep;
 mod table;
@@ -83,7 +85,7 @@ pub use aggregate::{
 pub use atomic::write_atomically;
 pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
-pub use corpus::{Corpus, DataUse, Unsolved, corpus};
+pub use corpus::{Corpus, DataUse, Question, Unsolved, corpus};
 pub use cost::StageCost;
 pub use done::Done;
 pub use error::{PipelineError, Result};
@@ -111,6 +113,7 @@ pub use settings::{
     StageSettings, TaskSettings,
 };
 pub use several::{PlannedRun, SeveralRuns};
+pub use solve::{Solved, solve};
 pub use stages::{Machines, Stages, Writer};
 pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;

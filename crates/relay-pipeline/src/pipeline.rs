@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings, corpus::corpus,
     cost::Written, evaluate::evaluate, merge, report::write_report, run_dir::to_value,
-    self_chains::phase_name, stages::Stages,
+    stages::Stages,
 };
 use crate::{
     PipelineError, Result,
@@ -199,15 +199,6 @@ impl<B: AutodiffBackend> Pipeline<B> {
         })
     }
 
-    /// Where the last checkpoint of an arm lies.
-    pub(crate) fn model_dir(&self, arm: &str) -> PathBuf {
-        let dir = self.dir.path().join(arm);
-        match self.settings.self_arms().any(|own| own == arm) {
-            true => dir.join(phase_name(self.settings.phases() - 1, "model")),
-            false => dir,
-        }
-    }
-
     fn evaluate(
         &self,
         arm: &'static str,
@@ -223,7 +214,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let record = self.stage(&name, &made_from, missing, |dir| {
             let examples = self.corpus.test(self.settings.evaluation.samples)?;
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());
-            let writer = self.stages.writer(arm, &self.model_dir(arm))?;
+            let writer = self
+                .stages
+                .writer(arm, &self.settings.model_dir(self.dir.path(), arm))?;
             let chains = arm != LOOPED_VANILLA;
             let mut written = Written::by(arm, self.corpus.codec());
             let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {

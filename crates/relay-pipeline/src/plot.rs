@@ -39,6 +39,9 @@ use plotters::prelude::DrawingBackend;
 pub use traces::Traces;
 use traces::TracesFigure;
 
+/// How the names of hit matrices begin, whose places the settings say.
+pub(crate) const HIT_MATRIX: &str = "hit_matrix_";
+
 /// A figure, ready to be drawn.
 #[derive(Debug, Clone)]
 pub struct Figure {
@@ -115,7 +118,7 @@ pub fn figures(results: &Results) -> Vec<Figure> {
         let drawing = Drawing::HeatMaps(drawing);
         figures.push(Figure {
             name: format!(
-                "hit_matrix_{}_{}",
+                "{HIT_MATRIX}{}_{}",
                 file_name(&matrices.task),
                 matrices.length
             ),

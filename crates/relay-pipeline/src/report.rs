@@ -1,8 +1,16 @@
 //! The report: `results.json`, one self-contained page, figures as SVG, PNG and CSV.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use crate::{Result, Results, atomic::write_atomically, claims::judge, plot::figures};
+use crate::{
+    PipelineError, Result, Results,
+    atomic::write_atomically,
+    claims::judge,
+    plot::{HIT_MATRIX, figures},
+};
 
 mod cost;
 mod forensics;
@@ -33,10 +41,23 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         written.extend(figure.write_drawn(&text, &figure.csv(), paths)?);
         drawn.push((figure, text));
     }
+    remove_older_matrices(&dir.join("figures"), &written)?;
     let page = dir.join("report.html");
     write_atomically(&page, page::page(&results, &drawn).as_bytes())?;
     written.push(page);
     Ok(written)
+}
+
+/// Removes hit matrices that were drawn for other lengths than those in `written`: the numbers behind them are gone.
+fn remove_older_matrices(figures: &Path, written: &[PathBuf]) -> Result<()> {
+    let entries = fs::read_dir(figures).map_err(|e| PipelineError::io("list", figures, e))?;
+    for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(HIT_MATRIX) && !written.contains(&path) {
+            fs::remove_file(&path).map_err(|e| PipelineError::io("remove", &path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// Text made safe for HTML and XML, in elements and in quoted attributes.

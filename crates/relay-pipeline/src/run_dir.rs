@@ -12,12 +12,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Done, Machine, PipelineError, Result, Settings,
-    atomic::write_atomically,
-    done::{hash_files, redo},
-    left_over,
-    making::Making,
-    reuse::take_over,
+    Done, Machine, PipelineError, Result, Settings, atomic::write_atomically, done::hash_files,
+    left_over, making::Making, reuse::take_over,
 };
 
 /// What to do with what a run directory already holds.
@@ -216,9 +212,10 @@ impl RunDir {
     /// [`PipelineError::NotFinished`] when there is none, and when its marker or what it made is damaged.
     pub fn finished(&self, name: &str, made_from: &Value) -> Result<Done> {
         let hash = hash_value(made_from);
-        match self.done(name)?.filter(|done| done.made_from == hash) {
+        let dir = self.path.join(name);
+        match Done::read(&dir)?.filter(|done| done.made_from == hash) {
             Some(done) => {
-                done.check(&self.path.join(name))?;
+                done.check(&dir)?;
                 Ok(done)
             }
             None => Err(PipelineError::NotFinished {
@@ -249,18 +246,6 @@ impl RunDir {
             place.display()
         );
         fs::rename(dir, &place).map_err(|e| PipelineError::io("rename", dir, e))
-    }
-
-    fn done(&self, name: &str) -> Result<Option<Done>> {
-        let dir = self.path.join(name);
-        let file = dir.join("done.json");
-        match fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(&dir)))),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(PipelineError::io("read", &file, e)),
-        }
     }
 }
 

@@ -263,11 +263,12 @@ mod tests {
 
     #[test]
     fn counts_of_phases_add_up() {
-        let count = |right| ChainCount {
+        let count = |right: Option<usize>| ChainCount {
             wanted: 5,
             kept: 3,
             unreadable: 1,
             unsure: 1,
+            known: right.map(|_| 3),
             right,
         };
         let notes = |right| json!({ "chains": { "ari 7": count(right) } });
@@ -275,6 +276,9 @@ mod tests {
         add(&mut sums, &notes(Some(2)));
         add(&mut sums, &notes(None));
         assert_eq!(sums["ari 7"].kept, 6);
-        assert_eq!(sums["ari 7"].right, Some(2));
+        assert_eq!(
+            (sums["ari 7"].known, sums["ari 7"].right),
+            (Some(3), Some(2))
+        );
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     PipelineError, Result,
     arms::{AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA},
+    self_chains::phase_name,
 };
 
 mod checks;
@@ -265,6 +266,15 @@ impl Settings {
             .as_ref()
             .map(|_| [by_loop, Some(AR_SELF_TRUTH)]);
         arms.into_iter().flatten().flatten()
+    }
+
+    /// Where the last checkpoint of an arm lies in the run directory `run`.
+    pub(crate) fn model_dir(&self, run: &Path, arm: &str) -> PathBuf {
+        let dir = run.join(arm);
+        match self.self_arms().any(|own| own == arm) {
+            true => dir.join(phase_name(self.phases().saturating_sub(1), "model")),
+            false => dir,
+        }
     }
 
     /// How many phases of self-chains the tasks have.

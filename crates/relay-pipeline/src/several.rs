@@ -54,6 +54,7 @@ impl SeveralRuns {
         // Nothing is trained for hours before the last of them is refused.
         for run in &self.runs {
             run.settings.check_arms(&self.arms)?;
+            run.settings.validate_precision::<B>(device)?;
             RunDir::check(&run.dir, &run.settings, self.existing)?;
         }
         let making = Arc::new(Making::default());

@@ -20,6 +20,7 @@ use crate::{
     },
     chains,
     cost::Written,
+    done::checkpoint_of,
     merge::read_merged,
     run_dir::to_value,
 };
@@ -149,7 +150,7 @@ impl<B: AutodiffBackend> Stages<B> {
         }
     }
 
-    /// Fine-tunes the auto-regressive model in `model` on the merged data, as an arm's settings say; `phase` counts the
+    /// Fine-tunes the auto-regressive model whose training lies in `model` on the merged data, as an arm's settings say; `phase` counts the
     /// phases of an arm that has several.
     ///
     /// # Errors
@@ -176,7 +177,7 @@ impl<B: AutodiffBackend> Stages<B> {
         )?);
         let config = self.settings.causal.clone();
         let model = load_model(
-            model,
+            &checkpoint_of(model)?,
             config.init::<B>(&self.device, train.seed),
             codec,
             &to_value(&config)?,
@@ -210,12 +211,13 @@ impl<B: AutodiffBackend> Stages<B> {
         Ok((counts, written))
     }
 
-    /// What writes the chains of an arm whose checkpoint lies in `dir`.
+    /// What writes the chains of an arm whose training lies in `dir`.
     ///
     /// # Errors
     /// When the checkpoint cannot be read.
     pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
         let codec = self.corpus.codec();
+        let dir = &checkpoint_of(dir)?;
         if is_looped(arm) {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);

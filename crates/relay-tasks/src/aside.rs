@@ -3,12 +3,13 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Result, TaskError};
 
 /// A file that is written beside its place and moved there when it is finished. When it is dropped before, what was
 /// written goes; a file of that name that was there before stays as it was in any case. A process that is killed leaves
-/// `.NAME.PROCESS.partial` behind.
+/// `.NAME.PROCESS.NUMBER.partial` behind.
 ///
 /// A path that is there and is no ordinary file (a terminal, a pipe) is written to directly; so are `/dev/stdout` and its
 /// like, at their end, because they may be files that others write to, too.
@@ -49,12 +50,7 @@ impl AsideFile {
             Some(name) if !path.is_dir() => name,
             _ => return Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
         };
-        let aside = path.with_file_name(format!(
-            ".{}.{}.partial",
-            name.to_string_lossy(),
-            std::process::id()
-        ));
-        let file = File::create(&aside).map_err(failed)?;
+        let (aside, file) = open_beside(&path, &name.to_string_lossy()).map_err(failed)?;
         Ok(Self {
             path,
             aside: Some(aside),
@@ -96,10 +92,24 @@ impl AsideFile {
     }
 }
 
+/// A new file beside `path`, of a name that nobody else writes to: not another thread, nor a process of the same number in
+/// another container.
+fn open_beside(path: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let aside = path.with_file_name(format!(".{name}.{process}.{number}.partial"));
+        match File::options().write(true).create_new(true).open(&aside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            opened => return opened.map(|file| (aside, file)),
+        }
+    }
+}
+
 /// Where a path leads in the end: a link stays a link, and what it points to is made or replaced.
 fn destination(path: &Path) -> PathBuf {
     let mut place = path.to_path_buf();
-    // As many as Linux follows; a ring is told when it is opened.
+    // As many as Linux follows; the last link of a ring is replaced.
     for _ in 0..40 {
         let Ok(target) = fs::read_link(&place) else {
             break;
@@ -109,13 +119,20 @@ fn destination(path: &Path) -> PathBuf {
     place
 }
 
-/// Makes sure that a new name in a directory is on the disk, where the system has such a thing.
+/// Makes sure that a new name in a directory is on the disk, where the system has such a thing and lets us: a directory may be
+/// written to and not read, and not every file system can do it. The file is in its place then all the same.
 fn sync_dir_of(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    if cfg!(unix) {
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    if !cfg!(unix) {
+        return Ok(());
     }
-    Ok(())
+    let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+    synced.or_else(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    })
 }
 
 impl Drop for AsideFile {
@@ -124,5 +141,36 @@ impl Drop for AsideFile {
         if let Some(aside) = &self.aside {
             let _ = fs::remove_file(aside);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_writers_of_one_path_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lines.txt");
+        // As one leaves it that was killed, of this number by chance.
+        let left = format!(".lines.txt.{}.0.partial", std::process::id());
+        fs::write(dir.path().join(&left), "old").unwrap();
+        let mut files = [(); 3].map(|()| AsideFile::create(&path).unwrap());
+        for (number, file) in files.iter_mut().enumerate() {
+            file.write_line(number.to_string().as_bytes()).unwrap();
+        }
+        let [first, second, third] = files;
+        first.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n");
+        drop(second);
+        assert_eq!(fs::read_to_string(&path).unwrap(), "0\n");
+        third.finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+        let names = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name());
+        let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, [left, "lines.txt".to_owned()]);
     }
 }

@@ -144,6 +144,9 @@ impl Default for TrainConfig {
     }
 }
 
+/// The most columns that a width is made a multiple of: all of them are padding that is computed.
+const WIDEST_MULTIPLE: usize = 4096;
+
 impl TrainConfig {
     /// Checks every field.
     ///
@@ -183,6 +186,14 @@ impl TrainConfig {
         }
         at_least_one("log_every", self.log_every)?;
         at_least_one("keep_last", self.keep_last as u64)?;
+        if self.width_multiple > WIDEST_MULTIPLE {
+            let right = format!("at most {WIDEST_MULTIPLE}");
+            return Err(TrainError::setting(
+                "width_multiple",
+                self.width_multiple,
+                right,
+            ));
+        }
         self.recovery.validate()?;
         // Else the last checkpoint might hold what diverged, and no line of metrics had told yet.
         if let Some(name) = self.recovery.on_divergence.acts()

@@ -66,7 +66,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         leader: &Leader,
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
-        let (mut state, mut next) = (None, leader.next(stop)?);
+        let (mut state, mut next) = (None, leader.next(Some(stop))?);
         loop {
             match (next, state) {
                 (
@@ -127,7 +127,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let mut loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
             let mut workers = self.start_workers(scope, &state, team)?;
             loop {
-                let there = match leader.next(stop)? {
+                // The leader may validate or save for minutes. It hears of a stop with the next update, and then ends the run in
+                // good order; whether it is there at all the system watches.
+                let there = match leader.next(None)? {
                     Next::Update(call) => call,
                     other => return Ok((Some(state), other)),
                 };
@@ -140,7 +142,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     // The leader found the same, and says what becomes of it.
                     Err(TrainError::NotFinite { .. }) => {
                         leader.made(stop)?;
-                        return Ok((None, leader.next(stop)?));
+                        return Ok((None, leader.next(None)?));
                     }
                     Err(error) => return Err(error),
                 }

@@ -290,17 +290,17 @@ impl Leader {
         self.wire().lost(reason)
     }
 
-    /// What the leader says next.
-    pub(crate) fn next(&self, stop: &StopFlag) -> Result<Next> {
+    /// What the leader says next; with `stop` it is not waited for much longer once that is set.
+    pub(crate) fn next(&self, stop: Option<&StopFlag>) -> Result<Next> {
         let mut wire = self.wire();
-        match wire.hear(Some(stop), None)? {
+        match wire.hear(stop, None)? {
             Message::Start {
                 first_rank,
                 workers,
             } => {
-                let manifest = wire.take(Some(stop))?;
+                let manifest = wire.take(stop)?;
                 let name = PathBuf::from(format!("of the run led at {}", wire.address()));
-                let next_file = || wire.take(Some(stop));
+                let next_file = || wire.take(stop);
                 let checkpoint = Verified::received(name, &manifest, next_file)?;
                 Ok(Next::Start {
                     checkpoint: Box::new(checkpoint),

@@ -3,6 +3,9 @@
 //! A first pass without a graph keeps the state between segments of the loop only. Then, from the last segment to the
 //! first, each is computed again with its graph, the gradient of the state it ended in flows back through it, and its
 //! graph is dropped. One forward pass more buys activations that do not grow with T.
+//!
+//! On a CPU with products in bf16 the first pass has them in f32, as all that is computed without a graph there: a segment then
+//! starts from a state that differs from where the one before it ends, by what bf16 rounds.
 
 use burn::module::AutodiffModule;
 use burn::tensor::{Tensor, backend::AutodiffBackend};

@@ -16,16 +16,25 @@ pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     let taken = bring(from, &aside).and_then(|brought| {
         let step = updates(&brought)?;
         if holds_checkpoints(run)? {
-            let own = updates(run)?;
-            if own >= step {
-                let (run, from) = (run.display(), from.display());
-                tracing::info!(
-                    "{run} holds {own} updates, {from} {step}: going on with the former"
-                );
-                return Ok(());
+            // None of them may be good: then what was brought is what there is.
+            let own = updates(run);
+            let (run, from) = (run.display(), from.display());
+            match own {
+                Ok(own) if own >= step => {
+                    tracing::info!(
+                        "{run} holds {own} updates, {from} {step}: going on with the former"
+                    );
+                    return Ok(());
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!("{error}; going on with {from}"),
             }
         }
         let place = run.join(checkpoint_name(step));
+        // One that is there and good would have been gone on with.
+        if place.exists() {
+            fs::remove_dir_all(&place).map_err(|e| failed("remove", &place, &e))?;
+        }
         fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))
     });
     // Best effort: what went wrong before matters more.

@@ -2,29 +2,99 @@
 
 use super::*;
 
-/// Files of the tasks `a`, whose lines come first, and `b`, with a longer problem of each task in `longer`.
-fn read(each: usize, longer: &[&str]) -> Result<FileCorpus> {
+/// The corpus of these lines.
+fn corpus_of(train: Vec<Value>, longer: Vec<Value>, test: Vec<Value>) -> Result<FileCorpus> {
     let dir = tempfile::tempdir().unwrap();
-    let solved = |task: &str, line: usize| {
-        let problem = format!("x {}", ["p", "q"][line % 2]);
-        json!({ "task": task, "problem": problem, "steps": ["y"], "answer": "y", "length": 1 })
-    };
     let write = |name: &str, lines: Vec<Value>| {
         let file = dir.path().join(name);
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         std::fs::write(&file, text).unwrap();
         file
     };
+    FileCorpus::read(&FileSettings {
+        train: write("train.jsonl", train),
+        longer: write("longer.jsonl", longer),
+        test: write("test.jsonl", test),
+    })
+}
+
+/// Files of the tasks `a`, whose lines come first, and `b`, with a longer problem of each task in `longer`.
+fn read(each: usize, longer: &[&str]) -> Result<FileCorpus> {
+    let solved = |task: &str, line: usize| {
+        let problem = format!("x {}", ["p", "q"][line % 2]);
+        json!({ "task": task, "problem": problem, "steps": ["y"], "answer": "y", "length": 1 })
+    };
     let both = ["a", "b"].into_iter();
     let train = both.flat_map(|task| (0..each).map(move |line| solved(task, line)));
     let longer = longer
         .iter()
         .map(|task| json!({ "task": task, "problem": "x x p", "iterations": 2 }));
-    FileCorpus::read(&FileSettings {
-        train: write("train.jsonl", train.collect()),
-        longer: write("longer.jsonl", longer.collect()),
-        test: write("test.jsonl", vec![solved("a", 0)]),
-    })
+    corpus_of(train.collect(), longer.collect(), vec![solved("a", 0)])
+}
+
+/// A problem of `length` tokens that tell `number`, in two steps.
+fn numbered(length: usize, number: usize) -> Value {
+    let bits = (0..length).map(|bit| if number >> bit & 1 == 1 { "p" } else { "q" });
+    let problem = bits.collect::<Vec<_>>().join(" ");
+    json!({ "problem": problem, "steps": ["y p", "y"], "answer": "y", "length": length })
+}
+
+#[test]
+fn the_order_of_the_lines_says_nothing_of_what_is_set_aside() {
+    // Lengths 9 to 12 in turns: every twentieth line has 12.
+    let lines: Vec<Value> = (0..400).map(|n| numbered(9 + n % 4, n)).collect();
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let lengths = |lines: Vec<Value>| {
+        let corpus = corpus_of(lines, longer.clone(), vec![numbered(9, 1)]).unwrap();
+        let valid = corpus.valid(400).unwrap();
+        assert_eq!(valid.len(), 20);
+        let mut prompts: Vec<_> = valid.into_iter().map(|one| one.prompt).collect();
+        prompts.sort();
+        prompts
+    };
+    let found = lengths(lines.clone());
+    let distinct: HashSet<usize> = found.iter().map(Vec::len).collect();
+    assert!(distinct.len() > 2, "{distinct:?}");
+    assert_eq!(lengths(lines.into_iter().rev().collect()), found);
+}
+
+#[test]
+fn a_test_problem_counts_once() {
+    let test = vec![numbered(9, 1), numbered(9, 2), numbered(9, 1)];
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let corpus = corpus_of(vec![numbered(9, 3)], longer, test).unwrap();
+    assert_eq!(corpus.test(10).unwrap().len(), 2);
+}
+
+#[test]
+fn a_question_is_as_wide_as_a_line_without_a_width() {
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let corpus = corpus_of(vec![numbered(9, 3)], longer, vec![numbered(9, 1)]).unwrap();
+    let question = Question {
+        problem: "p p".to_owned(),
+        iterations: Some(3),
+        ..Question::default()
+    };
+    assert_eq!(
+        corpus.asked(&question).unwrap().example,
+        corpus.longer(0).unwrap()[0].example
+    );
+    let refused = |change: fn(&mut Question)| {
+        let mut question = question.clone();
+        change(&mut question);
+        corpus.asked(&question).unwrap_err().to_string()
+    };
+    let unsaid = refused(|question| question.iterations = None);
+    assert!(unsaid.contains("iterations is not said"), "{unsaid}");
+    let wide = refused(|question| question.width = Some(5000));
+    assert!(
+        wide.contains("window is 5000, must be at most 1024"),
+        "{wide}"
+    );
+    let task = refused(|question| question.task = Some("ari".to_owned()));
+    assert!(task.contains("`ari`") && task.contains("data"), "{task}");
+    let token = refused(|question| question.problem = "p z".to_owned());
+    assert!(token.contains("`z`"), "{token}");
 }
 
 #[test]

@@ -17,14 +17,20 @@ impl Settings {
     /// # Errors
     /// Names the first arm that these settings do not have, and those that they have.
     pub fn check_arms(&self, arms: &[String]) -> Result<()> {
+        arms.iter().try_for_each(|arm| self.arm(arm).map(drop))
+    }
+
+    /// The arm of this name.
+    ///
+    /// # Errors
+    /// Names those that there are, when these settings have no such arm.
+    pub(crate) fn arm(&self, name: &str) -> Result<&'static str> {
         let there: Vec<&str> = self.stages().into_iter().map(|(arm, _)| arm).collect();
-        match arms.iter().find(|arm| !there.contains(&arm.as_str())) {
-            Some(arm) => {
-                let right = format!("one of {}", there.join(", "));
-                Err(PipelineError::settings("arms", arm, right))
-            }
-            None => Ok(()),
-        }
+        let found = there.iter().find(|arm| **arm == name);
+        found.copied().ok_or_else(|| {
+            let right = format!("one of {}", there.join(", "));
+            PipelineError::settings("arms", name, right)
+        })
     }
 }
 

@@ -46,9 +46,14 @@ fn row(stage: &str, task: &str, count: &ChainCount) -> String {
         "chains" => "Looped, aligned",
         arm => arm_label(arm),
     };
-    let right = match (count.right, count.kept) {
-        (Some(right), kept) if kept > 0 => {
-            format!("{right} ({:.1} %)", 100.0 * right as f64 / kept as f64)
+    let known = count.known.unwrap_or(count.kept);
+    let right = match count.right {
+        Some(right) if known > 0 => {
+            let share = format!("{:.1} %", 100.0 * right as f64 / known as f64);
+            match known == count.kept {
+                true => format!("{right} ({share})"),
+                false => format!("{right} of {known} known ({share})"),
+            }
         }
         _ => String::new(),
     };
@@ -74,6 +79,7 @@ mod tests {
             kept: 4,
             unreadable: 1,
             unsure: 5,
+            known: None,
             right: Some(3),
         };
         let counts = ["ari 7", "ari 8", "ed 9"].map(|key| (key.to_owned(), count.clone()));
@@ -85,6 +91,14 @@ mod tests {
             "{table}"
         );
         assert_eq!(table.matches("<tr><th scope=\"row\">").count(), 2);
+        let some_known = ChainCount {
+            known: Some(3),
+            ..count
+        };
+        let counts = [("ari 7".to_owned(), some_known)];
+        results.written_chains.insert("ar_self_loop", counts.into());
+        let table = written_chains(&results);
+        assert!(table.contains("<td>3 of 3 known (100.0 %)</td>"), "{table}");
         assert_eq!(written_chains(&Results::new("smoke", 1, "flex")), "");
     }
 }

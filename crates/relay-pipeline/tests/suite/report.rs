@@ -101,6 +101,11 @@ fn writes_all_files() {
     let kept = std::env::var("RELAY_REPORT_DIR").ok();
     let dir = kept.as_deref().map_or(scratch.path(), Path::new);
     let results = like_the_paper();
+    // A matrix of another length, from before the settings changed.
+    let mut before = results.clone();
+    before.add_hit_matrix("ar_baseline", ("lis", 19), N, matrix(4, 6, 0.2));
+    write_report(&before, dir).unwrap();
+    assert!(dir.join("figures/hit_matrix_lis_19.svg").exists());
     let written = write_report(&results, dir).unwrap();
     for name in [
         "answer_accuracy",

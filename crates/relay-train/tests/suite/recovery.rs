@@ -1,7 +1,7 @@
 //! Numbers that are not finite: skipped, gone back from, and all of it the same after a kill or a stop.
 
 use crate::fragile::*;
-use relay_train::{Recovery, StopFlag, TrainConfig, TrainError};
+use relay_train::{Recovery, StopFlag, TrainConfig, TrainError, list_checkpoints};
 
 fn recovery(retries: u64) -> Recovery {
     Recovery {
@@ -65,6 +65,41 @@ fn goes_back_to_the_last_checkpoint_with_a_smaller_rate_and_does_so_exactly() {
             );
         }
     }
+}
+
+/// A stop on the way that the run goes back from must not be where it goes on from after a stop on the way that it took
+/// instead.
+#[test]
+fn what_was_gone_back_from_is_not_gone_on_with() {
+    let limit = limit(3, 5);
+    let dir = tempfile::tempdir().unwrap();
+    let config = || TrainConfig {
+        keep_last: 1,
+        checkpoint_every: 8,
+        ..settings_with(recovery(2))
+    };
+    let stopped_in = |update: u64, from: u64| {
+        let stop = StopFlag::new();
+        let objective = Fragile {
+            stop: Some((update, stop.clone())),
+            ..Fragile::new(from, limit, f32::NAN)
+        };
+        let error = go(&trainer_of(objective, config(), dir.path()), &stop).unwrap_err();
+        match error {
+            TrainError::Interrupted { step } => step,
+            other => panic!("{other}"),
+        }
+    };
+    let far = stopped_in(5, u64::MAX);
+    // Back to the start, and stopped on the way that has smaller rates.
+    let near = stopped_in(2, 5);
+    assert!(near < far, "{near} {far}");
+    let there: Vec<u64> = list_checkpoints(dir.path())
+        .unwrap()
+        .into_iter()
+        .map(|(step, _)| step)
+        .collect();
+    assert_eq!(there, [near]);
 }
 
 #[test]

@@ -325,6 +325,11 @@ fn wrong_settings_are_named() {
             .contains("`optimizer.muon.learning_rate`")
     );
     assert!(wrong(|c| c.keep_last = 0).contains("`keep_last`"));
+    let wide = wrong(|c| c.width_multiple = 1 << 42);
+    assert!(
+        wide.contains("`width_multiple`") && wide.contains("at most 4096"),
+        "{wide}"
+    );
     let text = r#"{"steps": 3, "optimiser": "adamw"}"#;
     assert!(
         serde_json::from_str::<TrainConfig>(text)

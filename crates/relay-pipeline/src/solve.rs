@@ -1,0 +1,62 @@
+//! A trained arm of a run solves problems that somebody asks.
+
+use std::{path::Path, sync::Arc};
+
+use burn::tensor::backend::AutodiffBackend;
+use relay_tasks::{Chain, Example, Problem, Score, score};
+use relay_train::StopFlag;
+
+use crate::{ChainLine, Question, Result, Settings, Stages, Unsolved, chains, corpus};
+
+/// What a model wrote for a question.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Solved {
+    /// The problem with the steps and the answer that the model wrote, as a line of `chains.jsonl` has them. The vanilla
+    /// looped model writes no steps.
+    pub written: ChainLine,
+    /// The problem with the true steps and the answer, if the data of the run know them: tasks do.
+    pub truth: Option<Problem>,
+    /// What is right of it, if the truth is known.
+    pub score: Option<Score>,
+}
+
+/// Solves `questions` by the arm `arm` of the run in `run`, in their order. It needs the run's `settings.json`, the arm's
+/// checkpoints and, where the data are files, these; nothing is written. While the arm is still being trained its newest
+/// checkpoint is taken.
+///
+/// # Errors
+/// When there is no such run, arm or good checkpoint, a question is none of the run's tasks or too large, or `stop` is set
+/// meanwhile.
+pub fn solve<B: AutodiffBackend>(
+    run: &Path,
+    arm: &str,
+    questions: &[Question],
+    device: B::Device,
+    stop: StopFlag,
+) -> Result<Vec<Solved>> {
+    let settings = Settings::load(&run.join("settings.json"))?;
+    settings.validate()?;
+    let arm = settings.arm(arm)?;
+    let corpus = corpus(&settings)?;
+    let asked: Vec<_> = questions
+        .iter()
+        .map(|question| corpus.asked(question))
+        .collect::<Result<_>>()?;
+    let dir = settings.model_dir(run, arm);
+    let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
+    let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
+    let written = stages.writer(arm, &dir)?(&examples)?;
+    let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
+        let (codec, example) = (corpus.codec(), &unsolved.example);
+        let info = &codec.tasks[example.task];
+        let chain = chains::in_text(info, chain);
+        let truth = corpus.truth(&unsolved.problem);
+        let solution = truth.as_ref().and_then(|truth| codec.encode(truth).ok());
+        Solved {
+            score: solution.map(|solution| score(&solution, &chain)),
+            written: chains::line(info, codec.decode_chain(example, &chain), &chain),
+            truth,
+        }
+    };
+    Ok(asked.iter().zip(&written).map(solved).collect())
+}

@@ -1,0 +1,165 @@
+//! A trained model of a run solves problems that you type, and says how sure it is of each step.
+//!
+//! ```text
+//! cargo run --release --example solve -- --run-dir runs/mini-seed-1 --task ari "1 + 2 * ( 2 - 1 ) ="
+//! cargo run --release --example solve -- --run-dir runs/mini-seed-1 --task ed --arm looped_aligned "a b c | b c <sep>"
+//! cargo run --release --example solve -- --run-dir runs/own-data --iterations 6 --json < problems.txt > chains.jsonl
+//! ```
+
+use std::{
+    fmt::Write,
+    io::{self, IsTerminal, Read},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use burn::tensor::backend::AutodiffBackend;
+use clap::Parser;
+use relay_examples::{CliError, Program, finish, on_device, parse_args, print, start_logging};
+use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve};
+use relay_train::StopFlag;
+use serde_json::Value;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Solves problems with a trained model of a run.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The problems, tokens separated by spaces [default: the lines of standard input].
+    problems: Vec<String>,
+    /// Directory of the run.
+    #[arg(long, default_value = "runs/mini-seed-1")]
+    run_dir: PathBuf,
+    /// Which of its models: `looped_aligned`, `looped_vanilla` (answers only), `ar_baseline`, `ar_relay`, `ar_self_loop`,
+    /// `ar_self_truth`.
+    #[arg(long, default_value = AR_RELAY)]
+    arm: String,
+    /// Task of the problems: `ari`, `ed`, `lis`, or a name in your own data; not needed where the run has one only.
+    #[arg(long)]
+    task: Option<String>,
+    /// Steps that a problem takes, and iterations of a looped model [default: as many as the task says; needed for your own
+    /// data].
+    #[arg(long)]
+    iterations: Option<usize>,
+    /// Most tokens that a step may have [default: as many as the task says].
+    #[arg(long)]
+    width: Option<usize>,
+    /// Print a JSON object for each problem, in the form that `own_data` reads.
+    #[arg(long)]
+    json: bool,
+    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
+    #[arg(long, default_value = "flex")]
+    device: String,
+}
+
+fn main() -> ExitCode {
+    start_logging();
+    finish(parse_args().and_then(run))
+}
+
+fn run(args: Args) -> Result<(), CliError> {
+    let device = args.device.parse().map_err(CliError::usage)?;
+    let json = args.json;
+    let solving = Solving {
+        questions: questions(&args)?,
+        run_dir: args.run_dir,
+        arm: args.arm,
+    };
+    let solved = on_device(device, solving).map_err(CliError::usage)?;
+    for one in solved.map_err(explained)? {
+        print(if json { line(&one)? } else { text(&one) })?;
+    }
+    Ok(())
+}
+
+/// What is asked: by the command line, or by standard input where that asks nothing.
+fn questions(args: &Args) -> Result<Vec<Question>, CliError> {
+    let mut problems = args.problems.clone();
+    if problems.is_empty() {
+        if io::stdin().is_terminal() {
+            let right = "give one, such as \"1 + 2 =\", or lines of them on standard input";
+            return Err(CliError::usage(format!("no problem to solve: {right}")));
+        }
+        let mut lines = String::new();
+        let read = io::stdin().read_to_string(&mut lines);
+        read.map_err(|e| CliError::failure(format!("cannot read standard input: {e}")))?;
+        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
+        problems.extend(lines.map(str::to_owned));
+    }
+    let question = |problem| Question {
+        task: args.task.clone(),
+        problem,
+        iterations: args.iterations,
+        width: args.width,
+    };
+    Ok(problems.into_iter().map(question).collect())
+}
+
+struct Solving {
+    questions: Vec<Question>,
+    run_dir: PathBuf,
+    arm: String,
+}
+
+impl Program for Solving {
+    type Output = Result<Vec<Solved>, PipelineError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let stop = StopFlag::default();
+        solve::<B>(&self.run_dir, &self.arm, &self.questions, device, stop)
+    }
+}
+
+/// A text that is no problem is a mistake on the command line.
+fn explained(error: PipelineError) -> CliError {
+    match error {
+        error if error.is_usage() || matches!(error, PipelineError::Task(_)) => {
+            CliError::usage(error)
+        }
+        error => CliError::failure(error),
+    }
+}
+
+/// The chain of a problem for people, with what would be right where the truth is known.
+fn text(solved: &Solved) -> String {
+    let (written, truth) = (&solved.written, solved.truth.as_ref());
+    let mut text = format!("{}: {}\n", written.task, written.problem);
+    let widest = written.steps.iter().map(String::len).max().unwrap_or(0);
+    for (number, step) in written.steps.iter().enumerate() {
+        let sure = written.confidence.get(number).copied().unwrap_or(f32::NAN);
+        let _ = write!(text, "{:4}  {step:widest$}  {sure:.3}", number + 1);
+        let right = truth.map(|truth| truth.steps.get(number));
+        let _ = match right {
+            Some(Some(right)) if right != step => writeln!(text, "  wrong, right is {right}"),
+            Some(None) => writeln!(text, "  wrong, there is no such step"),
+            _ => writeln!(text),
+        };
+    }
+    let (answer, sure) = (&written.answer, written.answer_confidence);
+    let _ = write!(text, "answer {answer}  {sure:.3}");
+    let _ = match (truth, solved.score) {
+        (Some(truth), Some(score)) if !score.answer => {
+            writeln!(text, "  wrong, right is {}", truth.answer)
+        }
+        (Some(truth), Some(_))
+            if truth.steps.len() > written.steps.len() && !written.steps.is_empty() =>
+        {
+            writeln!(text, "  right, but {} steps are right", truth.steps.len())
+        }
+        (Some(_), Some(_)) => writeln!(text, "  right"),
+        _ => writeln!(text),
+    };
+    text
+}
+
+/// The same for programs: a line of `chains.jsonl`, and what is right of it where the truth is known.
+fn line(solved: &Solved) -> Result<String, CliError> {
+    let mut line = serde_json::to_value(&solved.written).map_err(CliError::failure)?;
+    if let (Value::Object(fields), Some(score)) = (&mut line, solved.score) {
+        fields.insert("answer_is_right".into(), score.answer.into());
+        fields.insert("chain_is_right".into(), score.chain.into());
+    }
+    Ok(format!("{line}\n"))
+}
