@@ -74,7 +74,7 @@ impl FileCorpus {
             ),
             other => other.into(),
         })?;
-        let (train, valid) = set_aside(encode_all(&codec, &files.train, &original)?);
+        let (train, valid) = set_aside(encode_all(&codec, &files.train, &original)?, &original);
         let beyond = train
             .iter()
             .map(|e| e.width - e.prompt.len())
@@ -123,15 +123,12 @@ fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Ex
 
 /// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with. Which ones hangs on their problems only, so
 /// that the order of a file, such as lengths in turns, has no part in it.
-fn set_aside(examples: Vec<Example>) -> (Vec<Example>, Vec<Example>) {
-    let mut of_task: BTreeMap<usize, Vec<([u8; 32], usize)>> = BTreeMap::new();
-    for (index, example) in examples.iter().enumerate() {
-        let mut hasher = blake3::Hasher::new();
-        for token in &example.prompt {
-            hasher.update(&token.to_le_bytes());
-        }
-        let place = (*hasher.finalize().as_bytes(), index);
-        of_task.entry(example.task).or_default().push(place);
+fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec<Example>) {
+    let mut of_task: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
+    for (index, Problem { task, prompt, .. }) in problems.iter().enumerate() {
+        // Of the text: the numbers of tokens hang on the order of the file, too.
+        let place = (*blake3::hash(prompt.as_bytes()).as_bytes(), index);
+        of_task.entry(task).or_default().push(place);
     }
     let mut aside = HashSet::new();
     for mut places in of_task.into_values() {

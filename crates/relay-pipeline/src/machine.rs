@@ -13,6 +13,10 @@ pub struct Machine {
     pub cpu: String,
     /// Cores that the program may use; 0 if unknown.
     pub cores: usize,
+    /// Name of the device that computed, such as `cuda`; empty if unknown, or if it is that of the results.
+    // Runs from before there was such a field do not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub device: String,
 }
 
 impl Machine {
@@ -24,6 +28,7 @@ impl Machine {
                 .and_then(|text| processor(&text))
                 .unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
+            device: String::new(),
         }
     }
 
@@ -36,9 +41,13 @@ impl Machine {
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.cores {
-            0 => write!(f, "{}", self.cpu),
-            1 => write!(f, "{}, 1 core", self.cpu),
-            n => write!(f, "{}, {n} cores", self.cpu),
+            0 => write!(f, "{}", self.cpu)?,
+            1 => write!(f, "{}, 1 core", self.cpu)?,
+            n => write!(f, "{}, {n} cores", self.cpu)?,
+        }
+        match self.device.as_str() {
+            "" => Ok(()),
+            device => write!(f, ", {device}"),
         }
     }
 }
@@ -75,16 +84,20 @@ fn processor(cpuinfo: &str) -> Option<String> {
     })
 }
 
-/// Says in the results which of `stages` were finished on another machine than the one that they were put together on.
-/// Stages from before machines were noted are left out.
+/// Says in the results which of `stages` were finished on another machine, or another device, than the one that they were put
+/// together on. Stages from before machines were noted are left out.
 pub(crate) fn name_machines<'a>(
     results: &mut Results,
     stages: impl Iterator<Item = (String, &'a Done)>,
 ) {
     let here = results.machine.clone();
     for (stage, Done { machine, .. }) in stages {
-        if !machine.is_unknown() && *machine != here {
-            results.other_machines.insert(stage, machine.clone());
+        let mut machine = machine.clone();
+        if machine.device == results.device {
+            machine.device.clear();
+        }
+        if !machine.is_unknown() && machine != here {
+            results.other_machines.insert(stage, machine);
         }
     }
 }
@@ -121,17 +134,34 @@ mod tests {
         let other = Machine {
             cpu: "another".to_owned(),
             cores: 2,
+            ..Machine::default()
+        };
+        let on = |device: &str| Machine {
+            device: device.to_owned(),
+            ..results.machine.clone()
         };
         let (here, there, old) = (
             done(&results.machine),
             done(&other),
             done(&Machine::default()),
         );
-        let stages = [("x", &here), ("y", &there), ("z", &old)];
+        let (same, gpu) = (done(&on("flex")), done(&on("cuda")));
+        let stages = [
+            ("x", &here),
+            ("y", &there),
+            ("z", &old),
+            ("s", &same),
+            ("g", &gpu),
+        ];
         let stages = stages.into_iter();
         name_machines(&mut results, stages.map(|(name, done)| (name.into(), done)));
-        assert_eq!(results.other_machines.keys().collect::<Vec<_>>(), ["y"]);
+        assert_eq!(
+            results.other_machines.keys().collect::<Vec<_>>(),
+            ["y", "g"]
+        );
         let named = results.other_machines.get("y").map(Machine::to_string);
         assert_eq!(named.as_deref(), Some("another, 2 cores"));
+        let named = results.other_machines.get("g").map(Machine::to_string);
+        assert!(named.is_some_and(|name| name.ends_with(", cuda")));
     }
 }

@@ -74,7 +74,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let corpus = corpus(&settings)?;
         settings.validate_data(corpus.as_ref())?;
         settings.validate_precision::<B>(&device)?;
-        let dir = RunDir::open(path, &settings, existing)?;
+        let mut dir = RunDir::open(path, &settings, existing)?;
+        dir.on_device(&about.device);
         let stop = stop.child();
         let stages = Stages::new(settings.clone(), Arc::clone(&corpus), device, stop.clone());
         Ok(Self {

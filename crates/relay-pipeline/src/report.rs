@@ -50,7 +50,11 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
 
 /// Removes hit matrices that were drawn for other lengths than those in `written`: the numbers behind them are gone.
 fn remove_older_matrices(figures: &Path, written: &[PathBuf]) -> Result<()> {
-    let entries = fs::read_dir(figures).map_err(|e| PipelineError::io("list", figures, e))?;
+    let entries = match fs::read_dir(figures) {
+        // Where there is nothing to draw there is no such directory.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| PipelineError::io("list", figures, e))?,
+    };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if name.starts_with(HIT_MATRIX) && !written.contains(&path) {

@@ -34,6 +34,8 @@ pub struct RunDir {
     existing: Existing,
     lenders: Vec<PathBuf>,
     making: Arc<Making>,
+    /// Name of the device that stages are made on, if it is known.
+    device: String,
     // The lock goes with the process, however it ends.
     lock: File,
 }
@@ -79,6 +81,7 @@ impl RunDir {
             existing,
             lenders: Vec::new(),
             making: Arc::default(),
+            device: String::new(),
             lock,
         };
         this.settle(settings)?;
@@ -107,6 +110,11 @@ impl RunDir {
     /// Lets stages be taken over from the runs in `lenders` that have finished them, made from the same.
     pub fn reuse_from(&mut self, lenders: Vec<PathBuf>) {
         self.lenders = lenders;
+    }
+
+    /// Says what device stages are made on from now on, for their markers.
+    pub(crate) fn on_device(&mut self, name: &str) {
+        name.clone_into(&mut self.device);
     }
 
     /// Lets what another run with the same `making` is about to finish be waited for.
@@ -197,7 +205,10 @@ impl RunDir {
             seconds: made
                 .seconds
                 .unwrap_or_else(|| clock.elapsed().as_secs_f64()),
-            machine: Machine::detect(),
+            machine: Machine {
+                device: self.device.clone(),
+                ..Machine::detect()
+            },
             notes: made.notes,
         };
         let text = serde_json::to_string_pretty(&done)

@@ -52,7 +52,7 @@ pub struct Trained<M> {
     pub recoveries: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
-    /// What all updates cost; `None` when the run was begun by a program that did not count it.
+    /// What the updates that led to the result cost, without those of ways that were gone back from, whose seconds count; `None` when the run was begun by a program that did not count it.
     pub effort: Option<Effort>,
     /// Name of the last checkpoint within the trainer's directory.
     pub checkpoint: PathBuf,

@@ -46,6 +46,7 @@ impl Aggregate {
             let own = Machine {
                 cpu: run.cpu.clone(),
                 cores: run.cores,
+                ..Machine::default()
             };
             machines.push(own.to_string());
             machines.extend(run.other_machines.iter().map(Machine::to_string));
@@ -189,6 +190,7 @@ mod tests {
             let machine = |cpu: &str| Machine {
                 cpu: cpu.to_owned(),
                 cores: 2,
+                ..Machine::default()
             };
             let mut results = run(seed, [100, 90, 40]);
             results.machine = machine(cpu);

@@ -48,12 +48,13 @@ fn the_order_of_the_lines_says_nothing_of_what_is_set_aside() {
         let corpus = corpus_of(lines, longer.clone(), vec![numbered(9, 1)]).unwrap();
         let valid = corpus.valid(400).unwrap();
         assert_eq!(valid.len(), 20);
-        let mut prompts: Vec<_> = valid.into_iter().map(|one| one.prompt).collect();
+        let text = |one: Example| corpus.codec.vocab.decode(&one.prompt[1..]);
+        let mut prompts: Vec<_> = valid.into_iter().map(text).collect();
         prompts.sort();
         prompts
     };
     let found = lengths(lines.clone());
-    let distinct: HashSet<usize> = found.iter().map(Vec::len).collect();
+    let distinct: HashSet<usize> = found.iter().map(String::len).collect();
     assert!(distinct.len() > 2, "{distinct:?}");
     assert_eq!(lengths(lines.into_iter().rev().collect()), found);
 }
