@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release --example solve -- --run-dir runs/mini-seed-1 --task ari "1 + 2 * ( 2 - 1 ) ="
-//! cargo run --release --example solve -- --run-dir runs/mini-seed-1 --task ed --arm looped_aligned "a b c | b c <sep>"
+//! cargo run --release --example solve -- --run-dir runs/mini-seed-1 --task ed --arm looped_aligned "b c | a b c <sep>"
 //! cargo run --release --example solve -- --run-dir runs/own-data --iterations 6 --json < problems.txt > chains.jsonl
 //! ```
 
@@ -15,7 +15,9 @@ use std::{
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
-use relay_examples::{CliError, Program, finish, on_device, parse_args, print, start_logging};
+use relay_examples::{
+    CliError, Program, finish, holds_run, on_device, parse_args, print, start_logging,
+};
 use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve};
 use relay_train::StopFlag;
 use serde_json::Value;
@@ -61,6 +63,14 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), CliError> {
     let device = args.device.parse().map_err(CliError::usage)?;
+    if !holds_run(&args.run_dir) {
+        let dir = args.run_dir.display();
+        let right =
+            "give the --run-dir of a run that multitask_relay, own_data or paper_figures has made";
+        return Err(CliError::usage(format!(
+            "there is no run in {dir}: {right}"
+        )));
+    }
     let json = args.json;
     let solving = Solving {
         questions: questions(&args)?,
@@ -137,8 +147,10 @@ fn text(solved: &Solved) -> String {
             _ => writeln!(text),
         };
     }
-    let (answer, sure) = (&written.answer, written.answer_confidence);
-    let _ = write!(text, "answer {answer}  {sure:.3}");
+    let _ = match written.answer.as_str() {
+        "" => write!(text, "no answer"),
+        answer => write!(text, "answer {answer}  {:.3}", written.answer_confidence),
+    };
     let _ = match (truth, solved.score) {
         (Some(truth), Some(score)) if !score.answer => {
             writeln!(text, "  wrong, right is {}", truth.answer)
@@ -159,7 +171,10 @@ fn line(solved: &Solved) -> Result<String, CliError> {
     let mut line = serde_json::to_value(&solved.written).map_err(CliError::failure)?;
     if let (Value::Object(fields), Some(score)) = (&mut line, solved.score) {
         fields.insert("answer_is_right".into(), score.answer.into());
-        fields.insert("chain_is_right".into(), score.chain.into());
+        // The vanilla looped model writes none.
+        if !solved.written.steps.is_empty() {
+            fields.insert("chain_is_right".into(), score.chain.into());
+        }
     }
     Ok(format!("{line}\n"))
 }
