@@ -16,13 +16,13 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, overrides,
-    parse_args, print, start_logging, stop_on_signals, trained_arm,
+    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, lock, on_device,
+    overrides, parse_args, print, start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
     Figure, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
 };
-use relay_train::{Precision, StopFlag, list_checkpoints};
+use relay_train::{Precision, StopFlag, check_precision, list_checkpoints};
 use serde_json::{Value, json};
 
 #[global_allocator]
@@ -106,6 +106,11 @@ fn run(args: Args) -> Result<(), CliError> {
         };
         Ok::<_, CliError>((side, losses?))
     };
+    let _lock = lock(&args.out)?;
+    // What the second one cannot do is said before the first one trains for minutes.
+    for (device, precision) in [(args.a, args.precision_a), (args.b, args.precision_b)] {
+        on_device(device, Able { precision }).map_err(CliError::usage)??;
+    }
     let (side_a, a) = one("a", args.a, args.precision_a)?;
     let (side_b, b) = one("b", args.b, args.precision_b)?;
     let usual = Tolerances::of([&side_a, &side_b]);
@@ -136,6 +141,19 @@ fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
     let told = told.map(|set| format!("{arm}.train.{set}"));
     settings.with(&overrides(&told)?)
+}
+
+/// Whether a device can do what it is asked for.
+struct Able {
+    precision: Precision,
+}
+
+impl Program for Able {
+    type Output = Result<(), CliError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        check_precision::<B>(self.precision, &device).map_err(CliError::usage)
+    }
 }
 
 /// One side's training.

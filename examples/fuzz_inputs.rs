@@ -108,13 +108,15 @@ fn run(args: Args) -> Result<(), CliError> {
         .collect();
     if kinds.is_empty() {
         let names = inputs::INPUTS.map(|(name, _)| name).join(", ");
+        let wanted = args.input.unwrap_or_default();
         return Err(CliError::usage(format!(
-            "unknown kind of input; known are {names}"
+            "unknown kind of input `{wanted}`; known are {names}"
         )));
     }
     let mut record = match &args.record {
         Some(file) if file.exists() => {
-            serde_json::from_slice(&read(file)?).map_err(CliError::failure)?
+            let damaged = |e| CliError::failure(format!("{}: {e}", file.display()));
+            serde_json::from_slice(&read(file)?).map_err(damaged)?
         }
         _ => Record::default(),
     };
@@ -143,7 +145,10 @@ fn run(args: Args) -> Result<(), CliError> {
             };
             if let Some(what) = failure {
                 let file = PathBuf::from(format!("fuzz-failure-{name}-{}-{number}", args.seed));
-                fs::write(&file, &input).map_err(CliError::failure)?;
+                if let Err(error) = fs::write(&file, &input) {
+                    // It is told all the same, and can be made again from seed and number.
+                    let _ = writeln!(io::stderr(), "cannot write {}: {error}", file.display());
+                }
                 record.failures += 1;
                 let what: String = what.chars().take(300).collect();
                 let _ = writeln!(io::stderr(), "{}: {what}", file.display());

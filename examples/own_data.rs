@@ -17,7 +17,7 @@ use clap::Parser;
 use relay_examples::{
     CliError, Computing, PipelineRun, finish, parse_args, print, quoted, quoted_path, start_logging,
 };
-use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
+use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset, write_atomically};
 use relay_tasks::Stream;
 use serde_json::json;
 
@@ -150,7 +150,7 @@ fn make_demo(dir: &Path, seed: u64) -> Result<String, CliError> {
             let taken = "holds something else; choose another directory";
             return Err(CliError::failure(format!("{}: {taken}", path.display())));
         }
-        fs::write(&path, text).map_err(|error| failed(&path, &error))?;
+        write_atomically(&path, text.as_bytes()).map_err(CliError::failure)?;
         written += &format!("{}: {} lines\n", path.display(), lines.len());
     }
     Ok(written)

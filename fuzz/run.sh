@@ -6,6 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
+case $seconds in
+  '' | *[!0-9]* | 0*) echo "SECONDS is '$seconds': a whole number above 0 is needed" >&2; exit 2 ;;
+esac
 shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || targets=(problems jsonl benchmark settings manifest chains)

@@ -66,6 +66,8 @@ class Sides:
     """The workers."""
 
     def __init__(self, chosen):
+        if not chosen.worker.is_file():
+            raise SystemExit(f"{chosen.worker} is not there: benches/peers/run.sh builds it")
         self.relay = Worker("RELAY's side", [str(chosen.worker.resolve())])
         about = self.relay.ask({"about": True})
         if about["device"] != chosen.device:
@@ -159,15 +161,13 @@ def measure(sides, group, variants, failed, chosen, wanted):
 
 
 def promising(group, wanted, rounds):
-    """The variants that may be the best of a comparison, by the least seconds of each so far."""
-    keep, seconds = set(), {}
-    for one in rounds:
-        for variant, time_taken in one.items():
-            seconds[variant] = min(time_taken, seconds.get(variant, time_taken))
+    """The variants that may be the best of a comparison: those that came near to the best of any round so far."""
+    keep = set()
     for name in wanted:
-        there = [variant for variant in group.comparisons[name] if variant in seconds]
-        best = min((seconds[variant] for variant in there), default=0)
-        keep |= {variant for variant in there if seconds[variant] <= HOPELESS * best}
+        for seconds in rounds:
+            there = [variant for variant in group.comparisons[name] if variant in seconds]
+            best = min((seconds[variant] for variant in there), default=0)
+            keep |= {variant for variant in there if seconds[variant] <= HOPELESS * best}
     return keep
 
 
@@ -208,17 +208,26 @@ def conclude(group, name, rounds, failed):
 
 
 def earlier(path, results):
-    """Comparisons of an earlier run on the same machine, of the same versions: what is not run now is kept."""
+    """Comparisons of an earlier run on the same machine, of the same versions: what is not run now is kept. Those of another
+    run are moved aside by `set_aside`, once there is something to write in their place."""
     try:
         old = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError) as error:
+        return {}, f"cannot be read ({error})"
     differ = [key for key in ("machine", "torch", "relay", "candle", "quick") if old.get(key) != results[key]]
     if differ:
-        kept = path.with_suffix(".earlier.json")
-        path.replace(kept)
-        print(f"{path} is of another {', '.join(differ)} and now lies in {kept}", file=sys.stderr)
-    return old.get("comparisons", {}) if not differ else {}
+        return {}, f"is of another {', '.join(differ)}"
+    return old.get("comparisons", {}), None
+
+
+def set_aside(path, why):
+    """Moves results that `why` says not to belong to these to a name that is free."""
+    names = (path.with_suffix(f".earlier{number}.json") for number in ("", *(f"-{n}" for n in range(2, 1000))))
+    kept = next(name for name in names if not name.exists())
+    path.replace(kept)
+    print(f"{path} {why} and now lies in {kept}", file=sys.stderr)
 
 
 def main():
@@ -241,7 +250,7 @@ def main():
     commit = machine.commit(ROOT)
     if commit and commit.endswith("-dirty"):
         print(f"the code is not that of a commit: results say {commit}", file=sys.stderr)
-    results["comparisons"] = {} if chosen.prepare else earlier(path, results)
+    results["comparisons"], foreign = ({}, None) if chosen.prepare else earlier(path, results)
     measured = []
     for group in plan.plan(chosen.device, chosen.quick):
         wanted = [name for name in group.comparisons if name in chosen.only]
@@ -261,6 +270,9 @@ def main():
         results["idle_cpu_share"] = round(sides.idle_share, 4)
         order = [name for name in plan.names(chosen.device) if name in results["comparisons"]]
         results["comparisons"] = {name: results["comparisons"][name] for name in order}
+        if foreign:
+            set_aside(path, foreign)
+            foreign = None
         report.write_json(path, results)
     sides.close()
     if not measured:

@@ -29,7 +29,10 @@ def spread(values):
 def lines(name, result):
     """The lines that a comparison ends in: the ratio, and what it would be with nothing but products, where known."""
     told = [(kind, result[kind]) for kind in ("ratio", "bound") if result[kind]]
-    return [f"{kind} {name} {value['min']:.3f} {value['median']:.3f} {value['max']:.3f}" for kind, value in told]
+    spreads = [f"{kind} {name} {value['min']:.3f} {value['median']:.3f} {value['max']:.3f}" for kind, value in told]
+    # Without them the ratio may say more than it would with them.
+    left_out = [f"left out of {name}, as they do not work here: {', '.join(result['failed'])}"] if result["failed"] else []
+    return spreads + left_out
 
 
 def write_json(path, results):
@@ -48,7 +51,8 @@ def _note(result):
     """The two times behind a bar."""
     ours = _duration(result["seconds"]["relay"]["median"])
     peer = result["peer"]
-    return f"{ours} against {_duration(result['seconds'][peer]['median'])} ({peer})"
+    missing = f", without {', '.join(result['failed'])}" if result.get("failed") else ""
+    return f"{ours} against {_duration(result['seconds'][peer]['median'])} ({peer}{missing})"
 
 
 def draw(stem, results):

@@ -16,8 +16,10 @@ command -v "${CXX:-g++}" >/dev/null || echo "no C++ compiler: PyTorch's compiled
 
 features=
 case " $* " in *" --device cuda "* | *" --device=cuda "*) features="--features cuda" ;; esac
+# Wherever builds go otherwise: what is measured is what is built here.
+unset CARGO_BUILD_TARGET
 # shellcheck disable=SC2086
-cargo build --release --package relay-benches $features --bin peer_worker
+cargo build --release --locked --package relay-benches $features --bin peer_worker --target-dir target
 # candle's own repository is built for the processor at hand, too; kernels of RELAY choose when they run.
 RUSTFLAGS="-C target-cpu=native" cargo build --release --locked \
     --manifest-path benches/peers/candle_side/Cargo.toml --target-dir target/peers-candle || {

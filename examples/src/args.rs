@@ -25,6 +25,18 @@ pub fn parse_args<P: Parser>() -> Result<P, CliError> {
             Ok(()) => std::process::exit(0),
             Err(failure) => failure,
         },
+        // What clap says here is all of the help.
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let commands = P::command();
+            let names: Vec<&str> = commands
+                .get_subcommands()
+                .map(|one| one.get_name())
+                .collect();
+            CliError::Usage(format!(
+                "a command is needed: {}; see --help",
+                names.join(", ")
+            ))
+        }
         _ => CliError::Usage(one_line(&error.to_string())),
     })
 }

@@ -4,7 +4,6 @@ mod bench;
 mod from;
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     sync::{
         atomic::Ordering,
@@ -21,7 +20,7 @@ use relay_train::StopFlag;
 
 pub use self::bench::Bench;
 use self::from::{counters, take_over};
-use crate::{CliError, DeviceName, Meeting, Program, on_device, stop_on_signals};
+use crate::{CliError, DeviceName, Meeting, Program, lock, on_device, stop_on_signals};
 
 /// A training that has some minutes.
 #[derive(Debug)]
@@ -73,7 +72,7 @@ impl Slot {
             ));
         }
         let run = self.out.join("run");
-        fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
+        let _lock = lock(&run)?;
         if let Some(from) = &self.from {
             take_over(from, &run)?;
         }

@@ -55,6 +55,11 @@ pub struct ChainCount {
 }
 
 impl ChainCount {
+    /// Kept chains whose truth is known.
+    pub(crate) fn known(&self) -> Option<usize> {
+        self.known.or_else(|| self.right.map(|_| self.kept))
+    }
+
     /// Chains that are wanted and not there yet.
     fn missing(&self) -> usize {
         self.wanted.saturating_sub(self.kept)
@@ -63,15 +68,15 @@ impl ChainCount {
 
 impl std::ops::AddAssign<&ChainCount> for ChainCount {
     fn add_assign(&mut self, other: &Self) {
-        self.wanted += other.wanted;
-        self.kept += other.kept;
-        self.unreadable += other.unreadable;
-        self.unsure += other.unsure;
         let sum = |a: Option<usize>, b: Option<usize>| match (a, b) {
             (Some(a), Some(b)) => Some(a + b),
             (a, b) => a.or(b),
         };
-        self.known = sum(self.known, other.known);
+        self.known = sum(self.known(), other.known());
+        self.wanted += other.wanted;
+        self.kept += other.kept;
+        self.unreadable += other.unreadable;
+        self.unsure += other.unsure;
         self.right = sum(self.right, other.right);
     }
 }
@@ -224,7 +229,7 @@ pub(crate) fn line(info: &TaskInfo, written: Problem, chain: &Chain) -> ChainLin
 }
 
 /// The chain that a text tells of: where the last step is the answer, what the answer head says is in none.
-pub(crate) fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
+fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
     let mut chain = chain.clone();
     if info.answer_is_last_step {
         chain.answer = match chain.steps.last().map(Vec::as_slice) {

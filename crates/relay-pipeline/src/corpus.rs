@@ -45,11 +45,14 @@ pub struct Question {
     pub width: Option<usize>,
 }
 
-impl Question {
-    /// Most iterations, and widest window, that are computed on demand: memory grows with the square of the width, and must
-    /// not hang on a typing error.
-    const LARGEST: usize = 1024;
+/// Iterations and width of a problem: memory grows with the former, and with the square of the latter.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sizes {
+    pub iterations: usize,
+    pub width: usize,
+}
 
+impl Question {
     /// The name of the task.
     pub(crate) fn task<'a>(&'a self, codec: &'a Codec) -> Result<&'a str> {
         match (&self.task, codec.tasks.as_slice()) {
@@ -63,27 +66,27 @@ impl Question {
         }
     }
 
-    /// The problem as tokens.
+    /// The problem as tokens, if it has at most as many iterations, and its window is at most as wide, as `most` says.
     pub(crate) fn encoded(
-        &self,
         codec: &Codec,
         problem: Problem,
         iterations: usize,
         width: usize,
+        most: Sizes,
     ) -> Result<Unsolved> {
-        let (task, text) = (&problem.task, &problem.prompt);
-        let example = codec.encode_prompt(task, problem.length, text, iterations, width)?;
-        let sizes = [
-            ("the number of iterations", example.iterations),
-            ("the width of the window", example.width),
-        ];
-        match sizes.into_iter().find(|(_, size)| *size > Self::LARGEST) {
-            None => Ok(Unsolved { problem, example }),
-            Some((what, size)) => {
-                let right = format!("at most {}", Self::LARGEST);
+        let checked = |what, size: usize, most: usize| match (1..=most).contains(&size) {
+            true => Ok(()),
+            false => {
+                let right = format!("1 to {most}");
                 Err(PipelineError::question(what, size.to_string(), right))
             }
-        }
+        };
+        checked("the number of iterations", iterations, most.iterations)?;
+        let tokens = problem.prompt.split_whitespace().count() + 1;
+        checked("the width of the window", width.max(tokens), most.width)?;
+        let (task, text) = (&problem.task, &problem.prompt);
+        let example = codec.encode_prompt(task, problem.length, text, iterations, width)?;
+        Ok(Unsolved { problem, example })
     }
 }
 

@@ -9,7 +9,10 @@ use relay_tasks::{Codec, Example, Problem, TaskError};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource};
 use serde_json::{Value, json};
 
-use crate::{Corpus, DataUse, FileSettings, PipelineError, Question, Result, corpus::Unsolved};
+use crate::{
+    Corpus, DataUse, FileSettings, PipelineError, Question, Result,
+    corpus::{Sizes, Unsolved},
+};
 
 mod lines;
 
@@ -17,6 +20,10 @@ use lines::{SolvedLine, UnsolvedLine, at, bare, problem, read_lines};
 
 /// Name of the task where a line names none.
 pub const DEFAULT_TASK: &str = "data";
+
+/// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
+/// made anew.
+const RULES: u32 = 2;
 
 /// Of how many training problems of a task one is set aside to watch the training with.
 const VALID_SHARE: usize = 20;
@@ -32,6 +39,8 @@ pub struct FileCorpus {
     longer: Vec<Unsolved>,
     /// How many tokens the widest training step had beyond its problem.
     beyond: usize,
+    /// How large a problem may be.
+    most: Sizes,
     truth: BTreeMap<(String, String), Problem>,
     hashes: Hashes,
 }
@@ -74,26 +83,15 @@ impl FileCorpus {
             ),
             other => other.into(),
         })?;
-        let (train, valid) = set_aside(encode_all(&codec, &files.train, &original)?, &original);
-        let beyond = train
-            .iter()
-            .map(|e| e.width - e.prompt.len())
-            .max()
-            .unwrap_or(0);
+        let train = encode_all(&codec, &files.train, &original)?;
+        let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
+        let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
+        let (train, valid) = set_aside(train, &original);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
-        check_sizes(&longer, &train, &files.longer)?;
+        check_sizes(&longer, most, &files.longer)?;
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
-        let mut test = encode_all(&codec, &files.test, &tests)?;
-        let all = test.len();
-        let mut seen = HashSet::new();
-        test.retain(|example| seen.insert((example.task, example.prompt.clone())));
-        if test.len() < all {
-            let again = all - test.len();
-            tracing::warn!(
-                "{}: {again} problems stand there more than once, and count once",
-                files.test.display()
-            );
-        }
+        let test = encode_all(&codec, &files.test, &tests)?;
+        let (tests, mut test) = first_of_each(tests, test, &files.test);
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
         let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
@@ -106,6 +104,7 @@ impl FileCorpus {
             original,
             longer,
             beyond,
+            most,
             truth: truth.collect(),
             hashes: Hashes {
                 train: train_hash,
@@ -140,6 +139,28 @@ fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec
     let (valid, train): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
     let bare = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, one)| one).collect();
     (bare(train), bare(valid))
+}
+
+/// Test problems without those that stand there already: none must count twice. A warning says how many lines go.
+fn first_of_each(
+    tests: Vec<Problem>,
+    examples: Vec<Example>,
+    file: &Path,
+) -> (Vec<Problem>, Vec<Example>) {
+    let all = tests.len();
+    let mut seen = HashSet::new();
+    let both = tests.into_iter().zip(examples);
+    let first: (Vec<_>, Vec<_>) = both
+        .filter(|(problem, _)| seen.insert((problem.task.clone(), problem.prompt.clone())))
+        .unzip();
+    match all - first.0.len() {
+        0 => {}
+        n => tracing::warn!(
+            "{}: {n} lines repeat a problem, and do not count",
+            file.display()
+        ),
+    }
+    first
 }
 
 /// Warns of test problems that a model learns: with their solutions, or with the chains that are written for them.
@@ -204,22 +225,31 @@ fn width_of(problem: &str, beyond: usize) -> usize {
     problem.split_whitespace().count() + 1 + beyond
 }
 
-/// That no problem has a window so wide, or so many iterations, that memory could not hold what is computed for it: that
-/// grows with the square of the width and with the iterations.
-fn check_sizes(longer: &[Unsolved], train: &[Example], file: &Path) -> Result<()> {
+/// The most iterations, and the widest window, that memory is risked for.
+fn most_of(train: &[Example]) -> Sizes {
+    let most = |known: Option<usize>| (16 * known.unwrap_or(0)).max(1024);
+    Sizes {
+        iterations: most(train.iter().map(|example| example.iterations).max()),
+        width: most(train.iter().map(|example| example.width).max()),
+    }
+}
+
+/// That no longer problem is larger than `most`.
+fn check_sizes(longer: &[Unsolved], most: Sizes, file: &Path) -> Result<()> {
     type Size = fn(&Example) -> usize;
-    let sizes: [(&str, Size); 2] = [
-        ("the width of the window", |example| example.width),
-        ("iterations", |example| example.iterations),
+    let sizes: [(&str, Size, usize); 2] = [
+        (
+            "the width of the window",
+            |example| example.width,
+            most.width,
+        ),
+        ("iterations", |example| example.iterations, most.iterations),
     ];
-    for (what, size) in sizes {
-        let known = train.iter().map(size).max().unwrap_or(0);
-        let most = (16 * known).max(1024);
+    for (what, size, most) in sizes {
         if let Some(line) = longer.iter().position(|one| size(&one.example) > most) {
             let found = size(&longer[line].example);
-            let wrong = format!(
-                "{what} is {found}, must be at most {most} (of the training problems {known} is the most)"
-            );
+            let rule = "16 times the most of the training problems, or 1024 if that is more";
+            let wrong = format!("{what} is {found}, must be at most {most} ({rule})");
             return Err(at(file, line, &wrong));
         }
     }
@@ -317,7 +347,7 @@ impl Corpus for FileCorpus {
             answer: String::new(),
         };
         let width = question.width.unwrap_or(width_of(text, self.beyond));
-        question.encoded(&self.codec, problem, iterations, width)
+        Question::encoded(&self.codec, problem, iterations, width, self.most)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {
@@ -334,12 +364,11 @@ impl Corpus for FileCorpus {
         } = &self.hashes;
         Ok(match of {
             // The longer problems have a part in the vocabulary.
-            DataUse::Training | DataUse::Original | DataUse::Phase(_) => {
-                json!({ "train": train, "longer": longer })
-            }
+            DataUse::Original | DataUse::Phase(_) => json!({ "train": train, "longer": longer }),
+            DataUse::Training => json!({ "train": train, "longer": longer, "rules": RULES }),
             // Where the test problems hold the truth of a longer one, it is counted how many chains are right.
             DataUse::Longer | DataUse::Test => {
-                json!({ "train": train, "longer": longer, "test": test })
+                json!({ "train": train, "longer": longer, "test": test, "rules": RULES })
             }
         })
     }

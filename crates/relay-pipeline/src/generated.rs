@@ -7,7 +7,14 @@ use relay_train::{Batching, Curriculum, ExampleSource, TaskSource};
 use serde_json::{Value, json};
 
 use crate::{
-    Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, run_dir::to_value,
+    Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, corpus::Sizes,
+    run_dir::to_value,
+};
+
+/// The largest problem that is computed on demand, far beyond those of the paper: memory must not hang on a typing error.
+const MOST: Sizes = Sizes {
+    iterations: 4096,
+    width: 4096,
 };
 
 /// Problems drawn from tasks.
@@ -245,7 +252,7 @@ impl Corpus for GeneratedCorpus {
             .iterations
             .map_or_else(|| task.iterations(text), Ok)?;
         let width = question.width.map_or_else(|| task.step_width(text), Ok)?;
-        question.encoded(&self.codec, problem, iterations, width)
+        Question::encoded(&self.codec, problem, iterations, width, MOST)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

@@ -41,9 +41,9 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         written.extend(figure.write_drawn(&text, &figure.csv(), paths)?);
         drawn.push((figure, text));
     }
-    remove_older_matrices(&dir.join("figures"), &written)?;
     let page = dir.join("report.html");
     write_atomically(&page, page::page(&results, &drawn).as_bytes())?;
+    remove_older_matrices(&dir.join("figures"), &written)?;
     written.push(page);
     Ok(written)
 }
@@ -57,7 +57,9 @@ fn remove_older_matrices(figures: &Path, written: &[PathBuf]) -> Result<()> {
     };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.starts_with(HIT_MATRIX) && !written.contains(&path) {
+        let kind = path.extension().and_then(|kind| kind.to_str());
+        let ours = name.starts_with(HIT_MATRIX) && matches!(kind, Some("svg" | "png" | "csv"));
+        if ours && path.is_file() && !written.contains(&path) {
             fs::remove_file(&path).map_err(|e| PipelineError::io("remove", &path, e))?;
         }
     }

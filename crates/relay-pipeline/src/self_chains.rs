@@ -280,5 +280,11 @@ mod tests {
             (sums["ari 7"].known, sums["ari 7"].right),
             (Some(3), Some(2))
         );
+        // A phase from before it was counted how many are known.
+        let mut old = count(Some(3));
+        old.known = None;
+        add(&mut sums, &json!({ "chains": { "ari 7": old } }));
+        assert_eq!(sums["ari 7"].known, Some(6));
+        assert_eq!(sums["ari 7"].right, Some(5));
     }
 }

@@ -11,8 +11,8 @@ use crate::{ChainLine, Question, Result, Settings, Stages, Unsolved, chains, cor
 /// What a model wrote for a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solved {
-    /// The problem with the steps and the answer that the model wrote, as a line of `chains.jsonl` has them. The vanilla
-    /// looped model writes no steps.
+    /// The problem with the steps and the answer that the model wrote. As in the accuracies the answer of a looped model is what
+    /// its answer head says, also where the last step is the answer; the vanilla one writes no steps.
     pub written: ChainLine,
     /// The problem with the true steps and the answer, if the data of the run know them: tasks do.
     pub truth: Option<Problem>,
@@ -22,7 +22,8 @@ pub struct Solved {
 
 /// Solves `questions` by the arm `arm` of the run in `run`, in their order. It needs the run's `settings.json`, the arm's
 /// checkpoints and, where the data are files, these; nothing is written. While the arm is still being trained its newest
-/// checkpoint is taken.
+/// checkpoint is taken; one of
+/// the arms that learn from their own chains answers in its last phase only.
 ///
 /// # Errors
 /// When there is no such run, arm or good checkpoint, a question is none of the run's tasks or too large, or `stop` is set
@@ -49,12 +50,11 @@ pub fn solve<B: AutodiffBackend>(
     let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
         let (codec, example) = (corpus.codec(), &unsolved.example);
         let info = &codec.tasks[example.task];
-        let chain = chains::in_text(info, chain);
         let truth = corpus.truth(&unsolved.problem);
         let solution = truth.as_ref().and_then(|truth| codec.encode(truth).ok());
         Solved {
-            score: solution.map(|solution| score(&solution, &chain)),
-            written: chains::line(info, codec.decode_chain(example, &chain), &chain),
+            score: solution.map(|solution| score(&solution, chain)),
+            written: chains::line(info, codec.decode_chain(example, chain), chain),
             truth,
         }
     };

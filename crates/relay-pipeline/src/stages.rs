@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::{
+    module::Module,
+    tensor::backend::{AutodiffBackend, Backend},
+};
 use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
@@ -20,7 +23,7 @@ use crate::{
     },
     chains,
     cost::Written,
-    done::checkpoint_of,
+    done::{checkpoint_of, redo},
     merge::read_merged,
     run_dir::to_value,
 };
@@ -176,12 +179,8 @@ impl<B: AutodiffBackend> Stages<B> {
             train.seed,
         )?);
         let config = self.settings.causal.clone();
-        let model = load_model(
-            &checkpoint_of(model)?,
-            config.init::<B>(&self.device, train.seed),
-            codec,
-            &to_value(&config)?,
-        )?;
+        let new = config.init::<B>(&self.device, train.seed);
+        let model = self.load(model, new, &to_value(&config)?)?;
         self.fit(
             self.causal_objective(arm)?,
             to_value(&config)?,
@@ -216,19 +215,29 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// When the checkpoint cannot be read.
     pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
-        let codec = self.corpus.codec();
-        let dir = &checkpoint_of(dir)?;
         if is_looped(arm) {
             let config = self.looped(arm);
             let model = config.init::<B::InnerBackend>(&self.device, 0);
-            let model = load_model(dir, model, codec, &to_value(&config)?)?;
+            let model = self.load(dir, model, &to_value(&config)?)?;
             self.writing(arm, self.looped_objective(arm)?, model)
         } else {
             let config = self.settings.causal.clone();
             let model = config.init::<B::InnerBackend>(&self.device, 0);
-            let model = load_model(dir, model, codec, &to_value(&config)?)?;
+            let model = self.load(dir, model, &to_value(&config)?)?;
             self.writing(arm, self.causal_objective(arm)?, model)
         }
+    }
+
+    /// `model` with the weights that the training in `dir` made.
+    fn load<I: Backend, M: Module<I>>(&self, dir: &Path, model: M, settings: &Value) -> Result<M> {
+        let place = checkpoint_of(dir)?;
+        load_model(&place, model, self.corpus.codec(), settings).map_err(|error| {
+            // Nothing else would do for a stage that is finished.
+            match place == dir {
+                true => error.into(),
+                false => PipelineError::corrupt(dir, format!("{error}; {}", redo(dir))),
+            }
+        })
     }
 
     fn writing<'a, O: Objective<B> + 'a>(

@@ -14,13 +14,17 @@ use crate::{CliError, PARTS, join};
 pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
     let aside = run.join(".partial-from");
     let taken = bring(from, &aside).and_then(|brought| {
-        let step = updates(&brought)?;
+        let there = newest(&brought)?;
+        let step = there.step;
         if holds_checkpoints(run)? {
             // None of them may be good: then what was brought is what there is.
-            let own = updates(run);
+            let own = newest(run);
             let (run, from) = (run.display(), from.display());
+            // One that has gone back is further than any update of the way that it gave up.
+            let progress = |counters: &Counters| (counters.recoveries, counters.step);
             match own {
-                Ok(own) if own >= step => {
+                Ok(own) if progress(&own) >= progress(&there) => {
+                    let own = own.step;
                     tracing::info!(
                         "{run} holds {own} updates, {from} {step}: going on with the former"
                     );
@@ -51,7 +55,7 @@ fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
     if from.join(PARTS).exists() {
         return join(from, aside).map_err(CliError::failure);
     }
-    let name = checkpoint_name(updates(from)?);
+    let name = checkpoint_name(newest(from)?.step);
     let whole = from.join("manifest.json").exists();
     let source = if whole {
         from.to_owned()
@@ -68,11 +72,10 @@ fn bring(from: &Path, aside: &Path) -> Result<PathBuf, CliError> {
     Ok(place)
 }
 
-/// The updates of the newest good checkpoint in `dir`, which also name it; all of it is verified, as it is again when it is
-/// read.
-fn updates(dir: &Path) -> Result<u64, CliError> {
-    let manifest = read_manifest(dir).map_err(CliError::failure)?;
-    Ok(manifest.counters.step)
+/// The counters of the newest good checkpoint in `dir`, whose updates also name it; all of it is verified, as it is again when it
+/// is read.
+fn newest(dir: &Path) -> Result<Counters, CliError> {
+    Ok(read_manifest(dir).map_err(CliError::failure)?.counters)
 }
 
 fn holds_checkpoints(run: &Path) -> Result<bool, CliError> {
@@ -89,5 +92,5 @@ pub(super) fn counters(run: &Path) -> Result<Counters, CliError> {
             ..Counters::default()
         });
     }
-    Ok(read_manifest(run).map_err(CliError::failure)?.counters)
+    newest(run)
 }

@@ -21,8 +21,7 @@ done
 
 # A number that is not aligned, or an index beyond an array, ends the program.
 flags=(-std=c++17 -O1 -U_FORTIFY_SOURCE -Wall -Wextra -Wno-unknown-pragmas -Wno-unused-function -Wno-unused-parameter
-  -Wno-sign-compare -DRELAY_EMULATED -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error
-  -I "$here" -I "$build")
+  -Wno-sign-compare -DRELAY_EMULATED -fsanitize=alignment,bounds -fsanitize-undefined-trap-on-error)
 for kernel in gemm_{store,scaled,gelu,residual,dgelu} attention_{forward,backward} rotate_heads \
   attention_long_{forward,queries,keys} project_{mlp,greedy}; do
   flags+=("-DKERNEL_$kernel")
@@ -35,7 +34,7 @@ one() {
   read -r test defines <<< "$1"
   name=$(tr -c 'A-Za-z0-9\n' '_' <<< "$1")
   # shellcheck disable=SC2086
-  g++ $flags_text $defines "$here/$test.cpp" "$build/machine.o" -o "$build/$name" 2>&1 || echo "FAILED $1: does not compile"
+  g++ $flags_text -I "$here" -I "$build" $defines "$here/$test.cpp" "$build/machine.o" -o "$build/$name" 2>&1 || echo "FAILED $1: does not compile"
   if [ -x "$build/$name" ]; then
     code=0
     timeout 60 "$build/$name" 2>&1 || code=$?

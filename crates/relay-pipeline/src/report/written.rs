@@ -46,9 +46,8 @@ fn row(stage: &str, task: &str, count: &ChainCount) -> String {
         "chains" => "Looped, aligned",
         arm => arm_label(arm),
     };
-    let known = count.known.unwrap_or(count.kept);
-    let right = match count.right {
-        Some(right) if known > 0 => {
+    let right = match count.right.zip(count.known()) {
+        Some((right, known)) if known > 0 => {
             let share = format!("{:.1} %", 100.0 * right as f64 / known as f64);
             match known == count.kept {
                 true => format!("{right} ({share})"),
