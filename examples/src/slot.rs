@@ -4,6 +4,7 @@ mod bench;
 mod from;
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     sync::{
         atomic::Ordering,
@@ -72,7 +73,8 @@ impl Slot {
             ));
         }
         let run = self.out.join("run");
-        let _lock = lock(&run)?;
+        let _lock = lock(&self.out)?;
+        fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
         if let Some(from) = &self.from {
             take_over(from, &run)?;
         }
