@@ -22,8 +22,7 @@ pub struct Solved {
 
 /// Solves `questions` by the arm `arm` of the run in `run`, in their order. It needs the run's `settings.json`, the arm's
 /// checkpoints and, where the data are files, these; nothing is written. While the arm is still being trained its newest
-/// checkpoint is taken; one of
-/// the arms that learn from their own chains answers in its last phase only.
+/// checkpoint is taken; an arm that learns from its own chains answers in its last phase only.
 ///
 /// # Errors
 /// When there is no such run, arm or good checkpoint, a question is none of the run's tasks or too large, or `stop` is set
