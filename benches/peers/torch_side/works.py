@@ -24,10 +24,7 @@ def _random_tokens(shape, *dims):
 
 
 def _compiled(function, variant, dynamic=False):
-    """The function compiled if the variant says so.
-
-    With the compiler's default options: automatic tuning, frozen weights and the C++ wrapper gained nothing here.
-    """
+    """The function compiled with the compiler's default options, if the variant says so."""
     return torch.compile(function, dynamic=dynamic) if "compile" in variant else function
 
 
