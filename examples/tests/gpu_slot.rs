@@ -105,6 +105,14 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
         assert_eq!(made(out), serde_json::json!([begins, 60]));
         assert!(model(out) == model(&last), "the weights differ");
     }
+
+    // What was damaged on the way is there again.
+    let damaged = last.join("run/step-000000060/model.safetensors");
+    fs::write(damaged, "no weights").unwrap();
+    let from = parts("slot-2");
+    let from = ["--from", from.to_str().unwrap()];
+    good_slot("10", &last, &[&from[..], &TRAINING].concat());
+    assert!(model(&last) == model(&whole), "the weights differ");
 }
 
 /// A machine that leads another, and its address once it waits.
