@@ -16,11 +16,11 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, lock, on_device,
-    overrides, parse_args, print, start_logging, stop_on_signals, trained_arm,
+    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, overrides,
+    parse_args, print, start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
-    Figure, PipelineError, Settings, Stages, Traces, corpus, preset, write_atomically,
+    Figure, PipelineError, Settings, Stages, Traces, corpus, lock, preset, write_atomically,
 };
 use relay_train::{Precision, StopFlag, check_precision, list_checkpoints};
 use serde_json::{Value, json};
@@ -106,7 +106,7 @@ fn run(args: Args) -> Result<(), CliError> {
         };
         Ok::<_, CliError>((side, losses?))
     };
-    let _lock = lock(&args.out)?;
+    let _lock = lock(&args.out).map_err(CliError::failure)?;
     // What the second one cannot do is said before the first one trains for minutes.
     for (device, precision) in [(args.a, args.precision_a), (args.b, args.precision_b)] {
         on_device(device, Able { precision }).map_err(CliError::usage)??;

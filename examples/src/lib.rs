@@ -7,7 +7,6 @@ mod data_files;
 mod device;
 mod dialect_args;
 mod finish;
-mod lock;
 mod many;
 mod meeting;
 mod parts;
@@ -26,7 +25,6 @@ pub use dialect_args::{
     CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
 };
 pub use finish::{CliError, finish, start_logging};
-pub use lock::lock;
 pub use many::{overrides, run_command, run_several};
 pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};

@@ -16,12 +16,12 @@ use std::{
 
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use relay_pipeline::{Machines, Settings, Stages, corpus};
+use relay_pipeline::{Machines, Settings, Stages, corpus, lock};
 use relay_train::StopFlag;
 
 pub use self::bench::Bench;
 use self::from::{counters, take_over};
-use crate::{CliError, DeviceName, Meeting, Program, lock, on_device, stop_on_signals};
+use crate::{CliError, DeviceName, Meeting, Program, on_device, stop_on_signals};
 
 /// A training that has some minutes.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Slot {
             ));
         }
         let run = self.out.join("run");
-        let _lock = lock(&self.out)?;
+        let _lock = lock(&self.out).map_err(CliError::failure)?;
         fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
         if let Some(from) = &self.from {
             take_over(from, &run)?;

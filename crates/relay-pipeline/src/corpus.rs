@@ -66,12 +66,13 @@ impl Question {
         }
     }
 
-    /// The problem as tokens, if it has at most as many iterations, and its window is at most as wide, as `most` says.
+    /// The problem, of the given length, as tokens, if it has at most as many iterations, and its window is at most as
+    /// wide, as `most` says.
     pub(crate) fn encoded(
+        &self,
         codec: &Codec,
-        problem: Problem,
-        iterations: usize,
-        width: usize,
+        length: usize,
+        Sizes { iterations, width }: Sizes,
         most: Sizes,
     ) -> Result<Unsolved> {
         let checked = |what, size: usize, most: usize| match (1..=most).contains(&size) {
@@ -82,10 +83,17 @@ impl Question {
             }
         };
         checked("the number of iterations", iterations, most.iterations)?;
-        let tokens = problem.prompt.split_whitespace().count() + 1;
+        let tokens = self.problem.split_whitespace().count() + 1;
         checked("the width of the window", width.max(tokens), most.width)?;
-        let (task, text) = (&problem.task, &problem.prompt);
-        let example = codec.encode_prompt(task, problem.length, text, iterations, width)?;
+        let task = self.task(codec)?;
+        let example = codec.encode_prompt(task, length, &self.problem, iterations, width)?;
+        let problem = Problem {
+            task: task.to_owned(),
+            length,
+            prompt: self.problem.clone(),
+            steps: Vec::new(),
+            answer: String::new(),
+        };
         Ok(Unsolved { problem, example })
     }
 }

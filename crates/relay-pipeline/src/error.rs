@@ -45,10 +45,10 @@ pub enum PipelineError {
         /// What the drawing library said.
         what: String,
     },
-    /// Another process works in the run directory.
-    #[error("{} is in use by another process; wait for it or choose another run directory", path.display())]
+    /// Another process works in the directory.
+    #[error("{} is in use by another process; wait for it or choose another directory", path.display())]
     Locked {
-        /// The run directory.
+        /// The directory.
         path: PathBuf,
     },
     /// The run directory is not there any more.

@@ -339,15 +339,11 @@ impl Corpus for FileCorpus {
                 right,
             ));
         };
-        let problem = Problem {
-            task: question.task(&self.codec)?.to_owned(),
-            length: iterations,
-            prompt: text.clone(),
-            steps: Vec::new(),
-            answer: String::new(),
+        let sizes = Sizes {
+            iterations,
+            width: question.width.unwrap_or(width_of(text, self.beyond)),
         };
-        let width = question.width.unwrap_or(width_of(text, self.beyond));
-        Question::encoded(&self.codec, problem, iterations, width, self.most)
+        question.encoded(&self.codec, iterations, sizes, self.most)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

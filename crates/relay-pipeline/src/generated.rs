@@ -241,18 +241,14 @@ impl Corpus for GeneratedCorpus {
         // The tasks of the codec are these, in their order.
         let index = self.codec.task_index(question.task(&self.codec)?)?;
         let (task, text) = (&self.tasks[index].1, &question.problem);
-        let problem = Problem {
-            task: task.name().to_owned(),
-            length: task.length(text)?,
-            prompt: text.clone(),
-            steps: Vec::new(),
-            answer: String::new(),
+        let length = task.length(text)?;
+        let sizes = Sizes {
+            iterations: question
+                .iterations
+                .map_or_else(|| task.iterations(text), Ok)?,
+            width: question.width.map_or_else(|| task.step_width(text), Ok)?,
         };
-        let iterations = question
-            .iterations
-            .map_or_else(|| task.iterations(text), Ok)?;
-        let width = question.width.map_or_else(|| task.step_width(text), Ok)?;
-        Question::encoded(&self.codec, problem, iterations, width, MOST)
+        question.encoded(&self.codec, length, sizes, MOST)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

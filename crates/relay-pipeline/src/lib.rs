@@ -19,7 +19,7 @@
 //! |---|---|
 //! | `settings`, `presets`, `arms` | everything that a run is made from; what its arms are called |
 //! | `corpus`, `generated`, `files` | where problems come from: tasks, or the user's files |
-//! | `run_dir`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
+//! | `run_dir`, `lock`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
@@ -53,6 +53,7 @@ mod generated;
 mod left_over;
 mod length_result;
 mod line_file;
+mod lock;
 mod machine;
 mod making;
 mod merge;
@@ -97,6 +98,7 @@ pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use generated::GeneratedCorpus;
 pub use length_result::{ChainCounts, LengthResult, Measure, Share};
 pub use line_file::LineFile;
+pub use lock::lock;
 pub use machine::Machine;
 pub use merge::{MergedLine, Origin, merge, read_merged};
 pub use ordered::OrderedMap;

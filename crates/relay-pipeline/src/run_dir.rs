@@ -1,7 +1,7 @@
 //! The run directory: who may write to it, what it was made from, which stages are done.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -12,8 +12,13 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Done, Machine, PipelineError, Result, Settings, atomic::write_atomically, done::hash_files,
-    left_over, making::Making, reuse::take_over,
+    Done, Machine, PipelineError, Result, Settings,
+    atomic::write_atomically,
+    done::hash_files,
+    left_over,
+    lock::{LOCK, lock},
+    making::Making,
+    reuse::take_over,
 };
 
 /// What to do with what a run directory already holds.
@@ -63,19 +68,7 @@ impl RunDir {
         refuse_links(path)?;
         // Before anything is written or cleared: the directory may be of something else.
         refuse_foreign(path)?;
-        let lock_path = path.join("lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock_path)
-            .map_err(|e| PipelineError::io("open", &lock_path, e))?;
-        lock.try_lock().map_err(|e| match e {
-            TryLockError::WouldBlock => PipelineError::Locked {
-                path: path.to_owned(),
-            },
-            TryLockError::Error(e) => PipelineError::io("lock", &lock_path, e),
-        })?;
+        let lock = lock(path)?;
         let this = Self {
             path: path.to_owned(),
             existing,
@@ -125,7 +118,7 @@ impl RunDir {
     /// That the path still leads to the directory that was opened. Where its disk was taken away, or somebody moved or
     /// removed it, writing would make another directory of the same name, on another disk, and half a run in each.
     pub(crate) fn check_there(&self) -> Result<()> {
-        let there = fs::metadata(self.path.join("lock")).is_ok_and(|found| {
+        let there = fs::metadata(self.path.join(LOCK)).is_ok_and(|found| {
             self.lock
                 .metadata()
                 .is_ok_and(|held| same_file(&held, &found))
@@ -303,7 +296,7 @@ fn refuse_foreign(path: &Path) -> Result<()> {
     let entries = fs::read_dir(path).map_err(|e| PipelineError::io("list", path, e))?;
     // What the first moments of a run may leave, and what a file system puts into the root of a disk.
     let own = |name: &str| {
-        matches!(name, "lock" | "lost+found") || left_over::becomes(name) == Some(SETTINGS)
+        matches!(name, LOCK | "lost+found") || left_over::becomes(name) == Some(SETTINGS)
     };
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     match names.any(|name| !own(&name.to_string_lossy())) {

@@ -4,6 +4,7 @@
 mod files;
 mod forensics_cost;
 mod pipeline;
+mod questions;
 mod report;
 mod runs;
 mod stopping;

@@ -2,13 +2,11 @@
 
 use std::{fs, path::Path};
 
-use relay_pipeline::{
-    DataSettings, Existing, PipelineError, Question, Results, Settings, TaskSettings, solve,
-};
+use relay_pipeline::{DataSettings, Existing, PipelineError, Results, Settings, TaskSettings};
 use relay_train::StopFlag;
 
 use crate::{
-    runs::{Backend, made_at, open, run, tiny},
+    runs::{made_at, open, run, tiny},
     stopping::stopped_by,
 };
 
@@ -270,69 +268,6 @@ fn no_older_checkpoint_stands_in_for_that_of_a_finished_stage() {
             "{said}"
         );
     }
-}
-
-#[test]
-fn a_run_answers_questions() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("run");
-    let settings = tiny();
-    run(&settings, &path, Existing::Refuse).unwrap();
-    let question = |task: &str, problem: &str| Question {
-        task: Some(task.to_owned()),
-        problem: problem.to_owned(),
-        ..Question::default()
-    };
-    let asked = [
-        question("ari", "1 + 2 * 2 ="),
-        question("ed", "a b c | b c c <sep>"),
-    ];
-    for (arm, label) in settings.stages() {
-        let ask = || solve::<Backend>(&path, arm, &asked, Default::default(), StopFlag::default());
-        let solved = ask().unwrap();
-        assert_eq!(solved, ask().unwrap(), "{label:?}");
-        assert_eq!(solved.len(), 2);
-        let truth = solved[0].truth.as_ref().unwrap();
-        assert_eq!(truth.steps, ["1 + 1 =", "2"]);
-        // Untrained models answer, too; the auto-regressive ones may come to no answer.
-        if arm == "looped_vanilla" || arm == "looped_aligned" {
-            assert!(solved.iter().all(|one| !one.written.answer.is_empty()));
-        }
-        if arm == "looped_aligned" {
-            assert_eq!(solved[0].written.steps.len(), 2);
-            assert_eq!(solved[1].written.steps.len(), 3);
-        }
-    }
-    let refused = |arm: &str, question: Question| {
-        let asked = [question];
-        let solved = solve::<Backend>(&path, arm, &asked, Default::default(), StopFlag::default());
-        solved.unwrap_err().to_string()
-    };
-    let arm = refused("ar", question("ari", "1 + 2 ="));
-    assert!(arm.contains("one of looped_aligned, "), "{arm}");
-    let task = refused(
-        "ar_relay",
-        Question {
-            task: None,
-            ..question("", "1 + 2 =")
-        },
-    );
-    assert!(task.contains("must be one of ari, ed, lis"), "{task}");
-    let long = refused(
-        "ar_relay",
-        Question {
-            iterations: Some(5000),
-            ..question("ari", "1 + 2 =")
-        },
-    );
-    assert!(
-        long.contains("iterations is 5000, must be 1 to 4096"),
-        "{long}"
-    );
-    assert!(refused("ar_relay", question("ari", "1 +")).contains("`1 +`"));
-    fs::remove_dir_all(path.join("ar_relay")).unwrap();
-    let gone = refused("ar_relay", question("ari", "1 + 2 ="));
-    assert!(gone.contains("ar_relay"), "{gone}");
 }
 
 #[test]
