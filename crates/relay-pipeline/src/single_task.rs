@@ -1,5 +1,7 @@
 //! A run's settings restricted to one of its tasks (figure 2 of the paper).
 
+use relay_train::Curriculum;
+
 use crate::{DataSettings, PipelineError, Result, Settings};
 
 impl Settings {
@@ -30,6 +32,14 @@ impl Settings {
         if let DataSettings::Generated(tasks) = &mut settings.data {
             tasks.retain(|one| one.name() == task);
         }
+        for stage in settings.stages_mut() {
+            let others = |grown: &Curriculum| grown.tasks.iter().all(|name| name != task);
+            let not_for_it = |grown: &mut Curriculum| !grown.tasks.is_empty() && others(grown);
+            stage.curriculum.take_if(not_for_it);
+            if let Some(grown) = &mut stage.curriculum {
+                grown.tasks.clear();
+            }
+        }
         let matrices = &mut settings.evaluation.hit_matrices;
         matrices.retain(|(of, _)| of == task);
         settings.preset = format!("{}-{task}-alone", self.preset);
@@ -48,6 +58,7 @@ mod tests {
         all.ar_baseline.curriculum = Some(Curriculum {
             start: 0.0,
             steps: 3000,
+            tasks: vec!["lis".into(), "ed".into()],
         });
         let one = all.single_task("ed").unwrap();
         assert_eq!(one.task_names(), ["ed"]);
@@ -59,7 +70,10 @@ mod tests {
             one.ar_relay.train.steps,
             all.ar_relay.train.steps.div_ceil(3)
         );
-        assert_eq!(one.ar_baseline.curriculum.unwrap().steps, 1000);
+        let grown = one.ar_baseline.curriculum.unwrap();
+        assert_eq!((grown.steps, grown.tasks.len()), (1000, 0));
+        let other = all.single_task("ari").unwrap();
+        assert_eq!(other.ar_baseline.curriculum, None);
         assert!(one.ar_baseline.task_weights.is_empty());
         let error = all.single_task("sort").unwrap_err().to_string();
         assert!(error.contains("ari, ed, lis"), "{error}");

@@ -10,17 +10,20 @@ use crate::{Result, TrainError};
 ///
 /// At first the shortest `start` of a task's range of lengths are drawn from, after `steps` updates all of it, in
 /// between a share that grows linearly. The paper trains on all lengths from the start.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Curriculum {
     /// Share of the range of lengths that is open at the first update, in [0, 1]; the shortest length always is.
     pub start: f64,
     /// The update from which on all lengths are open.
     pub steps: u64,
+    /// Names of the tasks that it is for; of the others all lengths are open from the start. Empty: it is for every task.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<String>,
 }
 
 impl Curriculum {
-    /// Checks both fields.
+    /// Checks `start`; whether there are such tasks is known to who knows the tasks.
     ///
     /// # Errors
     /// [`TrainError::Setting`] names the one that is wrong.
@@ -35,9 +38,15 @@ impl Curriculum {
         Ok(())
     }
 
-    /// The lengths of `all` that are open at `step`.
-    pub fn lengths(&self, step: u64, all: &RangeInclusive<usize>) -> RangeInclusive<usize> {
-        let time = if step >= self.steps {
+    /// The lengths of `all`, the range of the task called `task`, that are open at `step`.
+    pub fn lengths(
+        &self,
+        step: u64,
+        task: &str,
+        all: &RangeInclusive<usize>,
+    ) -> RangeInclusive<usize> {
+        let free = !self.tasks.is_empty() && !self.tasks.iter().any(|name| name == task);
+        let time = if free || step >= self.steps {
             1.0
         } else {
             step as f64 / self.steps as f64

@@ -23,7 +23,8 @@ impl TaskSource {
     /// A source over `tasks` with one range of lengths each; `codec` must be theirs.
     ///
     /// # Errors
-    /// When a setting is wrong, a task has no such lengths, or the codec does not know a task.
+    /// When a setting is wrong, a task has no such lengths, or the codec does not know a task, be it one of `tasks` or one
+    /// that the curriculum names.
     pub fn new(
         tasks: Vec<Arc<dyn Task>>,
         lengths: Vec<RangeInclusive<usize>>,
@@ -42,8 +43,13 @@ impl TaskSource {
                 expected,
             ));
         }
-        for task in &tasks {
-            codec.task_index(task.name())?;
+        let named = curriculum.iter().flat_map(|curriculum| &curriculum.tasks);
+        for name in tasks
+            .iter()
+            .map(|task| task.name())
+            .chain(named.map(String::as_str))
+        {
+            codec.task_index(name)?;
         }
         let data = tasks.into_iter().zip(lengths);
         let data = data.map(|(task, lengths)| Dataset::new(task, lengths, seed, Split::Train));
@@ -58,9 +64,9 @@ impl TaskSource {
 
     fn lengths(&self, step: u64, data: &Dataset) -> RangeInclusive<usize> {
         let all = data.lengths();
-        self.curriculum
-            .as_ref()
-            .map_or(all.clone(), |curriculum| curriculum.lengths(step, &all))
+        self.curriculum.as_ref().map_or(all.clone(), |curriculum| {
+            curriculum.lengths(step, data.task().name(), &all)
+        })
     }
 
     fn example(&self, data: &Dataset, step: u64, index: u64, length: usize) -> Result<Example> {

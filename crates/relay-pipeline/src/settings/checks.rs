@@ -157,7 +157,19 @@ impl Settings {
                 to_value(curriculum)?.to_string(),
                 "null: lengths can only grow where problems are drawn for every update",
             )),
-            _ => Ok(()),
+            Some(curriculum) => {
+                let known = self.task_names();
+                let unknown = |task: &&String| !known.contains(&task.as_str());
+                match curriculum.tasks.iter().find(unknown) {
+                    None => Ok(()),
+                    Some(task) => Err(PipelineError::settings(
+                        format!("{name}.curriculum.tasks"),
+                        task,
+                        format!("some of {}", known.join(", ")),
+                    )),
+                }
+            }
+            None => Ok(()),
         }
     }
 

@@ -61,30 +61,18 @@ fn batches_of_one_length_fill_their_columns() {
 
 #[test]
 fn a_curriculum_opens_lengths_one_by_one() {
-    let curriculum = Curriculum {
-        start: 0.0,
-        steps: 100,
+    let grown = |start, steps| Curriculum {
+        start,
+        steps,
+        ..Curriculum::default()
     };
-    assert_eq!(curriculum.lengths(0, &(2..=6)), 2..=2);
-    assert_eq!(curriculum.lengths(50, &(2..=6)), 2..=4);
-    assert_eq!(curriculum.lengths(100, &(2..=6)), 2..=6);
-    assert_eq!(curriculum.lengths(u64::MAX, &(2..=6)), 2..=6);
-    assert_eq!(
-        Curriculum {
-            start: 1.0,
-            steps: 0
-        }
-        .lengths(0, &(3..=3)),
-        3..=3
-    );
-    assert!(
-        Curriculum {
-            start: 1.5,
-            steps: 0
-        }
-        .validate()
-        .is_err()
-    );
+    let curriculum = grown(0.0, 100);
+    assert_eq!(curriculum.lengths(0, "ari", &(2..=6)), 2..=2);
+    assert_eq!(curriculum.lengths(50, "ari", &(2..=6)), 2..=4);
+    assert_eq!(curriculum.lengths(100, "ari", &(2..=6)), 2..=6);
+    assert_eq!(curriculum.lengths(u64::MAX, "ari", &(2..=6)), 2..=6);
+    assert_eq!(grown(1.0, 0).lengths(0, "ari", &(3..=3)), 3..=3);
+    assert!(grown(1.5, 0).validate().is_err());
 
     let batching = Batching::Mixed { samples: 20 };
     let source = TaskSource::new(
@@ -104,6 +92,29 @@ fn a_curriculum_opens_lengths_one_by_one() {
             .all(|e| e.length == [1, 4][e.task])
     );
     assert!(source.examples(200).unwrap().iter().any(|e| e.length == 7));
+}
+
+#[test]
+fn a_curriculum_may_be_for_some_tasks_only() {
+    let source = |name: &str| {
+        let curriculum = Curriculum {
+            start: 0.0,
+            steps: 100,
+            tasks: vec![name.to_owned()],
+        };
+        let batching = Batching::Mixed { samples: 40 };
+        let lengths = vec![1..=3, 4..=7];
+        TaskSource::new(tasks(), lengths, codec(), batching, Some(curriculum), 1)
+    };
+    let names: Vec<String> = tasks().iter().map(|task| task.name().to_owned()).collect();
+    let examples = source(&names[1]).unwrap().examples(0).unwrap();
+    let longest = |task| {
+        let of_task = examples.iter().filter(|example| example.task == task);
+        of_task.map(|example| example.length).max()
+    };
+    assert_eq!((longest(0), longest(1)), (Some(3), Some(4)));
+    let said = source("sums").unwrap_err().to_string();
+    assert!(said.contains("sums"), "{said}");
 }
 
 #[test]

@@ -39,6 +39,7 @@ fn every_part_of_a_stage_is_checked_and_named() {
     let grown = Some(Curriculum {
         start: 0.5,
         steps: 10,
+        ..Curriculum::default()
     });
     for (message, field) in [
         (
@@ -74,6 +75,13 @@ fn every_part_of_a_stage_is_checked_and_named() {
     let mut settings = crate::preset("mini", 1).unwrap();
     settings.ar_baseline.curriculum = grown;
     settings.validate().unwrap();
+    if let Some(grown) = &mut settings.ar_baseline.curriculum {
+        grown.tasks = vec!["lis".into(), "sort".into()];
+    }
+    let error = settings.validate().unwrap_err().to_string();
+    let right = "ar_baseline.curriculum.tasks is sort, must be some of ari, ed, lis";
+    assert!(error.contains(right), "{error}");
+    settings.ar_baseline.curriculum = None;
     settings.causal.transformer.heads = 3;
     let error = settings.validate().unwrap_err().to_string();
     assert!(error.contains("causal.transformer.heads is 3"), "{error}");
