@@ -1,7 +1,5 @@
 //! A run's settings restricted to one of its tasks (figure 2 of the paper).
 
-use relay_train::Curriculum;
-
 use crate::{DataSettings, PipelineError, Result, Settings};
 
 impl Settings {
@@ -33,9 +31,7 @@ impl Settings {
             tasks.retain(|one| one.name() == task);
         }
         for stage in settings.stages_mut() {
-            let others = |grown: &Curriculum| grown.tasks.iter().all(|name| name != task);
-            let not_for_it = |grown: &mut Curriculum| !grown.tasks.is_empty() && others(grown);
-            stage.curriculum.take_if(not_for_it);
+            stage.curriculum.take_if(|grown| !grown.is_for(task));
             if let Some(grown) = &mut stage.curriculum {
                 grown.tasks.clear();
             }

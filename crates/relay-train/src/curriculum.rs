@@ -38,6 +38,11 @@ impl Curriculum {
         Ok(())
     }
 
+    /// Whether lengths of the task called `task` come in one by one.
+    pub fn is_for(&self, task: &str) -> bool {
+        self.tasks.is_empty() || self.tasks.iter().any(|name| name == task)
+    }
+
     /// The lengths of `all`, the range of the task called `task`, that are open at `step`.
     pub fn lengths(
         &self,
@@ -45,8 +50,7 @@ impl Curriculum {
         task: &str,
         all: &RangeInclusive<usize>,
     ) -> RangeInclusive<usize> {
-        let free = !self.tasks.is_empty() && !self.tasks.iter().any(|name| name == task);
-        let time = if free || step >= self.steps {
+        let time = if !self.is_for(task) || step >= self.steps {
             1.0
         } else {
             step as f64 / self.steps as f64

@@ -151,25 +151,25 @@ impl Settings {
     fn validate_curriculum(&self, name: &str, stage: &StageSettings) -> Result<()> {
         let on_lists =
             matches!(self.data, DataSettings::Files(_)) || self.tuned().any(|arm| arm == name);
-        match &stage.curriculum {
-            Some(curriculum) if on_lists => Err(PipelineError::settings(
+        let Some(curriculum) = &stage.curriculum else {
+            return Ok(());
+        };
+        if on_lists {
+            return Err(PipelineError::settings(
                 format!("{name}.curriculum"),
                 to_value(curriculum)?.to_string(),
                 "null: lengths can only grow where problems are drawn for every update",
-            )),
-            Some(curriculum) => {
-                let known = self.task_names();
-                let unknown = |task: &&String| !known.contains(&task.as_str());
-                match curriculum.tasks.iter().find(unknown) {
-                    None => Ok(()),
-                    Some(task) => Err(PipelineError::settings(
-                        format!("{name}.curriculum.tasks"),
-                        task,
-                        format!("some of {}", known.join(", ")),
-                    )),
-                }
-            }
+            ));
+        }
+        let known = self.task_names();
+        let unknown = |task: &&String| !known.contains(&task.as_str());
+        match curriculum.tasks.iter().find(unknown) {
             None => Ok(()),
+            Some(task) => Err(PipelineError::settings(
+                format!("{name}.curriculum.tasks"),
+                task,
+                format!("some of {}", known.join(", ")),
+            )),
         }
     }
 
