@@ -161,6 +161,17 @@ impl Settings {
                 "null: lengths can only grow where problems are drawn for every update",
             ));
         }
+        // Set for fewer updates a model would never see its longest problems.
+        if curriculum.steps > stage.train.steps {
+            return Err(PipelineError::settings(
+                format!("{name}.curriculum.steps"),
+                curriculum.steps.to_string(),
+                format!(
+                    "such that {name}.curriculum.steps, {}, is at most {name}.train.steps, {}",
+                    curriculum.steps, stage.train.steps
+                ),
+            ));
+        }
         let known = self.task_names();
         let unknown = |task: &&String| !known.contains(&task.as_str());
         match curriculum.tasks.iter().find(unknown) {

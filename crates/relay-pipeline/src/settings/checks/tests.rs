@@ -81,6 +81,14 @@ fn every_part_of_a_stage_is_checked_and_named() {
     let error = settings.validate().unwrap_err().to_string();
     let right = "ar_baseline.curriculum.tasks is sort, must be some of ari, ed, lis";
     assert!(error.contains(right), "{error}");
+    settings.ar_baseline.curriculum = Some(Curriculum {
+        steps: 12_000,
+        ..Curriculum::default()
+    });
+    let error = settings.validate().unwrap_err().to_string();
+    let right =
+        "such that ar_baseline.curriculum.steps, 12000, is at most ar_baseline.train.steps, 10000";
+    assert!(error.contains(right), "{error}");
     settings.ar_baseline.curriculum = None;
     settings.causal.transformer.heads = 3;
     let error = settings.validate().unwrap_err().to_string();
