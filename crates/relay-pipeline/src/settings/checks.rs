@@ -149,11 +149,11 @@ impl Settings {
     }
 
     fn validate_curriculum(&self, name: &str, stage: &StageSettings) -> Result<()> {
-        let on_lists =
-            matches!(self.data, DataSettings::Files(_)) || self.tuned().any(|arm| arm == name);
         let Some(curriculum) = &stage.curriculum else {
             return Ok(());
         };
+        let on_lists =
+            matches!(self.data, DataSettings::Files(_)) || self.tuned().any(|arm| arm == name);
         if on_lists {
             return Err(PipelineError::settings(
                 format!("{name}.curriculum"),
@@ -161,7 +161,7 @@ impl Settings {
                 "null: lengths can only grow where problems are drawn for every update",
             ));
         }
-        // Set for fewer updates a model would never see its longest problems.
+        // A training that ends before all lengths are open never draws the longest problems.
         if curriculum.steps > stage.train.steps {
             return Err(PipelineError::settings(
                 format!("{name}.curriculum.steps"),
