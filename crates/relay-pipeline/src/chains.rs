@@ -240,7 +240,11 @@ fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
     chain
 }
 
-fn true_score(corpus: &dyn Corpus, problem: &Problem, chain: &Chain) -> Option<Score> {
+/// How a chain compares with the true one, if there is one alone and somebody knows it.
+pub(crate) fn true_score(corpus: &dyn Corpus, problem: &Problem, chain: &Chain) -> Option<Score> {
+    if !corpus.has_one_chain(&problem.task) {
+        return None;
+    }
     let truth = corpus.truth(problem)?;
     let example = corpus.codec().encode(&truth).ok()?;
     Some(score(&example, chain))
@@ -279,7 +283,10 @@ pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
 
 #[cfg(test)]
 mod tests {
+    use relay_tasks::{StepOrder, TaskConfig};
+
     use super::*;
+    use crate::DataSettings;
 
     fn truth(corpus: &dyn Corpus, example: &Example) -> Chain {
         let codec = corpus.codec();
@@ -313,6 +320,30 @@ mod tests {
             let last_is_answer = line.task == "ari";
             assert_eq!(line.steps.last() == Some(&line.answer), last_is_answer);
             assert_eq!(count.right, Some(usize::from(last_is_answer)));
+        }
+    }
+
+    /// The chain of such a problem that a task gives is one of many right ones.
+    #[test]
+    fn of_chains_in_any_order_nobody_knows_how_many_are_right() {
+        let mut settings = crate::preset("smoke", 1).unwrap();
+        let DataSettings::Generated(tasks) = &mut settings.data else {
+            panic!("tasks expected")
+        };
+        let TaskConfig::Ari(ari) = &mut tasks[0].task else {
+            panic!("arithmetic expected")
+        };
+        ari.order = StepOrder::RandomExpansion;
+        let corpus = crate::corpus(&settings).unwrap();
+        for unsolved in corpus.longer(0).unwrap().iter() {
+            let chain = truth(corpus.as_ref(), &unsolved.example);
+            let mut count = ChainCount {
+                wanted: 1,
+                ..ChainCount::default()
+            };
+            let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
+            let one = (line.task != "ari").then_some(1);
+            assert_eq!((count.kept, count.known, count.right), (1, one, one));
         }
     }
 

@@ -166,6 +166,12 @@ pub trait Corpus: Debug + Send + Sync {
     /// The true solution of a problem, if anybody knows it; it serves reports only, never the method.
     fn truth(&self, problem: &Problem) -> Option<Problem>;
 
+    /// Whether the problems of a task have one right chain each, which [`truth`](Self::truth) gives. Otherwise it tells the
+    /// answer alone.
+    fn has_one_chain(&self, _task: &str) -> bool {
+        true
+    }
+
     /// All that one use of the data depends on, for the markers of the stages.
     ///
     /// # Errors

@@ -78,6 +78,11 @@ impl GeneratedCorpus {
         Ok(examples)
     }
 
+    fn task(&self, name: &str) -> Option<&dyn Task> {
+        let mut tasks = self.tasks.iter().map(|(_, task)| task.as_ref());
+        tasks.find(|task| task.name() == name)
+    }
+
     fn nothing_to_watch(&self) -> PipelineError {
         let lengths = |(settings, task): &(TaskSettings, Arc<dyn Task>)| {
             format!(
@@ -252,16 +257,16 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {
-        let (_, task) = self
-            .tasks
-            .iter()
-            .find(|(_, task)| task.name() == problem.task)?;
-        let solution = task.solve(&problem.prompt).ok()?;
+        let solution = self.task(&problem.task)?.solve(&problem.prompt).ok()?;
         Some(Problem {
             steps: solution.steps,
             answer: solution.answer,
             ..problem.clone()
         })
+    }
+
+    fn has_one_chain(&self, task: &str) -> bool {
+        self.task(task).is_some_and(Task::has_one_chain)
     }
 
     fn fingerprint(&self, of: DataUse) -> Result<Value> {

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_tasks::{Chain, Example, Problem, Score, score};
+use relay_tasks::{Chain, Example, Problem, Score};
 use relay_train::StopFlag;
 
 use crate::{ChainLine, Question, Result, Settings, Stages, Unsolved, chains, corpus};
@@ -14,7 +14,8 @@ pub struct Solved {
     /// The problem with the steps and the answer that the model wrote. As in the accuracies the answer of a looped model is what
     /// its answer head says, also where the last step is the answer; the vanilla one writes no steps.
     pub written: ChainLine,
-    /// The problem with the true steps and the answer, if the data of the run know them: tasks do.
+    /// The problem with the true steps and the answer, if the data of the run know them: tasks do, where a problem has one right
+    /// chain.
     pub truth: Option<Problem>,
     /// What is right of it, if the truth is known.
     pub score: Option<Score>,
@@ -49,12 +50,12 @@ pub fn solve<B: AutodiffBackend>(
     let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
         let (codec, example) = (corpus.codec(), &unsolved.example);
         let info = &codec.tasks[example.task];
-        let truth = corpus.truth(&unsolved.problem);
-        let solution = truth.as_ref().and_then(|truth| codec.encode(truth).ok());
         Solved {
-            score: solution.map(|solution| score(&solution, chain)),
+            score: chains::true_score(corpus.as_ref(), &unsolved.problem, chain),
             written: chains::line(info, codec.decode_chain(example, chain), chain),
-            truth,
+            truth: corpus
+                .truth(&unsolved.problem)
+                .filter(|truth| corpus.has_one_chain(&truth.task)),
         }
     };
     Ok(asked.iter().zip(&written).map(solved).collect())

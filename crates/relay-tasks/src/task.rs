@@ -123,6 +123,11 @@ pub trait Task: Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether every problem has one right chain, the one that [`solve`](Self::solve) gives.
+    fn has_one_chain(&self) -> bool {
+        true
+    }
+
     /// Whether a whole chain is right: every step by [`check_step`](Self::check_step), their number, and the answer.
     ///
     /// It is for checking data. What a model wrote is compared with the one chain that [`solve`](Self::solve) gives

@@ -300,7 +300,7 @@ __device__ __forceinline__ void send_out(const float* parts, u32 slot, u32 head)
 // Attention of this block's heads of texts; every text without content has zeros.
 __device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, const float2* angles, u16* cache, float scale,
                                            const DecodeParams& p) {
-    u32 lane = lane_of(), pair = warp_of() / 2, side = warp_of() % 2;
+    u32 lane = lane_of(), pair = warp_of() / 2, side = warp_of() % 2, merged = 0;
     for (u32 pass = 0; pass < PASSES; pass++) {
         u32 slot, head, rounds = rounds_of(pass, rank), before = seen(pass, pair, rank);
         bool any = held(pass, pair, rank, slot, head), live = any && slots()[slot].text != NONE;
@@ -329,8 +329,9 @@ __device__ __forceinline__ void attend_all(Ring& ring, u32 rank, u32 layer, cons
                          index / (HD / 8));
             continue;
         }
-        // Two places in turn: one warp may be at its next head while the other still reads.
-        float* parts = shared<float>(MERGE_AT) + (pass % 2 * PAIRS + pair) * 2 * MERGE_PITCH;
+        // Two places in turn: one warp may be at its next head while the other still reads. Passes without a text, in which
+        // the two do not meet, have no turn.
+        float* parts = shared<float>(MERGE_AT) + (merged++ % 2 * PAIRS + pair) * 2 * MERGE_PITCH;
         float* mine = parts + side * MERGE_PITCH;
 #pragma unroll
         for (int apart = 4; apart < 32; apart *= 2) own.sum += __shfl_xor_sync(0xffffffffu, own.sum, apart);

@@ -250,5 +250,9 @@ int main() {
     for (u32 i = 0; i < ROWS + 5; i++) many.push_back(text(1 + i % 6, 1 + i * 5 % 9));
     generate(sizes + "many", its, units, many, VOCAB, 2, ROWS);
     generate(sizes + "ends", its, units, many, 3, 2, 2);
+    // A pass of a pair of warps without a text, between passes with long ones.
+    std::vector<Text> around(8, text(66, 2));
+    around[3] = text(1, 1);
+    if (PASSES > 2) generate(sizes + "gap", its, units, around, VOCAB, 1, 8);
     return failures != 0;
 }

@@ -44,9 +44,9 @@ pub(super) fn problem(line: SolvedLine) -> Problem {
     Problem {
         task: line.task,
         length,
-        prompt: line.problem,
-        steps: line.steps,
-        answer: line.answer,
+        prompt: spaced(&line.problem),
+        steps: line.steps.iter().map(|step| spaced(step)).collect(),
+        answer: spaced(&line.answer),
     }
 }
 
@@ -56,10 +56,15 @@ pub(super) fn bare(line: &UnsolvedLine) -> Problem {
     Problem {
         task: line.task.clone(),
         length,
-        prompt: line.problem.clone(),
+        prompt: spaced(&line.problem),
         steps,
         answer,
     }
+}
+
+/// One space between two tokens: whatever stands there, it is the same problem.
+fn spaced(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The lines of a file, and the hash of what it holds.

@@ -68,6 +68,34 @@ fn a_test_problem_counts_once() {
 }
 
 #[test]
+fn spaces_make_no_other_problem() {
+    let mut spaced = numbered(9, 1);
+    spaced["problem"] = json!("p  q q q q q q q q ");
+    let longer = vec![json!({ "problem": "p\tq  q q q q q q q", "iterations": 2, "length": 9 })];
+    let corpus = corpus_of(vec![numbered(9, 3)], longer, vec![numbered(9, 1), spaced]).unwrap();
+    assert_eq!(corpus.test(10).unwrap().len(), 1);
+    let asked = &corpus.longer(0).unwrap()[0].problem;
+    assert_eq!(corpus.truth(asked).unwrap().answer, "y");
+}
+
+/// What a model writes too much must not fall off the edge of a window that knows the solution.
+#[test]
+fn a_test_problem_is_as_wide_as_one_that_is_asked() {
+    let mut wide = numbered(9, 3);
+    wide["steps"] = json!([vec!["y"; 14].join(" "), "y"]);
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let corpus = corpus_of(vec![wide], longer, vec![numbered(9, 1)]).unwrap();
+    let question = Question {
+        problem: "p q q q q q q q q".to_owned(),
+        iterations: Some(2),
+        ..Question::default()
+    };
+    let asked = corpus.asked(&question).unwrap().example;
+    let tested = &corpus.test(1).unwrap()[0];
+    assert_eq!((tested.width, &tested.prompt), (asked.width, &asked.prompt));
+}
+
+#[test]
 fn a_question_is_as_wide_as_a_line_without_a_width() {
     let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
     let corpus = corpus_of(vec![numbered(9, 3)], longer, vec![numbered(9, 1)]).unwrap();

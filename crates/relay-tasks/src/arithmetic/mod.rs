@@ -250,6 +250,11 @@ impl Task for Arithmetic {
         Ok(Solution { steps, answer })
     }
 
+    /// With [`StepOrder::RandomExpansion`] a problem has a chain for every order in which it can be reduced.
+    fn has_one_chain(&self) -> bool {
+        self.config.order == StepOrder::LeftToRight
+    }
+
     /// With [`StepOrder::LeftToRight`] whether it is that step of the chain; with [`StepOrder::RandomExpansion`]
     /// whether it is a valid reduction of the step before (of the problem, for the first).
     fn check_step(
