@@ -1,12 +1,12 @@
 //! Whether a long run stayed as it began: memory and speed of every stage, from what the run wrote of itself.
 //!
 //! ```text
-//! cargo run --release --example multitask_relay -- --preset mini
-//! cargo run --release --example soak -- runs/mini-seed-1 --record docs/results/reliability/soak-seed-1
+//! cargo run --release --example multitask_relay -- --preset mini --jobs 1 --arms looped_aligned
+//! cargo run --release --example soak -- runs/mini-seed-1 --at-least 10 --record docs/results/reliability/soak-seed-1
 //! ```
 
 use std::{
-    fs,
+    fs, iter,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -69,6 +69,17 @@ struct Record<'a> {
     stages: &'a [Stage],
 }
 
+/// The files of times of a stage: of its training, or of each of its phases.
+fn times(run: &Path, stage: &str) -> Vec<(String, PathBuf)> {
+    let phases = (1..).map(|phase| format!("{stage}/phase-{phase}"));
+    let phases = phases.take_while(|phase| run.join(phase).is_dir());
+    iter::once((stage.to_owned(), run.join(stage)))
+        .chain(phases.map(|phase| (phase.clone(), run.join(phase).join("model"))))
+        .map(|(name, dir)| (name, dir.join("times.jsonl")))
+        .filter(|(_, file)| file.is_file())
+        .collect()
+}
+
 fn main() -> ExitCode {
     finish(parse_args().and_then(run))
 }
@@ -78,13 +89,13 @@ fn run(args: Args) -> Result<(), CliError> {
     let mut stages = Vec::new();
     let (mut memory, mut time) = (Vec::new(), Vec::new());
     let mut before = 0.0;
-    for name in results.seconds.keys() {
-        let file = args.run.join(name).join("times.jsonl");
-        if !file.is_file() {
-            continue;
-        }
+    for (name, file) in results
+        .seconds
+        .keys()
+        .flat_map(|name| times(&args.run, name))
+    {
         let samples = read(&file)?;
-        let stage = Stage::new(name, &samples, args.at_least);
+        let stage = Stage::new(&name, &samples, args.at_least);
         let minutes = |sample: &Sample| before + sample.seconds / 60.0;
         let resident = samples.iter().map(|s| (minutes(s), s.resident_mib));
         memory.push((name.to_owned(), resident.collect()));

@@ -41,8 +41,9 @@ done > cubecl.toml
 
 "$binary" train --minutes "$minutes" --out "$out" "$@"
 
-newest=$(find "$out/run" -maxdepth 1 -name 'step-*' | sort | tail -n 1)
-[ -n "$newest" ] || { echo "no checkpoint in $out/run" >&2; exit 1; }
+# The newest checkpoint that is good; one of a later step may be damaged.
+newest=$(sed -n 's/^  "checkpoint": "\(.*\)"$/\1/p' "$out/bench.json")
+[ -d "$newest" ] || { echo "no checkpoint in $out/run" >&2; exit 1; }
 # The parts of the slot before stay until there are new ones.
 rm -rf "$out/.parts" "$out/.joined"
 "$binary" split "$newest" "$out/.parts"

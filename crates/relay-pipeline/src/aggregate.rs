@@ -106,8 +106,10 @@ impl Aggregate {
         let Some(first) = runs.first() else {
             return Err(PipelineError::settings("runs", "none", "at least one run"));
         };
-        for other in &runs[1..] {
-            same_but_for_seeds(first, other)?;
+        // Results of old may lack their settings, and then say nothing of the others'.
+        let told = runs.iter().find(|run| !run.settings.is_null());
+        for other in runs {
+            same_but_for_seeds(told.unwrap_or(first), other)?;
         }
         different_seeds(runs)?;
         let mut aggregate = Self {

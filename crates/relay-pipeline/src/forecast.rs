@@ -65,7 +65,8 @@ fn looped_iterations(batch: &LoopedMicroBatch) -> usize {
 /// At least one of `all` updates, at most `some`, evenly spread: a curriculum makes the later ones longer.
 fn spread(all: u64, some: u64) -> impl Iterator<Item = u64> {
     let some = some.clamp(1, all.max(1));
-    (0..some).map(move |i| i * all / some)
+    // Of any number of updates: the product may be beyond 64 bits, the quotient is below `all`.
+    (0..some).map(move |i| (u128::from(i) * u128::from(all) / u128::from(some)) as u64)
 }
 
 /// Sums over some updates.
@@ -117,5 +118,17 @@ impl Count {
             block_passes: mean(self.effort.block_passes() as f64),
             flops: mean(flops(&self.effort)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_updates_of_any_number_are_spread_over_all_of_them() {
+        assert_eq!(spread(10, 4).collect::<Vec<_>>(), [0, 2, 5, 7]);
+        assert_eq!(spread(2, 4).collect::<Vec<_>>(), [0, 1]);
+        assert!(spread(u64::MAX, 32).is_sorted());
     }
 }

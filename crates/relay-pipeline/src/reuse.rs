@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_train::refuse_links;
+use relay_train::{read_manifest, refuse_links};
 
 use crate::{Done, PipelineError, Result, left_over::remove_stage};
 
@@ -50,8 +50,16 @@ pub(crate) fn take_over(
         // copied may be gone.
         let as_before = |done: &Done| done.made_from == made_from;
         let copied = read_done(&aside).filter(as_before);
-        let whole =
-            |done: &Done| read_done(&from).as_ref() == Some(done) && done.check(&aside).is_ok();
+        // Of a checkpoint the marker vouches for the weights alone; who reads it wants all of its files.
+        let readable = |done: &Done| {
+            let dir = done.files.first().and_then(|file| file.parent());
+            let dir = dir.map(|dir| aside.join(dir));
+            dir.filter(|dir| dir.join("manifest.json").exists())
+                .is_none_or(|dir| read_manifest(&dir).is_ok())
+        };
+        let whole = |done: &Done| {
+            read_done(&from).as_ref() == Some(done) && done.check(&aside).is_ok() && readable(done)
+        };
         let Some(done) = copied.filter(whole) else {
             clear(&aside)?;
             continue;

@@ -252,7 +252,8 @@ impl Settings {
         for stage in self.stages_mut() {
             stage.train.steps = stage.train.steps.div_ceil(tasks);
             if let Some(curriculum) = &mut stage.curriculum {
-                curriculum.steps = curriculum.steps.div_ceil(tasks);
+                // Rounded down: all lengths must be open before the last update.
+                curriculum.steps /= tasks;
             }
             stage.task_weights.clear();
         }

@@ -59,7 +59,8 @@ impl Slot {
         let manifest = read_manifest(run).map_err(CliError::failure)?;
         let after = manifest.counters;
         let seconds = (after.seconds - before.seconds).max(f64::MIN_POSITIVE);
-        let updates = after.step - before.step;
+        // A training that went back may end before it began.
+        let updates = after.step.saturating_sub(before.step);
         let per_second = updates as f64 / seconds;
         let later = later_speed(&run.join("times.jsonl"), before.step);
         let flops = match (before.effort, after.effort) {
@@ -86,7 +87,7 @@ impl Slot {
             seconds,
             updates_per_second: per_second,
             updates_per_second_later: later,
-            samples_per_second: (after.samples - before.samples) as f64 / seconds,
+            samples_per_second: after.samples.saturating_sub(before.samples) as f64 / seconds,
             flops_per_update,
             tflops,
             utilisation: tflops

@@ -39,7 +39,14 @@ pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
         if place.exists() {
             fs::remove_dir_all(&place).map_err(|e| failed("remove", &place, &e))?;
         }
-        fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))
+        fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))?;
+        // They lie on a way that is given up, or are damaged; the highest would be gone on with.
+        let held = list_checkpoints(run).map_err(CliError::failure)?;
+        for (_, name) in held.iter().filter(|(other, _)| *other > step) {
+            let late = run.join(name);
+            fs::remove_dir_all(&late).map_err(|e| failed("remove", &late, &e))?;
+        }
+        Ok(())
     });
     // Best effort: what went wrong before matters more.
     let _ = fs::remove_dir_all(&aside);

@@ -232,14 +232,17 @@ mod tests {
             run.settings = json!({ "seed": seed, "stages": [{ "seed": seed, "lambda": lambda }] });
             run
         });
-        let error = Aggregate::of_runs(&[first.clone(), second])
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("stages[0].lambda of the run with seed 2 is 0.2"),
-            "{error}"
-        );
-        // One from before settings were noted.
+        // One from before settings were noted says nothing of the others.
+        for runs in [
+            vec![first.clone(), second.clone()],
+            vec![run(3, [1, 2, 3]), first.clone(), second],
+        ] {
+            let error = Aggregate::of_runs(&runs).unwrap_err().to_string();
+            assert!(
+                error.contains("stages[0].lambda of the run with seed 2 is 0.2"),
+                "{error}"
+            );
+        }
         Aggregate::of_runs(&[first, run(2, [1, 2, 3])]).unwrap();
         assert!(
             Aggregate::of_runs(&[])

@@ -161,13 +161,14 @@ impl Settings {
                 "null: lengths can only grow where problems are drawn for every update",
             ));
         }
-        // A training that ends before all lengths are open never draws the longest problems.
-        if curriculum.steps > stage.train.steps {
+        // A training that ends before all lengths are open never draws the longest problems: its last update is one below its
+        // number of updates.
+        if curriculum.start < 1.0 && curriculum.steps > 0 && curriculum.steps >= stage.train.steps {
             return Err(PipelineError::settings(
                 format!("{name}.curriculum.steps"),
                 curriculum.steps.to_string(),
                 format!(
-                    "such that {name}.curriculum.steps, {}, is at most {name}.train.steps, {}",
+                    "such that {name}.curriculum.steps, {}, is below {name}.train.steps, {}",
                     curriculum.steps, stage.train.steps
                 ),
             ));

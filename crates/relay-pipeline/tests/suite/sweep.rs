@@ -127,6 +127,11 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     // More values later: what is there is not made again.
     let before = made_at(second, "looped_aligned");
     fs::remove_dir_all(first).unwrap();
+    // Of the weights alone its marker knows, and a reader wants this, too: so it is made anew and not taken over.
+    let optimizer = second.join("looped_vanilla/step-000000004/optimizer.safetensors");
+    let mut bytes = fs::read(&optimizer).unwrap();
+    bytes[100] ^= 1;
+    fs::write(&optimizer, bytes).unwrap();
     let again = planned(&sweep, dir.path());
     assert_eq!(run(&again, &[]).unwrap()[1].arms, results[1].arms);
     assert_eq!(made_at(second, "looped_aligned"), before);
@@ -135,6 +140,7 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
         Some("lambda=0_seed-1")
     );
     assert_eq!(taken_from(first, "looped_aligned"), None);
+    assert_eq!(taken_from(first, "looped_vanilla"), None);
 }
 
 #[test]

@@ -82,13 +82,21 @@ fn every_part_of_a_stage_is_checked_and_named() {
     let right = "ar_baseline.curriculum.tasks is sort, must be some of ari, ed, lis";
     assert!(error.contains(right), "{error}");
     settings.ar_baseline.curriculum = Some(Curriculum {
-        steps: 12_000,
+        steps: 10_000,
         ..Curriculum::default()
     });
     let error = settings.validate().unwrap_err().to_string();
     let right =
-        "such that ar_baseline.curriculum.steps, 12000, is at most ar_baseline.train.steps, 10000";
+        "such that ar_baseline.curriculum.steps, 10000, is below ar_baseline.train.steps, 10000";
     assert!(error.contains(right), "{error}");
+    if let Some(late) = &mut settings.ar_baseline.curriculum {
+        late.steps -= 1;
+        assert_eq!(late.lengths(9_999, "lis", &(5..=25)), 5..=25);
+    }
+    settings.validate().unwrap();
+    // A task alone has a third of the updates, and opens its lengths in time, too.
+    settings.share_of_updates(3);
+    settings.validate().unwrap();
     settings.ar_baseline.curriculum = None;
     settings.causal.transformer.heads = 3;
     let error = settings.validate().unwrap_err().to_string();
