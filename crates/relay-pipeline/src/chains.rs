@@ -207,7 +207,8 @@ fn judge(
         return None;
     }
     count.kept += 1;
-    if let Some(score) = true_score(corpus, &unsolved.problem, chain) {
+    let truth = true_chain(corpus, &unsolved.problem);
+    if let Some(score) = truth.and_then(|truth| true_score(codec, &truth, chain)) {
         *count.known.get_or_insert(0) += 1;
         *count.right.get_or_insert(0) += usize::from(score.chain && score.answer);
     }
@@ -240,13 +241,15 @@ fn in_text(info: &TaskInfo, chain: &Chain) -> Chain {
     chain
 }
 
-/// How a chain compares with the true one, if there is one alone and somebody knows it.
-pub(crate) fn true_score(corpus: &dyn Corpus, problem: &Problem, chain: &Chain) -> Option<Score> {
-    if !corpus.has_one_chain(&problem.task) {
-        return None;
-    }
+/// The one right chain of a problem, if there is no other and somebody knows it.
+pub(crate) fn true_chain(corpus: &dyn Corpus, problem: &Problem) -> Option<Problem> {
     let truth = corpus.truth(problem)?;
-    let example = corpus.codec().encode(&truth).ok()?;
+    corpus.has_one_chain(&truth.task).then_some(truth)
+}
+
+/// How a chain compares with the true one.
+pub(crate) fn true_score(codec: &Codec, truth: &Problem, chain: &Chain) -> Option<Score> {
+    let example = codec.encode(truth).ok()?;
     Some(score(&example, chain))
 }
 

@@ -92,9 +92,9 @@ impl FileCorpus {
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
         let test = encode_all(&codec, &files.test, &tests)?;
         let (tests, mut test) = first_of_each(tests, test, &files.test);
-        for example in &mut test {
+        for (example, problem) in test.iter_mut().zip(&tests) {
             // A window that just fits the true steps would cut what a model writes too much, and count it as right.
-            example.width = example.width.max(example.prompt.len() + beyond);
+            example.width = example.width.max(width_of(&problem.prompt, beyond));
         }
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);

@@ -8,7 +8,7 @@ use std::{
 
 use relay_train::{read_manifest, refuse_links};
 
-use crate::{Done, PipelineError, Result, left_over::remove_stage};
+use crate::{Done, PipelineError, Result, done::checkpoint_of, left_over::remove_stage};
 
 /// File in a stage's directory that names the run which made it, if that was another one.
 const TAKEN_FROM: &str = "taken_from.txt";
@@ -50,15 +50,12 @@ pub(crate) fn take_over(
         // copied may be gone.
         let as_before = |done: &Done| done.made_from == made_from;
         let copied = read_done(&aside).filter(as_before);
-        // Of a checkpoint the marker vouches for the weights alone; who reads it wants all of its files.
-        let readable = |done: &Done| {
-            let dir = done.files.first().and_then(|file| file.parent());
-            let dir = dir.map(|dir| aside.join(dir));
-            dir.filter(|dir| dir.join("manifest.json").exists())
-                .is_none_or(|dir| read_manifest(&dir).is_ok())
-        };
+        // Of a checkpoint the marker vouches for the weights alone; who reads it wants all of its files. What other stages
+        // made lies in their directory itself.
+        let readable =
+            || checkpoint_of(&aside).is_ok_and(|dir| dir == aside || read_manifest(&dir).is_ok());
         let whole = |done: &Done| {
-            read_done(&from).as_ref() == Some(done) && done.check(&aside).is_ok() && readable(done)
+            read_done(&from).as_ref() == Some(done) && done.check(&aside).is_ok() && readable()
         };
         let Some(done) = copied.filter(whole) else {
             clear(&aside)?;

@@ -50,12 +50,12 @@ pub fn solve<B: AutodiffBackend>(
     let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
         let (codec, example) = (corpus.codec(), &unsolved.example);
         let info = &codec.tasks[example.task];
+        let truth = chains::true_chain(corpus.as_ref(), &unsolved.problem);
+        let score = |truth| chains::true_score(codec, truth, chain);
         Solved {
-            score: chains::true_score(corpus.as_ref(), &unsolved.problem, chain),
+            score: truth.as_ref().and_then(score),
             written: chains::line(info, codec.decode_chain(example, chain), chain),
-            truth: corpus
-                .truth(&unsolved.problem)
-                .filter(|truth| corpus.has_one_chain(&truth.task)),
+            truth,
         }
     };
     Ok(asked.iter().zip(&written).map(solved).collect())

@@ -80,7 +80,7 @@ pub use jsonl::{JsonlReader, JsonlWriter};
 pub use lis::{Lis, LisConfig, LisValues};
 pub use problem::{Problem, Solution};
 pub use random::Stream;
-pub use record::Record;
+pub use record::{Record, spaced};
 pub use score::{Score, hits, score};
 pub use split::Split;
 pub use task::{ChainFormat, Task};

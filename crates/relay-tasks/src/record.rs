@@ -118,8 +118,8 @@ impl Record {
     }
 }
 
-/// The text with its tokens one space apart.
-fn spaced(text: String) -> String {
+/// The text with its tokens one space apart: whatever stands between them, it is the same text.
+pub fn spaced(text: String) -> String {
     let already = text
         .split(' ')
         .all(|word| !word.is_empty() && !word.contains(char::is_whitespace));

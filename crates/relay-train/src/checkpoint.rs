@@ -145,6 +145,18 @@ pub(crate) fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) ->
     Ok(())
 }
 
+/// Removes the checkpoints in `dir` of steps above `step`, which lie on a way that is given up: going on would begin with one of
+/// them, and take what comes now for older.
+///
+/// # Errors
+/// When `dir` cannot be read, or a checkpoint cannot be removed.
+pub fn remove_after(dir: &Path, step: u64) -> Result<()> {
+    for (_, name) in list(dir)?.iter().filter(|(other, _)| *other > step) {
+        remove_dir(dir, name)?;
+    }
+    Ok(())
+}
+
 /// Steps and names of what looks like checkpoints in `dir`, the highest step first; nothing if there is no `dir`.
 ///
 /// # Errors

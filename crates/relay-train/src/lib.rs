@@ -84,7 +84,9 @@ mod workers;
 
 pub use batching::Batching;
 pub use causal_objective::{CausalMicroBatch, CausalObjective};
-pub use checkpoint::{list as list_checkpoints, name_of as checkpoint_name};
+pub use checkpoint::{
+    list as list_checkpoints, name_of as checkpoint_name, remove_after as remove_checkpoints_after,
+};
 pub use config::{OptimizerConfig, TrainConfig};
 pub use cost::Effort;
 pub use curriculum::Curriculum;

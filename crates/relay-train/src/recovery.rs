@@ -3,9 +3,8 @@
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::list;
+use crate::checkpoint::remove_after;
 use crate::config::{at_least_one, check, is_default};
-use crate::files::remove_dir;
 use crate::metrics::Metrics;
 use crate::restore::Verified;
 use crate::step::State;
@@ -111,10 +110,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             None => None,
         };
         let (mut state, saved) = self.start(found, model)?;
-        // They lie on the way that is given up. Going on would begin with one of them, and take what comes now for older.
-        for (_, name) in list(&self.dir)?.iter().filter(|(step, _)| *step > saved) {
-            remove_dir(&self.dir, name)?;
-        }
+        remove_after(&self.dir, saved)?;
         state.counters.recoveries = recoveries;
         let (rate, retries) = (
             self.config.recovery.rate(recoveries),

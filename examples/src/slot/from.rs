@@ -5,7 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_train::{Counters, Effort, checkpoint_name, list_checkpoints, read_manifest};
+use relay_train::{
+    Counters, Effort, checkpoint_name, list_checkpoints, read_manifest, remove_checkpoints_after,
+};
 
 use super::failed;
 use crate::{CliError, PARTS, join};
@@ -40,13 +42,7 @@ pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
             fs::remove_dir_all(&place).map_err(|e| failed("remove", &place, &e))?;
         }
         fs::rename(&brought, &place).map_err(|e| failed("rename", &place, &e))?;
-        // They lie on a way that is given up, or are damaged; the highest would be gone on with.
-        let held = list_checkpoints(run).map_err(CliError::failure)?;
-        for (_, name) in held.iter().filter(|(other, _)| *other > step) {
-            let late = run.join(name);
-            fs::remove_dir_all(&late).map_err(|e| failed("remove", &late, &e))?;
-        }
-        Ok(())
+        remove_checkpoints_after(run, step).map_err(CliError::failure)
     });
     // Best effort: what went wrong before matters more.
     let _ = fs::remove_dir_all(&aside);

@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use relay_tasks::Problem;
+use relay_tasks::{Problem, spaced};
 use serde::Deserialize;
 
 use super::DEFAULT_TASK;
@@ -44,9 +44,9 @@ pub(super) fn problem(line: SolvedLine) -> Problem {
     Problem {
         task: line.task,
         length,
-        prompt: spaced(&line.problem),
-        steps: line.steps.iter().map(|step| spaced(step)).collect(),
-        answer: spaced(&line.answer),
+        prompt: spaced(line.problem),
+        steps: line.steps.into_iter().map(spaced).collect(),
+        answer: spaced(line.answer),
     }
 }
 
@@ -56,15 +56,10 @@ pub(super) fn bare(line: &UnsolvedLine) -> Problem {
     Problem {
         task: line.task.clone(),
         length,
-        prompt: spaced(&line.problem),
+        prompt: spaced(line.problem.clone()),
         steps,
         answer,
     }
-}
-
-/// One space between two tokens: whatever stands there, it is the same problem.
-fn spaced(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The lines of a file, and the hash of what it holds.
