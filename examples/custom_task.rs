@@ -13,15 +13,17 @@ use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use clap::Parser;
 use relay_examples::{
     CliError, DeviceName, Program, finish, on_device, parse_args, print, start_logging,
+    stop_on_signals,
 };
 use relay_models::{LoopedConfig, TransformerConfig};
+use relay_pipeline::lock;
 use relay_tasks::{
     ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError,
     score,
 };
 use relay_train::{
     Batching, LoopedObjective, Objective, Precision, Resume, StopFlag, TaskSource, TrainConfig,
-    Trainer,
+    TrainError, Trainer,
 };
 use serde_json::json;
 
@@ -175,13 +177,22 @@ fn main() -> ExitCode {
     start_logging();
     finish(parse_args().and_then(|args: Args| {
         let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
-        on_device(device, Training(args))
-            .map_err(CliError::usage)?
-            .map_err(CliError::failure)
+        let _lock = lock(&args.run_dir).map_err(CliError::failure)?;
+        let stop = StopFlag::default();
+        let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+        let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;
+        outcome.map_err(|error| match error.downcast_ref() {
+            Some(TrainError::Interrupted { .. }) => CliError::interrupted(error, &signal),
+            Some(TrainError::Setting { .. }) => CliError::usage(error),
+            _ => CliError::failure(error),
+        })
     }))
 }
 
-struct Training(Args);
+struct Training {
+    args: Args,
+    stop: StopFlag,
+}
 
 impl Program for Training {
     type Output = Result<(), Box<dyn std::error::Error>>;
@@ -201,8 +212,8 @@ impl Program for Training {
         };
 
         let train = TrainConfig {
-            steps: self.0.steps,
-            precision: self.0.precision,
+            steps: self.args.steps,
+            precision: self.args.precision,
             ..TrainConfig::default()
         };
         let batching = Batching::OneLength { tokens: 1024 };
@@ -234,14 +245,14 @@ impl Program for Training {
             codec.clone(),
             settings,
             device.clone(),
-            &self.0.run_dir,
+            &self.args.run_dir,
         )?;
         let trained = trainer.run(
             model,
             Box::new(source),
             &problems[..20],
             Resume::Continue,
-            &StopFlag::default(),
+            &self.stop,
         )?;
 
         let chains =

@@ -134,8 +134,10 @@ fn run(args: Args) -> Result<(), CliError> {
     if let Some(base) = &args.record {
         let mut text = serde_json::to_string_pretty(&record).map_err(CliError::failure)?;
         text.push('\n');
-        write_atomically(&base.with_extension("json"), text.as_bytes())
-            .map_err(CliError::failure)?;
+        // Not `with_extension`: what follows a dot in the name is part of it.
+        let mut file = base.clone().into_os_string();
+        file.push(".json");
+        write_atomically(file.as_ref(), text.as_bytes()).map_err(CliError::failure)?;
         let panel = |title: &str, unit: &str, lines| Traces {
             title: title.into(),
             unit: unit.into(),

@@ -45,7 +45,7 @@ def arguments():
     parser.add_argument("--quick", action="store_true", help="two rounds of shorter work")
     parser.add_argument("--all-variants", action="store_true", help="run slow variants in every round, too")
     parser.add_argument("--prepare", action="store_true", help="only compile and check; results stay as they are")
-    parser.add_argument("--out", type=Path, help="where results are written, target/peers unless told")
+    parser.add_argument("--out", type=Path, help="where results are written, target/peers/DEVICE unless told")
     worker = ROOT / "target/release/peer_worker"
     parser.add_argument("--worker", type=Path, default=worker, help="RELAY's side")
     candle = ROOT / "target/peers-candle/release/candle-side"

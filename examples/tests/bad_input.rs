@@ -109,6 +109,19 @@ fn usage_errors_name_what_there_is() {
 }
 
 #[test]
+fn a_training_on_ones_own_task_names_what_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let base = ["--run-dir", text(&run)];
+    for (options, parts) in [
+        (["--steps", "0"], ["`steps` is 0", "at least 1"]),
+        (["--device", "tpu"], ["unknown device `tpu`", "flex"]),
+    ] {
+        refuses("custom_task", &[base, options].concat(), 2, &parts);
+    }
+}
+
+#[test]
 fn settings_by_path_arms_and_seeds_are_checked_before_anything_runs() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out");

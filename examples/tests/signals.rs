@@ -124,6 +124,35 @@ fn a_signal_ends_a_run_at_the_next_step_with_a_checkpoint() {
 }
 
 #[test]
+fn a_training_on_ones_own_task_is_stopped_with_a_checkpoint_and_not_begun_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let training = || {
+        let mut command = Command::new(program("custom_task"));
+        command.args(["--steps", "1000000", "--run-dir"]).arg(&run);
+        command.env("RUST_LOG", "error");
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let child = training().spawn().unwrap();
+    let clock = Instant::now();
+    while !run.join("metrics.jsonl").exists() {
+        assert!(clock.elapsed() < Duration::from_secs(120), "it never began");
+        sleep(Duration::from_millis(5));
+    }
+    let second = training().output().unwrap();
+    let stderr = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("is in use"), "{stderr}");
+    send("INT", &child);
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    let step = read_manifest(&run).unwrap().counters.step;
+    assert!(stderr.contains(&step.to_string()), "{step}: {stderr}");
+}
+
+#[test]
 fn a_comparison_that_is_stopped_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let child = Command::new(program("compare_devices"))

@@ -67,8 +67,9 @@ thread_local! {
 /// recorded, such as evaluation and generation. A graph keeps the precision that it was recorded with.
 ///
 /// Kernels for GPUs compute in the precision of the thread, recorded or not, and the products within attention and those of
-/// readouts in it too. In [`Precision::F32`] such a product is the sum of three of bf16: results are near those of burn's f32,
-/// not the same to the last bit.
+/// readouts in it too; the logits of a readout are rounded to it before a loss is taken of them, in f32. In
+/// [`Precision::F32`] such a product is the sum of three of bf16: results are near those of burn's f32, not the same to the
+/// last bit.
 ///
 /// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
 ///

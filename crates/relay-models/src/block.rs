@@ -44,7 +44,7 @@ impl<B: Backend> Block<B> {
     /// rows are picked by a product with one-hot vectors; vocabularies here are small.
     ///
     /// # Panics
-    /// When a token is outside the vocabulary; the kernel for Hopper GPUs gives such a token zeros instead.
+    /// When a token is outside the vocabulary; on CUDA such a token gets zeros instead.
     pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
         let weight = self.embedding.val();
         if let Some(embedded) = relay_kernels::embedding(&weight, &tokens) {
@@ -54,7 +54,11 @@ impl<B: Backend> Block<B> {
             return embedding(weight, tokens);
         }
         let ([size, width], [vocab, d_model]) = (tokens.dims(), weight.dims());
-        let one_hot: Tensor<B, 2, Int> = tokens.reshape([size * width]).one_hot(vocab);
+        // Not burn's own `one_hot`, which asks the device for the largest token, twice a call.
+        let ids = Tensor::<B, 1, Int>::arange(0..vocab as i64, &tokens.device());
+        let one_hot = tokens
+            .reshape([size * width, 1])
+            .equal(ids.reshape([1, vocab]));
         one_hot
             .float()
             .matmul(weight)

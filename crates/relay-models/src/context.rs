@@ -103,6 +103,15 @@ impl<B: Backend> Context<B> {
         }
     }
 
+    /// As [`select`](Self::select), with what is prepared: for the same weights, where nothing is recorded.
+    pub fn kept(&self, rows: &[usize]) -> Self {
+        let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            prepared: Mutex::new(prepared.clone()),
+            ..self.select(rows)
+        }
+    }
+
     /// The same for another graph: what is prepared belongs to one.
     pub fn renewed(&self) -> Self {
         self.select(&(0..self.size).collect::<Vec<_>>())

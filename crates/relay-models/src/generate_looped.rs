@@ -263,7 +263,7 @@ impl<B: Backend> LoopedDecoder for States<'_, B> {
         let indices = self.indices(rows);
         self.state = self.state.clone().select(0, indices.clone());
         self.embedded = self.embedded.clone().select(0, indices);
-        self.context = self.context.select(rows);
+        self.context = self.context.kept(rows);
     }
 }
 

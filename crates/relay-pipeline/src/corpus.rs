@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use relay_tasks::{Codec, Example, Problem};
+use relay_tasks::{Codec, Example, Problem, spaced};
 use relay_train::{Batching, Curriculum, ExampleSource};
 use serde_json::Value;
 
@@ -90,7 +90,7 @@ impl Question {
         let problem = Problem {
             task: task.to_owned(),
             length,
-            prompt: self.problem.clone(),
+            prompt: spaced(self.problem.clone()),
             steps: Vec::new(),
             answer: String::new(),
         };

@@ -23,7 +23,7 @@ pub const DEFAULT_TASK: &str = "data";
 
 /// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
 /// made anew.
-const RULES: u32 = 3;
+const RULES: u32 = 4;
 
 /// Of how many training problems of a task one is set aside to watch the training with.
 const VALID_SHARE: usize = 20;
@@ -86,15 +86,16 @@ impl FileCorpus {
         let train = encode_all(&codec, &files.train, &original)?;
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
         let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
-        let (train, valid) = set_aside(train, &original);
+        let (train, mut valid) = set_aside(train, &original);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
-        check_sizes(&longer, most, &files.longer)?;
+        check_sizes(longer.iter().map(|one| &one.example), most, &files.longer)?;
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
         let test = encode_all(&codec, &files.test, &tests)?;
+        check_sizes(test.iter(), most, &files.test)?;
         let (tests, mut test) = first_of_each(tests, test, &files.test);
-        for (example, problem) in test.iter_mut().zip(&tests) {
+        for example in valid.iter_mut().chain(&mut test) {
             // A window that just fits the true steps would cut what a model writes too much, and count it as right.
-            example.width = example.width.max(width_of(&problem.prompt, beyond));
+            example.width = example.width.max(example.prompt.len() + beyond);
         }
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
@@ -238,8 +239,12 @@ fn most_of(train: &[Example]) -> Sizes {
     }
 }
 
-/// That no longer problem is larger than `most`.
-fn check_sizes(longer: &[Unsolved], most: Sizes, file: &Path) -> Result<()> {
+/// That no problem of a file is larger than `most`.
+fn check_sizes<'a>(
+    examples: impl Iterator<Item = &'a Example> + Clone,
+    most: Sizes,
+    file: &Path,
+) -> Result<()> {
     type Size = fn(&Example) -> usize;
     let sizes: [(&str, Size, usize); 2] = [
         (
@@ -250,8 +255,8 @@ fn check_sizes(longer: &[Unsolved], most: Sizes, file: &Path) -> Result<()> {
         ("iterations", |example| example.iterations, most.iterations),
     ];
     for (what, size, most) in sizes {
-        if let Some(line) = longer.iter().position(|one| size(&one.example) > most) {
-            let found = size(&longer[line].example);
+        let mut found = examples.clone().map(size).enumerate();
+        if let Some((line, found)) = found.find(|(_, found)| *found > most) {
             let rule = "16 times the most of the training problems, or 1024 if that is more";
             let wrong = format!("{what} is {found}, must be at most {most} ({rule})");
             return Err(at(file, line, &wrong));

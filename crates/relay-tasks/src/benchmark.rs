@@ -32,7 +32,8 @@ pub enum BenchmarkLine {
 /// Writes a problem as a line of the benchmark, with the trailing space where the benchmark has one.
 ///
 /// # Errors
-/// [`TaskError::Data`] for a task that the benchmark's files do not have here (other than `ari`, `ed`, `lis`).
+/// [`TaskError::Data`] for a task that the benchmark's files do not have here (other than `ari`, `ed`, `lis`), and for a line
+/// with the answer of a problem that nobody has solved.
 pub fn write_benchmark_line(problem: &Problem, kind: BenchmarkLine) -> Result<String> {
     let Problem {
         task,
@@ -41,6 +42,11 @@ pub fn write_benchmark_line(problem: &Problem, kind: BenchmarkLine) -> Result<St
         answer,
         ..
     } = problem;
+    if answer.is_empty() && !matches!(kind, BenchmarkLine::Problem) {
+        return Err(TaskError::data(format!(
+            "`{prompt}` is not solved: only its problem can be written"
+        )));
+    }
     let steps = match task.as_str() {
         // The last step of arithmetic is the answer.
         Arithmetic::NAME => steps[..steps.len().saturating_sub(1)].join(" "),
@@ -85,11 +91,11 @@ pub fn read_benchmark_line(task: &dyn Task, line: &str) -> Result<Problem> {
     let (steps, answer) = match rest {
         [] => (Vec::new(), String::new()),
         // An expression of one operator has no step but the answer, so that its two kinds of line are the same.
-        [answer] if task.name() != Arithmetic::NAME || length > 1 => {
+        [answer] if *answer != end && (task.name() != Arithmetic::NAME || length > 1) => {
             (Vec::new(), (*answer).to_owned())
         }
         rest => match task.name() {
-            Arithmetic::NAME => arithmetic_steps(rest),
+            Arithmetic::NAME => arithmetic_steps(rest)?,
             EditDistance::NAME => edit_distance_steps(rest)?,
             _ => lis_steps(rest, length, task.step_width(&prompt)? - 1)?,
         },
@@ -111,13 +117,16 @@ pub fn read_benchmark_line(task: &dyn Task, line: &str) -> Result<Problem> {
 }
 
 /// `a = b = c`: every step but the last ends in `=`, the last is the answer.
-fn arithmetic_steps(tokens: &[&str]) -> (Vec<String>, String) {
+fn arithmetic_steps(tokens: &[&str]) -> Result<(Vec<String>, String)> {
+    if tokens.last() == Some(&"=") {
+        return Err(TaskError::data("it has to end in the answer, not in `=`"));
+    }
     let steps: Vec<String> = tokens
         .split_inclusive(|&token| token == "=")
         .map(|step| step.join(" "))
         .collect();
     let answer = steps.last().cloned().unwrap_or_default();
-    (steps, answer)
+    Ok((steps, answer))
 }
 
 /// `row , row , <sep> answer`.

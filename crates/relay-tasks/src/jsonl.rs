@@ -97,8 +97,11 @@ impl<R: BufRead> JsonlReader<R> {
             if record.task.is_none() {
                 record.task.clone_from(default_task);
             }
-            check_dialect(dialects, &record)?;
-            convert(record)
+            let new = check_dialect(dialects, &record)?;
+            let made = convert(record)?;
+            // Not before: a line that is skipped must not say what the others have to be.
+            dialects.extend(new);
+            Ok(made)
         })
     }
 
@@ -117,17 +120,18 @@ impl<R: BufRead> Iterator for JsonlReader<R> {
     }
 }
 
-fn check_dialect(dialects: &mut BTreeMap<String, Dialect>, record: &Record) -> Result<()> {
+/// The dialect of a task that has none so far; one that is another than the task has is an error.
+fn check_dialect(
+    dialects: &BTreeMap<String, Dialect>,
+    record: &Record,
+) -> Result<Option<(String, Dialect)>> {
     let Some(dialect) = &record.dialect else {
-        return Ok(());
+        return Ok(None);
     };
     let task = record.task.as_deref().unwrap_or_default();
     match dialects.get(task) {
-        None => {
-            dialects.insert(task.to_owned(), dialect.clone());
-            Ok(())
-        }
-        Some(first) if first == dialect => Ok(()),
+        None => Ok(Some((task.to_owned(), dialect.clone()))),
+        Some(first) if first == dialect => Ok(None),
         Some(first) => Err(TaskError::MixedDialects {
             task: task.to_owned(),
             expected: Box::new(first.clone()),

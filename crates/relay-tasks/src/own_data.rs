@@ -26,6 +26,7 @@ impl Codec {
             ));
         }
         let tags: Vec<String> = names.iter().copied().map(tag).collect();
+        same_tag(solved, &names, &tags)?;
         let mut vocab = Vocab::new(&tags, [])?;
         for (is_solved, problems) in [(true, solved), (false, unsolved)] {
             for (index, problem) in problems.iter().enumerate() {
@@ -70,6 +71,28 @@ fn tag(name: &str) -> String {
             .collect::<Vec<_>>()
             .join("_")
     )
+}
+
+/// That no two tasks have one tag: which two have is said at the first line of the second one.
+fn same_tag(solved: &[Problem], names: &[&str], tags: &[String]) -> Result<()> {
+    for (index, (name, tag)) in names.iter().zip(tags).enumerate() {
+        let Some(other) = tags[..index].iter().position(|other| other == tag) else {
+            continue;
+        };
+        let at = solved.iter().position(|problem| problem.task == *name);
+        let at = at.unwrap_or_default();
+        let other = names[other];
+        let reason = format!(
+            "the tasks `{other}` and `{name}` both have the tag `{tag}`; one of them needs another name"
+        );
+        return Err(TaskError::Record {
+            solved: true,
+            number: at + 1,
+            prompt: excerpt(&solved[at].prompt),
+            source: Box::new(TaskError::data(reason)),
+        });
+    }
+    Ok(())
 }
 
 fn check(problem: &Problem) -> Result<()> {
@@ -173,6 +196,26 @@ mod tests {
             codec.encode(&problem("a", &["b ;"], "c")).unwrap().length,
             7
         );
+    }
+
+    #[test]
+    fn two_tasks_with_one_tag_are_named() {
+        let named = |task: &str| Problem {
+            task: task.to_owned(),
+            ..problem("a", &["b ;"], "c")
+        };
+        let solved = ["my data", "other", "My_data"].map(named);
+        let error = Codec::from_problems(&solved, &[]).unwrap_err();
+        assert!(matches!(
+            &error,
+            TaskError::Record {
+                solved: true,
+                number: 3,
+                ..
+            }
+        ));
+        let told = "the tasks `my data` and `My_data` both have the tag `[MY_DATA]`";
+        assert!(error.to_string().contains(told), "{error}");
     }
 
     #[test]

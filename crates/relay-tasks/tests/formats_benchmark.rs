@@ -80,6 +80,8 @@ fn the_other_kinds_of_line() {
     );
     let alone = read_benchmark_line(ed.as_ref(), &line(BenchmarkLine::Problem)).unwrap();
     assert_eq!((alone.steps.len(), alone.answer.as_str()), (0, ""));
+    let error = write_benchmark_line(&alone, BenchmarkLine::Chain).unwrap_err();
+    assert!(error.to_string().contains("is not solved"), "{error}");
     // One operator: the answer is the only step.
     let one = read_benchmark_line(ari.as_ref(), "3 + 4 = 7 ").unwrap();
     assert_eq!(
@@ -131,6 +133,9 @@ fn a_bad_line_is_named() {
         (&ed, "a | b c", "`<sep>`"),
         (&ed, "a | b c <sep> 3 4 , 5 5 , <sep> 4", "2 steps"),
         (&ed, "a | b c <sep> 3 4 ,", "the answer"),
+        (&ed, "a | b c <sep> <sep>", "the answer"),
+        (&lis, "10 20 <sep> <sep>", "the answer"),
+        (&ari, "1 + 2 * 3 = =", "the answer, not in `=`"),
         (&lis, "10 20 <sep> 1 <sep> 2", "1 values for 2 numbers"),
         (&lis, "10 1 <sep> 1 2 <sep> 2", "1 is outside 3..249"),
     ] {

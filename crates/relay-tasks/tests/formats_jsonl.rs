@@ -257,6 +257,16 @@ fn a_line_without_task_has_the_dialect_of_the_default_task() {
         let told = format!("line {bad}: `ed` in two dialects");
         assert!(message.contains(&told), "{message}");
     }
+    // A line that is skipped says nothing of the others.
+    let bad = Record {
+        steps: Some(Vec::new()),
+        ..of_other.clone()
+    };
+    let text = format!("{}\n{}", line(&bad), line(&nameless));
+    let mut lines = reader(&text).default_task("ed").skip_bad(true);
+    let good = lines.next_problem().unwrap().unwrap();
+    assert_eq!(good.task, "ed");
+
     let mut lines = reader(&line(&nameless))
         .default_task("ed")
         .expect("ed", one);

@@ -129,10 +129,21 @@ pub(crate) fn clean(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes all checkpoints up to `step` but the newest `keep`, and the newest one whose step is a multiple of `regular`.
-pub(crate) fn prune(dir: &Path, step: u64, keep: usize, regular: Option<u64>) -> Result<()> {
+/// Removes all checkpoints up to `step` but the newest `keep`, and the newest one whose step is a multiple of `regular`. Those
+/// before `step` that are `damaged` go, and do not count.
+pub(crate) fn prune(
+    dir: &Path,
+    step: u64,
+    keep: usize,
+    regular: Option<u64>,
+    damaged: &[u64],
+) -> Result<()> {
     let mut steps = list(dir)?;
     steps.retain(|(found, _)| *found <= step);
+    let bad = |(found, _): &(u64, String)| *found < step && damaged.contains(found);
+    for (_, name) in steps.extract_if(.., |one| bad(one)) {
+        remove_dir(dir, &name)?;
+    }
     let spared = regular.and_then(|every| {
         let steps = steps.iter().map(|(found, _)| *found);
         steps.into_iter().find(|found| found.is_multiple_of(every))

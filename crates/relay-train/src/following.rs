@@ -3,6 +3,7 @@
 use std::thread;
 
 use burn::tensor::backend::AutodiffBackend;
+use serde_json::Value;
 
 use crate::loader::{Loader, Update};
 use crate::machines::Next;
@@ -77,7 +78,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     },
                     _,
                 ) => {
-                    self.check(&checkpoint)?;
+                    self.check(&checkpoint, &source.settings())?;
                     let optimizer = Optimizer::new(&self.config);
                     let mut start = self.state(&checkpoint, model.clone(), optimizer)?;
                     // The leader keeps it.
@@ -152,7 +153,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// Where the workers of this machine stand in a run that it leads, or makes alone; the followers start from `state`.
-    pub(crate) fn team(&self, state: &State<B, O::Model>) -> Result<Team<B::InnerBackend>> {
+    pub(crate) fn team(
+        &self,
+        state: &State<B, O::Model>,
+        data: &Value,
+    ) -> Result<Team<B::InnerBackend>> {
         let own = 1 + self.more_devices.len();
         let Some(followers) = &self.followers else {
             return Ok(Team {
@@ -161,7 +166,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 machines: None,
             });
         };
-        followers.start(own, &self.sealed(state)?)?;
+        followers.start(own, &self.sealed(state, data)?)?;
         Ok(Team {
             first_rank: 0,
             workers: own + followers.workers(),

@@ -16,7 +16,7 @@ use crate::tensors::of_model;
 use crate::{Counters, Objective, Result, Resume, TrainError, Trainer, Window};
 
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
-    pub(crate) fn manifest(&self, state: &State<B, O::Model>) -> Result<Manifest> {
+    pub(crate) fn manifest(&self, state: &State<B, O::Model>, data: &Value) -> Result<Manifest> {
         Ok(Manifest {
             format: FORMAT,
             program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -24,6 +24,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             window: state.window.clone(),
             training: self.training()?,
             objective: self.objective.settings(),
+            data: data.clone(),
             model: self.model_settings.clone(),
             codec: self.codec.clone(),
             files: BTreeMap::new(),
@@ -31,10 +32,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         })
     }
 
-    /// All files of a checkpoint.
-    pub(crate) fn sealed(&self, state: &State<B, O::Model>) -> Result<Sealed> {
+    /// All files of a checkpoint of a run whose source has these settings.
+    pub(crate) fn sealed(&self, state: &State<B, O::Model>, data: &Value) -> Result<Sealed> {
         let contents = checkpoint::contents(state);
-        Sealed::new(self.manifest(state)?, &contents)
+        Sealed::new(self.manifest(state, data)?, &contents)
             .map_err(|reason| TrainError::checkpoint(&self.dir, reason))
     }
 
@@ -48,13 +49,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &self,
         model: O::Model,
         resume: Resume,
+        data: &Value,
     ) -> Result<(State<B, O::Model>, u64)> {
+        if self.dir.join(MANIFEST).exists() {
+            let reason =
+                "a run cannot go on within a checkpoint: name the directory that it lies in";
+            return Err(TrainError::checkpoint(&self.dir, reason));
+        }
         if resume == Resume::Fresh && !checkpoint::list(&self.dir)?.is_empty() {
             return Err(TrainError::NotEmpty {
                 dir: self.dir.clone(),
             });
         }
-        self.start(Verified::newest(&self.dir)?, model)
+        self.start(Verified::newest_of(&self.dir, |_| true)?, model, data)
     }
 
     /// The state of a checkpoint, or the first of all, and the step of its checkpoint.
@@ -62,6 +69,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &self,
         found: Option<Verified>,
         model: O::Model,
+        data: &Value,
     ) -> Result<(State<B, O::Model>, u64)> {
         let optimizer = Optimizer::new(&self.config);
         let Some(found) = found else {
@@ -75,7 +83,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             };
             return Ok((state, 0));
         };
-        self.check(&found)?;
+        self.check(&found, data)?;
         let state = self.state(&found, model.clone(), optimizer)?;
         check_unmoved(&model, &state)
             .map_err(|reason| found.wrong(format!("{OPTIMIZER}: {reason}")))?;
@@ -89,7 +97,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// That a checkpoint was made by a run with these settings.
-    pub(crate) fn check(&self, found: &Verified) -> Result<()> {
+    pub(crate) fn check(&self, found: &Verified, data: &Value) -> Result<()> {
         found.check(&self.codec, &self.model_settings)?;
         found.check_settings(
             "objective",
@@ -97,6 +105,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             &self.objective.settings(),
         )?;
         found.check_settings("training", &found.manifest.training, &self.training()?)?;
+        if !found.manifest.data.is_null() && !data.is_null() {
+            found.check_settings("data", &found.manifest.data, data)?;
+        }
         let Counters {
             step, recoveries, ..
         } = found.manifest.counters;

@@ -6,6 +6,7 @@ use std::{
 };
 
 use relay_tasks::{Example, Stream};
+use serde_json::{Value, json};
 
 use crate::{Batching, ExampleSource, Result, TrainError};
 
@@ -19,6 +20,8 @@ pub struct ExampleListSource {
     /// What is shuffled each epoch: all examples at once, or the batches of each task.
     decks: Vec<Deck>,
     seed: u64,
+    /// BLAKE3 hash of the examples.
+    hash: String,
 }
 
 impl ExampleListSource {
@@ -53,6 +56,7 @@ impl ExampleListSource {
             Batching::OneLength { tokens } => one_length_decks(&examples, tokens),
         };
         Ok(Self {
+            hash: hash_of(&examples),
             examples,
             batching,
             decks,
@@ -89,6 +93,41 @@ impl ExampleSource for ExampleListSource {
         }
         Ok(examples)
     }
+
+    fn settings(&self) -> Value {
+        json!({
+            "examples": self.examples.len(), "hash": self.hash, "batching": self.batching, "seed": self.seed,
+        })
+    }
+}
+
+/// BLAKE3 hash of all that is in the examples, in their order.
+fn hash_of(examples: &[Example]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut number = |number: usize| {
+        hasher.update(&(number as u64).to_le_bytes());
+    };
+    for example in examples {
+        let Example {
+            task,
+            length,
+            iterations,
+            width,
+            prompt,
+            steps,
+            answer,
+        } = example;
+        // How many follow comes before them: no two lists are the same numbers.
+        for shape in [*task, *length, *iterations, *width, steps.len()] {
+            number(shape);
+        }
+        for tokens in [prompt].into_iter().chain(steps) {
+            number(tokens.len());
+            tokens.iter().for_each(|token| number(*token as usize));
+        }
+        number(answer.map_or(usize::MAX, |token| token as usize));
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// One deck for each task, one bucket for each of its lengths.

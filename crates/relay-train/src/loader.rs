@@ -44,6 +44,11 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
         let (sender, updates) = sync_channel(AHEAD);
         let make = move |step| {
             let examples = source.examples(step)?;
+            if examples.is_empty() {
+                let update = format!("examples of update {step}");
+                let expected = "at least one example";
+                return Err(TrainError::setting(update, "an empty list", expected));
+            }
             let batches = objective.collate(&examples)?.into_iter();
             let batches: Vec<T> = match width_multiple {
                 0 | 1 => batches.collect(),

@@ -32,6 +32,11 @@ pub struct Manifest {
     pub training: Value,
     /// Settings of the objective.
     pub objective: Value,
+    /// [Settings](crate::ExampleSource::settings) of the source of the examples; null where it has none, or the program did
+    /// not ask it.
+    // Left out where it is null, so that the digest of an older manifest stays what it was.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub data: Value,
     /// Settings of the model.
     pub model: Value,
     /// Vocabulary, tasks and their dialects.
@@ -57,6 +62,9 @@ pub struct Counters {
     /// Times that the run went back to a checkpoint because of them or of a diverging loss.
     #[serde(default, skip_serializing_if = "is_default")]
     pub recoveries: u64,
+    /// Step of the newest checkpoint that the run could go back to, while its settings let it; 0 none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub regular: u64,
     /// What the loss was like so far.
     #[serde(default, skip_serializing_if = "LossPast::is_empty")]
     pub past: LossPast,
@@ -165,6 +173,7 @@ impl Manifest {
                 counters.skipped,
             ),
             ("counters.recoveries", counters.recoveries, LARGEST),
+            ("counters.regular", counters.regular, counters.step),
             ("counters.effort.tokens", effort.tokens, LARGEST),
             ("window.updates", window.updates, counters.step),
             ("window.skipped", window.skipped, counters.skipped),
@@ -216,6 +225,7 @@ mod tests {
             window: Window::default(),
             training: Value::Null,
             objective: Value::Null,
+            data: Value::Null,
             model: Value::Null,
             codec: Codec::for_tasks(&[relay_tasks::TaskConfig::Ed(Default::default())
                 .build()

@@ -91,7 +91,8 @@ impl Recovery {
     /// Whether there must be no checkpoint now: one among skipped updates would be gone back to, and one just where
     /// `saved` stands would hold nothing new but that the run went back, which going on finds out again.
     pub(crate) fn holds_back(&self, counters: &Counters, saved: u64) -> bool {
-        self.goes_back() && (counters.skipped_in_a_row > 0 || counters.step == saved)
+        let nothing_new = counters.step == saved && (saved > 0 || counters.recoveries > 0);
+        self.goes_back() && (counters.skipped_in_a_row > 0 || nothing_new)
     }
 }
 
@@ -105,11 +106,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         recoveries: u64,
         log: &mut Log,
     ) -> Result<State<B, O::Model>> {
-        let found = match self.config.recovery.needs(self.config.checkpoint_every) {
-            Some(every) => Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))?,
-            None => None,
-        };
-        let (mut state, saved) = self.start(found, model)?;
+        let (mut state, saved) = self.start(self.gone_back_to()?, model, &log.data)?;
         remove_after(&self.dir, saved)?;
         state.counters.recoveries = recoveries;
         let (rate, retries) = (
@@ -132,6 +129,21 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         log.metrics.went_back(error, saved, recoveries, rate)?;
         log.saved = saved;
         Ok(state)
+    }
+
+    /// The newest regular checkpoint. Where the run has made one, but the directory was given a later one alone, from another
+    /// machine, that is gone back to, rather than all the way to the start.
+    fn gone_back_to(&self) -> Result<Option<Verified>> {
+        let Some(every) = self.config.recovery.needs(self.config.checkpoint_every) else {
+            return Ok(None);
+        };
+        match Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))? {
+            None => {
+                let given = Verified::newest_of(&self.dir, |_| true)?;
+                Ok(given.filter(|found| found.manifest.counters.regular > 0))
+            }
+            regular => Ok(regular),
+        }
     }
 }
 

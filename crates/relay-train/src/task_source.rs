@@ -1,8 +1,9 @@
 //! Examples drawn from tasks, fresh ones for every update.
 
-use std::{ops::RangeInclusive, sync::Arc};
+use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 
 use relay_tasks::{Codec, Dataset, Example, Split, Stream, Task};
+use serde_json::{Value, json};
 
 use crate::{Batching, Curriculum, ExampleSource, Result, TrainError};
 
@@ -114,6 +115,19 @@ impl ExampleSource for TaskSource {
                 Ok(examples)
             }
         }
+    }
+
+    fn settings(&self) -> Value {
+        let lengths = self.data.iter().map(|data| {
+            let (name, lengths) = (data.task().name(), data.lengths());
+            (name, [*lengths.start(), *lengths.end()])
+        });
+        json!({
+            "lengths": lengths.collect::<BTreeMap<_, _>>(),
+            "batching": self.batching,
+            "curriculum": self.curriculum,
+            "seed": self.seed,
+        })
     }
 }
 

@@ -6,6 +6,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use relay_kernels::with_generation_of;
 use relay_tasks::Example;
+use serde_json::Value;
 
 use crate::checkpoint;
 use crate::metrics::Metrics;
@@ -29,6 +30,10 @@ pub(crate) struct Log {
     pub saved: u64,
     /// Whether it was said that the disk is slow; once is enough.
     pub slow: bool,
+    /// Steps of the later checkpoints that were passed over when the run went on.
+    pub damaged: Vec<u64>,
+    /// Settings of the source of the examples, for checkpoints.
+    pub data: Value,
 }
 
 impl Log {
@@ -77,8 +82,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         if due(self.config.validate_every) && !valid.is_empty() {
             self.validate(state, valid, log)?;
         }
-        let held_back = self.config.recovery.holds_back(&state.counters, log.saved);
-        if due(self.config.checkpoint_every) && !held_back {
+        let recovery = &self.config.recovery;
+        let held_back = recovery.holds_back(&state.counters, log.saved);
+        let every = self.config.checkpoint_every;
+        if due(every) && !held_back {
+            if recovery
+                .needs(every)
+                .is_some_and(|every| step.is_multiple_of(every))
+            {
+                state.counters.regular = step;
+            }
             self.save(state, log)?;
         }
         Ok(())
@@ -114,9 +127,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         }
         let clock = Instant::now();
         log.metrics.sync()?;
-        let checkpoint = self.sealed(state)?;
+        let checkpoint = self.sealed(state, &log.data)?;
         let name = checkpoint::save(&self.dir, &checkpoint)?;
-        self.prune(state.counters.step)?;
+        self.prune(state.counters.step, &log.damaged)?;
+        log.damaged.retain(|damaged| *damaged > state.counters.step);
         tracing::debug!("saved checkpoint {name}");
         log.saved = state.counters.step;
         log.time_of_writing(checkpoint.bytes(), clock.elapsed());
@@ -131,9 +145,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         self.save(state, log)
     }
 
-    /// Removes the checkpoints up to `step` that are not to be kept.
-    pub(crate) fn prune(&self, step: u64) -> Result<()> {
+    /// Removes the checkpoints up to `step` that are not to be kept; none of those that are `damaged` is.
+    pub(crate) fn prune(&self, step: u64, damaged: &[u64]) -> Result<()> {
         let regular = self.config.recovery.needs(self.config.checkpoint_every);
-        checkpoint::prune(&self.dir, step, self.config.keep_last, regular)
+        checkpoint::prune(&self.dir, step, self.config.keep_last, regular, damaged)
     }
 }

@@ -181,10 +181,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         refuse_links(&self.dir)?;
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
-        let (state, saved) = self.restore(model, resume)?;
+        let (state, saved) = self.restore(model, resume, &source.settings())?;
         // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
-        self.prune(saved)?;
+        self.prune(saved, &[])?;
+        let later = checkpoint::list(&self.dir)?.into_iter();
+        let damaged = later.map(|(step, _)| step).filter(|step| *step > saved);
         let valid = first_of_each_task(valid, self.config.validate_samples);
+        self.check_tasks(&valid)?;
         let progress = Progress::new(
             self.objective.name(),
             state.counters.step,
@@ -196,6 +199,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             progress,
             saved,
             slow: false,
+            damaged: damaged.collect(),
+            data: source.settings(),
         };
         let data = Data {
             source,
@@ -228,6 +233,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             effort,
             checkpoint: checkpoint::name_of(saved).into(),
         })
+    }
+
+    /// That the codec has the tasks of all `valid` examples.
+    fn check_tasks(&self, valid: &[Example]) -> Result<()> {
+        let tasks = self.codec.tasks.len();
+        match valid.iter().find(|example| example.task >= tasks) {
+            Some(Example { task, .. }) => Err(TrainError::setting(
+                "task of an example to validate with",
+                task,
+                format!("below {tasks}, the number of tasks of the codec"),
+            )),
+            None => Ok(()),
+        }
     }
 
     /// All updates, from a checkpoint again where that is set and needed; gives the last state and the step of its
@@ -270,7 +288,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
             let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
-            let mut workers = self.start_workers(scope, &state, self.team(&state)?)?;
+            let mut workers = self.start_workers(scope, &state, self.team(&state, &log.data)?)?;
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {

@@ -29,7 +29,7 @@ pub struct Bench {
     pub updates: [u64; 2],
     /// Whether that were all updates of the training.
     pub done: bool,
-    /// Seconds of training, compiling and choosing kernels among them, loading and saving, too.
+    /// Seconds of training, compiling and choosing kernels among them; loading, and saving after the last update, are not.
     pub seconds: f64,
     /// Updates a second.
     pub updates_per_second: f64,

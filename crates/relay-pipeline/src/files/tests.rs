@@ -76,6 +76,13 @@ fn spaces_make_no_other_problem() {
     assert_eq!(corpus.test(10).unwrap().len(), 1);
     let asked = &corpus.longer(0).unwrap()[0].problem;
     assert_eq!(corpus.truth(asked).unwrap().answer, "y");
+    let question = Question {
+        problem: " p q  q q q q q q q".to_owned(),
+        iterations: Some(1),
+        ..Question::default()
+    };
+    let asked = corpus.asked(&question).unwrap().problem;
+    assert_eq!(corpus.truth(&asked).unwrap().answer, "y");
 }
 
 /// What a model writes too much must not fall off the edge of a window that knows the solution.
@@ -190,17 +197,22 @@ fn what_is_beyond_all_memory_is_refused() {
         file
     };
     let solved = json!({ "problem": "x p", "steps": ["y"], "answer": "y" });
-    let read = |iterations: usize, width: usize| {
+    let read_with = |iterations: usize, width: usize, test: Value| {
         FileCorpus::read(&FileSettings {
             train: write("train.jsonl", solved.clone()),
             longer: write(
                 "longer.jsonl",
                 json!({ "problem": "x x", "iterations": iterations, "width": width }),
             ),
-            test: write("test.jsonl", solved.clone()),
+            test: write("test.jsonl", test),
         })
     };
+    let read = |iterations, width| read_with(iterations, width, solved.clone());
     read(1000, 1000).unwrap();
+    let wide = json!({ "problem": vec!["x"; 2000].join(" "), "steps": ["y"], "answer": "y" });
+    let error = read_with(1000, 1000, wide).unwrap_err().to_string();
+    let message = "test.jsonl: line 1: the width of the window is 2001, must be at most 1024";
+    assert!(error.contains(message), "{error}");
     for (iterations, width, message) in [
         (
             2,

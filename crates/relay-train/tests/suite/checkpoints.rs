@@ -5,7 +5,8 @@ use std::{fs, path::Path};
 use crate::common::*;
 use relay_tasks::Codec;
 use relay_train::{
-    OptimizerConfig, Resume, StopFlag, TrainConfig, TrainError, load_model, read_manifest,
+    Batching, Curriculum, ExampleListSource, OptimizerConfig, Resume, StopFlag, TaskSource,
+    TrainConfig, TrainError, list_checkpoints, load_model, read_manifest,
 };
 
 type Plain = burn::backend::Flex;
@@ -172,12 +173,97 @@ fn other_settings_are_named() {
 }
 
 #[test]
+fn a_run_does_not_go_on_with_other_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let other = |batching, curriculum| {
+        let lengths = vec![1..=3, 4..=7];
+        TaskSource::new(tasks(), lengths, codec(), batching, curriculum, 1).unwrap()
+    };
+    let six = Batching::Mixed { samples: 6 };
+    let killed = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path()).kill_after(7);
+    let error = run::<Flex>(&killed, &StopFlag::new()).unwrap_err();
+    assert!(error.is_interrupted(), "{error}");
+    let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path());
+    let go_on = |source| {
+        let model = looped(0.1).init(&Default::default(), 3);
+        let stop = StopFlag::new();
+        trainer.run(model, source, &examples(), Resume::Continue, &stop)
+    };
+    let late = Curriculum {
+        steps: 9,
+        ..Curriculum::default()
+    };
+    for (source, named) in [
+        (
+            other(Batching::Mixed { samples: 5 }, None),
+            "data.batching.mixed.samples is 6 there and 5 here",
+        ),
+        (
+            other(six.clone(), Some(late)),
+            "data.curriculum is null there and {",
+        ),
+    ] {
+        let error = go_on(Box::new(source)).unwrap_err();
+        assert!(error.to_string().contains(named), "{error}");
+    }
+    assert_eq!(go_on(Box::new(other(six, None))).unwrap().steps, 12);
+}
+
+#[test]
+fn a_list_of_examples_is_known_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = || config(OptimizerConfig::muon(0.02));
+    let go_on = |trainer: relay_train::Trainer<Flex, _>, examples: Vec<_>| {
+        let list = ExampleListSource::new(examples, Batching::Mixed { samples: 3 }, 1).unwrap();
+        let model = looped(0.1).init(&Default::default(), 3);
+        let stop = StopFlag::new();
+        trainer.run(model, Box::new(list), &[], Resume::Continue, &stop)
+    };
+    let killed = trainer(config(), dir.path()).kill_after(4);
+    assert!(go_on(killed, examples()).unwrap_err().is_interrupted());
+    let mut other = examples();
+    other[5].steps[0].swap(0, 1);
+    let error = go_on(trainer(config(), dir.path()), other).unwrap_err();
+    assert!(error.to_string().contains("data.hash is"), "{error}");
+    let trained = go_on(trainer(config(), dir.path()), examples()).unwrap();
+    assert_eq!(trained.steps, 12);
+}
+
+#[test]
+fn a_damaged_checkpoint_is_not_kept_for_a_good_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let killed = |step| {
+        let trainer = trainer(config(OptimizerConfig::adamw()), dir.path()).kill_after(step);
+        let error = run::<Flex>(&trainer, &StopFlag::new()).unwrap_err();
+        assert!(error.is_interrupted(), "{error}");
+    };
+    killed(8);
+    // What a stop after step 7 had left, with a manifest that is not its own.
+    let place = |step: u64| dir.path().join(format!("step-{step:09}"));
+    fs::rename(place(6), place(7)).unwrap();
+    killed(10);
+    let there = list_checkpoints(dir.path()).unwrap().into_iter();
+    assert_eq!(there.map(|(step, _)| step).collect::<Vec<_>>(), [9, 6]);
+}
+
+#[test]
+fn a_run_within_a_checkpoint_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    trained(dir.path());
+    let within = dir.path().join("step-000000009");
+    let trainer = trainer(config(OptimizerConfig::muon(0.02)), &within);
+    let error = run::<Flex>(&trainer, &StopFlag::new()).unwrap_err();
+    let right = "name the directory that it lies in";
+    assert!(error.to_string().contains(right), "{error}");
+}
+
+#[test]
 fn fresh_runs_keep_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     trained(dir.path());
     let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path());
     let model = looped(0.1).init(&Default::default(), 3);
-    let source = Box::new(source(relay_train::Batching::Mixed { samples: 2 }));
+    let source = Box::new(source(Batching::Mixed { samples: 2 }));
     let error = trainer
         .run(model, source, &[], Resume::Fresh, &StopFlag::new())
         .unwrap_err();

@@ -9,9 +9,10 @@ use crate::common::*;
 use crate::fragile::{self, Fragile, limit, settings_with};
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::LoopedTransformer;
+use relay_tasks::Example;
 use relay_train::{
-    Batching, Followers, Leader, LoopedObjective, OptimizerConfig, Recovery, Result, Resume,
-    StopFlag, TrainConfig, TrainError, Trained, Trainer,
+    Batching, ExampleSource, Followers, Leader, LoopedObjective, OptimizerConfig, Recovery, Result,
+    Resume, StopFlag, TaskSource, TrainConfig, TrainError, Trained, Trainer,
 };
 
 fn short(optimizer: OptimizerConfig) -> TrainConfig {
@@ -235,24 +236,51 @@ fn other_settings_are_named_on_both_sides() {
     assert!(error.to_string().contains(right), "{error}");
 }
 
+/// A source that does not say what it draws from.
+#[derive(Debug)]
+struct Silent(TaskSource);
+
+impl ExampleSource for Silent {
+    fn examples(&self, step: u64) -> Result<Vec<Example>> {
+        self.0.examples(step)
+    }
+}
+
 #[test]
 fn other_data_are_named_on_both_sides() {
-    let place = tempfile::tempdir().unwrap();
     let config = short(OptimizerConfig::adamw());
-    let follow = |address: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let leader = Leader::join(address, 1, &StopFlag::new()).unwrap();
-        let trainer = plain::<Flex>(config.clone(), 1, dir.path());
-        let other = Box::new(source(Batching::Mixed { samples: 12 }));
-        let followed = trainer.follow(model(99), other, &leader, &StopFlag::new());
-        followed.map(drop)
-    };
-    let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
-    let error = followed.into_iter().next().unwrap().unwrap_err();
-    let error = error.to_string();
-    assert!(error.contains("`data` is 12 samples of"), "{error}");
-    assert!(error.contains("it must be 13 samples of"), "{error}");
-    assert!(led.unwrap_err().to_string().contains(&error));
+    for (silent, named) in [
+        (
+            false,
+            ["data.batching.mixed.samples is 13 there", "12 here"],
+        ),
+        // Found out by the first batch.
+        (
+            true,
+            ["`data` is 12 samples of", "it must be 13 samples of"],
+        ),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let follow = |address: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            let leader = Leader::join(address, 1, &StopFlag::new()).unwrap();
+            let trainer = plain::<Flex>(config.clone(), 1, dir.path());
+            let other = source(Batching::Mixed { samples: 12 });
+            let other: Box<dyn ExampleSource> = match silent {
+                true => Box::new(Silent(other)),
+                false => Box::new(other),
+            };
+            let followed = trainer.follow(model(99), other, &leader, &StopFlag::new());
+            followed.map(drop)
+        };
+        let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
+        let error = followed.into_iter().next().unwrap().unwrap_err();
+        let error = error.to_string();
+        for part in named {
+            assert!(error.contains(part), "{error}");
+        }
+        assert!(led.unwrap_err().to_string().contains(&error));
+    }
 }
 
 #[test]

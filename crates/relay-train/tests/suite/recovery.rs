@@ -103,6 +103,33 @@ fn what_was_gone_back_from_is_not_gone_on_with() {
 }
 
 #[test]
+fn a_run_that_was_given_one_checkpoint_goes_back_to_that() {
+    let limit = limit(5, 7);
+    let config = || TrainConfig {
+        keep_last: 1,
+        checkpoint_every: 4,
+        ..settings_with(recovery(2))
+    };
+    let lent = tempfile::tempdir().unwrap();
+    let stop = StopFlag::new();
+    let objective = Fragile {
+        stop: Some((4, stop.clone())),
+        ..Fragile::new(u64::MAX, limit, f32::NAN)
+    };
+    let stopped = go(&trainer_of(objective, config(), lent.path()), &stop);
+    assert!(stopped.unwrap_err().is_interrupted());
+    let (given, name) = list_checkpoints(lent.path()).unwrap().swap_remove(0);
+    assert_eq!(given, 5, "after the regular one");
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::rename(lent.path().join(&name), dir.path().join(&name)).unwrap();
+    // Not finite before there is a regular checkpoint of its own.
+    let trainer = trainer_of(Fragile::new(given, limit, f32::NAN), config(), dir.path());
+    let trained = go(&trainer, &StopFlag::new()).unwrap();
+    assert_eq!((trained.steps, trained.recoveries), (12, 1));
+    assert_eq!(lines(dir.path(), "recovery")[0]["step"], given + 1);
+}
+
+#[test]
 fn without_a_checkpoint_it_goes_back_to_the_start() {
     let limit = limit(3, 5);
     let dir = tempfile::tempdir().unwrap();
