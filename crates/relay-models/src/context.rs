@@ -104,7 +104,7 @@ impl<B: Backend> Context<B> {
     }
 
     /// As [`select`](Self::select), with what is prepared: for the same weights, where nothing is recorded.
-    pub fn kept(&self, rows: &[usize]) -> Self {
+    pub(crate) fn kept(&self, rows: &[usize]) -> Self {
         let prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         Self {
             prepared: Mutex::new(prepared.clone()),
