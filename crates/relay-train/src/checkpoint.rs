@@ -140,8 +140,7 @@ pub(crate) fn prune(
 ) -> Result<()> {
     let mut steps = list(dir)?;
     steps.retain(|(found, _)| *found <= step);
-    let bad = |(found, _): &(u64, String)| *found < step && damaged.contains(found);
-    for (_, name) in steps.extract_if(.., |one| bad(one)) {
+    for (_, name) in steps.extract_if(.., |(found, _)| *found < step && damaged.contains(found)) {
         remove_dir(dir, &name)?;
     }
     let spared = regular.and_then(|every| {

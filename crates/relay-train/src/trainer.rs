@@ -181,7 +181,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         refuse_links(&self.dir)?;
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
-        let (state, saved) = self.restore(model, resume, &source.settings())?;
+        let settings = source.settings();
+        let (state, saved) = self.restore(model, resume, &settings)?;
         // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
         self.prune(saved, &[])?;
         let later = checkpoint::list(&self.dir)?.into_iter();
@@ -200,7 +201,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             saved,
             slow: false,
             damaged: damaged.collect(),
-            data: source.settings(),
+            data: settings,
         };
         let data = Data {
             source,

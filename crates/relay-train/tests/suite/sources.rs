@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::common::*;
 use relay_tasks::{Example, Split};
-use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource, TaskSource};
+use relay_train::{
+    Batching, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Result, Resume,
+    StopFlag, TaskSource,
+};
 
 #[test]
 fn a_step_gives_the_same_examples_always() {
@@ -196,4 +199,38 @@ fn what_cannot_be_is_an_error() {
     for bad in [vec![], vec![unsolved]] {
         assert!(ExampleListSource::new(bad, Batching::Mixed { samples: 1 }, 1).is_err());
     }
+}
+
+/// Has examples for some updates only.
+#[derive(Debug)]
+struct UsedUp;
+
+impl ExampleSource for UsedUp {
+    fn examples(&self, step: u64) -> Result<Vec<Example>> {
+        Ok(if step < 2 { examples() } else { Vec::new() })
+    }
+}
+
+#[test]
+fn updates_without_examples_and_tasks_that_nobody_knows_are_errors() {
+    let run = |valid: &[Example]| {
+        let dir = tempfile::tempdir().unwrap();
+        let trainer = trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path());
+        let model = looped(0.1).init(&Default::default(), 3);
+        let stop = StopFlag::new();
+        let outcome = trainer.run(model, Box::new(UsedUp), valid, Resume::Fresh, &stop);
+        outcome.unwrap_err().to_string()
+    };
+    let error = run(&[]);
+    assert!(
+        error.contains("examples of update 2") && error.contains("an empty list"),
+        "{error}"
+    );
+    let mut unknown = examples()[0].clone();
+    unknown.task = 2;
+    let error = run(&[unknown]);
+    assert!(
+        error.contains("is 2") && error.contains("below 2, the number of tasks"),
+        "{error}"
+    );
 }

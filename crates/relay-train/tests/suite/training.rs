@@ -283,40 +283,6 @@ impl ExampleSource for Broken {
     }
 }
 
-/// Has examples for some updates only.
-#[derive(Debug)]
-struct UsedUp;
-
-impl ExampleSource for UsedUp {
-    fn examples(&self, step: u64) -> Result<Vec<Example>> {
-        Ok(if step < 2 { examples() } else { Vec::new() })
-    }
-}
-
-#[test]
-fn updates_without_examples_and_tasks_that_nobody_knows_are_errors() {
-    let run = |valid: &[Example]| {
-        let dir = tempfile::tempdir().unwrap();
-        let trainer = trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path());
-        let model = looped(0.1).init(&Default::default(), 3);
-        let stop = StopFlag::new();
-        let outcome = trainer.run(model, Box::new(UsedUp), valid, Resume::Fresh, &stop);
-        outcome.unwrap_err().to_string()
-    };
-    let error = run(&[]);
-    assert!(
-        error.contains("examples of update 2") && error.contains("an empty list"),
-        "{error}"
-    );
-    let mut unknown = examples()[0].clone();
-    unknown.task = 2;
-    let error = run(&[unknown]);
-    assert!(
-        error.contains("is 2") && error.contains("below 2, the number of tasks"),
-        "{error}"
-    );
-}
-
 #[test]
 fn errors_of_the_loader_arrive() {
     for panics in [true, false] {
