@@ -137,6 +137,19 @@ fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError
     let mut settings = preset(&args.preset, args.seed)?;
     settings.set_precision(precision);
     let settings = settings.with(&overrides(&args.sets)?)?;
+    // What is compared is told by the options alone.
+    let mut stages = settings.stages().into_iter();
+    if let Some((arm, stage)) = stages.find(|(arm, _)| *arm == args.arm)
+        && stage.train.precision != precision
+    {
+        let (field, found) = (format!("{arm}.train.precision"), stage.train.precision);
+        let right = "left to --precision-a and --precision-b";
+        return Err(PipelineError::settings(field, found.to_string(), right));
+    }
+    if settings.seed != args.seed {
+        let found = settings.seed.to_string();
+        return Err(PipelineError::settings("seed", found, "left to --seed"));
+    }
     let arm = &args.arm;
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
     let told = told.map(|set| format!("{arm}.train.{set}"));

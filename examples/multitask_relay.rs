@@ -15,7 +15,8 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
     CliError, Computing, DeviceName, PipelineRun, Program, finish, holds_run, on_device, overrides,
-    parse_args, print, quoted, quoted_path, run_several, start_logging, warn_of_new_run,
+    parse_args, print, quoted, quoted_path, refuse_run, run_several, start_logging,
+    warn_of_new_run,
 };
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
@@ -88,6 +89,12 @@ fn run(args: Args) -> Result<(), CliError> {
         (_, true) => Existing::Update,
         _ => Existing::Refuse,
     };
+    if args.update && args.settings.is_some() && args.run_dir.is_none() {
+        let right = "say by --run-dir which run is changed to these settings";
+        return Err(CliError::usage(format!(
+            "--update with --settings: {right}"
+        )));
+    }
     if args.dry_run {
         return tell_cost(&args, &sets, device);
     }
@@ -113,25 +120,25 @@ fn run(args: Args) -> Result<(), CliError> {
 /// What the trainings would cost; the data are made and counted, nothing is written.
 fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), CliError> {
     let settings = settings(args, sets, args.seed).map_err(CliError::usage)?;
-    settings.check_arms(&args.arms).map_err(CliError::usage)?;
-    let costs = on_device(device, Estimating(settings)).map_err(CliError::usage)?;
-    let costs = costs.map_err(CliError::usage)?;
-    let asked = |arm: &str| args.arms.is_empty() || args.arms.iter().any(|name| name == arm);
-    let costs: Vec<_> = costs.into_iter().filter(|(arm, _)| asked(arm)).collect();
-    print(estimate_table(&costs))?;
+    let arms = args.arms.clone();
+    let costs = on_device(device, Estimating { settings, arms }).map_err(CliError::usage)?;
+    print(estimate_table(&costs.map_err(CliError::usage)?))?;
     match args.seeds.len() {
         0 | 1 => Ok(()),
         seeds => print(format_args!("for each of {seeds} seeds\n")),
     }
 }
 
-struct Estimating(Settings);
+struct Estimating {
+    settings: Settings,
+    arms: Vec<String>,
+}
 
 impl Program for Estimating {
     type Output = Result<Vec<(&'static str, Forecast)>, PipelineError>;
 
     fn run<B: AutodiffBackend>(self, _: B::Device) -> Self::Output {
-        estimate::<B>(&self.0)
+        estimate::<B>(&self.settings, &self.arms)
     }
 }
 
@@ -149,6 +156,7 @@ fn run_seeds(
             .map_or(String::new(), |task| format!("-{task}-alone"));
         PathBuf::from(format!("runs/{}{task}-seeds", args.preset))
     });
+    refuse_run(&dir)?;
     let seeds = Sweep {
         axes: Vec::new(),
         seeds: args.seeds.clone(),

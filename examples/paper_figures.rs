@@ -13,8 +13,8 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, print, run_command, run_several,
-    start_logging,
+    CliError, Computing, DeviceName, finish, parse_args, print, refuse_run, run_command,
+    run_several, start_logging,
 };
 use relay_pipeline::{
     Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep, preset,
@@ -72,6 +72,7 @@ fn run(args: Args) -> Result<(), CliError> {
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("runs/{}-figures", args.preset)));
+    refuse_run(&out)?;
     let groups = groups(&args, &out, device).map_err(CliError::usage)?;
     let several = SeveralRuns {
         runs: groups.iter().flat_map(|group| group.runs.clone()).collect(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args, print};
+use relay_examples::{CliError, finish, parse_args, print, refuse_run};
 use relay_pipeline::{Aggregate, Results};
 
 /// Prints answer accuracy by arm as a Markdown table, mean over the runs, lowest and highest in brackets; then the verdicts
@@ -36,6 +36,7 @@ fn run(args: Args) -> Result<(), CliError> {
     distinct(&args.runs)?;
     let all = Aggregate::of_runs(&runs).map_err(CliError::usage)?;
     if let Some(out) = &args.out {
+        refuse_run(out)?;
         all.write(out).map_err(CliError::failure)?;
     }
     print(all.markdown())

@@ -11,12 +11,14 @@ use std::{
     io::{self, IsTerminal, Read},
     path::PathBuf,
     process::ExitCode,
+    sync::atomic::AtomicU8,
 };
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
     CliError, Program, finish, holds_run, on_device, parse_args, print, start_logging,
+    stop_on_signals,
 };
 use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve};
 use relay_train::StopFlag;
@@ -72,13 +74,17 @@ fn run(args: Args) -> Result<(), CliError> {
         )));
     }
     let json = args.json;
+    let questions = questions(&args)?;
+    let stop = StopFlag::default();
+    let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
     let solving = Solving {
-        questions: questions(&args)?,
+        questions,
         run_dir: args.run_dir,
         arm: args.arm,
+        stop,
     };
     let solved = on_device(device, solving).map_err(CliError::usage)?;
-    for one in solved.map_err(explained)? {
+    for one in solved.map_err(|error| explained(error, &signal))? {
         print(if json { line(&one)? } else { text(&one) })?;
     }
     Ok(())
@@ -97,6 +103,11 @@ fn questions(args: &Args) -> Result<Vec<Question>, CliError> {
         read.map_err(|e| CliError::failure(format!("cannot read standard input: {e}")))?;
         let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
         problems.extend(lines.map(str::to_owned));
+        if problems.is_empty() {
+            return Err(CliError::usage(
+                "no problem to solve: standard input is empty",
+            ));
+        }
     }
     let question = |problem| Question {
         task: args.task.clone(),
@@ -111,20 +122,23 @@ struct Solving {
     questions: Vec<Question>,
     run_dir: PathBuf,
     arm: String,
+    stop: StopFlag,
 }
 
 impl Program for Solving {
     type Output = Result<Vec<Solved>, PipelineError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let stop = StopFlag::default();
-        solve::<B>(&self.run_dir, &self.arm, &self.questions, device, stop)
+        solve::<B>(&self.run_dir, &self.arm, &self.questions, device, self.stop)
     }
 }
 
 /// A text that is no problem is a mistake on the command line.
-fn explained(error: PipelineError) -> CliError {
+fn explained(error: PipelineError, signal: &AtomicU8) -> CliError {
     match error {
+        error if error.is_interrupted() => {
+            CliError::interrupted("stopped before all problems were solved", signal)
+        }
         error if error.is_usage() || matches!(error, PipelineError::Task(_)) => {
             CliError::usage(error)
         }

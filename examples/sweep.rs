@@ -12,8 +12,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, print, quoted, run_command, run_several,
-    start_logging,
+    CliError, Computing, DeviceName, finish, parse_args, print, quoted, refuse_run, run_command,
+    run_several, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
 
@@ -63,6 +63,7 @@ fn run(args: Args) -> Result<(), CliError> {
         axes,
         seeds: args.seeds.clone(),
     };
+    refuse_run(&args.out)?;
     let runs = sweep
         .runs(
             &args.out,

@@ -5,7 +5,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// Name of the file that lists the others.
 pub const PARTS: &str = "parts.json";
+
+/// Bytes that it has at most: each file and part takes about a hundred.
+const LARGEST_LIST: u64 = 1 << 24;
 
 /// Version of its form.
 const FORM: u64 = 1;
@@ -178,10 +181,12 @@ pub fn join(parts: &Path, into: &Path) -> Result<PathBuf> {
 
 fn read_list(parts: &Path) -> Result<List> {
     let path = parts.join(PARTS);
-    let mut text = String::new();
-    fs::File::open(&path)
-        .and_then(|mut file| file.read_to_string(&mut text))
-        .map_err(io("read", &path))?;
+    let found = fs::metadata(&path).map_err(io("read", &path))?;
+    if !found.is_file() || found.len() > LARGEST_LIST {
+        let reason = format!("it is no ordinary file of at most {LARGEST_LIST} bytes");
+        return Err(wrong(&path, reason));
+    }
+    let text = fs::read_to_string(&path).map_err(io("read", &path))?;
     let list: List = serde_json::from_str(&text).map_err(|e| wrong(&path, e.to_string()))?;
     if list.form != FORM {
         let (found, right) = (list.form, FORM);
@@ -227,20 +232,23 @@ fn write_files(parts: &Path, list: &List, aside: &Path) -> Result<()> {
 
 fn read_part(parts: &Path, part: &Piece) -> Result<Vec<u8>> {
     let path = parts.join(&part.name);
-    let bytes = match fs::read(&path) {
-        Ok(bytes) => bytes,
+    let found = match fs::metadata(&path) {
+        Ok(found) => found,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(wrong(&path, "this part is missing"));
         }
         Err(error) => return Err(io("read", &path)(error)),
     };
-    if bytes.len() as u64 != part.bytes {
-        let (found, right) = (bytes.len(), part.bytes);
-        return Err(wrong(
-            &path,
-            format!("it has {found} bytes instead of {right}"),
-        ));
+    // Before it is read: what is no part may have no end.
+    let right = part.bytes;
+    if !found.is_file() {
+        return Err(wrong(&path, "it is no ordinary file"));
     }
+    if found.len() != right {
+        let reason = format!("it has {} bytes instead of {right}", found.len());
+        return Err(wrong(&path, reason));
+    }
+    let bytes = fs::read(&path).map_err(io("read", &path))?;
     if Piece::of(part.name.clone(), &bytes) != *part {
         return Err(wrong(
             &path,

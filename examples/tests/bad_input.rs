@@ -204,6 +204,41 @@ fn the_same_run_is_not_counted_twice() {
 }
 
 #[test]
+fn what_several_runs_have_in_common_does_not_go_into_one_of_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = text(dir.path());
+    fs::write(dir.path().join("settings.json"), "{}").unwrap();
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/mini/seed-1");
+    let smoke = ["--preset", "smoke"];
+    for (name, options) in [
+        ("multitask_relay", &["--seeds", "1,2", "--run-dir", run][..]),
+        ("paper_figures", &["--seeds", "1", "--out", run]),
+        ("sweep", &["--set", "stage1.lambda=1,2", "--out", run]),
+    ] {
+        let args = [&smoke[..], options].concat();
+        refuses(name, &args, 2, &[run, "a run of its own"]);
+    }
+    let args = [text(&results), "--out", run];
+    refuses("results_table", &args, 2, &[run, "a run of its own"]);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+/// The settings of one run would otherwise be put on the one that lies where its preset's runs lie.
+#[test]
+fn a_run_to_be_changed_to_the_settings_of_a_file_has_to_be_named() {
+    let args = ["--settings", "runs/one/settings.json", "--update"];
+    refuses("multitask_relay", &args, 2, &["--update", "--run-dir"]);
+}
+
+#[test]
+fn nothing_to_solve_is_no_success() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("settings.json"), "{}").unwrap();
+    let args = ["--run-dir", text(dir.path())];
+    refuses("solve", &args, 2, &["standard input is empty"]);
+}
+
+#[test]
 fn help_names_the_exit_codes() {
     for args in [
         &["multitask_relay", "--help"][..],

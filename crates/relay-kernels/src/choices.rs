@@ -28,7 +28,11 @@ impl<B: Backend> From<Vec<(u32, f32)>> for Choices<B> {
 impl<B: Backend> Choices<B> {
     /// Those that a device will have written to a tensor `[rows, 2]`: tokens, which f32 holds exactly up to 2^24, and
     /// probabilities.
+    ///
+    /// # Panics
+    /// When the rows are of another length.
     pub fn later(rows: Tensor<B, 2>) -> Self {
+        assert_eq!(rows.dims()[1], 2, "numbers in a row of choices");
         Self(Held::There(rows))
     }
 

@@ -45,7 +45,8 @@ pub struct LayerSpec<'a> {
     pub heads: usize,
     /// Whether a column sees only itself and the columns to its left.
     pub causal: bool,
-    /// For each sample the number of columns at the left that are padding: they are never attended to.
+    /// For each sample the number of columns at the left that are padding: they are never attended to. More than there are
+    /// columns stand for all of them.
     pub pads: &'a [usize],
     /// Whether queries and keys are rotated by their column (RoPE, rotate-half).
     pub rope: bool,

@@ -63,7 +63,7 @@ pub enum Rule<B: Backend> {
 /// not depend on the number of threads.
 ///
 /// # Panics
-/// If the tensors of a parameter are not of one length.
+/// If the tensors of a parameter are not of one length, or a matrix for Muon has not as many elements as its shape.
 pub fn update<B: Backend>(mut updates: Vec<Update<B>>) -> Result<Vec<Update<B>>, Vec<Update<B>>> {
     #[cfg(feature = "cuda")]
     match crate::cuda::update(updates) {

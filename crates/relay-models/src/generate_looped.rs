@@ -62,7 +62,8 @@ pub trait LoopedDecoder {
 /// graphs.
 ///
 /// # Errors
-/// [`ModelError::Input`] for lengths that do not agree, tokens outside the vocabulary and zero iterations.
+/// [`ModelError::Input`] for lengths that do not agree, prompts of padding alone, tokens outside the vocabulary and zero
+/// iterations.
 pub fn generate_looped<B: Backend>(
     model: &LoopedTransformer<B>,
     prompts: &LoopedPrompts,
@@ -143,6 +144,7 @@ pub fn decode_looped<D: LoopedDecoder>(
             }
         });
     for (samples, best) in read::<D>(answers) {
+        assert_eq!(best.len(), samples.len(), "answers that were chosen");
         for (sample, (answer, probability)) in samples.iter().zip(best) {
             chains[*sample].answer = answer;
             chains[*sample].answer_probability = probability;
@@ -157,13 +159,19 @@ type Read = (Vec<usize>, Vec<(u32, f32)>);
 /// Waits for all that was chosen.
 fn read<D: LoopedDecoder>(chosen: Vec<(Vec<usize>, D::Choices)>) -> Vec<Read> {
     let (samples, choices): (Vec<_>, Vec<_>) = chosen.into_iter().unzip();
-    samples.into_iter().zip(D::read(choices)).collect()
+    let read = D::read(choices);
+    assert_eq!(read.len(), samples.len(), "lists of what was chosen");
+    samples.into_iter().zip(read).collect()
 }
 
 impl LoopedPrompts {
     fn validate(&self, vocab: usize) -> Result<()> {
         let lengths = [
-            ("tokens", self.tokens.len(), self.size * self.width),
+            (
+                "tokens",
+                self.tokens.len(),
+                self.size.saturating_mul(self.width),
+            ),
             ("pads", self.pads.len(), self.size),
             ("iterations", self.iterations.len(), self.size),
         ];

@@ -117,6 +117,9 @@ impl<B: Backend> LoopedTransformer<B> {
     ///
     /// # Shapes
     /// `state` and `embedded` are `[size, width, d_model]`, and so is the new state.
+    ///
+    /// # Panics
+    /// When these are not the size and the width of `context`.
     pub fn iterate(
         &self,
         state: Tensor<B, 3>,
@@ -124,6 +127,9 @@ impl<B: Backend> LoopedTransformer<B> {
         iteration: usize,
         context: &Context<B>,
     ) -> Tensor<B, 3> {
+        let [size, width, _] = state.dims();
+        let right = [context.size, context.width];
+        assert_eq!([size, width], right, "size and width of the states");
         let state = self.inject(state, embedded);
         let state = if self.config.timestep {
             add_timestep(state, iteration)

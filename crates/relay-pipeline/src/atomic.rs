@@ -2,9 +2,10 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::{Path, PathBuf},
     process,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use crate::{PipelineError, Result};
@@ -32,20 +33,33 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// The file to be written for `place`; creates the directory that both lie in.
+    /// A new file to be written for `place`, of a name that nobody else writes to: not another thread, nor a process of the
+    /// same number in another container. Creates the directory that both lie in.
     ///
     /// Its name ends in the extension of `place`, because image encoders choose their format by it.
     pub fn of(place: &Path) -> Result<Self> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let dir = parent(place);
         fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
         let name = place
             .file_name()
-            .ok_or_else(|| PipelineError::corrupt(place, "not the name of a file"))?;
-        Ok(Self {
-            path: dir.join(format!(".{}-{}", process::id(), name.to_string_lossy())),
-            place: place.to_owned(),
-            placed: false,
-        })
+            .ok_or_else(|| PipelineError::corrupt(place, "not the name of a file"))?
+            .to_string_lossy();
+        loop {
+            let (process, number) = (process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+            let path = dir.join(format!(".{process}.{number}-{name}"));
+            match File::create_new(&path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(PipelineError::io("create", &path, error)),
+                Ok(_) => {
+                    return Ok(Self {
+                        path,
+                        place: place.to_owned(),
+                        placed: false,
+                    });
+                }
+            }
+        }
     }
 
     /// Where it is written.
@@ -93,6 +107,20 @@ mod tests {
         write_atomically(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn two_writers_of_one_path_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file.txt");
+        let [one, other] = [(); 2].map(|()| Aside::of(&path).unwrap());
+        fs::write(one.path(), "one").unwrap();
+        fs::write(other.path(), "other").unwrap();
+        one.put_in_place().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
+        other.put_in_place().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "other");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -158,7 +158,30 @@ pub(crate) fn keep_chains(
         }
     }
     lines.finish()?;
+    tell(&counts);
     Ok(counts)
+}
+
+/// Says what became of the chains. Where none is left the fine-tuned model learns nothing of that length.
+fn tell(counts: &BTreeMap<String, ChainCount>) {
+    let mut sum = ChainCount::default();
+    counts.values().for_each(|count| sum += count);
+    let ChainCount {
+        wanted,
+        kept,
+        unreadable,
+        unsure,
+        ..
+    } = sum;
+    tracing::info!(
+        "chains: kept {kept} of {wanted}; dropped {unreadable} that cannot be read and {unsure} that were not sure enough \
+         or not confirmed"
+    );
+    let none = counts.iter().filter(|(_, count)| count.kept == 0);
+    let none: Vec<&str> = none.map(|(key, _)| key.as_str()).collect();
+    if !none.is_empty() {
+        tracing::warn!("no chain was kept of {}", none.join(", "));
+    }
 }
 
 /// Problems that are left of a round, by task and length.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -37,11 +37,25 @@ impl Done {
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
         let file = dir.join("done.json");
         match fs::read_to_string(&file) {
-            Ok(text) => serde_json::from_str(&text)
-                .map(Some)
-                .map_err(|e| PipelineError::corrupt(&file, format!("{e}; {}", redo(dir)))),
+            Ok(text) => Self::parse(&text).map(Some).map_err(|reason| {
+                PipelineError::corrupt(&file, format!("{reason}; {}", redo(dir)))
+            }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
+        }
+    }
+
+    /// The marker in a text; says why there is none.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let done: Self = serde_json::from_str(text).map_err(|e| e.to_string())?;
+        // Whoever wrote it must not choose what is read.
+        let within = |file: &PathBuf| {
+            let mut parts = file.components();
+            parts.all(|part| matches!(part, Component::Normal(_)))
+        };
+        match done.files.iter().find(|file| !within(file)) {
+            Some(file) => Err(format!("{} is no file of the stage", file.display())),
+            None => Ok(done),
         }
     }
 

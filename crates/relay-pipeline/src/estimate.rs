@@ -5,32 +5,40 @@ use std::{fmt::Write, sync::Arc};
 use burn::tensor::backend::AutodiffBackend;
 use relay_train::StopFlag;
 
-use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus};
+use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus, cost::builds_on};
 
 /// Updates of a training that are counted.
 const COUNTED: u64 = 32;
 
-/// What the trainings of `settings` would cost, in their order. The phases of an arm that learns from its own chains count
-/// together.
+/// What the trainings of `arms`, and of what they are made from, would cost, in their order; no arms stand for all of
+/// `settings`. The phases of an arm that learns from its own chains count together.
 ///
 /// An arm that is fine-tuned on chains counts as if these were as long as the original data: it is a lower bound.
 ///
 /// # Errors
-/// When a setting is wrong or the data cannot be read.
-pub fn estimate<B: AutodiffBackend>(settings: &Settings) -> Result<Vec<(&'static str, Forecast)>> {
+/// When a setting is wrong, there is no such arm, or the data cannot be read.
+pub fn estimate<B: AutodiffBackend>(
+    settings: &Settings,
+    arms: &[String],
+) -> Result<Vec<(&'static str, Forecast)>> {
     settings.validate()?;
+    settings.check_arms(arms)?;
     let corpus = corpus(settings)?;
     let (device, stop) = (B::Device::default(), StopFlag::new());
     let stages = Stages::<B>::new(settings.clone(), Arc::clone(&corpus), device, stop);
     let of_arm = |arm| {
         let mut forecast = stages.forecast(arm, COUNTED)?;
         if settings.self_arms().any(|own| own == arm) {
-            forecast.updates *= settings.phases() as u64;
+            forecast.updates = forecast.updates.saturating_mul(settings.phases() as u64);
         }
         Ok((arm, forecast))
     };
-    let arms = settings.stages().into_iter().map(|(arm, _)| arm);
-    arms.map(of_arm).collect()
+    let asked = |stage: &str| {
+        let made_from_it = |arm: &String| arm == stage || builds_on(arm).contains(&stage);
+        arms.is_empty() || arms.iter().any(made_from_it)
+    };
+    let all = settings.stages().into_iter().map(|(arm, _)| arm);
+    all.filter(|arm| asked(arm)).map(of_arm).collect()
 }
 
 /// The estimates as a table for people, with the hours that they take at a rate of 1 TFLOP/s.
@@ -73,7 +81,7 @@ mod tests {
     #[test]
     fn every_training_has_its_cost() {
         let settings = preset("smoke", 1).unwrap();
-        let estimates = estimate::<Autodiff<Flex>>(&settings).unwrap();
+        let estimates = estimate::<Autodiff<Flex>>(&settings, &[]).unwrap();
         let arms: Vec<_> = estimates.iter().map(|(arm, _)| *arm).collect();
         let there: Vec<_> = settings.stages().into_iter().map(|(arm, _)| arm).collect();
         assert_eq!(arms, there);
@@ -84,5 +92,18 @@ mod tests {
         assert_eq!(estimates.last().unwrap().1.updates, 60);
         let table = estimate_table(&estimates);
         assert_eq!(table.lines().count(), estimates.len() + 2);
+    }
+
+    #[test]
+    fn an_arm_costs_what_it_is_made_from_too() {
+        let settings = preset("smoke", 1).unwrap();
+        let costing = |arm: &str| {
+            let costs = estimate::<Autodiff<Flex>>(&settings, &[arm.to_owned()])?;
+            Ok::<_, crate::PipelineError>(costs.into_iter().map(|(arm, _)| arm).collect::<Vec<_>>())
+        };
+        let relay = ["looped_aligned", "ar_baseline", "ar_relay"];
+        assert_eq!(costing("ar_relay").unwrap(), relay);
+        assert_eq!(costing("looped_vanilla").unwrap(), ["looped_vanilla"]);
+        assert!(costing("relay").unwrap_err().to_string().contains("relay"));
     }
 }

@@ -89,10 +89,13 @@ impl FileCorpus {
         let (train, mut valid) = set_aside(train, &original);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
         check_sizes(longer.iter().map(|one| &one.example), most, &files.longer)?;
+        let longer = first_of_each(longer, |one| &one.problem, &files.longer);
         let tests: Vec<Problem> = tests.into_iter().map(problem).collect();
         let test = encode_all(&codec, &files.test, &tests)?;
         check_sizes(test.iter(), most, &files.test)?;
-        let (tests, mut test) = first_of_each(tests, test, &files.test);
+        let both = tests.into_iter().zip(test).collect();
+        let both = first_of_each(both, |(problem, _)| problem, &files.test);
+        let (tests, mut test): (Vec<_>, Vec<_>) = both.into_iter().unzip();
         for example in valid.iter_mut().chain(&mut test) {
             // A window that just fits the true steps would cut what a model writes too much, and count it as right.
             example.width = example.width.max(example.prompt.len() + beyond);
@@ -146,29 +149,26 @@ fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec
     (bare(train), bare(valid))
 }
 
-/// Test problems without those that stand there already: none must count twice. A warning says how many lines go.
-fn first_of_each(
-    tests: Vec<Problem>,
-    examples: Vec<Example>,
-    file: &Path,
-) -> (Vec<Problem>, Vec<Example>) {
-    let all = tests.len();
+/// Problems without those that stand there already: none must count, or be learnt, twice. A warning says how many lines go.
+fn first_of_each<T>(mut lines: Vec<T>, problem: impl Fn(&T) -> &Problem, file: &Path) -> Vec<T> {
+    let all = lines.len();
     let mut seen = HashSet::new();
-    let both = tests.into_iter().zip(examples);
-    let first: (Vec<_>, Vec<_>) = both
-        .filter(|(problem, _)| seen.insert((problem.task.clone(), problem.prompt.clone())))
-        .unzip();
-    match all - first.0.len() {
+    lines.retain(|line| {
+        let Problem { task, prompt, .. } = problem(line);
+        seen.insert((task.clone(), prompt.clone()))
+    });
+    match all - lines.len() {
         0 => {}
         n => tracing::warn!(
             "{}: {n} lines repeat a problem, and do not count",
             file.display()
         ),
     }
-    first
+    lines
 }
 
-/// Warns of test problems that a model learns: with their solutions, or with the chains that are written for them.
+/// Warns of test problems that a model learns, with their solutions or with the chains that are written for them, and of
+/// problems that it learns with both.
 fn warn_of_shared(
     original: &[Problem],
     longer: &[Unsolved],
@@ -178,21 +178,39 @@ fn warn_of_shared(
     fn key(problem: &Problem) -> (&str, &str) {
         (&problem.task, &problem.prompt)
     }
+    let original: HashSet<_> = original.iter().map(key).collect();
+    let longer: HashSet<_> = longer.iter().map(|one| key(&one.problem)).collect();
     let tests: HashSet<_> = tests.iter().map(key).collect();
-    let shared = |others: &HashSet<_>| tests.intersection(others).count();
-    let (train, test) = (files.train.display(), files.test.display());
-    match shared(&original.iter().map(key).collect()) {
-        0 => {}
-        n => tracing::warn!("{n} problems stand in both {train} and {test}"),
-    }
-    match shared(&longer.iter().map(|one| key(&one.problem)).collect()) {
+    let warn = |one: &HashSet<_>, [a, b]: [&Path; 2], other: &HashSet<_>, so: &str| match one
+        .intersection(other)
+        .count()
+    {
         0 => {}
         n => tracing::warn!(
-            "{n} problems stand in both {} and {test}: their answers tell how many of the written chains are right, but \
-             the fine-tuned model is tested on problems whose chains it has learnt",
-            files.longer.display()
+            "{n} problems stand in both {} and {}{so}",
+            a.display(),
+            b.display()
         ),
-    }
+    };
+    let FileSettings {
+        train,
+        longer: further,
+        test,
+    } = files;
+    warn(&original, [train, test], &tests, "");
+    warn(
+        &longer,
+        [further, test],
+        &tests,
+        ": their answers tell how many of the written chains are right, but the fine-tuned model is tested on problems \
+         whose chains it has learnt",
+    );
+    warn(
+        &original,
+        [train, further],
+        &longer,
+        ": they are learnt with the chain of each",
+    );
 }
 
 fn encode_longer(

@@ -253,7 +253,10 @@ impl Corpus for GeneratedCorpus {
                 .map_or_else(|| task.iterations(text), Ok)?,
             width: question.width.map_or_else(|| task.step_width(text), Ok)?,
         };
-        question.encoded(&self.codec, length, sizes, MOST)
+        let unsolved = question.encoded(&self.codec, length, sizes, MOST)?;
+        // That it has a solution at all, which a model would write in any case.
+        task.solve(text)?;
+        Ok(unsolved)
     }
 
     fn truth(&self, problem: &Problem) -> Option<Problem> {

@@ -63,11 +63,13 @@ fn remove(path: &Path) -> Result<()> {
     fs::remove_file(path).map_err(|e| PipelineError::io("remove", path, e))
 }
 
-/// The name of the file that an unfinished one was to become: that is `.`, the number of a process, `-` and the name.
+/// The name of the file that an unfinished one was to become: that is `.`, the number of a process, `.`, a number of its own,
+/// `-` and the name; those of earlier versions had no number of their own.
 pub(crate) fn becomes(name: &str) -> Option<&str> {
-    let (process, name) = name.strip_prefix('.')?.split_once('-')?;
-    let number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
-    number.then_some(name)
+    let (numbers, name) = name.strip_prefix('.')?.split_once('-')?;
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (process, own) = numbers.split_once('.').unwrap_or((numbers, "0"));
+    (number(process) && number(own)).then_some(name)
 }
 
 /// Whether it is an unfinished file of a run: other files may have a name of that form, too.
@@ -96,8 +98,9 @@ mod tests {
             "a.json",
             ".-b",
             ".2024-notes.txt",
+            ".17.-a.png",
         ];
-        let gone = [".17-settings.json", ".4000000000-a.png"];
+        let gone = [".17-settings.json", ".4000000000.12-a.png"];
         for place in [dir.path(), &inner] {
             for name in kept.iter().chain(&gone) {
                 fs::write(place.join(name), "x").unwrap();

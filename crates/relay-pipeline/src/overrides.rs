@@ -60,12 +60,14 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// When there is no such setting (what there is is listed) or the value is of another kind; path and value are named.
+    /// When there is no such setting (what there is is listed), it is one that a run derives from others, or the value is of
+    /// another kind; path and value are named.
     pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
         let mut json = to_value(self)?;
         let parsed =
             serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
         for full in full_paths(path) {
+            refuse_without_effect(&full, path, value)?;
             put(&mut json, &full, path, parsed.clone())?;
         }
         *self =
@@ -117,6 +119,18 @@ pub(crate) fn full_paths(path: &str) -> Vec<String> {
         .iter()
         .map(|place| format!("{place}{rest}"))
         .collect()
+}
+
+/// That a setting is not one of those that a run derives from others: it would change nothing.
+fn refuse_without_effect(full: &str, path: &str, value: &str) -> Result<()> {
+    let right = if full.ends_with(".train.seed") {
+        "left alone: every training draws its seed from that of the run"
+    } else if full.ends_with(".vocab") {
+        "left alone: the data say how many tokens there are"
+    } else {
+        return Ok(());
+    };
+    Err(PipelineError::settings(path, value, right))
 }
 
 /// Puts `value` at `full`, which was asked for as `path`. A field that is not there may be one that is left out where it

@@ -105,7 +105,7 @@ fn origin_of(lender: &Path, name: &str) -> String {
 
 fn read_done(stage: &Path) -> Option<Done> {
     let text = fs::read_to_string(stage.join("done.json")).ok()?;
-    serde_json::from_str(&text).ok()
+    Done::parse(&text).ok()
 }
 
 fn clear(dir: &Path) -> Result<()> {

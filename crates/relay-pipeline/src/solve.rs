@@ -8,6 +8,9 @@ use relay_train::StopFlag;
 
 use crate::{ChainLine, Question, Result, Settings, Stages, Unsolved, chains, corpus};
 
+/// Questions that are answered at a time; a stop is looked for between them.
+const PART: usize = 512;
+
 /// What a model wrote for a question.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solved {
@@ -46,7 +49,10 @@ pub fn solve<B: AutodiffBackend>(
     let dir = settings.model_dir(run, arm);
     let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
-    let written = stages.writer(arm, &dir)?(&examples)?;
+    let (write, mut written) = (stages.writer(arm, &dir)?, Vec::new());
+    for part in examples.chunks(PART) {
+        written.extend(write(part)?);
+    }
     let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
         let (codec, example) = (corpus.codec(), &unsolved.example);
         let info = &codec.tasks[example.task];

@@ -10,8 +10,8 @@ use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Chain, Example, Stream};
 use relay_train::{
     CausalObjective, ExampleListSource, ExampleSource, Followers, InnerModel, Leader,
-    LoopedObjective, Objective, Resume, StopFlag, TrainConfig, Trained, Trainer, load_model,
-    with_generation_of,
+    LoopedObjective, Objective, Resume, StopFlag, TrainConfig, TrainError, Trained, Trainer,
+    load_model, with_generation_of,
 };
 use serde_json::{Value, json};
 
@@ -231,12 +231,12 @@ impl<B: AutodiffBackend> Stages<B> {
     /// `model` with the weights that the training in `dir` made.
     fn load<I: Backend, M: Module<I>>(&self, dir: &Path, model: M, settings: &Value) -> Result<M> {
         let place = checkpoint_of(dir)?;
-        load_model(&place, model, self.corpus.codec(), settings).map_err(|error| {
+        load_model(&place, model, self.corpus.codec(), settings).map_err(|error| match error {
             // Nothing else would do for a stage that is finished.
-            match place == dir {
-                true => error.into(),
-                false => PipelineError::corrupt(dir, format!("{error}; {}", redo(dir))),
+            TrainError::Checkpoint { .. } | TrainError::NoCheckpoint { .. } if place != dir => {
+                PipelineError::corrupt(dir, format!("{error}; {}", redo(dir)))
             }
+            error => error.into(),
         })
     }
 

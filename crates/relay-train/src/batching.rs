@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Result, TrainError};
 
+/// What an update may have at most: indices of examples must not meet those of the next.
+const MOST: usize = 1 << 24;
+
 /// How many examples an update has, and of which lengths.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -31,10 +34,11 @@ impl Batching {
             Self::Mixed { samples } => ("batching.mixed.samples", samples),
             Self::OneLength { tokens } => ("batching.one_length.tokens", tokens),
         };
-        if value >= 1 {
+        if (1..=MOST).contains(&value) {
             Ok(())
         } else {
-            Err(TrainError::setting(field, value, "at least 1"))
+            let right = format!("at least 1 and at most {MOST}");
+            Err(TrainError::setting(field, value, right))
         }
     }
 }

@@ -129,13 +129,13 @@ pub(crate) fn clean(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes all checkpoints up to `step` but the newest `keep`, and the newest one whose step is a multiple of `regular`. Those
-/// before `step` that are `damaged` go, and do not count.
+/// Removes all checkpoints up to `step` but the newest `keep`, and of those whose step is a multiple of `every` the newest
+/// `spare`. Those before `step` that are `damaged` go, and do not count.
 pub(crate) fn prune(
     dir: &Path,
     step: u64,
     keep: usize,
-    regular: Option<u64>,
+    (every, spare): (u64, usize),
     damaged: &[u64],
 ) -> Result<()> {
     let mut steps = list(dir)?;
@@ -143,12 +143,11 @@ pub(crate) fn prune(
     for (_, name) in steps.extract_if(.., |(found, _)| *found < step && damaged.contains(found)) {
         remove_dir(dir, &name)?;
     }
-    let spared = regular.and_then(|every| {
-        let steps = steps.iter().map(|(found, _)| *found);
-        steps.into_iter().find(|found| found.is_multiple_of(every))
-    });
+    let regular = steps.iter().map(|(found, _)| *found);
+    let regular = regular.filter(|found| found.is_multiple_of(every));
+    let spared: Vec<u64> = regular.take(spare).collect();
     for (found, name) in steps.iter().skip(keep) {
-        if Some(*found) != spared {
+        if !spared.contains(found) {
             remove_dir(dir, name)?;
         }
     }

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Precision, Recovery, Result, TrainError};
 
+/// Updates that can be counted, with room for the indices of the examples of each.
+const MOST_STEPS: u64 = 1 << 39;
+
 /// How one model is trained. Everything that changes what is learnt from given data is here or in the objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -154,6 +157,10 @@ impl TrainConfig {
     /// [`TrainError::Setting`] names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
         at_least_one("steps", self.steps)?;
+        if self.steps > MOST_STEPS {
+            let right = format!("at most {MOST_STEPS}");
+            return Err(TrainError::setting("steps", self.steps, right));
+        }
         above_zero("learning_rate", self.learning_rate)?;
         check(
             "warmup_ratio",

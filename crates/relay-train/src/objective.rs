@@ -210,15 +210,15 @@ pub(crate) fn task_weight(weights: &[f32], task: usize) -> f32 {
 /// # Errors
 /// [`TrainError::Setting`] names them as `task_weights`.
 pub fn check_task_weights(weights: &[f32], tasks: usize) -> Result<()> {
-    let right = weights.is_empty() || weights.len() == tasks;
-    if right
-        && weights
-            .iter()
-            .all(|weight| weight.is_finite() && *weight >= 0.0)
-    {
+    let numbers = weights
+        .iter()
+        .all(|weight| weight.is_finite() && *weight >= 0.0);
+    let some = weights.iter().any(|weight| *weight > 0.0);
+    if weights.is_empty() || (weights.len() == tasks && numbers && some) {
         return Ok(());
     }
-    let expected = format!("empty, or a number of at least 0 for each of {tasks} tasks");
+    let expected =
+        format!("empty, or a number of at least 0 for each of {tasks} tasks, not all of them 0");
     Err(TrainError::setting(
         "task_weights",
         format!("{weights:?}"),

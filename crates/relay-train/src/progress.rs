@@ -82,7 +82,8 @@ impl Progress {
                 *last = Some(now);
                 let per_step =
                     (now - *start).as_secs_f64() / step.saturating_sub(*from).max(1) as f64;
-                let left = Duration::from_secs_f64(per_step * steps.saturating_sub(step) as f64);
+                let left = per_step * steps.saturating_sub(step) as f64;
+                let left = Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX);
                 tracing::info!(
                     "{name}: step {step}/{steps}, {} left, {numbers}",
                     HumanDuration(left)

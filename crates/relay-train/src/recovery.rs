@@ -21,8 +21,9 @@ use crate::{Counters, Objective, OnDivergence, Result, TrainError, Trainer};
 pub struct Recovery {
     /// Skipped updates in a row after which the run goes back, or ends. Default 20.
     pub patience: u64,
-    /// How often the run may go back to its last checkpoint before the first of the skipped updates. Default 0: it ends
-    /// at once, with a message. Set it for long runs that nobody watches.
+    /// How often the run may go back to its last checkpoint before the first of the skipped updates, or to one further back
+    /// each time that this did not help; as many checkpoints are kept for it. Default 0: it ends at once, with a message.
+    /// Set it for long runs that nobody watches.
     pub retries: u64,
     /// What the learning rates are multiplied by each time the run goes back, for the rest of it. Default 0.5.
     pub rate_factor: f64,
@@ -106,7 +107,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         recoveries: u64,
         log: &mut Log,
     ) -> Result<State<B, O::Model>> {
-        let (mut state, saved) = self.start(self.gone_back_to()?, model, &log.data)?;
+        let (mut state, saved) = self.start(self.gone_back_to(recoveries)?, model, &log.data)?;
         remove_after(&self.dir, saved)?;
         state.counters.recoveries = recoveries;
         let (rate, retries) = (
@@ -131,18 +132,29 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         Ok(state)
     }
 
-    /// The newest regular checkpoint. Where the run has made one, but the directory was given a later one alone, from another
-    /// machine, that is gone back to, rather than all the way to the start.
-    fn gone_back_to(&self) -> Result<Option<Verified>> {
+    /// The newest regular checkpoint, or the one before where the run has gone back to that already: its own weights may be
+    /// what goes wrong. Where the run has made one, but the directory was given a later one alone, from another machine, that
+    /// is gone back to, rather than all the way to the start.
+    fn gone_back_to(&self, recoveries: u64) -> Result<Option<Verified>> {
         let Some(every) = self.config.recovery.needs(self.config.checkpoint_every) else {
             return Ok(None);
         };
-        match Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))? {
-            None => {
-                let given = Verified::newest_of(&self.dir, |_| true)?;
-                Ok(given.filter(|found| found.manifest.counters.regular > 0))
-            }
-            regular => Ok(regular),
+        let Some(newest) = Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))?
+        else {
+            let given = Verified::newest_of(&self.dir, |_| true)?;
+            return Ok(given.filter(|found| found.manifest.counters.regular > 0));
+        };
+        let Counters {
+            step: last,
+            recoveries: then,
+            ..
+        } = newest.manifest.counters;
+        if then + 1 == recoveries {
+            return Ok(Some(newest));
+        }
+        match Verified::newest_of(&self.dir, |step| step.is_multiple_of(every) && step < last) {
+            Ok(None) | Err(TrainError::NoCheckpoint { .. }) => Ok(Some(newest)),
+            before => before,
         }
     }
 }

@@ -147,7 +147,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
 
     /// Removes the checkpoints up to `step` that are not to be kept; none of those that are `damaged` is.
     pub(crate) fn prune(&self, step: u64, damaged: &[u64]) -> Result<()> {
-        let regular = self.config.recovery.needs(self.config.checkpoint_every);
-        checkpoint::prune(&self.dir, step, self.config.keep_last, regular, damaged)
+        let (keep, every) = (self.config.keep_last, self.config.checkpoint_every);
+        // Each time that it does not help the run goes back one further: how far must not hang on how many are kept.
+        let spare = usize::try_from(self.config.recovery.retries).unwrap_or(usize::MAX);
+        checkpoint::prune(&self.dir, step, keep, (every, spare), damaged)
     }
 }

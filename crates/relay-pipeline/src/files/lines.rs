@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, ErrorKind},
+    io::{BufRead, BufReader, Error, ErrorKind},
     path::Path,
 };
 
@@ -64,7 +64,16 @@ pub(super) fn bare(line: &UnsolvedLine) -> Problem {
 
 /// The lines of a file, and the hash of what it holds.
 pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec<T>, String)> {
-    let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
+    let opened = File::open(file).map_err(|e| {
+        let from = match e.kind() {
+            ErrorKind::NotFound if file.is_relative() => {
+                "; the path counts from the directory in which the run was started"
+            }
+            _ => "",
+        };
+        PipelineError::io("open", file, Error::new(e.kind(), format!("{e}{from}")))
+    });
+    let reader = BufReader::new(opened?);
     let mut hasher = blake3::Hasher::new();
     let mut lines = Vec::new();
     let mut blank = None;
@@ -83,6 +92,10 @@ pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec
         }
         if let Some(blank) = blank {
             return Err(at(file, blank, &"is blank; one problem a line is needed"));
+        }
+        // A list would pass for an object, its items in the order of the fields.
+        if !text.starts_with('{') {
+            return Err(at(file, number, &"it is no JSON object"));
         }
         lines.push(serde_json::from_str(text).map_err(|e| at(file, number, &reason(&e)))?);
     }

@@ -68,6 +68,14 @@ fn a_test_problem_counts_once() {
 }
 
 #[test]
+fn a_longer_problem_counts_once() {
+    let asked = |problem: &str| json!({ "problem": problem, "iterations": 3 });
+    let longer = vec![asked("p p"), asked("p q"), asked(" p  p")];
+    let corpus = corpus_of(vec![numbered(9, 3)], longer, vec![numbered(9, 1)]).unwrap();
+    assert_eq!(corpus.longer(0).unwrap().len(), 2);
+}
+
+#[test]
 fn spaces_make_no_other_problem() {
     let mut spaced = numbered(9, 1);
     spaced["problem"] = json!("p  q q q q q q q q ");
@@ -174,6 +182,10 @@ fn a_bad_line_is_named_once_and_in_words() {
         (
             wrong.into_bytes(),
             "expected a whole number of at least 0 (column",
+        ),
+        (
+            br#"["data", "x", ["y"], "y", 1]"#.to_vec(),
+            "line 1: it is no JSON object",
         ),
         (
             b"{\n".to_vec(),

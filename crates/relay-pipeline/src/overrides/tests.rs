@@ -115,6 +115,12 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
         ),
         ("stage1", "1", &["stage1 is 1", "an object with the fields"]),
         (
+            "stage2.train.seed",
+            "7",
+            &["stage2.train.seed is 7", "from that of the run"],
+        ),
+        ("model.vocab", "99", &["model.vocab is 99", "the data say"]),
+        (
             "stage1.curriculum",
             r#"{"start":0.5}"#,
             &["an object that has `steps`, too"],

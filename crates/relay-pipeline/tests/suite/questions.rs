@@ -50,6 +50,8 @@ fn a_run_answers_questions() {
         |arm: &str, question: Question| ask(&path, arm, &[question]).unwrap_err().to_string();
     let arm = refused("ar", question("ari", "1 + 2 ="));
     assert!(arm.contains("one of looped_aligned, "), "{arm}");
+    let no_value = refused("ar_relay", question("ari", "1 / 0 ="));
+    assert!(no_value.contains("1 / 0"), "{no_value}");
     let task = refused(
         "ar_relay",
         Question {

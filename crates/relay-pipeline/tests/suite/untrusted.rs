@@ -63,6 +63,26 @@ fn links_in_a_run_directory_are_refused_before_anything_is_written() {
 }
 
 #[test]
+fn a_marker_names_files_of_its_stage_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let outside = dir.path().join("outside");
+    fs::write(&outside, "outside").unwrap();
+    let run = open(&dir.path().join("run")).unwrap();
+    let make = |_: &Path| Ok(Made::default());
+    run.stage("chains", &json!(1), make).unwrap();
+    let marker = dir.path().join("run/chains/done.json");
+    let whole = fs::read_to_string(&marker).unwrap();
+    for file in ["../../outside", outside.to_str().unwrap(), ".."] {
+        let mut done: serde_json::Value = serde_json::from_str(&whole).unwrap();
+        done["files"] = json!([file]);
+        fs::write(&marker, done.to_string()).unwrap();
+        let error = run.stage("chains", &json!(1), make).unwrap_err();
+        let says = format!("{file} is no file of the stage");
+        assert!(error.to_string().contains(&says), "{error}");
+    }
+}
+
+#[test]
 fn the_run_directory_itself_may_be_a_link() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("large disk")).unwrap();

@@ -1,5 +1,7 @@
 //! Numbers that are not finite: skipped, gone back from, and all of it the same after a kill or a stop.
 
+use std::path::Path;
+
 use crate::fragile::*;
 use relay_train::{Recovery, StopFlag, TrainConfig, TrainError, list_checkpoints};
 
@@ -64,6 +66,54 @@ fn goes_back_to_the_last_checkpoint_with_a_smaller_rate_and_does_so_exactly() {
                 "stopped in update {step}, {keep_last} kept"
             );
         }
+    }
+}
+
+/// The checkpoint after 6 updates holds the weights that go wrong, so that no rate helps from there.
+#[test]
+fn goes_back_further_where_the_last_checkpoint_does_not_help() {
+    let limit = limit(3, 6);
+    let fragile = || Fragile::new(6, limit, f32::NAN);
+    let whole = tempfile::tempdir().unwrap();
+    let run = |dir: &Path, kill: u64| {
+        let trainer = trainer_of(fragile(), settings_with(recovery(2)), dir);
+        go(&trainer.kill_after(kill), &StopFlag::new())
+    };
+    let trained = run(whole.path(), u64::MAX).unwrap();
+    assert_eq!((trained.steps, trained.recoveries), (12, 2));
+    let told = lines(whole.path(), "recovery");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0]["step"], &told[0]["recoveries"]),
+        (&4.into(), &2.into())
+    );
+    for kill in [4, 6, 7, 10] {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(run(dir.path(), kill).unwrap_err().is_interrupted());
+        run(dir.path(), u64::MAX).unwrap();
+        assert!(end(dir.path()) == end(whole.path()), "killed after {kill}");
+    }
+    for (step, keep_last) in [4, 6, 7, 9]
+        .into_iter()
+        .flat_map(|step| [(step, 1), (step, 2)])
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = StopFlag::new();
+        let objective = Fragile {
+            stop: Some((step, stop.clone())),
+            ..fragile()
+        };
+        let config = TrainConfig {
+            keep_last,
+            ..settings_with(recovery(2))
+        };
+        let stopped = go(&trainer_of(objective, config.clone(), dir.path()), &stop);
+        assert!(stopped.unwrap_err().is_interrupted());
+        go(&trainer_of(fragile(), config, dir.path()), &StopFlag::new()).unwrap();
+        assert!(
+            end(dir.path()) == end(whole.path()),
+            "stopped in update {step}"
+        );
     }
 }
 
