@@ -197,15 +197,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
 
     /// Tells the followers, if there are any, how a run ended.
     pub(crate) fn tell_followers<T>(&self, outcome: &Result<T>) {
-        let last_word = match outcome {
-            Ok(_) => Message::Done,
-            Err(TrainError::Interrupted { step }) => Message::Stopped { step: *step },
-            Err(error) => Message::Failed {
-                reason: error.to_string(),
-            },
-        };
         if let Some(followers) = &self.followers {
-            followers.end(&last_word);
+            followers.end(&match outcome {
+                Ok(_) => Message::Done,
+                Err(error) => Message::how_it_ended(error),
+            });
         }
     }
 }

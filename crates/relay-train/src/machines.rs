@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long a program that connects may take to say what it is.
 const GREETING: Duration = Duration::from_secs(5);
 
+/// How long a machine tries to reach the one that leads before it looks whether it is to stop.
+const CONNECTING: Duration = Duration::from_secs(2);
+
 /// The machines that follow, as the one that leads sees them.
 ///
 /// The network has to be one that is trusted: nobody is asked for a password, and nothing is encrypted.
@@ -45,11 +48,25 @@ struct Line {
 
 impl Followers {
     /// Waits at `listener` until so many machines have joined, for as long as `stop` is not set. Whoever connects and is
-    /// no follower of the same version is sent away.
+    /// no follower of the same version is sent away, and who has joined already hears why there is no run.
     ///
     /// # Errors
     /// [`TrainError::Interrupted`] when `stop` is set, [`TrainError::Machine`] when nobody can connect.
     pub fn gather(listener: &TcpListener, machines: usize, stop: &StopFlag) -> Result<Self> {
+        let followers = Self {
+            lines: Arc::default(),
+        };
+        let gathered = followers.wait_for(listener, machines, stop);
+        match gathered {
+            Ok(()) => Ok(followers),
+            Err(error) => {
+                followers.end(&Message::how_it_ended(&error));
+                Err(error)
+            }
+        }
+    }
+
+    fn wait_for(&self, listener: &TcpListener, machines: usize, stop: &StopFlag) -> Result<()> {
         let failed = |error: std::io::Error| TrainError::Machine {
             address: listener
                 .local_addr()
@@ -57,7 +74,7 @@ impl Followers {
             reason: error.to_string(),
         };
         listener.set_nonblocking(true).map_err(failed)?;
-        let mut lines = Vec::new();
+        let mut lines = self.lines();
         while lines.len() < machines {
             match listener.accept() {
                 Ok((stream, address)) => match greet(stream, stop) {
@@ -80,8 +97,7 @@ impl Followers {
                 return Err(TrainError::Interrupted { step: 0 });
             }
         }
-        let lines = Arc::new(Mutex::new(lines));
-        Ok(Self { lines })
+        Ok(())
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
@@ -245,19 +261,24 @@ impl Leader {
             .to_socket_addrs()
             .map_err(|error| failed(error.to_string()))?
             .collect();
-        let mut told = false;
+        if addresses.is_empty() {
+            return Err(failed("it is no address".to_owned()));
+        }
+        let mut tried = 0;
         let stream = loop {
-            match TcpStream::connect(&addresses[..]) {
-                Ok(stream) => break stream,
-                Err(error) if !told => {
-                    tracing::info!("{address}: {error}; trying again until it is there");
-                    told = true;
-                }
-                Err(_) => {}
-            }
             if stop.is_set() {
                 return Err(TrainError::Interrupted { step: 0 });
             }
+            // Where what is sent gets lost, the system would try for minutes.
+            let one = addresses[tried % addresses.len()];
+            match TcpStream::connect_timeout(&one, CONNECTING) {
+                Ok(stream) => break stream,
+                Err(error) if tried == 0 => {
+                    tracing::info!("{address}: {error}; trying again until it is there");
+                }
+                Err(_) => {}
+            }
+            tried += 1;
             thread::sleep(LOOK);
         };
         let mut wire = Wire::new(stream).map_err(|error| failed(error.to_string()))?;

@@ -48,6 +48,18 @@ pub(crate) enum Message {
     Failed { reason: String },
 }
 
+impl Message {
+    /// What tells others of a run that ended with `error`.
+    pub fn how_it_ended(error: &TrainError) -> Self {
+        match error {
+            TrainError::Interrupted { step } => Self::Stopped { step: *step },
+            error => Self::Failed {
+                reason: error.to_string(),
+            },
+        }
+    }
+}
+
 /// An update, by what its batches look like: machines with other data would add up gradients of other problems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

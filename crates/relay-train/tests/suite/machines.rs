@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use crate::common::*;
 use crate::fragile::{self, Fragile, limit, settings_with};
@@ -331,6 +332,52 @@ fn whoever_is_no_follower_is_sent_away() {
     };
     let (led, followed) = together(lead::<Flex>(config, 1, place.path()), vec![follow]);
     assert!(led.is_ok() && followed[0].is_ok());
+}
+
+#[test]
+fn who_has_joined_hears_that_there_will_be_no_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (stop, joined) = (StopFlag::new(), StopFlag::new());
+    thread::scope(|scope| {
+        // The second of two never comes.
+        let gathered = scope.spawn(|| Followers::gather(&listener, 2, &stop).map(drop));
+        let followed = scope.spawn(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let leader = Leader::join(&address, 1, &stop).unwrap();
+            joined.set();
+            let trainer = plain::<Flex>(short(OptimizerConfig::adamw()), 1, dir.path());
+            let followed = trainer.follow(model(99), samples(), &leader, &stop);
+            followed.map(drop)
+        });
+        while !joined.is_set() {
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Many times as long as it takes to let it in.
+        thread::sleep(Duration::from_secs(1));
+        stop.set();
+        let interrupted = |error| matches!(error, TrainError::Interrupted { step: 0 });
+        assert!(interrupted(gathered.join().unwrap().unwrap_err()));
+        assert!(interrupted(followed.join().unwrap().unwrap_err()));
+    });
+}
+
+#[test]
+fn a_follower_without_a_leader_heeds_a_stop() {
+    let address = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let stop = StopFlag::new();
+    thread::scope(|scope| {
+        let joined = scope.spawn(|| Leader::join(&address.to_string(), 1, &stop));
+        stop.set();
+        let error = joined.join().unwrap().unwrap_err();
+        assert!(
+            matches!(error, TrainError::Interrupted { step: 0 }),
+            "{error}"
+        );
+    });
 }
 
 #[test]
