@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Sizes and lengths: `smoke` (seconds), `mini` (one to three hours on two cores), `paper` (all numbers of Appendix D).
+    /// Sizes and lengths: `smoke` (seconds), `mini` (one and a half to four hours on two cores), `paper` (all numbers of Appendix D).
     #[arg(long, default_value = "mini")]
     preset: String,
     /// Settings from a file, such as the `settings.json` of another run, in place of a preset.

@@ -1,7 +1,7 @@
 //! Whether a long run stayed as it began: memory and speed of every stage, from what the run wrote of itself.
 //!
 //! ```text
-//! cargo run --release --example multitask_relay -- --preset mini --jobs 1 --arms looped_aligned
+//! cargo run --release --example multitask_relay -- --preset mini --jobs 1 --arms looped_aligned --set looped_aligned.curriculum=null
 //! cargo run --release --example soak -- runs/mini-seed-1 --at-least 10 --record docs/results/reliability/soak-seed-1
 //! ```
 

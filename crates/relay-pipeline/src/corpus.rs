@@ -129,11 +129,12 @@ pub trait Corpus: Debug + Send + Sync {
     /// When the data cannot be made or read.
     fn test(&self, samples: usize) -> Result<Vec<Example>>;
 
-    /// The original part of the merged set, with solutions.
+    /// The original part of the merged set, with solutions, of each length about the share that it has in updates of
+    /// `batching`: what is rarer than it was is forgotten.
     ///
     /// # Errors
     /// When the data cannot be made or read.
-    fn original(&self) -> Result<Vec<Problem>>;
+    fn original(&self, batching: &Batching) -> Result<Vec<Problem>>;
 
     /// The longer problems of one round, without solutions; round 0 holds as many as the merged set wants, later rounds
     /// replace those whose chains were dropped. Empty when there are no more.
@@ -142,11 +143,12 @@ pub trait Corpus: Debug + Send + Sync {
     /// When the data cannot be made or read.
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>>;
 
-    /// `each` problems of every task with solutions, of the training lengths: what self-chains begin with (Appendix D).
+    /// `each` problems of every task with solutions, drawn as those of [`original`](Self::original): what self-chains begin
+    /// with (Appendix D).
     ///
     /// # Errors
     /// When the data cannot be made.
-    fn originals(&self, each: usize) -> Result<Vec<Problem>>;
+    fn originals(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>>;
 
     /// The problems of one phase of self-chains (Table 4), without solutions; rounds are as in [`longer`](Self::longer).
     /// Empty where the data have no such phase.

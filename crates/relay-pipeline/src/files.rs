@@ -336,7 +336,7 @@ impl Corpus for FileCorpus {
         Ok(of_length.cloned().collect())
     }
 
-    fn original(&self) -> Result<Vec<Problem>> {
+    fn original(&self, _batching: &Batching) -> Result<Vec<Problem>> {
         Ok(self.original.clone())
     }
 
@@ -348,7 +348,7 @@ impl Corpus for FileCorpus {
         })
     }
 
-    fn originals(&self, _each: usize) -> Result<Vec<Problem>> {
+    fn originals(&self, _batching: &Batching, _each: usize) -> Result<Vec<Problem>> {
         Ok(self.original.clone())
     }
 

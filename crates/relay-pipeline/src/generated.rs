@@ -43,14 +43,32 @@ impl GeneratedCorpus {
         })
     }
 
-    /// The first problems of the training split, as many of each task as `number` says.
-    fn first_problems(&self, number: impl Fn(&TaskSettings) -> usize) -> Result<Vec<Problem>> {
+    /// The first problems of the training split, as many of each task as `number` says, of each length about the share that
+    /// it has in updates of `batching`.
+    fn first_problems(
+        &self,
+        batching: &Batching,
+        number: impl Fn(&TaskSettings) -> usize,
+    ) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
         for (settings, task) in &self.tasks {
-            let lengths = settings.train[0]..=settings.train[1];
-            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Train)?;
-            for index in 0..number(settings) as u64 {
-                problems.push(data.get(index)?);
+            let [shortest, longest] = settings.train;
+            let data = Dataset::new(
+                Arc::clone(task),
+                shortest..=longest,
+                self.seed,
+                Split::Train,
+            )?;
+            for index in 0..number(settings) {
+                let problem = match batching {
+                    Batching::Mixed { .. } => data.get(index as u64),
+                    // A length comes in proportion to itself, and of twice the length half as many fit into an update.
+                    Batching::OneLength { .. } => {
+                        let length = shortest + index % (longest - shortest + 1);
+                        data.get_with_length(index as u64, length)
+                    }
+                };
+                problems.push(problem?);
             }
         }
         Ok(problems)
@@ -209,12 +227,12 @@ impl Corpus for GeneratedCorpus {
         Ok(examples)
     }
 
-    fn original(&self) -> Result<Vec<Problem>> {
-        self.first_problems(|settings| settings.original)
+    fn original(&self, batching: &Batching) -> Result<Vec<Problem>> {
+        self.first_problems(batching, |settings| settings.original)
     }
 
-    fn originals(&self, each: usize) -> Result<Vec<Problem>> {
-        self.first_problems(|_| each)
+    fn originals(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>> {
+        self.first_problems(batching, |_| each)
     }
 
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
@@ -315,6 +333,30 @@ mod tests {
         let lengths = corpus.test(5).unwrap();
         let lengths: BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
         assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
+    }
+
+    #[test]
+    fn original_problems_have_their_shares_in_the_updates_before() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let lis = TaskSettings {
+            original: 4620,
+            ..tasks[2].clone()
+        };
+        let corpus = GeneratedCorpus::new(&[lis], 1).unwrap();
+        let counts = |batching| {
+            let problems = corpus.original(&batching).unwrap();
+            let of_length = |length| problems.iter().filter(|one| one.length == length).count();
+            (3..=30).map(of_length).collect::<Vec<_>>()
+        };
+        let even = counts(Batching::OneLength { tokens: 1024 });
+        assert_eq!(even, [165; 28]);
+        // 3 + 4 + ... + 30 is 462.
+        let mixed = counts(Batching::Mixed { samples: 512 });
+        let right: Vec<usize> = (3..=30).map(|length| 10 * length).collect();
+        assert_eq!(mixed, right);
     }
 
     #[test]

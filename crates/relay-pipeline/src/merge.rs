@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use relay_tasks::{Problem, Stream};
+use relay_train::Batching;
 
 use crate::{Corpus, PipelineError, Result, chains::read_chains, line_file::LineFile};
 use serde::{Deserialize, Serialize};
@@ -52,13 +53,19 @@ impl MergedLine {
 }
 
 /// Writes the original data and the chains of `chains` to `merged`, in an order that depends on `seed` alone; gives the
-/// number of lines.
+/// number of lines. `batching` is that of the training before, see [`Corpus::original`].
 ///
 /// # Errors
 /// When the chains cannot be read or the merged file cannot be written.
-pub fn merge(corpus: &dyn Corpus, chains: &Path, merged: &Path, seed: u64) -> Result<usize> {
+pub fn merge(
+    corpus: &dyn Corpus,
+    batching: &Batching,
+    chains: &Path,
+    merged: &Path,
+    seed: u64,
+) -> Result<usize> {
     let original = corpus
-        .original()?
+        .original(batching)?
         .into_iter()
         .map(|problem| MergedLine::new(Origin::Original, problem));
     let longer = read_chains(chains, corpus.codec())?

@@ -164,13 +164,14 @@ impl<B: AutodiffBackend> Pipeline<B> {
     fn merge(&self, chains: &Done, missing: Missing) -> Result<Done> {
         let made_from = json!({
             "data": self.corpus.fingerprint(DataUse::Original)?, "chains": chains.result,
-            "seed": self.settings.seed,
+            "seed": self.settings.seed, "batching": to_value(&self.settings.ar_baseline.batching)?,
         });
         self.stage(MERGED, &made_from, missing, |dir| {
             tracing::info!("merged: the chains join the original data");
             let chains = self.dir.path().join("chains/chains.jsonl");
             let lines = merge::merge(
                 self.corpus.as_ref(),
+                &self.settings.ar_baseline.batching,
                 &chains,
                 &dir.join("merged.jsonl"),
                 self.settings.seed,

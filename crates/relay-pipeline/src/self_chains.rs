@@ -22,6 +22,7 @@ use crate::{
     cost::{self, Written},
     merge::{read_lines, write_merged},
     pipeline::Missing,
+    run_dir::to_value,
 };
 
 /// Directory of one part of a phase, relative to the arm's.
@@ -82,6 +83,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "model": model.result, "before": before.map(|done| &done.result), "confirmed by": by_loop,
             "samples": own.map(|own| own.samples), "tries": own.map(|own| own.tries), "phase": phase,
             "data": self.corpus.fingerprint(DataUse::Phase(phase))?,
+            "batching": to_value(&self.settings.ar_baseline.batching)?,
         });
         let name = format!("{arm}/{}", phase_name(phase, "data"));
         self.stage(&name, &made_from, missing, |dir| {
@@ -180,7 +182,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
             .self_chains
             .as_ref()
             .map_or(0, |own| own.samples);
-        let originals = self.corpus.originals(samples)?.into_iter();
+        let batching = &self.settings.ar_baseline.batching;
+        let originals = self.corpus.originals(batching, samples)?.into_iter();
         Ok(originals
             .map(|problem| MergedLine::new(Origin::Original, problem))
             .collect())

@@ -18,7 +18,13 @@ fn sets_numbers_words_parts_of_lists_and_whole_objects() {
         set("looped_aligned.lambda", "0.1").looped_aligned.lambda,
         0.1
     );
-    assert_eq!(set("stage1.train.steps", "7").looped_aligned.train.steps, 7);
+    assert_eq!(
+        set("stage1.train.steps", "70000")
+            .looped_aligned
+            .train
+            .steps,
+        70_000
+    );
     assert_eq!(set("stage2.train.steps", "8").ar_relay.train.steps, 8);
     let model = set("model.positions", "none");
     assert_eq!(
@@ -112,6 +118,15 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
             "stage1.train.steps",
             "-1",
             &["stage1.train.steps is -1", "a whole number of at least 0"],
+        ),
+        // Named as it was given, though the check is of what does not go with it.
+        (
+            "stage1.train.steps",
+            "7",
+            &[
+                "stage1.train.steps is 7",
+                "looped_aligned.curriculum.steps, 12000",
+            ],
         ),
         ("stage1", "1", &["stage1 is 1", "an object with the fields"]),
         (

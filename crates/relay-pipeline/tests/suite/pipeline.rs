@@ -74,7 +74,7 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         "results.json",
         "report.html",
         "figures/answer_accuracy.svg",
-        "figures/hit_matrix_lis_30.png",
+        "figures/hit_matrix_lis_33.png",
     ] {
         assert!(path.join(file).exists(), "{file} is missing");
     }

@@ -82,16 +82,16 @@ fn every_part_of_a_stage_is_checked_and_named() {
     let right = "ar_baseline.curriculum.tasks is sort, must be some of ari, ed, lis";
     assert!(error.contains(right), "{error}");
     settings.ar_baseline.curriculum = Some(Curriculum {
-        steps: 10_000,
+        steps: 20_000,
         ..Curriculum::default()
     });
     let error = settings.validate().unwrap_err().to_string();
     let right =
-        "such that ar_baseline.curriculum.steps, 10000, is below ar_baseline.train.steps, 10000";
+        "such that ar_baseline.curriculum.steps, 20000, is below ar_baseline.train.steps, 20000";
     assert!(error.contains(right), "{error}");
     if let Some(late) = &mut settings.ar_baseline.curriculum {
         late.steps -= 1;
-        assert_eq!(late.lengths(9_999, "lis", &(5..=25)), 5..=25);
+        assert_eq!(late.lengths(19_999, "lis", &(3..=30)), 3..=30);
     }
     settings.validate().unwrap();
     // A task alone has a third of the updates, and opens its lengths in time, too.
@@ -137,8 +137,8 @@ fn what_would_fail_after_hours_is_refused_at_once() {
             "data.ed.longer is 9 twice",
         ),
         (
-            error(&|_, tasks| tasks[2].self_phases[3].1 = 9000),
-            "data.lis.self_phases is 9000 chains in a phase",
+            error(&|_, tasks| tasks[2].self_phases[3].1 = 45_000),
+            "data.lis.self_phases is 45000 chains in a phase",
         ),
         (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
         (
