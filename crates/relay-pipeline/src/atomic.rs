@@ -2,11 +2,11 @@
 
 use std::{
     fs::{self, File},
-    io::{ErrorKind, Write},
+    io::Write,
     path::{Path, PathBuf},
-    process,
-    sync::atomic::{AtomicU64, Ordering},
 };
+
+use relay_tasks::create_beside;
 
 use crate::{PipelineError, Result};
 
@@ -33,33 +33,23 @@ pub(crate) struct Aside {
 }
 
 impl Aside {
-    /// A new file to be written for `place`, of a name that nobody else writes to: not another thread, nor a process of the
-    /// same number in another container. Creates the directory that both lie in.
+    /// A new file to be written for `place`, of a name that nobody else writes to; creates the directory that both lie in.
     ///
     /// Its name ends in the extension of `place`, because image encoders choose their format by it.
     pub fn of(place: &Path) -> Result<Self> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let dir = parent(place);
         fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
         let name = place
             .file_name()
             .ok_or_else(|| PipelineError::corrupt(place, "not the name of a file"))?
             .to_string_lossy();
-        loop {
-            let (process, number) = (process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-            let path = dir.join(format!(".{process}.{number}-{name}"));
-            match File::create_new(&path) {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(PipelineError::io("create", &path, error)),
-                Ok(_) => {
-                    return Ok(Self {
-                        path,
-                        place: place.to_owned(),
-                        placed: false,
-                    });
-                }
-            }
-        }
+        let (path, _) = create_beside(place, |number| format!(".{number}-{name}"))
+            .map_err(|e| PipelineError::io("write", place, e))?;
+        Ok(Self {
+            path,
+            place: place.to_owned(),
+            placed: false,
+        })
     }
 
     /// Where it is written.

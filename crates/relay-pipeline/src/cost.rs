@@ -206,6 +206,11 @@ pub(crate) fn builds_on(arm: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether an arm is the one of this stage, or made from it.
+pub(crate) fn needs(arm: &str, stage: &str) -> bool {
+    arm == stage || builds_on(arm).contains(&stage)
+}
+
 impl Results {
     /// What a stage took, as far as the run tells; runs from before costs were counted tell updates, samples and seconds.
     pub fn cost_of(&self, stage: &str) -> StageCost {

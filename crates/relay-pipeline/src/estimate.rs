@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use burn::tensor::backend::AutodiffBackend;
 use relay_train::StopFlag;
 
-use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus, cost::builds_on};
+use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus, cost::needs};
 
 /// Updates of a training that are counted.
 const COUNTED: u64 = 32;
@@ -33,10 +33,7 @@ pub fn estimate<B: AutodiffBackend>(
         }
         Ok((arm, forecast))
     };
-    let asked = |stage: &str| {
-        let made_from_it = |arm: &String| arm == stage || builds_on(arm).contains(&stage);
-        arms.is_empty() || arms.iter().any(made_from_it)
-    };
+    let asked = |stage: &str| arms.is_empty() || arms.iter().any(|arm| needs(arm, stage));
     let all = settings.stages().into_iter().map(|(arm, _)| arm);
     all.filter(|arm| asked(arm)).map(of_arm).collect()
 }

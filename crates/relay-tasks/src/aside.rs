@@ -50,7 +50,9 @@ impl AsideFile {
             Some(name) if !path.is_dir() => name,
             _ => return Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
         };
-        let (aside, file) = open_beside(&path, &name.to_string_lossy()).map_err(failed)?;
+        let name = name.to_string_lossy();
+        let (aside, file) =
+            create_beside(&path, |number| format!(".{name}.{number}.partial")).map_err(failed)?;
         Ok(Self {
             path,
             aside: Some(aside),
@@ -93,12 +95,15 @@ impl AsideFile {
 }
 
 /// A new file beside `path`, of a name that nobody else writes to: not another thread, nor a process of the same number in
-/// another container.
-fn open_beside(path: &Path, name: &str) -> io::Result<(PathBuf, File)> {
+/// another container. `name` makes its name from what sets it apart, `PROCESS.NUMBER`.
+///
+/// # Errors
+/// When it cannot be created there.
+pub fn create_beside(path: &Path, name: impl Fn(&str) -> String) -> io::Result<(PathBuf, File)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     loop {
         let (process, number) = (std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let aside = path.with_file_name(format!(".{name}.{process}.{number}.partial"));
+        let aside = path.with_file_name(name(&format!("{process}.{number}")));
         match File::options().write(true).create_new(true).open(&aside) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             opened => return opened.map(|file| (aside, file)),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::{cost::builds_on, making::Making, side_by_side::side_by_side};
+use crate::{cost::needs, making::Making, side_by_side::side_by_side};
 
 /// The finished stages of a run by name.
 type StagesDone = BTreeMap<&'static str, Done>;
@@ -110,10 +110,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
 
     /// Trains `arms` and what they are made from.
     fn stages_for(&self, arms: &[&'static str], missing: Missing) -> Result<StagesDone> {
-        let needed = |stage: &str| {
-            let made_from_it = |arm: &&str| *arm == stage || builds_on(arm).contains(&stage);
-            arms.iter().any(made_from_it)
-        };
+        let needed = |stage: &str| arms.iter().any(|arm| needs(arm, stage));
         // Looking takes no time, and what is not found must not stop anything beside it.
         let jobs = if missing == Missing::Make {
             self.jobs
