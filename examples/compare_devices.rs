@@ -16,8 +16,8 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Comparison, DeviceName, Program, Side, Tolerances, finish, on_device, overrides,
-    parse_args, print, start_logging, stop_on_signals, trained_arm,
+    CliError, Comparison, DeviceName, Program, Side, Tolerances, adjusted, check_seed, finish,
+    on_device, overrides, parse_args, print, start_logging, stop_on_signals, trained_arm,
 };
 use relay_pipeline::{
     Figure, PipelineError, Settings, Stages, Traces, corpus, lock, preset, write_atomically,
@@ -32,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Sizes and lengths: `smoke`, `mini` or `paper`.
+    /// Sizes and lengths: `smoke`, `quick`, `mini` or `paper`.
     #[arg(long, default_value = "mini")]
     preset: String,
     /// One device: `flex`, `ndarray` or `cuda`.
@@ -134,9 +134,9 @@ fn run(args: Args) -> Result<(), CliError> {
 
 /// The preset, with every loss told and nothing else done beside the updates.
 fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError> {
-    let mut settings = preset(&args.preset, args.seed)?;
-    settings.set_precision(precision);
-    let settings = settings.with(&overrides(&args.sets)?)?;
+    let (settings, sets) = (preset(&args.preset, args.seed)?, overrides(&args.sets)?);
+    let settings = adjusted(settings, None, Some(precision), &sets)?;
+    check_seed(&settings, args.seed)?;
     // What is compared is told by the options alone.
     let mut stages = settings.stages().into_iter();
     if let Some((arm, stage)) = stages.find(|(arm, _)| *arm == args.arm)
@@ -145,10 +145,6 @@ fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError
         let (field, found) = (format!("{arm}.train.precision"), stage.train.precision);
         let right = "left to --precision-a and --precision-b";
         return Err(PipelineError::settings(field, found.to_string(), right));
-    }
-    if settings.seed != args.seed {
-        let found = settings.seed.to_string();
-        return Err(PipelineError::settings("seed", found, "left to --seed"));
     }
     let arm = &args.arm;
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];

@@ -14,8 +14,8 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use relay_examples::{
-    CliError, DeviceName, Meeting, Program, Slot, finish, join, on_device, overrides, parse_args,
-    print, split, start_logging, trained_arm,
+    CliError, DeviceName, Meeting, Program, Slot, adjusted, check_seed, finish, join, on_device,
+    overrides, parse_args, print, split, start_logging, trained_arm,
 };
 use relay_pipeline::{Forecast, PipelineError, Settings, Stages, corpus, preset};
 use relay_train::{Precision, StopFlag};
@@ -37,7 +37,7 @@ enum What {
     Train(Box<Train>),
     /// Count what an update costs, from the shapes of some of them; nothing is trained.
     Cost {
-        /// Sizes and lengths: `smoke`, `mini` or `paper`.
+        /// Sizes and lengths: `smoke`, `quick`, `mini` or `paper`.
         #[arg(long, default_value = "paper")]
         preset: String,
         /// This task alone [default: all tasks].
@@ -74,7 +74,7 @@ enum What {
 
 #[derive(Debug, ClapArgs)]
 struct Train {
-    /// Sizes and lengths: `smoke`, `mini` or `paper`.
+    /// Sizes and lengths: `smoke`, `quick`, `mini` or `paper`.
     #[arg(long, default_value = "paper")]
     preset: String,
     /// Learn this task alone, with its share of the updates [default: all tasks].
@@ -236,12 +236,7 @@ fn settings(
     precision: Option<Precision>,
     sets: &[String],
 ) -> Result<Settings, PipelineError> {
-    let mut settings = preset(name, seed)?;
-    if let Some(task) = task {
-        settings = settings.single_task(task)?;
-    }
-    if let Some(precision) = precision {
-        settings.set_precision(precision);
-    }
-    settings.with(&overrides(sets)?)
+    let settings = adjusted(preset(name, seed)?, task, precision, &overrides(sets)?)?;
+    check_seed(&settings, seed)?;
+    Ok(settings)
 }

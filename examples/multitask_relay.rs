@@ -4,7 +4,7 @@
 //! was trained on, and an auto-regressive model fine-tuned on them (Stage II) solves lengths it failed at before.
 //!
 //! ```text
-//! cargo run --release --example multitask_relay -- --preset smoke|mini|paper --device flex|ndarray|cuda \
+//! cargo run --release --example multitask_relay -- --preset smoke|quick|mini|paper --device flex|ndarray|cuda \
 //!     --run-dir DIR --seed N | --seeds N,N,... [--jobs N] [--set PATH=VALUE]... [--arms ARM,...] [--task TASK] \
 //!     [--settings FILE] [--checkpoint-iterations N] [--precision f32|bf16] [--no-kernels] [--resume | --update] [--dry-run]
 //! ```
@@ -14,9 +14,9 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, Computing, DeviceName, PipelineRun, Program, finish, holds_run, on_device, overrides,
-    parse_args, print, quoted, quoted_path, refuse_run, run_several, start_logging,
-    warn_of_new_run,
+    CliError, CommandLine, Computing, DeviceName, PipelineRun, Program, adjusted, check_seed,
+    finish, holds_run, on_device, overrides, parse_args, print, refuse_run, run_several,
+    start_logging, warn_of_new_run,
 };
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Sizes and lengths: `smoke` (seconds), `mini` (one and a half to four hours on two cores), `paper` (all numbers of Appendix D).
+    /// Sizes and lengths: `smoke` (seconds), `quick` (minutes, arithmetic alone), `mini` (one and a half to four hours on two cores), `paper` (all numbers of Appendix D).
     #[arg(long, default_value = "mini")]
     preset: String,
     /// Settings from a file, such as the `settings.json` of another run, in place of a preset.
@@ -189,46 +189,40 @@ fn settings(args: &Args, sets: &[Override], seed: u64) -> Result<Settings, Pipel
         Some(file) => Settings::load(file)?,
         None => preset(&args.preset, seed)?,
     };
-    if let Some(task) = &args.task {
-        settings = settings.single_task(task)?;
-    }
     if let Some(iterations) = args.checkpoint_iterations {
         settings.looped_aligned.checkpoint_iterations = iterations;
         if let Some(vanilla) = &mut settings.looped_vanilla {
             vanilla.checkpoint_iterations = iterations;
         }
     }
-    let settings = args.computing.in_precision(settings).with(sets)?;
-    if args.settings.is_none() && settings.seed != seed {
-        let right = format!("{seed}, as --seed or --seeds says: another one is asked for there");
-        let found = settings.seed.to_string();
-        return Err(PipelineError::settings("seed", found, right));
+    let settings = adjusted(
+        settings,
+        args.task.as_deref(),
+        args.computing.precision,
+        sets,
+    )?;
+    if args.settings.is_none() {
+        check_seed(&settings, seed)?;
     }
     Ok(settings)
 }
 
 /// The command that repeats the run with `seed`.
 fn command(args: &Args, seed: u64, device: DeviceName) -> String {
-    let mut source = match &args.settings {
-        Some(file) => format!("--settings {}", quoted_path(file)),
-        None => format!("--preset {} --seed {seed}", quoted(&args.preset)),
+    let command = CommandLine::new(device, "multitask_relay");
+    let command = match &args.settings {
+        Some(file) => command.option("--settings", file.display()),
+        None => command
+            .option("--preset", &args.preset)
+            .option("--seed", seed),
     };
-    if let Some(task) = &args.task {
-        source += &format!(" --task {}", quoted(task));
-    }
-    for set in &args.sets {
-        source += &format!(" --set {}", quoted(set));
-    }
-    if !args.arms.is_empty() {
-        source += &format!(" --arms {}", quoted(&args.arms.join(",")));
-    }
-    if let Some(iterations) = args.checkpoint_iterations {
-        source += &format!(" --checkpoint-iterations {iterations}");
-    }
-    source += &args.computing.precision_option();
-    if args.no_kernels {
-        source += " --no-kernels";
-    }
-    let cargo_run = device.cargo_run("multitask_relay");
-    format!("{cargo_run} {source} --device {device}")
+    command
+        .each("--task", &args.task)
+        .each("--set", &args.sets)
+        .list("--arms", &args.arms)
+        .each("--checkpoint-iterations", args.checkpoint_iterations)
+        .each("--precision", args.computing.precision)
+        .flag("--no-kernels", args.no_kernels)
+        .option("--device", device)
+        .to_string()
 }

@@ -15,7 +15,7 @@ use std::{
 
 use clap::Parser;
 use relay_examples::{
-    CliError, Computing, PipelineRun, finish, parse_args, print, quoted, quoted_path, start_logging,
+    CliError, CommandLine, Computing, PipelineRun, finish, parse_args, print, start_logging,
 };
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset, write_atomically};
 use relay_tasks::Stream;
@@ -40,7 +40,7 @@ struct Args {
     /// Directory of this run.
     #[arg(long, default_value = "runs/own-data")]
     run_dir: PathBuf,
-    /// How long to train: `smoke` (seconds, to see it run) or `mini` (minutes).
+    /// How long to train: `smoke` (seconds, to see it run), `quick` (minutes) or `mini` (twice as long).
     #[arg(long, default_value = "mini")]
     preset: String,
     #[command(flatten)]
@@ -71,15 +71,14 @@ fn run(args: Args) -> Result<(), CliError> {
             "--train, --longer and --test belong together",
         ));
     };
-    let command = format!(
-        "{} --train {} --longer {} --test {} --preset {} --device {device} --seed {}",
-        device.cargo_run("own_data"),
-        quoted_path(&train),
-        quoted_path(&longer),
-        quoted_path(&test),
-        quoted(&args.preset),
-        args.seed
-    );
+    let command = CommandLine::new(device, "own_data")
+        .option("--train", train.display())
+        .option("--longer", longer.display())
+        .option("--test", test.display())
+        .option("--preset", &args.preset)
+        .option("--device", device)
+        .option("--seed", args.seed)
+        .each("--precision", args.computing.precision);
     let data = DataSettings::Files(FileSettings {
         train,
         longer,
@@ -98,7 +97,7 @@ fn run(args: Args) -> Result<(), CliError> {
         arms: Vec::new(),
         jobs: args.computing.jobs(device),
         device,
-        command: command + &args.computing.precision_option(),
+        command: command.to_string(),
     }
     .run()
 }

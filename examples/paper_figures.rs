@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Sizes and lengths: `smoke`, `mini` or `paper`.
+    /// Sizes and lengths: `smoke`, `quick`, `mini` or `paper`.
     #[arg(long, default_value = "mini")]
     preset: String,
     /// Seeds; the figures show the mean over them.
@@ -99,14 +99,18 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
         groups.push(Group {
             dir: out.to_owned(),
             alone: false,
-            runs: seeds.runs(out, |seed| settings(args, seed), |seed, _| command(seed))?,
+            runs: seeds.runs(
+                out,
+                |seed| settings(args, seed),
+                |seed, _| command(seed).to_string(),
+            )?,
         });
     }
     if args.single_task.is_some() {
         for task in preset(&args.preset, 1)?.task_names() {
             let dir = out.join("single").join(task);
             let settings = |seed| settings(args, seed)?.single_task(task);
-            let with_task = |seed, _: &[_]| format!("{} --task {task}", command(seed));
+            let with_task = |seed, _: &[_]| command(seed).option("--task", task).to_string();
             let runs = seeds.runs(&dir, settings, with_task)?;
             groups.push(Group {
                 dir,

@@ -12,8 +12,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, print, quoted, refuse_run, run_command,
-    run_several, start_logging,
+    CliError, CommandLine, Computing, DeviceName, finish, parse_args, print, refuse_run,
+    run_command, run_several, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
 
@@ -24,7 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Where the settings come from that do not vary: `smoke`, `mini` or `paper`.
+    /// Where the settings come from that do not vary: `smoke`, `quick`, `mini` or `paper`.
     #[arg(long, default_value = "mini")]
     preset: String,
     /// Seeds, each combination is run with all of them.
@@ -70,7 +70,7 @@ fn run(args: Args) -> Result<(), CliError> {
             |seed| Ok(args.computing.in_precision(preset(&args.preset, seed)?)),
             |seed, overrides| {
                 let (arms, precision) = (&args.arms, args.computing.precision);
-                run_command(&args.preset, seed, overrides, arms, device, precision)
+                run_command(&args.preset, seed, overrides, arms, device, precision).to_string()
             },
         )
         .map_err(CliError::usage)?;
@@ -115,25 +115,13 @@ fn taken_over(swept: &SweepResults) -> String {
 }
 
 fn command(args: &Args, device: DeviceName) -> String {
-    let mut command = format!(
-        "{} --preset {} --seeds {}",
-        device.cargo_run("sweep"),
-        quoted(&args.preset),
-        args.seeds
-            .iter()
-            .map(u64::to_string)
-            .collect::<Vec<_>>()
-            .join(",")
-    );
-    for set in &args.sets {
-        command += &format!(" --set {}", quoted(set));
-    }
-    if let Some(loops) = &args.loops {
-        command += &format!(" --loops {}", quoted(loops));
-    }
-    if !args.arms.is_empty() {
-        command += &format!(" --arms {}", quoted(&args.arms.join(",")));
-    }
-    command += &args.computing.precision_option();
-    command + &format!(" --device {device}")
+    CommandLine::new(device, "sweep")
+        .option("--preset", &args.preset)
+        .list("--seeds", &args.seeds)
+        .each("--set", &args.sets)
+        .each("--loops", &args.loops)
+        .list("--arms", &args.arms)
+        .each("--precision", args.computing.precision)
+        .option("--device", device)
+        .to_string()
 }

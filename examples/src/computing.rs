@@ -1,7 +1,7 @@
 //! The options that say where and how a program computes.
 
 use clap::Args;
-use relay_pipeline::Settings;
+use relay_pipeline::{Override, PipelineError, Settings};
 use relay_train::Precision;
 
 use crate::{CliError, DeviceName};
@@ -47,10 +47,36 @@ impl Computing {
         }
         settings
     }
+}
 
-    /// The option that asks for the precision, with a space before it; nothing if none is.
-    pub fn precision_option(&self) -> String {
-        let option = |precision| format!(" --precision {precision}");
-        self.precision.map_or(String::new(), option)
+/// The settings as a program's options ask for them: one task alone, in another precision, with single ones changed.
+///
+/// # Errors
+/// When there is no such task, or a change does not fit.
+pub fn adjusted(
+    mut settings: Settings,
+    task: Option<&str>,
+    precision: Option<Precision>,
+    sets: &[Override],
+) -> Result<Settings, PipelineError> {
+    if let Some(task) = task {
+        settings = settings.single_task(task)?;
     }
+    if let Some(precision) = precision {
+        settings.set_precision(precision);
+    }
+    settings.with(sets)
+}
+
+/// That no changed setting asks for another seed than the option `--seed` or `--seeds`.
+///
+/// # Errors
+/// Names both.
+pub fn check_seed(settings: &Settings, seed: u64) -> Result<(), PipelineError> {
+    if settings.seed == seed {
+        return Ok(());
+    }
+    let right = format!("{seed}, as --seed or --seeds says: another one is asked for there");
+    let found = settings.seed.to_string();
+    Err(PipelineError::settings("seed", found, right))
 }

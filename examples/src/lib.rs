@@ -1,6 +1,7 @@
 //! What the example programs share: choosing a device, logging, ending with a clear line and the right exit code.
 
 mod args;
+mod command;
 mod comparison;
 mod computing;
 mod data_files;
@@ -17,8 +18,9 @@ mod signals;
 mod slot;
 
 pub use args::parse_args;
+pub use command::CommandLine;
 pub use comparison::{Comparison, Difference, Side, Tolerances};
-pub use computing::Computing;
+pub use computing::{Computing, adjusted, check_seed};
 pub use data_files::{InputFormat, OutputFormat, PaperTasks, ProblemInput, ProblemOutput};
 pub use device::{DeviceError, DeviceName, Program, on_device};
 pub use dialect_args::{
@@ -30,6 +32,5 @@ pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};
 pub use print::print;
 pub use run::{PipelineRun, holds_run, refuse_run, warn_of_new_run};
-pub use shell::{quoted, quoted_path};
 pub use signals::stop_on_signals;
 pub use slot::{Bench, Slot, trained_arm};

@@ -7,7 +7,7 @@ use relay_pipeline::{Existing, Override, PipelineError, PlannedRun, Results, Sev
 use relay_train::{Precision, StopFlag};
 
 use crate::{
-    CliError, DeviceName, Program, on_device, quoted, run::explain, shell::how_to_go_on,
+    CliError, CommandLine, DeviceName, Program, on_device, run::explain, shell::how_to_go_on,
     stop_on_signals,
 };
 
@@ -59,7 +59,7 @@ pub fn overrides(texts: &[String]) -> Result<Vec<Override>, PipelineError> {
     texts.iter().map(|text| text.parse()).collect()
 }
 
-/// The options of `multitask_relay` that make one run, for its report.
+/// The command of `multitask_relay` that makes one run, for its report.
 pub fn run_command(
     preset: &str,
     seed: u64,
@@ -67,50 +67,12 @@ pub fn run_command(
     arms: &[String],
     device: DeviceName,
     precision: Option<Precision>,
-) -> String {
-    let cargo_run = device.cargo_run("multitask_relay");
-    let mut command = format!("{cargo_run} --preset {preset} --seed {seed}");
-    for one in overrides {
-        command += &format!(" --set {}", quoted(&one.to_string()));
-    }
-    if !arms.is_empty() {
-        command += &format!(" --arms {}", quoted(&arms.join(",")));
-    }
-    if let Some(precision) = precision {
-        command += &format!(" --precision {precision}");
-    }
-    command + &format!(" --device {device}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commands_can_be_typed_as_they_stand() {
-        let one: Override = "evaluation.hit_matrices=[[\"lis\", 30]]".parse().unwrap();
-        let arms = ["ar_relay".to_owned()];
-        let on = |device| {
-            run_command(
-                "mini",
-                2,
-                std::slice::from_ref(&one),
-                &arms,
-                device,
-                Some(Precision::Bf16),
-            )
-        };
-        let options = "--preset mini --seed 2 --set 'evaluation.hit_matrices=[[\"lis\", 30]]' --arms ar_relay \
-             --precision bf16";
-        assert_eq!(
-            on(DeviceName::Flex),
-            format!("cargo run --release --example multitask_relay -- {options} --device flex")
-        );
-        assert_eq!(
-            on(DeviceName::Cuda),
-            format!(
-                "cargo run --release -p relay-examples --features cuda --example multitask_relay -- {options} --device cuda"
-            )
-        );
-    }
+) -> CommandLine {
+    CommandLine::new(device, "multitask_relay")
+        .option("--preset", preset)
+        .option("--seed", seed)
+        .each("--set", overrides)
+        .list("--arms", arms)
+        .each("--precision", precision)
+        .option("--device", device)
 }

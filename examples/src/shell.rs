@@ -3,18 +3,13 @@
 use std::{ffi::OsString, path::Path};
 
 /// A word as a shell reads it back.
-pub fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "=._,:/+-".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', "'\\''"))
     }
-}
-
-/// A path as a shell reads it back; bytes that are no text are lost.
-pub fn quoted_path(path: &Path) -> String {
-    quoted(&path.to_string_lossy())
 }
 
 /// How to go on with what was stopped: where it lies, and the command that goes on, which is the one that began it, with
@@ -46,8 +41,8 @@ mod tests {
     fn words_are_quoted_where_a_shell_would_read_others() {
         assert_eq!(quoted("it's"), "'it'\\''s'");
         assert_eq!(quoted(""), "''");
-        assert_eq!(quoted_path(Path::new("my runs/a")), "'my runs/a'");
-        assert_eq!(quoted_path(Path::new("runs/a-1")), "runs/a-1");
+        assert_eq!(quoted("my runs/a"), "'my runs/a'");
+        assert_eq!(quoted("runs/a-1"), "runs/a-1");
     }
 
     #[test]

@@ -55,7 +55,7 @@ fn usage_errors_name_what_there_is() {
         "multitask_relay",
         &[&base[..], &["--preset", "tiny"]].concat(),
         2,
-        &["tiny", "smoke", "mini", "paper"],
+        &["tiny", "smoke", "quick", "mini", "paper"],
     );
     refuses(
         "multitask_relay",

@@ -168,7 +168,7 @@ fn about_looped_models(results: &Results) -> Vec<Claim> {
     list.push(above.claim(
         "aligned_above_vanilla",
         "With alignment the looped model is at least as good beyond its training lengths as without.",
-        "Pooled over the longer lengths, not more than 1 point below; undecided where the intervals overlap.",
+        "Pooled over the longer lengths, not more than 1 point below; further below it is undecided where the intervals overlap.",
     ));
     list
 }

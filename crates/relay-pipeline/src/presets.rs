@@ -1,4 +1,4 @@
-//! Complete configurations by name: `smoke`, `mini`, `paper`.
+//! Complete configurations by name: `smoke`, `quick`, `mini`, `paper`.
 
 use relay_models::{CausalConfig, Injection, LoopedConfig, Positions, TransformerConfig};
 use relay_tasks::{
@@ -14,7 +14,7 @@ use crate::{
 mod paper;
 
 /// The names that [`preset`] knows.
-pub const PRESETS: [&str; 3] = ["smoke", "mini", "paper"];
+pub const PRESETS: [&str; 4] = ["smoke", "quick", "mini", "paper"];
 
 /// The preset called `name`.
 ///
@@ -23,6 +23,7 @@ pub const PRESETS: [&str; 3] = ["smoke", "mini", "paper"];
 pub fn preset(name: &str, seed: u64) -> Result<Settings> {
     match name {
         "smoke" => Ok(smoke(seed)),
+        "quick" => Ok(quick(seed)),
         "mini" => Ok(mini(seed)),
         "paper" => Ok(paper::paper(seed)),
         other => Err(PipelineError::UnknownPreset {
@@ -37,11 +38,14 @@ pub fn preset(name: &str, seed: u64) -> Result<Settings> {
 /// # Errors
 /// When there is no such preset.
 pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Settings> {
+    let preset = preset(name, seed)?;
+    // The number of updates is for all tasks of the preset; one learns its own in its share of them.
+    let tasks = preset.task_names().len() as u64;
     let mut settings = Settings {
         data,
         looped_vanilla: None,
         self_chains: None,
-        ..preset(name, seed)?
+        ..preset
     };
     settings.preset = format!("own data, {name}");
     // Lengths can only grow where problems are drawn.
@@ -49,8 +53,7 @@ pub fn own_data_preset(name: &str, data: DataSettings, seed: u64) -> Result<Sett
         stage.curriculum = None;
     }
     settings.evaluation.hit_matrices.clear();
-    // Their number of updates is for three tasks; one learns its own in a third of them.
-    settings.share_of_updates(3);
+    settings.share_of_updates(tasks);
     Ok(settings)
 }
 
@@ -100,6 +103,23 @@ fn smoke(seed: u64) -> Settings {
         tries: 1,
     };
     settings.evaluation.samples = 20;
+    settings
+}
+
+/// The method on arithmetic alone, in minutes: the looped model with the steps, the baseline, and what it becomes by RELAY.
+fn quick(seed: u64) -> Settings {
+    let mut settings = mini(seed);
+    settings.keep_task("ari");
+    settings.preset = "quick".into();
+    (settings.looped_vanilla, settings.self_chains) = (None, None);
+    for (stage, steps) in [
+        (&mut settings.looped_aligned, 4_000),
+        (&mut settings.ar_baseline, 3_000),
+        (&mut settings.ar_relay, 1_000),
+    ] {
+        stage.train.steps = steps;
+        stage.task_weights.clear();
+    }
     settings
 }
 
@@ -277,7 +297,9 @@ mod tests {
         for name in PRESETS {
             let all = preset(name, 1).unwrap();
             all.validate().unwrap();
-            all.single_task("ed").unwrap().validate().unwrap();
+            for task in all.task_names() {
+                all.single_task(task).unwrap().validate().unwrap();
+            }
             let files = FileSettings {
                 train: "chains.jsonl".into(),
                 longer: "problems.jsonl".into(),
@@ -290,7 +312,7 @@ mod tests {
             preset("tiny", 1)
                 .unwrap_err()
                 .to_string()
-                .contains("smoke, mini, paper")
+                .contains("smoke, quick, mini, paper")
         );
     }
 }

@@ -27,20 +27,25 @@ impl Settings {
         }
         let mut settings = self.clone();
         settings.share_of_updates(names.len() as u64);
-        if let DataSettings::Generated(tasks) = &mut settings.data {
+        settings.keep_task(task);
+        settings.preset = format!("{}-{task}-alone", self.preset);
+        settings.validate()?;
+        Ok(settings)
+    }
+
+    /// Leaves out what is of other tasks than `task`, which is one of these.
+    pub(crate) fn keep_task(&mut self, task: &str) {
+        if let DataSettings::Generated(tasks) = &mut self.data {
             tasks.retain(|one| one.name() == task);
         }
-        for stage in settings.stages_mut() {
+        for stage in self.stages_mut() {
             stage.curriculum.take_if(|grown| !grown.is_for(task));
             if let Some(grown) = &mut stage.curriculum {
                 grown.tasks.clear();
             }
         }
-        let matrices = &mut settings.evaluation.hit_matrices;
+        let matrices = &mut self.evaluation.hit_matrices;
         matrices.retain(|(of, _)| of == task);
-        settings.preset = format!("{}-{task}-alone", self.preset);
-        settings.validate()?;
-        Ok(settings)
     }
 }
 
