@@ -15,7 +15,8 @@ use std::{
 
 use clap::Parser;
 use relay_examples::{
-    CliError, CommandLine, Computing, PipelineRun, finish, parse_args, print, start_logging,
+    CliError, CommandLine, Computing, PipelineRun, adjusted, finish, parse_args, print,
+    start_logging,
 };
 use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset, write_atomically};
 use relay_tasks::Stream;
@@ -84,14 +85,16 @@ fn run(args: Args) -> Result<(), CliError> {
         longer,
         test,
     });
-    let settings = own_data_preset(&args.preset, data, args.seed).map_err(CliError::usage)?;
+    let settings = own_data_preset(&args.preset, data, args.seed)
+        .and_then(|settings| adjusted(settings, None, args.computing.precision, &[]))
+        .map_err(CliError::usage)?;
     let existing = if args.resume {
         Existing::Resume
     } else {
         Existing::Refuse
     };
     PipelineRun {
-        settings: args.computing.in_precision(settings),
+        settings,
         dir: args.run_dir,
         existing,
         arms: Vec::new(),

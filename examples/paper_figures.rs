@@ -13,7 +13,7 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use relay_examples::{
-    CliError, Computing, DeviceName, finish, parse_args, print, refuse_run, run_command,
+    CliError, Computing, DeviceName, adjusted, finish, parse_args, print, refuse_run, run_command,
     run_several, start_logging,
 };
 use relay_pipeline::{
@@ -101,7 +101,7 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
             alone: false,
             runs: seeds.runs(
                 out,
-                |seed| settings(args, seed),
+                |seed| settings(args, seed, None),
                 |seed, _| command(seed).to_string(),
             )?,
         });
@@ -109,7 +109,7 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
     if args.single_task.is_some() {
         for task in preset(&args.preset, 1)?.task_names() {
             let dir = out.join("single").join(task);
-            let settings = |seed| settings(args, seed)?.single_task(task);
+            let settings = |seed| settings(args, seed, Some(task));
             let with_task = |seed, _: &[_]| command(seed).option("--task", task).to_string();
             let runs = seeds.runs(&dir, settings, with_task)?;
             groups.push(Group {
@@ -122,9 +122,10 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
     Ok(groups)
 }
 
-/// The settings of the runs with `seed`.
-fn settings(args: &Args, seed: u64) -> Result<Settings, PipelineError> {
-    Ok(args.computing.in_precision(preset(&args.preset, seed)?))
+/// The settings of the run with `seed`, on `task` alone where one is named.
+fn settings(args: &Args, seed: u64, task: Option<&str>) -> Result<Settings, PipelineError> {
+    let precision = args.computing.precision;
+    adjusted(preset(&args.preset, seed)?, task, precision, &[])
 }
 
 /// Puts the runs of each group together, those of the single tasks in one figure, and says what was made from what.

@@ -21,6 +21,9 @@ struct Args {
     /// Directories with a `results.json`, each once.
     #[arg(required = true)]
     runs: Vec<PathBuf>,
+    /// Print the accuracies of the training lengths and of the longest length only.
+    #[arg(long)]
+    short: bool,
     /// Also write `aggregate.json`, `aggregate.md` and the figures of all runs together to this directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -39,7 +42,11 @@ fn run(args: Args) -> Result<(), CliError> {
         refuse_run(out)?;
         all.write(out).map_err(CliError::failure)?;
     }
-    print(all.markdown())
+    print(if args.short {
+        all.short_table()
+    } else {
+        all.markdown()
+    })
 }
 
 /// That no run is there twice, under whatever paths: it would count twice in the means.

@@ -20,7 +20,7 @@ use relay_examples::{
     CliError, Program, finish, holds_run, on_device, parse_args, print, start_logging,
     stop_on_signals,
 };
-use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve};
+use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve_each};
 use relay_train::StopFlag;
 use serde_json::Value;
 
@@ -73,7 +73,6 @@ fn run(args: Args) -> Result<(), CliError> {
             "there is no run in {dir}: {right}"
         )));
     }
-    let json = args.json;
     let questions = questions(&args)?;
     let stop = StopFlag::default();
     let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
@@ -81,13 +80,14 @@ fn run(args: Args) -> Result<(), CliError> {
         questions,
         run_dir: args.run_dir,
         arm: args.arm,
+        json: args.json,
         stop,
     };
     let solved = on_device(device, solving).map_err(CliError::usage)?;
-    for one in solved.map_err(|error| explained(error, &signal))? {
-        print(if json { line(&one)? } else { text(&one) })?;
-    }
-    Ok(())
+    solved.map_err(|failed| match failed {
+        Failed::Solving(error) => explained(error, &signal),
+        Failed::Printing(error) => error,
+    })
 }
 
 /// What is asked: by the command line, or by standard input where that asks nothing.
@@ -122,14 +122,34 @@ struct Solving {
     questions: Vec<Question>,
     run_dir: PathBuf,
     arm: String,
+    json: bool,
     stop: StopFlag,
 }
 
+/// Why not all is solved and printed.
+enum Failed {
+    Solving(PipelineError),
+    Printing(CliError),
+}
+
+impl From<PipelineError> for Failed {
+    fn from(error: PipelineError) -> Self {
+        Self::Solving(error)
+    }
+}
+
 impl Program for Solving {
-    type Output = Result<Vec<Solved>, PipelineError>;
+    type Output = Result<(), Failed>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        solve::<B>(&self.run_dir, &self.arm, &self.questions, device, self.stop)
+        let model = (self.run_dir.as_path(), self.arm.as_str());
+        solve_each::<B, Failed>(model, &self.questions, device, self.stop, |solved| {
+            let text = match self.json {
+                true => line(&solved),
+                false => Ok(text(&solved)),
+            };
+            text.and_then(print).map_err(Failed::Printing)
+        })
     }
 }
 

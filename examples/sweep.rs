@@ -12,7 +12,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, CommandLine, Computing, DeviceName, finish, parse_args, print, refuse_run,
+    CliError, CommandLine, Computing, DeviceName, adjusted, finish, parse_args, print, refuse_run,
     run_command, run_several, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
@@ -67,7 +67,14 @@ fn run(args: Args) -> Result<(), CliError> {
     let runs = sweep
         .runs(
             &args.out,
-            |seed| Ok(args.computing.in_precision(preset(&args.preset, seed)?)),
+            |seed| {
+                adjusted(
+                    preset(&args.preset, seed)?,
+                    None,
+                    args.computing.precision,
+                    &[],
+                )
+            },
             |seed, overrides| {
                 let (arms, precision) = (&args.arms, args.computing.precision);
                 run_command(&args.preset, seed, overrides, arms, device, precision).to_string()

@@ -39,14 +39,6 @@ impl Computing {
             (None, _) => 0,
         }
     }
-
-    /// The settings in the precision that is asked for, if one is.
-    pub fn in_precision(&self, mut settings: Settings) -> Settings {
-        if let Some(precision) = self.precision {
-            settings.set_precision(precision);
-        }
-        settings
-    }
 }
 
 /// The settings as a program's options ask for them: one task alone, in another precision, with single ones changed.

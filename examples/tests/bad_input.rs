@@ -362,6 +362,35 @@ fn test_problems_whose_chains_are_learnt_are_warned_of() {
     assert!(said.contains(&warning), "{said}");
 }
 
+/// One line of many in another form has all learnt in another form.
+#[test]
+fn an_odd_line_of_own_data_is_warned_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let [train, longer, test] = own_data(dir.path());
+    let lines = fs::read_to_string(&train).unwrap();
+    let mut lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let all = lines.len();
+    let steps = lines[4]["steps"].as_array_mut().unwrap();
+    *steps.last_mut().unwrap() = "0 0".into();
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    fs::write(&train, lines).unwrap();
+    let mut command = quiet("own_data");
+    command.args(own_data_options(
+        [&train, &longer, &test],
+        &dir.path().join("run"),
+    ));
+    let done = command.env("RUST_LOG", "warn").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let warning = format!(
+        "the last step is the answer in {} of {all} lines of `data`, but not in line 5",
+        all - 1
+    );
+    assert!(said.contains(&warning), "{said}");
+}
+
 #[test]
 fn a_directory_that_cannot_be_made_is_said_so() {
     let dir = tempfile::tempdir().unwrap();

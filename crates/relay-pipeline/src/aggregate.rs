@@ -14,6 +14,8 @@ pub(crate) mod files;
 mod markdown;
 mod verdicts;
 
+pub(crate) use markdown::few_of;
+
 pub use verdicts::{ClaimVerdicts, RunVerdict};
 
 /// The version of the form of `aggregate.json` that this program writes and reads.

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_tasks::create_beside;
+use relay_tasks::{create_beside, sync_dir};
 
 use crate::{PipelineError, Result};
 
@@ -64,7 +64,7 @@ impl Aside {
             .and_then(|()| fs::rename(&self.path, &self.place));
         self.placed = renamed.is_ok();
         renamed
-            .and_then(|()| File::open(parent(&self.place))?.sync_all())
+            .and_then(|()| sync_dir(parent(&self.place)))
             .map_err(|e| PipelineError::io("write", &self.place, e))
     }
 }

@@ -68,7 +68,12 @@ pub enum PipelineError {
         path: PathBuf,
     },
     /// The run directory holds a run with other settings.
-    #[error("{} holds a run with other settings: {field} is {held} there and {wanted} here", path.display())]
+    #[error(
+        "{0} holds a run with other settings: {field} is {held} there and {wanted} here; choose another directory, or go on \
+         under its own settings by `multitask_relay --settings {0}/settings.json --run-dir {0} --resume`, or under these by \
+         `--update`",
+        path.display()
+    )]
     OtherSettings {
         /// The run directory.
         path: PathBuf,
@@ -120,7 +125,9 @@ pub enum PipelineError {
     #[error(transparent)]
     Model(#[from] relay_models::ModelError),
     /// The run was asked to stop while chains were written, or before a stage was begun.
-    #[error("stopped between two batches of chains or two stages; what was trained is saved")]
+    #[error(
+        "stopped between two batches of chains or two stages; what was trained and written is saved"
+    )]
     Stopped,
     /// Nothing was to be made, and a stage is not finished.
     #[error("the stage {stage} is not finished, or was made from something else")]

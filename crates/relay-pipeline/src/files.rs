@@ -12,10 +12,15 @@ use serde_json::{Value, json};
 use crate::{
     Corpus, DataUse, FileSettings, PipelineError, Question, Result,
     corpus::{Sizes, Unsolved},
+    run_dir::to_value,
 };
 
+mod checks;
 mod lines;
 
+use checks::{
+    check_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines, warn_of_shared,
+};
 use lines::{SolvedLine, UnsolvedLine, at, bare, problem, read_lines};
 
 /// Name of the task where a line names none.
@@ -23,7 +28,7 @@ pub const DEFAULT_TASK: &str = "data";
 
 /// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
 /// made anew.
-const RULES: u32 = 4;
+const RULES: u32 = 5;
 
 /// Of how many training problems of a task one is set aside to watch the training with.
 const VALID_SHARE: usize = 20;
@@ -45,9 +50,10 @@ pub struct FileCorpus {
     hashes: Hashes,
 }
 
-/// What the three files hold, as hashes.
+/// What the three files hold, and the vocabulary of the first two, as hashes.
 #[derive(Debug)]
 struct Hashes {
+    codec: String,
     train: String,
     longer: String,
     test: String,
@@ -83,6 +89,7 @@ impl FileCorpus {
             ),
             other => other.into(),
         })?;
+        let codec_hash = blake3::hash(to_value(&codec)?.to_string().as_bytes());
         let train = encode_all(&codec, &files.train, &original)?;
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
         let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
@@ -102,6 +109,8 @@ impl FileCorpus {
         }
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
+        warn_of_odd_lines(&codec, &original, &files.train);
+        warn_of_gaps(&codec, &train, &test, &files.test);
         let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
         let truth = tests.into_iter().map(|problem| (key(&problem), problem));
         Ok(Self {
@@ -115,6 +124,7 @@ impl FileCorpus {
             most,
             truth: truth.collect(),
             hashes: Hashes {
+                codec: codec_hash.to_hex().to_string(),
                 train: train_hash,
                 longer: longer_hash,
                 test: test_hash,
@@ -147,70 +157,6 @@ fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec
     let (valid, train): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
     let bare = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, one)| one).collect();
     (bare(train), bare(valid))
-}
-
-/// Problems without those that stand there already: none must count, or be learnt, twice. A warning says how many lines go.
-fn first_of_each<T>(mut lines: Vec<T>, problem: impl Fn(&T) -> &Problem, file: &Path) -> Vec<T> {
-    let all = lines.len();
-    let mut seen = HashSet::new();
-    lines.retain(|line| {
-        let Problem { task, prompt, .. } = problem(line);
-        seen.insert((task.clone(), prompt.clone()))
-    });
-    match all - lines.len() {
-        0 => {}
-        n => tracing::warn!(
-            "{}: {n} lines repeat a problem, and do not count",
-            file.display()
-        ),
-    }
-    lines
-}
-
-/// Warns of test problems that a model learns, with their solutions or with the chains that are written for them, and of
-/// problems that it learns with both.
-fn warn_of_shared(
-    original: &[Problem],
-    longer: &[Unsolved],
-    tests: &[Problem],
-    files: &FileSettings,
-) {
-    fn key(problem: &Problem) -> (&str, &str) {
-        (&problem.task, &problem.prompt)
-    }
-    let original: HashSet<_> = original.iter().map(key).collect();
-    let longer: HashSet<_> = longer.iter().map(|one| key(&one.problem)).collect();
-    let tests: HashSet<_> = tests.iter().map(key).collect();
-    let warn = |one: &HashSet<_>, [a, b]: [&Path; 2], other: &HashSet<_>, so: &str| match one
-        .intersection(other)
-        .count()
-    {
-        0 => {}
-        n => tracing::warn!(
-            "{n} problems stand in both {} and {}{so}",
-            a.display(),
-            b.display()
-        ),
-    };
-    let FileSettings {
-        train,
-        longer: further,
-        test,
-    } = files;
-    warn(&original, [train, test], &tests, "");
-    warn(
-        &longer,
-        [further, test],
-        &tests,
-        ": their answers tell how many of the written chains are right, but the fine-tuned model is tested on problems \
-         whose chains it has learnt",
-    );
-    warn(
-        &original,
-        [train, further],
-        &longer,
-        ": they are learnt with the chain of each",
-    );
 }
 
 fn encode_longer(
@@ -246,41 +192,6 @@ fn encode_longer(
 /// had `beyond` tokens more than that.
 fn width_of(problem: &str, beyond: usize) -> usize {
     problem.split_whitespace().count() + 1 + beyond
-}
-
-/// The most iterations, and the widest window, that memory is risked for.
-fn most_of(train: &[Example]) -> Sizes {
-    let most = |known: Option<usize>| (16 * known.unwrap_or(0)).max(1024);
-    Sizes {
-        iterations: most(train.iter().map(|example| example.iterations).max()),
-        width: most(train.iter().map(|example| example.width).max()),
-    }
-}
-
-/// That no problem of a file is larger than `most`.
-fn check_sizes<'a>(
-    examples: impl Iterator<Item = &'a Example> + Clone,
-    most: Sizes,
-    file: &Path,
-) -> Result<()> {
-    type Size = fn(&Example) -> usize;
-    let sizes: [(&str, Size, usize); 2] = [
-        (
-            "the width of the window",
-            |example| example.width,
-            most.width,
-        ),
-        ("iterations", |example| example.iterations, most.iterations),
-    ];
-    for (what, size, most) in sizes {
-        let mut found = examples.clone().map(size).enumerate();
-        if let Some((line, found)) = found.find(|(_, found)| *found > most) {
-            let rule = "16 times the most of the training problems, or 1024 if that is more";
-            let wrong = format!("{what} is {found}, must be at most {most} ({rule})");
-            return Err(at(file, line, &wrong));
-        }
-    }
-    Ok(())
 }
 
 /// Up to `most` examples of each kind, in their order.
@@ -381,14 +292,15 @@ impl Corpus for FileCorpus {
 
     fn fingerprint(&self, of: DataUse) -> Result<Value> {
         let Hashes {
+            codec,
             train,
             longer,
             test,
         } = &self.hashes;
         Ok(match of {
-            // The longer problems have a part in the vocabulary.
-            DataUse::Original | DataUse::Phase(_) => json!({ "train": train, "longer": longer }),
-            DataUse::Training => json!({ "train": train, "longer": longer, "rules": RULES }),
+            DataUse::Original | DataUse::Phase(_) => json!({ "train": train }),
+            // Of the longer problems a model that learns knows the tokens alone.
+            DataUse::Training => json!({ "train": train, "codec": codec, "rules": RULES }),
             // Where the test problems hold the truth of a longer one, it is counted how many chains are right.
             DataUse::Longer | DataUse::Test => {
                 json!({ "train": train, "longer": longer, "test": test, "rules": RULES })

@@ -1,6 +1,12 @@
 //! Where the chains of an arm go wrong: what [`examine`] says of each, counted by task and length.
 
-use std::{collections::BTreeMap, ops::AddAssign};
+use std::{
+    collections::BTreeMap,
+    ops::{
+        AddAssign,
+        Bound::{Excluded, Unbounded},
+    },
+};
 
 use relay_tasks::{Chain, ChainDiagnosis, Codec, Confusion, Example, TokenId, examine};
 use serde::{Deserialize, Serialize};
@@ -125,7 +131,7 @@ impl TaskForensics {
     /// All lengths above `length` together; `None` if there is none.
     pub fn longer_than(&self, length: usize) -> Option<ChainForensics> {
         let mut sum = ChainForensics::default();
-        for (_, forensics) in self.by_length.range(length + 1..) {
+        for (_, forensics) in self.by_length.range((Excluded(length), Unbounded)) {
             sum += forensics;
         }
         (sum.chains > 0).then_some(sum)

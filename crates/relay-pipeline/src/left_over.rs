@@ -64,11 +64,11 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 /// The name of the file that an unfinished one was to become: that is `.`, the number of a process, `.`, a number of its own,
-/// `-` and the name; those of earlier versions had no number of their own.
+/// `-` and the name.
 pub(crate) fn becomes(name: &str) -> Option<&str> {
     let (numbers, name) = name.strip_prefix('.')?.split_once('-')?;
     let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (process, own) = numbers.split_once('.').unwrap_or((numbers, "0"));
+    let (process, own) = numbers.split_once('.')?;
     (number(process) && number(own)).then_some(name)
 }
 
@@ -97,10 +97,11 @@ mod tests {
             ".partial-step-000000001",
             "a.json",
             ".-b",
-            ".2024-notes.txt",
+            ".2024-notes.md",
+            ".17-settings.json",
             ".17.-a.png",
         ];
-        let gone = [".17-settings.json", ".4000000000.12-a.png"];
+        let gone = [".17.0-settings.json", ".4000000000.12-a.png"];
         for place in [dir.path(), &inner] {
             for name in kept.iter().chain(&gone) {
                 fs::write(place.join(name), "x").unwrap();
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_run_that_was_killed_before_its_settings_were_written_can_be_started() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(".17-settings.json"), "{").unwrap();
+        fs::write(dir.path().join(".17.0-settings.json"), "{").unwrap();
         let settings = crate::preset("smoke", 1).unwrap();
         for existing in [crate::Existing::Refuse, crate::Existing::Resume] {
             crate::RunDir::open(dir.path(), &settings, existing).unwrap();

@@ -50,6 +50,7 @@ mod files;
 mod forecast;
 mod forensics;
 mod generated;
+mod kept_chains;
 mod left_over;
 mod length_result;
 mod line_file;
@@ -115,7 +116,7 @@ pub use settings::{
     StageSettings, TaskSettings,
 };
 pub use several::{PlannedRun, SeveralRuns};
-pub use solve::{Solved, solve};
+pub use solve::{Solved, solve, solve_each};
 pub use stages::{Machines, Stages, Writer};
 pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings, corpus::corpus,
-    cost::Written, evaluate::evaluate, merge, report::write_report, run_dir::to_value,
-    stages::Stages,
+    cost::Written, evaluate::evaluate, kept_chains::KeptChains, merge, report::write_report,
+    run_dir::to_value, stages::Stages,
 };
 use crate::{
     PipelineError, Result,
@@ -146,17 +146,20 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
             let model = self.dir.path().join(LOOPED_ALIGNED);
-            let (counts, written) = self.stages.write_chains(
-                &model,
-                &dir.join("chains.jsonl"),
-                &self.settings.chains,
-            )?;
+            let mut kept = KeptChains::open(dir)?;
+            let file = dir.join("chains.jsonl");
+            let settings = &self.settings.chains;
+            let (counts, written) = self
+                .stages
+                .write_chains(&model, &file, settings, &mut kept)?;
+            let seconds = kept.seconds();
+            kept.finish()?;
             let mut notes = json!({ "chains": counts });
             written.note(&mut notes)?;
             Ok(Made {
                 files: vec![PathBuf::from("chains.jsonl")],
                 notes,
-                seconds: None,
+                seconds: Some(seconds),
             })
         })
     }
@@ -221,10 +224,13 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 .writer(arm, &self.settings.model_dir(self.dir.path(), arm))?;
             let chains = arm != LOOPED_VANILLA;
             let mut written = Written::by(arm, self.corpus.codec());
+            let mut kept = KeptChains::open(dir)?;
             let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
                 let part = settings.shifted(part);
-                Ok(written.count(&part, writer(&part)?))
+                Ok(written.count(&part, kept.write(&part, &writer)?))
             })?;
+            let seconds = kept.seconds();
+            kept.finish()?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             self.dir.check_there()?;
@@ -234,7 +240,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             Ok(Made {
                 files: vec![PathBuf::from("measured.json")],
                 notes,
-                seconds: None,
+                seconds: Some(seconds),
             })
         })?;
         let file = self.dir.path().join(&name).join("measured.json");

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use relay_train::{first_difference, refuse_links};
+use relay_train::refuse_links;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -20,6 +20,12 @@ use crate::{
     making::Making,
     reuse::take_over,
 };
+
+mod aside;
+mod settings;
+
+pub(crate) use aside::SET_ASIDE;
+use settings::{SETTINGS, check_settings, refuse_foreign};
 
 /// What to do with what a run directory already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,13 +146,16 @@ impl RunDir {
         }
         let text = serde_json::to_string_pretty(&wanted)
             .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        if settings::differ(&file, &wanted) {
+            aside::keep_results(&self.path)?;
+        }
         write_atomically(&file, text.as_bytes())
     }
 
     /// Runs a stage unless it is done, and says so.
     ///
     /// The stage's directory holds `stage.json` (what it is being made from) and, at the end, `done.json`. A stage that
-    /// was begun from something else is begun anew; what a training has made of it goes to `set-aside`, unless it was
+    /// was begun from something else is begun anew; what was trained or written of it goes to `set-aside`, unless it was
     /// asked to be redone.
     ///
     /// # Errors
@@ -226,84 +235,6 @@ impl RunDir {
                 stage: name.to_owned(),
             }),
         }
-    }
-
-    /// Clears the directory of a stage that is to be made from something else.
-    fn clear_stage(&self, name: &str, dir: &Path) -> Result<()> {
-        if self.existing == Existing::Update || !holds_checkpoints(dir) {
-            tracing::info!("{name}: was made from something else, is made anew");
-            return left_over::remove_stage(dir);
-        }
-        // Nobody asked for it to be redone: hours of training are not thrown away.
-        let kept = self.path.join(SET_ASIDE);
-        fs::create_dir_all(&kept).map_err(|e| PipelineError::io("create", &kept, e))?;
-        let free = |number: &u32| {
-            let place = kept.join(format!("{}-{number}", name.replace('/', "-")));
-            (!place.exists()).then_some(place)
-        };
-        let Some(place) = (1..).find_map(|number| free(&number)) else {
-            return left_over::remove_stage(dir);
-        };
-        tracing::warn!(
-            "{name}: was made from something else (other data, a stage before it, or another version of this program), \
-             is made anew; what it was lies in {}",
-            place.display()
-        );
-        fs::rename(dir, &place).map_err(|e| PipelineError::io("rename", dir, e))
-    }
-}
-
-/// The settings of the run that a directory holds.
-const SETTINGS: &str = "settings.json";
-
-/// That what the directory `path` holds may be gone on with under the settings `wanted`.
-fn check_settings(path: &Path, wanted: &Value, existing: Existing) -> Result<()> {
-    let (file, path) = (path.join(SETTINGS), path.to_owned());
-    if !file.exists() || existing == Existing::Update {
-        return Ok(());
-    }
-    if existing == Existing::Refuse {
-        return Err(PipelineError::NotEmpty { path });
-    }
-    let text = fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-    let held: Value = serde_json::from_str(&text).map_err(|e| {
-        let what = format!("{e}; --update with the settings that are wanted writes it anew");
-        PipelineError::corrupt(&file, what)
-    })?;
-    match first_difference("", &held, wanted) {
-        Some((field, held, wanted)) => Err(PipelineError::OtherSettings {
-            path,
-            field,
-            held,
-            wanted,
-        }),
-        None => Ok(()),
-    }
-}
-
-/// Where stages go that were made from something else; nothing reads what is there.
-pub(crate) const SET_ASIDE: &str = "set-aside";
-
-fn holds_checkpoints(dir: &Path) -> bool {
-    relay_train::list_checkpoints(dir).is_ok_and(|found| !found.is_empty())
-}
-
-/// Refuses a directory that holds files but no run.
-fn refuse_foreign(path: &Path) -> Result<()> {
-    if path.join(SETTINGS).exists() {
-        return Ok(());
-    }
-    let entries = fs::read_dir(path).map_err(|e| PipelineError::io("list", path, e))?;
-    // What the first moments of a run may leave, and what a file system puts into the root of a disk.
-    let own = |name: &str| {
-        matches!(name, LOCK | "lost+found") || left_over::becomes(name) == Some(SETTINGS)
-    };
-    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    match names.any(|name| !own(&name.to_string_lossy())) {
-        true => Err(PipelineError::Foreign {
-            path: path.to_owned(),
-        }),
-        false => Ok(()),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::{
     chains::{Drawn, keep_chains, read_chains},
     corpus::Unsolved,
     cost::{self, Written},
+    kept_chains::KeptChains,
     merge::{read_lines, write_merged},
     pipeline::Missing,
     run_dir::to_value,
@@ -89,7 +90,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
         self.stage(&name, &made_from, missing, |dir| {
             tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
             let file = dir.join("chains.jsonl");
-            let notes = self.phase_chains(arm, phase, &file)?;
+            let mut kept = KeptChains::open(dir)?;
+            let notes = self.phase_chains((arm, phase), &file, &mut kept)?;
             let before = match phase.checked_sub(1) {
                 Some(last) => {
                     let last = phase_name(last, "data");
@@ -103,10 +105,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 &dir.join("merged.jsonl"),
                 &join(before, written, &mut stream),
             )?;
+            let seconds = kept.seconds();
+            kept.finish()?;
             Ok(Made {
                 files: ["chains.jsonl", "merged.jsonl"].map(PathBuf::from).into(),
                 notes,
-                seconds: None,
+                seconds: Some(seconds),
             })
         })
     }
@@ -114,11 +118,16 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// Writes the chains of a phase; gives the notes of the stage.
     ///
     /// What it costs the looped model to confirm answers is not counted.
-    fn phase_chains(&self, arm: &'static str, phase: usize, file: &Path) -> Result<Value> {
+    fn phase_chains(
+        &self,
+        (arm, phase): (&'static str, usize),
+        file: &Path,
+        kept: &mut KeptChains,
+    ) -> Result<Value> {
         let corpus = self.corpus.as_ref();
         let writer = self.stages.writer(arm, &self.model_before(arm, phase))?;
         let mut written = Written::by(arm, corpus.codec());
-        let write = |examples: &[_]| Ok(written.count(examples, writer(examples)?));
+        let write = |examples: &[_]| Ok(written.count(examples, kept.write(examples, &writer)?));
         let own = self.settings.self_chains.as_ref();
         let drawn = Drawn {
             tries: own.map_or(1, |own| own.tries),

@@ -6,7 +6,9 @@ use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
 use relay_train::StopFlag;
 
-use crate::{ChainLine, Question, Result, Settings, Stages, Unsolved, chains, corpus};
+use crate::{
+    ChainLine, Corpus, PipelineError, Question, Result, Settings, Stages, Unsolved, chains, corpus,
+};
 
 /// Questions that are answered at a time; a stop is looked for between them.
 const PART: usize = 512;
@@ -38,6 +40,26 @@ pub fn solve<B: AutodiffBackend>(
     device: B::Device,
     stop: StopFlag,
 ) -> Result<Vec<Solved>> {
+    let mut all = Vec::new();
+    solve_each::<B, PipelineError>((run, arm), questions, device, stop, |solved| {
+        all.push(solved);
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// [`solve`], but that every answer goes to `each` as soon as it is there: of many questions those are not lost that were
+/// answered before a stop. A question that cannot be asked is found before the first one is answered.
+///
+/// # Errors
+/// As [`solve`], and what `each` returns, which ends it.
+pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
+    (run, arm): (&Path, &str),
+    questions: &[Question],
+    device: B::Device,
+    stop: StopFlag,
+    mut each: impl FnMut(Solved) -> Result<(), E>,
+) -> Result<(), E> {
     let settings = Settings::load(&run.join("settings.json"))?;
     settings.validate()?;
     let arm = settings.arm(arm)?;
@@ -49,20 +71,23 @@ pub fn solve<B: AutodiffBackend>(
     let dir = settings.model_dir(run, arm);
     let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
-    let (write, mut written) = (stages.writer(arm, &dir)?, Vec::new());
-    for part in examples.chunks(PART) {
-        written.extend(write(part)?);
-    }
-    let solved = |(unsolved, chain): (&Unsolved, &Chain)| {
-        let (codec, example) = (corpus.codec(), &unsolved.example);
-        let info = &codec.tasks[example.task];
-        let truth = chains::true_chain(corpus.as_ref(), &unsolved.problem);
-        let score = |truth| chains::true_score(codec, truth, chain);
-        Solved {
-            score: truth.as_ref().and_then(score),
-            written: chains::line(info, codec.decode_chain(example, chain), chain),
-            truth,
+    let write = stages.writer(arm, &dir)?;
+    for (examples, asked) in examples.chunks(PART).zip(asked.chunks(PART)) {
+        for (chain, asked) in write(examples)?.iter().zip(asked) {
+            each(solved(corpus.as_ref(), asked, chain))?;
         }
-    };
-    Ok(asked.iter().zip(&written).map(solved).collect())
+    }
+    Ok(())
+}
+
+fn solved(corpus: &dyn Corpus, asked: &Unsolved, chain: &Chain) -> Solved {
+    let (codec, example) = (corpus.codec(), &asked.example);
+    let info = &codec.tasks[example.task];
+    let truth = chains::true_chain(corpus, &asked.problem);
+    let score = |truth| chains::true_score(codec, truth, chain);
+    Solved {
+        score: truth.as_ref().and_then(score),
+        written: chains::line(info, codec.decode_chain(example, chain), chain),
+        truth,
+    }
 }

@@ -24,6 +24,7 @@ use crate::{
     chains,
     cost::Written,
     done::{checkpoint_of, redo},
+    kept_chains::KeptChains,
     merge::read_merged,
     run_dir::to_value,
 };
@@ -191,8 +192,8 @@ impl<B: AutodiffBackend> Stages<B> {
         )
     }
 
-    /// Writes chains for the corpus's longer problems with the looped model in `model`; says what became of them, and
-    /// what it cost.
+    /// Writes chains for the corpus's longer problems with the looped model in `model`, unless they are `kept`; says what became
+    /// of them, and what it cost.
     ///
     /// # Errors
     /// When the checkpoint or the problems cannot be read, or the file cannot be written.
@@ -201,11 +202,12 @@ impl<B: AutodiffBackend> Stages<B> {
         model: &Path,
         file: &Path,
         settings: &ChainSettings,
+        kept: &mut KeptChains,
     ) -> Result<(BTreeMap<String, ChainCount>, Written<'_>)> {
         let mut written = Written::by(LOOPED_ALIGNED, self.corpus.codec());
         let writer = self.writer(LOOPED_ALIGNED, model)?;
         let counts = chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
-            Ok(written.count(examples, writer(examples)?))
+            Ok(written.count(examples, kept.write(examples, &writer)?))
         })?;
         Ok((counts, written))
     }

@@ -124,14 +124,21 @@ fn destination(path: &Path) -> PathBuf {
     place
 }
 
-/// Makes sure that a new name in a directory is on the disk, where the system has such a thing and lets us: a directory may be
-/// written to and not read, and not every file system can do it. The file is in its place then all the same.
 fn sync_dir_of(path: &Path) -> io::Result<()> {
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    sync_dir(parent.unwrap_or(Path::new(".")))
+}
+
+/// Makes sure that new names in a directory are on the disk, where the system has such a thing and lets us: a directory may be
+/// written to and not read, and not every file system can do it. The files are in their places then all the same.
+///
+/// # Errors
+/// When the directory is not there, or the disk fails.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     if !cfg!(unix) {
         return Ok(());
     }
-    let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+    let synced = File::open(dir).and_then(|dir| dir.sync_all());
     synced.or_else(|error| match error.kind() {
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::InvalidInput

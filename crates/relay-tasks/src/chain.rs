@@ -1,9 +1,11 @@
 //! Chains of steps: as a model writes them, and as one line of text.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{EOS, Example, Result, SEP, TaskError, TaskInfo, TokenId};
 
 /// Steps and answer as a model wrote them.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chain {
     /// The steps.
     pub steps: Vec<Vec<TokenId>>,

@@ -3,6 +3,7 @@
 use std::{fmt::Debug, ops::RangeInclusive};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::draws::{Place, first_in_split};
 use crate::{Dialect, Problem, Result, Solution, Split, Stream};
@@ -21,6 +22,12 @@ pub trait Task: Debug + Send + Sync {
 
     /// The settings that change what problems and steps mean.
     fn dialect(&self) -> Dialect;
+
+    /// The other settings, which change only what problems are drawn: a training does not go on under other ones. Null for a
+    /// task whose dialect holds all.
+    fn drawing(&self) -> Value {
+        Value::Null
+    }
 
     /// Every token that problems, steps and answers may hold, without the tag and the special tokens.
     fn tokens(&self) -> Vec<String>;

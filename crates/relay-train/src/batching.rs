@@ -28,7 +28,7 @@ impl Batching {
     /// Checks the number.
     ///
     /// # Errors
-    /// [`TrainError::Setting`] when it is 0.
+    /// [`TrainError::Setting`] when it is 0 or above 2^24.
     pub fn validate(&self) -> Result<()> {
         let (field, value) = match *self {
             Self::Mixed { samples } => ("batching.mixed.samples", samples),

@@ -161,6 +161,7 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         examples: &[Example],
         device: &B::Device,
     ) -> Result<Vec<Chain>> {
+        count_by_task(examples, &self.codec, |_| Ok(1))?;
         let mut chains = vec![Chain::default(); examples.len()];
         let sizes: Vec<[usize; 2]> = examples
             .iter()

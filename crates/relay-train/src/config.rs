@@ -7,7 +7,8 @@ use crate::{Precision, Recovery, Result, TrainError};
 /// Updates that can be counted, with room for the indices of the examples of each.
 const MOST_STEPS: u64 = 1 << 39;
 
-/// How one model is trained. Everything that changes what is learnt from given data is here or in the objective.
+/// How one model is trained. Everything that changes what is learnt from given data is here or in the objective. A run goes
+/// on with the settings it was begun with, all of them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {

@@ -88,7 +88,7 @@ pub enum TrainError {
     /// The loss or its gradient was no finite number too many times in a row.
     #[error(
         "loss or gradient was not finite in {updates} updates in a row, up to step {step}: lower the learning rate, \
-         lengthen the warm-up, lower `clip_norm` or set `recovery.retries`, and start again"
+         lengthen the warm-up, lower `clip_norm`, or set or raise `recovery.retries`, and start again in another directory"
     )]
     NotFinite {
         /// The step.
@@ -99,7 +99,8 @@ pub enum TrainError {
     /// The loss grew far above its own past, and the settings say not to go on then.
     #[error(
         "the loss at step {step}, {loss:.4}, is far above its past, {usual:.4}: lower the learning rate, lengthen the \
-         warm-up, lower `clip_norm`, or set `recovery.on_divergence` to go_back and `recovery.retries`, and start again"
+         warm-up, lower `clip_norm`, or set `recovery.on_divergence` to go_back and set or raise `recovery.retries`, and start \
+         again in another directory"
     )]
     Diverged {
         /// The step of the line of metrics.

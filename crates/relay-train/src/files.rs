@@ -18,9 +18,7 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Waits until what was created, renamed or removed in a directory is on the disk.
 pub(crate) fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|dir| dir.sync_all())
-        .map_err(TrainError::io("sync", path))
+    relay_tasks::sync_dir(path).map_err(TrainError::io("sync", path))
 }
 
 /// Replaces a file by another version of it, written aside.

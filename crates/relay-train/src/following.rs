@@ -40,6 +40,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// and settings of the run come from there. Nothing is validated, told or saved here.
     ///
     /// # Errors
+    /// - [`TrainError::Setting`] when `leader` was joined with another number of workers than this trainer has devices.
     /// - [`TrainError::OtherSettings`] when the leader has other settings.
     /// - [`TrainError::Interrupted`] when the leader stopped.
     /// - [`TrainError::Machine`] when the leader failed or is lost.
@@ -67,6 +68,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         leader: &Leader,
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
+        leader.check_workers(1 + self.more_devices.len())?;
         let (mut state, mut next) = (None, leader.next(Some(stop))?);
         loop {
             match (next, state) {
@@ -125,7 +127,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         thread::scope(|scope| {
             let todo = state.counters.step..self.config.steps;
             let widths = self.config.width_multiple;
-            let mut loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
+            let loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
             let mut workers = self.start_workers(scope, &state, team)?;
             loop {
                 // The leader may validate or save for minutes. It hears of a stop with the next update, and then ends the run in
@@ -134,8 +136,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     Next::Update(call) => call,
                     other => return Ok((Some(state), other)),
                 };
-                let (ready, rest) = loader.next(state.counters.step)?;
-                loader = rest;
+                let ready = loader.next(state.counters.step)?;
                 same(call_for(&state, &ready), there)?;
                 state.counters.see(ready.samples, ready.effort);
                 match workers.update(state, ready.batches) {

@@ -2,8 +2,9 @@
 
 use std::any::Any;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::Scope;
 
 use burn::tensor::backend::AutodiffBackend;
 
@@ -22,15 +23,14 @@ pub(crate) struct Update<T> {
 
 /// Hands out the updates of some steps, one after the other.
 #[derive(Debug)]
-pub(crate) struct Loader<'scope, T> {
-    // Dropped before anyone waits for the thread, which ends as soon as nobody listens.
+pub(crate) struct Loader<T> {
+    // Whoever waits for the thread drops it before: the thread ends as soon as nobody listens.
     updates: Receiver<Result<Update<T>>>,
-    thread: ScopedJoinHandle<'scope, ()>,
 }
 
-impl<'scope, T: Send + 'static> Loader<'scope, T> {
+impl<T: Send + 'static> Loader<T> {
     /// Starts to make the updates of `steps`, in widths that are a multiple of `width_multiple`.
-    pub fn start<'env, B, O>(
+    pub fn start<'scope, 'env, B, O>(
         scope: &'scope Scope<'scope, 'env>,
         source: &'env dyn ExampleSource,
         objective: &'env O,
@@ -60,33 +60,32 @@ impl<'scope, T: Send + 'static> Loader<'scope, T> {
                 batches,
             })
         };
-        let thread = scope.spawn(move || {
+        scope.spawn(move || {
             for step in steps {
-                let update = make(step);
+                // A panic is told with the update that it belongs to, and only if the run comes so far.
+                let made = catch_unwind(AssertUnwindSafe(|| make(step)));
+                let update = made.unwrap_or_else(|panic| {
+                    let reason = message(panic.as_ref());
+                    Err(TrainError::Loader { step, reason })
+                });
                 let failed = update.is_err();
                 if sender.send(update).is_err() || failed {
                     return;
                 }
             }
         });
-        Self { updates, thread }
+        Self { updates }
     }
 
-    /// The next update, which is that of `step`; with the loader itself, which is lost when it fails.
+    /// The next update, which is that of `step`.
     ///
     /// # Errors
-    /// What the source or the objective returned, or that the thread panicked.
-    pub fn next(self, step: u64) -> Result<(Update<T>, Self)> {
-        match self.updates.recv() {
-            Ok(update) => Ok((update?, self)),
-            Err(_) => {
-                let reason = match self.thread.join() {
-                    Ok(()) => "it ended early".to_owned(),
-                    Err(panic) => message(panic.as_ref()),
-                };
-                Err(TrainError::Loader { step, reason })
-            }
-        }
+    /// What the source or the objective returned, or that one of them panicked.
+    pub fn next(&self, step: u64) -> Result<Update<T>> {
+        self.updates.recv().unwrap_or_else(|_| {
+            let reason = "it ended early".to_owned();
+            Err(TrainError::Loader { step, reason })
+        })
     }
 }
 

@@ -56,6 +56,18 @@ impl Progress {
         Self::Bar(bar)
     }
 
+    /// The run goes on from another step than the one before; how long it took to there says nothing of the rest.
+    pub fn start_from(&mut self, step: u64) {
+        match self {
+            Self::Bar(bar) => {
+                bar.set_position(step);
+                bar.reset_eta();
+            }
+            Self::Lines { from, start, .. } => (*from, *start) = (step, Instant::now()),
+            Self::Quiet => {}
+        }
+    }
+
     /// An update is done.
     pub fn step(&self, step: u64) {
         if let Self::Bar(bar) = self {

@@ -89,11 +89,18 @@ impl Recovery {
         (self.goes_back() && checkpoint_every > 0).then_some(checkpoint_every)
     }
 
-    /// Whether there must be no checkpoint now: one among skipped updates would be gone back to, and one just where
-    /// `saved` stands would hold nothing new but that the run went back, which going on finds out again.
-    pub(crate) fn holds_back(&self, counters: &Counters, saved: u64) -> bool {
+    /// Whether there must be no checkpoint now: one among skipped updates would be gone back to if it were a regular one, and
+    /// one just where `saved` stands would hold nothing new but that the run went back, which going on finds out again.
+    pub(crate) fn holds_back(
+        &self,
+        counters: &Counters,
+        saved: u64,
+        checkpoint_every: u64,
+    ) -> bool {
+        let regular = self.needs(checkpoint_every);
+        let regular = regular.is_some_and(|every| counters.step.is_multiple_of(every));
         let nothing_new = counters.step == saved && (saved > 0 || counters.recoveries > 0);
-        self.goes_back() && (counters.skipped_in_a_row > 0 || nothing_new)
+        self.goes_back() && ((counters.skipped_in_a_row > 0 && regular) || nothing_new)
     }
 }
 
@@ -127,6 +134,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             "{why}; going back to step {saved} with {rate} times the learning rate ({recoveries} of {retries} times)"
         );
         log.metrics = Metrics::open(&self.dir, saved)?;
+        log.progress.start_from(saved);
         log.metrics.went_back(error, saved, recoveries, rate)?;
         log.saved = saved;
         Ok(state)
@@ -142,7 +150,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let Some(newest) = Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))?
         else {
             let given = Verified::newest_of(&self.dir, |_| true)?;
-            return Ok(given.filter(|found| found.manifest.counters.regular > 0));
+            let good = |counters: &Counters| counters.regular > 0 && counters.skipped_in_a_row == 0;
+            return Ok(given.filter(|found| good(&found.manifest.counters)));
         };
         let Counters {
             step: last,

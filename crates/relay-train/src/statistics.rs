@@ -49,8 +49,8 @@ impl Window {
         for (&task, numbers) in &update.tasks {
             let sums = self.tasks.entry(task).or_default();
             sums.updates += 1;
-            sums.answer_loss += numbers.answer_loss;
-            sums.step_loss += numbers.step_loss;
+            sums.answer_loss += finite(numbers.answer_loss);
+            sums.step_loss += finite(numbers.step_loss);
             sums.right += numbers.right;
             sums.guesses += numbers.guesses;
         }
@@ -69,6 +69,11 @@ impl Window {
             .fold((0, 0), |(right, all), t| (right + t.right, all + t.guesses));
         right as f64 / all.max(1) as f64
     }
+}
+
+/// A part of a loss, which may be no number where the whole is one; a checkpoint could not be read again with it.
+fn finite(part: f64) -> f64 {
+    if part.is_finite() { part } else { 0.0 }
 }
 
 /// The numbers of one update, gathered over its micro-batches.

@@ -49,20 +49,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
         batches: &[Option<O::Batch>],
     ) -> Result<State<B, O::Model>> {
         let (config, step) = (self.config, state.counters.step);
-        let (mut gradients, mut reports) = (GradientSet::new(), Reports::new());
-        for (place, host) in (0..).zip(batches) {
-            let Some(host) = host else { continue };
-            let key = DropoutKey {
-                seed: config.seed,
-                step,
-                batch: place * self.workers as u64 + self.rank as u64,
-            };
-            reports.add(with_precision(config.precision, || {
-                let (model, device) = (&state.model, &self.device);
-                self.objective
-                    .backward(model, host, key, device, &mut gradients)
-            }));
-        }
+        let (mut gradients, reports) = self.gradients(&state.model, step, batches);
         // The one time in an update that the host waits for its device: an update that is not finite must not be made.
         let (mut numbers, mut norm) = match self.others {
             None => reports.read(&gradients),
@@ -74,34 +61,59 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
             (gradients, numbers, norm) = all;
         }
         state.counters.step += 1;
-        if numbers.loss.is_finite() && norm.is_finite() {
-            let scale = config.recovery.rate(state.counters.recoveries);
-            let factor = Schedule::new(config).factor(step) * scale;
-            state.model = state
-                .optimizer
-                .update(state.model, &gradients, norm, factor);
-            if let Some(average) = &mut state.average {
-                average.update(&state.model, step);
-            }
-            state.counters.skipped_in_a_row = 0;
-            state.window.add(&numbers, norm);
-        } else {
-            state.counters.skipped += 1;
-            state.counters.skipped_in_a_row += 1;
-            state.window.skipped += 1;
-            if self.rank == 0 {
-                tracing::warn!(
-                    "step {}: loss {} with gradient norm {norm}, update skipped",
-                    step + 1,
-                    numbers.loss
-                );
-            }
-            let updates = state.counters.skipped_in_a_row;
-            if updates >= config.recovery.patience {
-                let step = step + 1;
-                return Err(TrainError::NotFinite { step, updates });
-            }
+        if !(numbers.loss.is_finite() && norm.is_finite()) {
+            self.skip(&mut state, numbers.loss, norm)?;
+            return Ok(state);
         }
+        let scale = config.recovery.rate(state.counters.recoveries);
+        let factor = Schedule::new(config).factor(step) * scale;
+        state.model = state
+            .optimizer
+            .update(state.model, &gradients, norm, factor);
+        if let Some(average) = &mut state.average {
+            average.update(&state.model, step);
+        }
+        state.counters.skipped_in_a_row = 0;
+        state.window.add(&numbers, norm);
         Ok(state)
+    }
+
+    /// The gradients of this worker's shares, added up, and what the micro-batches report.
+    fn gradients(
+        &self,
+        model: &O::Model,
+        step: u64,
+        batches: &[Option<O::Batch>],
+    ) -> (GradientSet<B::InnerBackend>, Reports<B::InnerBackend>) {
+        let (mut gradients, mut reports) = (GradientSet::new(), Reports::new());
+        for (place, host) in (0..).zip(batches) {
+            let Some(host) = host else { continue };
+            let key = DropoutKey {
+                seed: self.config.seed,
+                step,
+                batch: place * self.workers as u64 + self.rank as u64,
+            };
+            reports.add(with_precision(self.config.precision, || {
+                self.objective
+                    .backward(model, host, key, &self.device, &mut gradients)
+            }));
+        }
+        (gradients, reports)
+    }
+
+    /// Counts an update that cannot be made, and tells of it.
+    fn skip(&self, state: &mut State<B, O::Model>, loss: f64, norm: f64) -> Result<()> {
+        let step = state.counters.step;
+        state.counters.skipped += 1;
+        state.counters.skipped_in_a_row += 1;
+        state.window.skipped += 1;
+        if self.rank == 0 {
+            tracing::warn!("step {step}: loss {loss} with gradient norm {norm}, update skipped");
+        }
+        let updates = state.counters.skipped_in_a_row;
+        if updates >= self.config.recovery.patience {
+            return Err(TrainError::NotFinite { step, updates });
+        }
+        Ok(())
     }
 }

@@ -122,12 +122,22 @@ impl ExampleSource for TaskSource {
             let (name, lengths) = (data.task().name(), data.lengths());
             (name, [*lengths.start(), *lengths.end()])
         });
-        json!({
+        let drawing = self.data.iter().filter_map(|data| {
+            let (name, drawing) = (data.task().name(), data.task().drawing());
+            (!drawing.is_null()).then_some((name, drawing))
+        });
+        let drawing: BTreeMap<_, _> = drawing.collect();
+        let mut settings = json!({
             "lengths": lengths.collect::<BTreeMap<_, _>>(),
             "batching": self.batching,
             "curriculum": self.curriculum,
             "seed": self.seed,
-        })
+        });
+        // Left out where there is none, so that checkpoints from before there was such a field can be gone on with.
+        if !drawing.is_empty() {
+            settings["drawing"] = json!(drawing);
+        }
+        settings
     }
 }
 

@@ -72,8 +72,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             log.metrics
                 .train(step, state.counters.samples, rate, &window, &self.codec)?;
             log.metrics.time(step, state.counters.seconds)?;
-            log.progress
-                .numbers(step, window.mean_loss(), window.accuracy());
+            // Of updates that were all skipped there are none.
+            if window.updates > 0 {
+                let (loss, accuracy) = (window.mean_loss(), window.accuracy());
+                log.progress.numbers(step, loss, accuracy);
+            }
             if let Some(usual) = state.counters.past.diverged(&window, recovery.divergence) {
                 self.diverged(step, window.mean_loss(), usual, log)?;
             }
@@ -83,8 +86,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             self.validate(state, valid, log)?;
         }
         let recovery = &self.config.recovery;
-        let held_back = recovery.holds_back(&state.counters, log.saved);
         let every = self.config.checkpoint_every;
+        let held_back = recovery.holds_back(&state.counters, log.saved, every);
         if due(every) && !held_back {
             if recovery
                 .needs(every)
@@ -139,7 +142,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
 
     /// Saves a checkpoint of a run that ends before its time, unless it could go back to there.
     pub(crate) fn save_at_end(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
-        if self.config.recovery.holds_back(&state.counters, log.saved) {
+        let (recovery, every) = (&self.config.recovery, self.config.checkpoint_every);
+        if recovery.holds_back(&state.counters, log.saved, every) {
             return Ok(());
         }
         self.save(state, log)

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use burn::module::AutodiffModule;
 use burn::tensor::{
     DType,
     backend::{AutodiffBackend, DTypeUsage},
@@ -56,6 +57,41 @@ pub struct Trained<M> {
     pub effort: Option<Effort>,
     /// Name of the last checkpoint within the trainer's directory.
     pub checkpoint: PathBuf,
+}
+
+impl<M> Trained<M> {
+    /// What a run ends with whose last checkpoint is of the step `saved`.
+    fn of<B>(state: State<B, M>, saved: u64) -> Self
+    where
+        B: AutodiffBackend,
+        M: AutodiffModule<B>,
+    {
+        let Counters {
+            step,
+            samples,
+            skipped,
+            recoveries,
+            seconds,
+            effort,
+            ..
+        } = state.counters;
+        if skipped > 0 {
+            tracing::warn!("{skipped} of {step} updates were skipped: loss or gradient not finite");
+        }
+        Self {
+            model: match &state.average {
+                Some(average) => average.model(&state.model),
+                None => state.model,
+            },
+            steps: step,
+            samples,
+            skipped,
+            recoveries,
+            seconds,
+            effort,
+            checkpoint: checkpoint::name_of(saved).into(),
+        }
+    }
 }
 
 /// Trains a model for an objective, with checkpoints in a directory of its own.
@@ -151,7 +187,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// it was started with.
     ///
     /// # Errors
-    /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved.
+    /// - [`TrainError::NotEmpty`], [`TrainError::NoCheckpoint`] and [`TrainError::OtherSettings`] when what the directory holds
+    ///   is not what `resume` asks for, or was made with other settings.
+    /// - [`TrainError::Setting`] when an example to validate with is of no task or has no answer.
+    /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved unless it could hold nothing new.
     /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
     ///   the loss grows far above its past, as far as the settings say that the run ends then.
     /// - [`TrainError::NotPlain`] when the directory holds links or other things that could lead out of it.
@@ -185,68 +224,49 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let (state, saved) = self.restore(model, resume, &settings)?;
         // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
         self.prune(saved, &[])?;
-        let later = checkpoint::list(&self.dir)?.into_iter();
-        let damaged = later.map(|(step, _)| step).filter(|step| *step > saved);
         let valid = first_of_each_task(valid, self.config.validate_samples);
-        self.check_tasks(&valid)?;
-        let progress = Progress::new(
-            self.objective.name(),
-            state.counters.step,
-            self.config.steps,
-            self.quiet,
-        );
-        let log = Log {
-            metrics: Metrics::open(&self.dir, state.counters.step)?,
-            progress,
-            saved,
-            slow: false,
-            damaged: damaged.collect(),
-            data: settings,
-        };
+        self.check_valid(&valid)?;
+        let log = self.log(state.counters.step, saved, settings)?;
         let data = Data {
             source,
             valid: &valid,
         };
         let (state, saved) = in_own_pool(|| self.go_on(state, start, &data, stop, log))?;
-        let Counters {
-            step,
-            samples,
-            skipped,
-            recoveries,
-            seconds,
-            effort,
-            ..
-        } = state.counters;
-        if skipped > 0 {
-            tracing::warn!("{skipped} of {step} updates were skipped: loss or gradient not finite");
-        }
-        let model = match &state.average {
-            Some(average) => average.model(&state.model),
-            None => state.model,
-        };
-        Ok(Trained {
-            model,
-            steps: step,
-            samples,
-            skipped,
-            recoveries,
-            seconds,
-            effort,
-            checkpoint: checkpoint::name_of(saved).into(),
+        Ok(Trained::of(state, saved))
+    }
+
+    /// Where a run tells what it does that goes on after `step`, from the checkpoint of `saved`.
+    fn log(&self, step: u64, saved: u64, data: Value) -> Result<Log> {
+        let (name, steps) = (self.objective.name(), self.config.steps);
+        let later = checkpoint::list(&self.dir)?.into_iter();
+        let damaged = later.map(|(step, _)| step).filter(|step| *step > saved);
+        Ok(Log {
+            metrics: Metrics::open(&self.dir, step)?,
+            progress: Progress::new(name, step, steps, self.quiet),
+            saved,
+            slow: false,
+            damaged: damaged.collect(),
+            data,
         })
     }
 
-    /// That the codec has the tasks of all `valid` examples.
-    fn check_tasks(&self, valid: &[Example]) -> Result<()> {
+    /// That the codec has the tasks of all `valid` examples, and that these are solved: all would count as wrong.
+    fn check_valid(&self, valid: &[Example]) -> Result<()> {
         let tasks = self.codec.tasks.len();
-        match valid.iter().find(|example| example.task >= tasks) {
-            Some(Example { task, .. }) => Err(TrainError::setting(
-                "task of an example to validate with",
-                task,
-                format!("below {tasks}, the number of tasks of the codec"),
-            )),
-            None => Ok(()),
+        for Example { task, answer, .. } in valid {
+            if *task >= tasks {
+                return Err(TrainError::setting(
+                    "task of an example to validate with",
+                    task,
+                    format!("below {tasks}, the number of tasks of the codec"),
+                ));
+            }
+            if answer.is_none() {
+                let field = "answer of an example to validate with";
+                return Err(TrainError::setting(field, "missing", "given"));
+            }
         }
+        Ok(())
     }
 
     /// All updates, from a checkpoint again where that is set and needed; gives the last state and the step of its
@@ -288,7 +308,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let todo = state.counters.step..steps;
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
-            let mut loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
+            let loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
             let mut workers = self.start_workers(scope, &state, self.team(&state, &log.data)?)?;
             while state.counters.step < steps {
                 let step = state.counters.step;
@@ -296,8 +316,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     self.save_at_end(&state, log)?;
                     return Err(TrainError::Interrupted { step });
                 }
-                let (ready, rest) = loader.next(step)?;
-                loader = rest;
+                let ready = loader.next(step)?;
                 self.call(&state, &ready, log)?;
                 state.counters.see(ready.samples, ready.effort);
                 state = workers.update(state, ready.batches)?;

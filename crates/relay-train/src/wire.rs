@@ -203,9 +203,14 @@ impl Wire {
     }
 }
 
-/// Whether nothing came for as long as a read waits.
+/// Whether nothing came for as long as a read waits. On Unix [`ErrorKind::TimedOut`] is another thing: the other side no
+/// longer answers the operating system.
 fn is_patience(error: &io::Error) -> bool {
-    [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind())
+    match error.kind() {
+        ErrorKind::WouldBlock => true,
+        ErrorKind::TimedOut => cfg!(not(unix)),
+        _ => false,
+    }
 }
 
 /// How long somebody waits.

@@ -170,7 +170,8 @@ extern "C" __global__ void __launch_bounds__(BOUNDS)
     for (int half = 0; half < 2; ++half) {
         sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
         sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
-        const bool sees = sum[half] > 0.0f;
+        // By the columns and not by the sum: where all visible scores are minus infinity that is 0, too, and the row no number.
+        const bool sees = pad <= last_key[half];
         const float inverse = sees ? 1.0f / sum[half] : 0.0f;
 #pragma unroll
         for (int piece = 0; piece < PIECES; ++piece) {

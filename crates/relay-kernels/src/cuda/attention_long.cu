@@ -137,14 +137,15 @@ extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE)
     for (int half = 0; half < 2; ++half) {
         sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 1);
         sum[half] += __shfl_xor_sync(0xffffffffu, sum[half], 2);
-        const bool sees = sum[half] > 0.0f;
+        const int query = own + lane / 4 + 8 * half;
+        // By the columns and not by the sum: where all visible scores are minus infinity that is 0, too, and the row no number.
+        const bool sees = pad < (causal ? min(query + 1, width) : width);
         const float inverse = sees ? 1.0f / sum[half] : 0.0f;
 #pragma unroll
         for (int piece = 0; piece < PIECES; ++piece) {
             total[piece][2 * half] *= inverse;
             total[piece][2 * half + 1] *= inverse;
         }
-        const int query = own + lane / 4 + 8 * half;
         if (lane % 4 == 0 && query < width)
             lse[place.numbers + query] = sees ? most[half] * p.scale + __log2f(sum[half]) * LN_2 : INFINITE;
     }

@@ -33,13 +33,15 @@ extern "C" __global__ void cross_entropy(u16* logits, const float* bias, const i
         }
         u32 target = (u32)targets[row];
         float2 x[PADDED / 64];
-        float most = -1e30f, wanted = 0.0f;
+        // What padding has: no logit is less.
+        const float LEAST = __int_as_float((int)0xff800000);
+        float most = LEAST, wanted = 0.0f;
 #pragma unroll
         for (int i = 0; i < PADDED / 64; i++) {
             u32 at = i * 64 + lane * 2;
             float2 pair = get_halves(line + at, p.padded);
-            x[i].x = at < p.vocab ? pair.x + bias[at] : -1e30f;
-            x[i].y = at + 1 < p.vocab ? pair.y + bias[at + 1] : -1e30f;
+            x[i].x = at < p.vocab ? pair.x + bias[at] : LEAST;
+            x[i].y = at + 1 < p.vocab ? pair.y + bias[at + 1] : LEAST;
             most = fmaxf(most, fmaxf(x[i].x, x[i].y));
             if (at == target) wanted = x[i].x;
             if (at + 1 == target) wanted = x[i].y;

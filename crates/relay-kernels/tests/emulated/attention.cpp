@@ -50,5 +50,7 @@ int main() {
     std::vector<u32> some = {0, WIDTH > 40 ? 37 : WIDTH / 2, WIDTH};
     for (u32 flags : {0u, CAUSAL, ROPE, CAUSAL | ROPE | DROPOUT, ALIBI | DROPOUT, CAUSAL | ALIBI})
         attention({"attention_forward", "attention_backward", "attention_backward", !SLABS}, flags, some, forward, backward);
+    for (u32 flags : {0u, CAUSAL})
+        without_a_number({"attention_forward", "", "", !SLABS}, flags, forward);
     return failures != 0;
 }

@@ -83,6 +83,26 @@ struct Kernels {
     bool keeps = true;
 };
 
+// A row whose visible scores are all minus infinity has no softmax, and none may be made up for it.
+template <typename Forward>
+void without_a_number(const Kernels& kernels, u32 flags, Forward forward) {
+    Tensors tensors(flags, std::vector<u32>(SAMPLES, 0));
+    const double large = std::ldexp(1.0, 127);
+    const u32 row = WIDTH / 2;
+    for (u32 i = 0; i < HD; i++) {
+        put(tensors.qkv, place(0, row, 0, 3, 0) + i, 3, -large);
+        for (u32 column = 0; column < WIDTH; column++) put(tensors.qkv, place(0, column, 1, 3, 0) + i, 3, large);
+    }
+    forward(tensors);
+    Outcome result(kernels.forward + "/no number" + described(flags));
+    for (u32 i = 0; i < HD; i++) {
+        const size_t at = place(0, row, 0, 1, 0) + i;
+        result.no_number(at, number_at(tensors.out, at, 1));
+    }
+    // Not that of a row that sees no key, either, which is infinite.
+    if (kernels.keeps) result.no_number(row, tensors.lse[row] > 0.0f ? 0.0 : NAN);
+}
+
 // Compares what `forward` and `backward` do to tensors with what they should. `padding` are the columns of padding at the
 // beginning of each sample.
 template <typename Forward, typename Backward>

@@ -57,5 +57,6 @@ int main() {
     for (u32 flags : {CAUSAL | ROPE, 0u})
         attention({"attention_long_forward", "attention_long_queries", "attention_long_keys"}, flags | always, some, forward,
                   backward);
+    for (u32 flags : {CAUSAL, 0u}) without_a_number({"attention_long_forward", "", ""}, flags | always, forward);
     return failures != 0;
 }

@@ -119,6 +119,9 @@ class Outcome {
     void near_bf16(size_t at, double got, double wanted, double noise) {
         near(at, got, wanted, noise + bf16_rounding(std::fabs(wanted) + noise));
     }
+    void no_number(size_t at, double got) {
+        if (!std::isnan(got)) note(at, INFINITY, got, NAN);
+    }
     // Nothing was written around a buffer.
     template <typename T>
     void guarded(const Buffer<T>& buffer) {

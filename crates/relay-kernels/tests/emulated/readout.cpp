@@ -35,6 +35,11 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
             for (u32 i : {1u, 67u}) before[row * PADDED + i] = 8.0f - (shifts[i] = 0.5f);
             targets[row] = row == 0 ? 1 : 67;
         }
+    // A row far below all others, where one token is sure.
+    const u32 low = 6;
+    if (low < rows) {
+        for (u32 i = 0; i < PADDED; i++) before[low * PADDED + i] = (int)i == targets[low] ? -2e30f : -3e30f;
+    }
     const Matrix given(before, PADDED);
     Matrix logits(before, PADDED);
     Buffer<float> bias(shifts), weight(weights), loss(std::vector<float>{BEFORE}), sums(start);
@@ -52,16 +57,19 @@ static void entropy(u32 rows, u32 vocab, u32 blocks) {
     for (u32 row = 0; row < rows; row++) {
         std::vector<double> x(vocab);
         double sum = 0.0;
-        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] = given.value(row * PADDED + i) + bias[i]);
+        for (u32 i = 0; i < vocab; i++) x[i] = given.value(row * PADDED + i) + bias[i];
+        const double most = *std::max_element(x.begin(), x.end());
+        for (u32 i = 0; i < vocab; i++) sum += std::exp(x[i] - most);
         bool counts = weights[row] > 0.0f;
         if (counts) {
-            wanted_loss += weights[row] * (std::log(sum) - x[targets[row]]);
-            size += weights[row] * (std::log(sum) + std::fabs(x[targets[row]]));
+            wanted_loss += weights[row] * (std::log(sum) + most - x[targets[row]]);
+            // Of the low row nothing is left but the difference, which is exact.
+            size += row == low ? 0.0 : weights[row] * (std::log(sum) + most + std::fabs(x[targets[row]]));
             u32 first = std::max_element(x.begin(), x.end()) - x.begin();
             wanted_right += (int)first == targets[row];
         }
         for (u32 i = 0; i < PADDED; i++) {
-            double share = counts && i < vocab ? weights[row] * std::exp(x[i]) / sum : 0.0;
+            double share = counts && i < vocab ? weights[row] * std::exp(x[i] - most) / sum : 0.0;
             double aimed = (int)i == targets[row] ? weights[row] : 0.0;
             double noise = OF_EXP * share + NOISE * aimed;
             near_half(gradients, row * PADDED + i, logits, share - aimed, noise);

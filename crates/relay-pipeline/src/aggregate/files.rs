@@ -7,7 +7,7 @@ use std::{
 
 use super::Aggregate;
 use crate::{
-    LengthResult, Measure, PipelineError, Result, Results,
+    LengthResult, LengthSpread, Measure, OrderedMap, PipelineError, Result, Results,
     length_result::rounded,
     plot::{field, spread_figure},
     write_atomically,
@@ -45,13 +45,27 @@ impl Aggregate {
         Ok(written)
     }
 
-    fn seeds(&self) -> String {
+    /// The seeds of the runs, each once.
+    pub(super) fn distinct_seeds(&self) -> Vec<u64> {
         let mut seeds: Vec<u64> = self.runs.iter().map(|run| run.seed).collect();
         seeds.sort_unstable();
         seeds.dedup();
+        seeds
+    }
+
+    fn seeds(&self) -> String {
+        let seeds = self.distinct_seeds();
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        let mut spreads = self.arms.values().flat_map(OrderedMap::values).flatten();
+        let lacks = |at: &LengthSpread| {
+            let runs = at.answer.as_ref().map_or(0, |spread| spread.runs.len());
+            runs > 0 && runs < seeds.len()
+        };
         match list.as_slice() {
             [one] => format!("seed {one}"),
+            list if spreads.any(lacks) => {
+                format!("mean of those of seeds {} that an arm has", list.join(", "))
+            }
             list => format!("mean of seeds {}", list.join(", ")),
         }
     }

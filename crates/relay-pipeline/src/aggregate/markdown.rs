@@ -11,7 +11,23 @@ impl Aggregate {
     /// the highest in brackets. All training lengths share a column, every longer one has its own. Then the verdicts on
     /// the paper's claims, if there are any, seed by seed, and what contradicts them.
     pub fn markdown(&self) -> String {
+        self.table(&self.columns()) + &self.about_runs() + &self.claims_markdown()
+    }
+
+    /// The table of [`markdown`](Self::markdown) alone, with two columns of each task: all training lengths, and the longest of
+    /// the longer ones.
+    pub fn short_table(&self) -> String {
         let columns = self.columns();
+        let last_of_task = |at: usize| {
+            let next = columns.get(at + 1);
+            next.is_none_or(|next| next.0 != columns[at].0)
+        };
+        let kept = (0..columns.len()).filter(|&at| columns[at].1.is_none() || last_of_task(at));
+        let kept: Vec<_> = kept.map(|at| columns[at]).collect();
+        self.table(&kept)
+    }
+
+    fn table(&self, columns: &[(&str, Option<usize>)]) -> String {
         let head = |&(task, length): &(&str, Option<usize>)| match (
             length,
             self.train_lengths.get(task),
@@ -33,7 +49,7 @@ impl Aggregate {
                 .collect();
             text += &format!("| {} | {} |\n", arm_label(arm), cells.join(" | "));
         }
-        text + &self.about_runs() + &self.claims_markdown()
+        text
     }
 
     fn about_runs(&self) -> String {
@@ -44,9 +60,12 @@ impl Aggregate {
         for run in &self.runs {
             seeds.push(run.seed.to_string());
             let own = Machine {
+                device: match run.device.as_str() {
+                    "flex" => String::new(),
+                    other => other.to_owned(),
+                },
                 cpu: run.cpu.clone(),
                 cores: run.cores,
-                ..Machine::default()
             };
             machines.push(own.to_string());
             machines.extend(run.other_machines.iter().map(Machine::to_string));
@@ -90,7 +109,7 @@ impl Aggregate {
             .filter(wanted)
             .filter_map(|at| at.answer.as_ref())
             .collect();
-        per_cent(&pooled_by_run(&lengths))
+        per_cent(&pooled_by_run(&lengths)) + &self.of_how_many(&lengths)
     }
 }
 
@@ -108,6 +127,23 @@ fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
         100.0 * right / n
     };
     most.runs.iter().map(|run| pooled(run.seed)).collect()
+}
+
+impl Aggregate {
+    /// How many of the seeds it is the mean of, where it is not of all.
+    fn of_how_many(&self, spreads: &[&Spread]) -> String {
+        let most = spreads.iter().map(|spread| spread.runs.len()).max();
+        few_of(most.unwrap_or(0), self.distinct_seeds().len())
+    }
+}
+
+/// That a mean is of `few` of `all` seeds; nothing if it is of all, or there is none.
+pub(crate) fn few_of(few: usize, all: usize) -> String {
+    match few {
+        0 => String::new(),
+        few if few < all => format!(", {few} of {all} seeds"),
+        _ => String::new(),
+    }
 }
 
 fn per_cent(shares: &[f64]) -> String {
@@ -168,6 +204,42 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("Seeds 1, 2, 3"), "{text}");
+    }
+
+    #[test]
+    fn the_short_table_has_the_longest_length_of_each_task() {
+        let mut results = run(1, [100, 90, 40]);
+        results.train_lengths = [("ari", [1, 1]), ("ed", [1, 1])].into_iter().collect();
+        let short = LengthResult::from_counts(1, 10, 5, None);
+        results.add("ar_relay", "ed", short);
+        let text = Aggregate::of_runs(&[results]).unwrap().short_table();
+        let head =
+            "| | Arithmetic 1..1 (trained) | Arithmetic 3 | Edit distance 1..1 (trained) |\n";
+        assert!(text.starts_with(head), "{text}");
+        let row = "| AR + RELAY | 100 (100..100) | 40 (40..40) | 50 (50..50) |\n";
+        assert!(text.ends_with(row), "{text}");
+    }
+
+    #[test]
+    fn a_mean_of_some_of_the_seeds_says_so() {
+        let mut other = run(2, [80, 90, 50]);
+        let short = LengthResult::from_counts(1, 10, 5, None);
+        other.add("ar_baseline", "ari", short);
+        let all = Aggregate::of_runs(&[run(1, [100, 90, 40]), other]).unwrap();
+        let text = all.markdown();
+        let row = "| AR baseline | 50 (50..50), 1 of 2 seeds | - |\n";
+        assert!(text.contains(row), "{text}");
+        assert!(
+            text.contains("| AR + RELAY | 90 (85..95) | 45 (40..50) |"),
+            "{text}"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        all.write(dir.path()).unwrap();
+        let svg = std::fs::read_to_string(dir.path().join("figures/answer_accuracy.svg")).unwrap();
+        assert!(
+            svg.contains("mean of those of seeds 1, 2 that an arm has"),
+            "{svg}"
+        );
     }
 
     #[test]

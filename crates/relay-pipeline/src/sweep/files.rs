@@ -8,6 +8,7 @@ use std::{
 use super::SweepResults;
 use crate::{
     LengthSpread, Measure, PipelineError, Result, Results, Spread, Sweep,
+    aggregate::few_of,
     arms::{arm_label, task_label},
     file_name::file_name,
     length_result::rounded,
@@ -92,8 +93,10 @@ impl SweepResults {
             let measured = one.measured.of(arm, task);
             let cell = |length: &usize| {
                 let at = measured.iter().find(|at| at.length == *length);
-                at.and_then(|at| at.answer.as_ref())
-                    .map_or("-".to_owned(), per_cent)
+                let answer = at.and_then(|at| at.answer.as_ref());
+                answer.map_or("-".to_owned(), |spread| {
+                    per_cent(spread) + &few_of(spread.runs.len(), self.seeds.len())
+                })
             };
             let cells: Vec<String> = lengths.iter().map(cell).collect();
             let label = one.label.replace('|', "\\|");

@@ -25,6 +25,7 @@ fn learns_from_files() {
         (0..60).map(|i| solved(1 + i % 3).to_string()).collect(),
     );
     let unsolved = |n: usize| serde_json::json!({ "problem": format!("{} <sep>", vec!["b"; n].join(" ")), "iterations": n });
+    let longer_file = dir.path().join("longer.jsonl");
     let longer = write(
         "longer.jsonl",
         (0..6).map(|i| unsolved(4 + i % 2).to_string()).collect(),
@@ -64,4 +65,16 @@ fn learns_from_files() {
     assert_eq!(results.train_lengths.get("data"), Some(&[1, 3]));
     assert_eq!(results.hit_matrices.len(), 1);
     assert!(results.hit_matrices[0].step_end, "`;` ends every step");
+
+    // Other problems to write chains for are no reason to train the models that write them, nor to lose those that are written.
+    let path = dir.path().join("run");
+    let marker = |arm: &str| fs::read_to_string(path.join(arm).join("done.json")).unwrap();
+    let models = || ["looped_aligned", "ar_baseline"].map(marker);
+    let (taught, written) = (models(), marker("chains"));
+    let lines: Vec<String> = (0..3).map(|_| unsolved(5).to_string()).collect();
+    fs::write(longer_file, lines.join("\n")).unwrap();
+    run(&settings, &path, Existing::Resume).unwrap();
+    assert_eq!(models(), taught);
+    assert_ne!(marker("chains"), written);
+    assert_eq!(marker("set-aside/chains-1"), written);
 }

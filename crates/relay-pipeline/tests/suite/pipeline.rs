@@ -131,9 +131,16 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         error.contains("evaluation.samples is 3 there and 2 here"),
         "{error}"
     );
+    let told = fs::read(path.join("results.json")).unwrap();
     run(&settings, &path, Existing::Update).unwrap();
     assert_eq!(made_at(&path, "ar_relay"), trained);
     assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);
+    // What it told before stands in no one's way, and is not lost.
+    let before = path.join("set-aside/results-1");
+    assert_eq!(fs::read(before.join("results.json")).unwrap(), told);
+    assert!(before.join("report.html").exists() && before.join("figures").exists());
+    run(&settings, &path, Existing::Update).unwrap();
+    assert!(!path.join("set-aside/results-2").exists());
 
     // So are other lengths to measure at. A stage's own seed is not what it is trained with.
     let judged = made_at(&path, "evaluation/ar_relay");

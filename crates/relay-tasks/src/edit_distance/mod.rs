@@ -19,6 +19,7 @@ mod generate;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use self::config::{CostDialect, EditDistanceConfig};
 use crate::dialect::Dialect;
@@ -198,6 +199,10 @@ impl Task for EditDistance {
             delete,
             replace,
         })
+    }
+
+    fn drawing(&self) -> Value {
+        json!({ "drawn": self.config.drawn, "random_share": self.config.random_share })
     }
 
     fn tokens(&self) -> Vec<String> {

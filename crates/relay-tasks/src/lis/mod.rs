@@ -20,6 +20,7 @@ mod generate;
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 pub use self::config::{LisConfig, LisValues};
 use crate::dialect::Dialect;
@@ -166,6 +167,10 @@ impl Task for Lis {
             group: self.config.group,
             values: self.config.values,
         })
+    }
+
+    fn drawing(&self) -> Value {
+        json!({ "runs": self.config.runs })
     }
 
     /// Numbers only: `<sep>`, which ends problems and steps, is one of every vocabulary's special tokens.

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use crate::common::*;
 use relay_tasks::Codec;
 use relay_train::{
-    Batching, Curriculum, ExampleListSource, OptimizerConfig, Resume, StopFlag, TaskSource,
-    TrainConfig, TrainError, list_checkpoints, load_model, read_manifest,
+    Batching, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Resume, StopFlag,
+    TaskSource, TrainConfig, TrainError, Trainer, list_checkpoints, load_model, read_manifest,
 };
 
 type Plain = burn::backend::Flex;
@@ -175,10 +175,11 @@ fn other_settings_are_named() {
 #[test]
 fn a_run_does_not_go_on_with_other_data() {
     let dir = tempfile::tempdir().unwrap();
-    let other = |batching, curriculum| {
+    let of = |tasks, batching, curriculum| {
         let lengths = vec![1..=3, 4..=7];
-        TaskSource::new(tasks(), lengths, codec(), batching, curriculum, 1).unwrap()
+        TaskSource::new(tasks, lengths, codec(), batching, curriculum, 1).unwrap()
     };
+    let other = |batching, curriculum| of(tasks(), batching, curriculum);
     let six = Batching::Mixed { samples: 6 };
     let killed = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path()).kill_after(7);
     let error = run::<Flex>(&killed, &StopFlag::new()).unwrap_err();
@@ -201,6 +202,10 @@ fn a_run_does_not_go_on_with_other_data() {
         (
             other(six.clone(), Some(late)),
             "data.curriculum is null there and {",
+        ),
+        (
+            of(tasks_with_runs([1, 1]), six.clone(), None),
+            "data.drawing.lis.runs[1] is 3 there and 1 here",
         ),
     ] {
         let error = go_on(Box::new(source)).unwrap_err();
@@ -227,6 +232,50 @@ fn a_list_of_examples_is_known_again() {
     assert!(error.to_string().contains("data.hash is"), "{error}");
     let trained = go_on(trainer(config(), dir.path()), examples()).unwrap();
     assert_eq!(trained.steps, 12);
+}
+
+/// Over several epochs of a list, and with lengths that open one by one.
+#[test]
+fn the_auto_regressive_model_ends_the_same_after_a_kill() {
+    let late = Curriculum {
+        steps: 9,
+        ..Curriculum::default()
+    };
+    let three = || Batching::Mixed { samples: 3 };
+    let list = || ExampleListSource::new(examples(), three(), 1).unwrap();
+    let drawn = || {
+        let lengths = vec![1..=3, 4..=7];
+        TaskSource::new(tasks(), lengths, codec(), three(), Some(late.clone()), 1).unwrap()
+    };
+    let sources: [&dyn Fn() -> Box<dyn ExampleSource>; 2] =
+        [&|| Box::new(list()), &|| Box::new(drawn())];
+    for source in sources {
+        let go = |dir: &Path, kill| {
+            let config = config(OptimizerConfig::muon(0.02));
+            let (causal, device) = (causal(0.1), Default::default());
+            let settings = serde_json::to_value(&causal).unwrap();
+            let trainer = Trainer::new(config, next_token(), codec(), settings, device, dir);
+            let trainer = trainer.unwrap().quiet(true).kill_after(kill);
+            let model = causal.init::<Flex>(&device, 3);
+            let stop = StopFlag::new();
+            trainer.run(model, source(), &examples(), Resume::Continue, &stop)
+        };
+        let made = |dir: &Path| {
+            let metrics = fs::read(dir.join("metrics.jsonl")).unwrap();
+            (saved(dir, 12, "model.safetensors"), metrics)
+        };
+        let whole = tempfile::tempdir().unwrap();
+        go(whole.path(), u64::MAX).unwrap();
+        for kill in [2, 7, 9] {
+            let dir = tempfile::tempdir().unwrap();
+            assert!(go(dir.path(), kill).unwrap_err().is_interrupted());
+            go(dir.path(), u64::MAX).unwrap();
+            assert!(
+                made(dir.path()) == made(whole.path()),
+                "killed after {kill}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -33,6 +33,11 @@ pub fn the_layer() -> MutexGuard<'static, ()> {
 }
 
 pub fn tasks() -> Vec<Arc<dyn Task>> {
+    tasks_with_runs(LisConfig::default().runs)
+}
+
+/// The same with other subsequences to draw.
+pub fn tasks_with_runs(runs: [usize; 2]) -> Vec<Arc<dyn Task>> {
     let ari = ArithmeticConfig {
         domain: Domain::PrimeField { p: 5 },
         ..ArithmeticConfig::default()
@@ -40,7 +45,7 @@ pub fn tasks() -> Vec<Arc<dyn Task>> {
     let lis = LisConfig {
         group: 3,
         values: LisValues::Benchmark { max: 30 },
-        ..LisConfig::default()
+        runs,
     };
     [TaskConfig::Ari(ari), TaskConfig::Lis(lis)]
         .map(|config| config.build().unwrap())

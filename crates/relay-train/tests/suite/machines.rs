@@ -218,6 +218,26 @@ fn follow_joined(config: TrainConfig, stop: StopFlag) -> impl FnOnce(&str) -> Re
     }
 }
 
+/// The leader deals the shares of a batch to as many workers as were said to it.
+#[test]
+fn a_follower_has_as_many_devices_as_it_joined_with() {
+    let place = tempfile::tempdir().unwrap();
+    let config = short(OptimizerConfig::adamw());
+    let follow = |address: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = StopFlag::new();
+        let leader = Leader::join(address, 3, &stop).unwrap();
+        let trainer = plain::<Flex>(config.clone(), 2, dir.path());
+        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        followed.map(drop).unwrap_err()
+    };
+    let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
+    let right = "`workers` is 3: it must be 2, the devices of the trainer that follows";
+    for error in [led.unwrap_err(), followed.into_iter().next().unwrap()] {
+        assert!(error.to_string().contains(right), "{error}");
+    }
+}
+
 #[test]
 fn other_settings_are_named_on_both_sides() {
     let place = tempfile::tempdir().unwrap();

@@ -119,6 +119,46 @@ fn goes_back_further_where_the_last_checkpoint_does_not_help() {
 
 /// A stop on the way that the run goes back from must not be where it goes on from after a stop on the way that it took
 /// instead.
+/// No checkpoint but that of a stop is there, and none is gone back to.
+#[test]
+fn a_stop_among_skipped_updates_saves_what_was_made() {
+    let limit = limit(3, 5);
+    let fragile = || Fragile::new(5, limit, f32::NAN);
+    let config = || TrainConfig {
+        checkpoint_every: 0,
+        ..settings_with(recovery(2))
+    };
+    let whole = tempfile::tempdir().unwrap();
+    let run = trainer_of(fragile(), config(), whole.path());
+    let trained = go(&run, &StopFlag::new()).unwrap();
+    assert_eq!((trained.steps, trained.recoveries), (12, 1));
+    for step in [4, 6] {
+        let dir = tempfile::tempdir().unwrap();
+        let stop = StopFlag::new();
+        let objective = Fragile {
+            stop: Some((step, stop.clone())),
+            ..fragile()
+        };
+        let stopped = go(&trainer_of(objective, config(), dir.path()), &stop);
+        assert!(stopped.unwrap_err().is_interrupted());
+        let saved: Vec<u64> = list_checkpoints(dir.path())
+            .unwrap()
+            .into_iter()
+            .map(|(step, _)| step)
+            .collect();
+        assert_eq!(saved, [step + 1], "stopped in update {step}");
+        go(
+            &trainer_of(fragile(), config(), dir.path()),
+            &StopFlag::new(),
+        )
+        .unwrap();
+        assert!(
+            end(dir.path()) == end(whole.path()),
+            "stopped in update {step}"
+        );
+    }
+}
+
 #[test]
 fn what_was_gone_back_from_is_not_gone_on_with() {
     let limit = limit(3, 5);

@@ -66,7 +66,6 @@ fn losses_and_gradients_are_the_same_in_wider_windows() {
     wider_windows_change_nothing::<NdArray, _>(&next_token(), &other.init(&device, 3));
 }
 
-/// The most columns of a micro-batch, and whether all are a multiple of `columns`.
 #[test]
 fn every_width_is_a_multiple() {
     let batches = Objective::<Flex>::collate(&aligned(), &examples()).unwrap();

@@ -75,6 +75,7 @@ fn many_make_the_updates_of_one<B: AutodiffBackend>(sums: Sums, optimizer: Optim
         let what = format!("{workers} workers");
         near(&weights(&right.model), &weights(&found.model), &what);
         assert_eq!((found.samples, found.effort), (right.samples, right.effort));
+        assert_eq!(lines(&one).len(), lines(&dir).len(), "{what}");
         for (a, b) in lines(&one).iter().zip(&lines(&dir)) {
             for number in ["/loss", "/gradient_norm", "/tasks/lis/step_loss"] {
                 let [a, b] = [a, b].map(|line| line.pointer(number).unwrap().as_f64().unwrap());

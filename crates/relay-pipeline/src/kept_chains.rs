@@ -1,0 +1,216 @@
+//! What a model has written in a stage that is not finished: a stop loses the part in progress and no other.
+
+use std::{
+    collections::VecDeque,
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use relay_tasks::{Chain, Example};
+use serde::{Deserialize, Serialize};
+
+use crate::{PipelineError, Result};
+
+/// Chains of a stage, part by part, in a file that is gone once the stage is finished.
+#[derive(Debug)]
+pub(crate) struct KeptChains {
+    path: PathBuf,
+    file: File,
+    /// Parts of before that were not asked for yet, and where each ends in the file.
+    before: VecDeque<(Part, u64)>,
+    /// Where the last part ends that was asked for.
+    end: u64,
+    /// Seconds that went into the parts of before that were asked for.
+    seconds: f64,
+    began: Instant,
+}
+
+/// One line of the file.
+#[derive(Debug, Serialize, Deserialize)]
+struct Part {
+    /// Hash of the examples.
+    of: String,
+    seconds: f64,
+    chains: Vec<Chain>,
+}
+
+impl KeptChains {
+    /// What the stage in `dir` has written so far, and room for more. A line that was cut off counts as not written.
+    ///
+    /// # Errors
+    /// When the file cannot be read or made.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let path = dir.join("unfinished.jsonl");
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|e| PipelineError::io("read", &path, e))?,
+        };
+        let (mut before, mut end) = (VecDeque::new(), 0);
+        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+            match serde_json::from_slice(line) {
+                Ok(part) if line.ends_with(b"\n") => {
+                    end += line.len() as u64;
+                    before.push_back((part, end));
+                }
+                _ => break,
+            }
+        }
+        let mut options = OpenOptions::new();
+        let options = options.write(true).create(true).truncate(false);
+        let mut this = Self {
+            file: (options.open(&path)).map_err(|e| PipelineError::io("open", &path, e))?,
+            path,
+            before,
+            end,
+            seconds: 0.0,
+            began: Instant::now(),
+        };
+        this.cut()?;
+        this.end = 0;
+        Ok(this)
+    }
+
+    /// The chains of `examples`: those of before, or what `write` writes now. Examples have to come in the order of before; from
+    /// the first ones on that others were written for, all is written anew.
+    ///
+    /// # Errors
+    /// What `write` returns, and when the file cannot be written.
+    pub fn write(
+        &mut self,
+        examples: &[Example],
+        write: impl FnOnce(&[Example]) -> Result<Vec<Chain>>,
+    ) -> Result<Vec<Chain>> {
+        let of = hash(examples);
+        match self.before.pop_front() {
+            Some((part, end)) if part.of == of => {
+                (self.end, self.seconds) = (end, self.seconds + part.seconds);
+                return Ok(part.chains);
+            }
+            Some(_) => self.before.clear(),
+            None => {}
+        }
+        self.cut()?;
+        let clock = Instant::now();
+        let part = Part {
+            of,
+            chains: write(examples)?,
+            seconds: clock.elapsed().as_secs_f64(),
+        };
+        let text = serde_json::to_string(&part)
+            .map_err(|e| PipelineError::corrupt(&self.path, e.to_string()))?;
+        let written = self.file.write_all((text + "\n").as_bytes());
+        let end = written.and_then(|()| self.file.stream_position());
+        self.end = end.map_err(|e| PipelineError::io("write", &self.path, e))?;
+        Ok(part.chains)
+    }
+
+    /// Seconds that went into the chains, those of before included.
+    pub fn seconds(&self) -> f64 {
+        self.seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// Removes the file: what it holds is in the results of the stage.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn finish(self) -> Result<()> {
+        fs::remove_file(&self.path).map_err(|e| PipelineError::io("remove", &self.path, e))
+    }
+
+    /// Lets the file end where the last part does that counts.
+    fn cut(&mut self) -> Result<()> {
+        let cut = self.file.set_len(self.end);
+        let cut = cut.and_then(|()| self.file.seek(SeekFrom::End(0)));
+        cut.map_err(|e| PipelineError::io("write", &self.path, e))?;
+        Ok(())
+    }
+}
+
+fn hash(examples: &[Example]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for example in examples {
+        let Example {
+            task,
+            iterations,
+            width,
+            prompt,
+            ..
+        } = example;
+        for number in [*task, *iterations, *width, prompt.len()] {
+            hasher.update(&(number as u64).to_le_bytes());
+        }
+        for token in prompt {
+            hasher.update(&token.to_le_bytes());
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(token: u32) -> Example {
+        Example {
+            task: 0,
+            length: 1,
+            iterations: 1,
+            width: 4,
+            prompt: vec![3, token],
+            steps: Vec::new(),
+            answer: None,
+        }
+    }
+
+    /// What a model writes for `tokens`, and whether it was asked.
+    fn write(kept: &mut KeptChains, tokens: &[u32]) -> (Vec<Chain>, bool) {
+        let examples: Vec<Example> = tokens.iter().map(|token| example(*token)).collect();
+        let mut asked = false;
+        let chains = kept.write(&examples, |examples| {
+            asked = true;
+            let chain = |example: &Example| Chain {
+                steps: vec![example.prompt.clone()],
+                answer: Some(example.prompt[1]),
+                confidence: vec![0.1 + 0.7],
+                answer_confidence: 1.0 / 3.0,
+            };
+            Ok(examples.iter().map(chain).collect())
+        });
+        (chains.unwrap(), asked)
+    }
+
+    #[test]
+    fn what_was_written_before_a_stop_is_not_written_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("unfinished.jsonl");
+        let mut kept = KeptChains::open(dir.path()).unwrap();
+        let first = write(&mut kept, &[5, 6]);
+        assert!(first.1 && write(&mut kept, &[7]).1);
+        drop(kept);
+        // As a kill leaves it.
+        let mut bytes = fs::read(&file).unwrap();
+        bytes.extend(b"{\"of\":\"");
+        fs::write(&file, &bytes).unwrap();
+
+        let mut kept = KeptChains::open(dir.path()).unwrap();
+        assert_eq!(write(&mut kept, &[5, 6]), (first.0.clone(), false));
+        assert!(!write(&mut kept, &[7]).1 && write(&mut kept, &[8]).1);
+        drop(kept);
+        let mut kept = KeptChains::open(dir.path()).unwrap();
+        assert!(!write(&mut kept, &[5, 6]).1);
+        // Other examples than before: nothing that follows belongs to them.
+        assert!(write(&mut kept, &[9]).1 && write(&mut kept, &[8]).1);
+        drop(kept);
+        let mut kept = KeptChains::open(dir.path()).unwrap();
+        assert!(
+            [&[5, 6][..], &[9], &[8]]
+                .into_iter()
+                .all(|of| !write(&mut kept, of).1)
+        );
+        assert!(kept.seconds() > 0.0);
+        kept.finish().unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+}
