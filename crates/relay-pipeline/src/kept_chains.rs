@@ -18,6 +18,8 @@ use crate::{PipelineError, Result};
 pub(crate) struct KeptChains {
     path: PathBuf,
     file: File,
+    /// Size of the vocabulary.
+    tokens: usize,
     /// Parts of before that were not asked for yet, and where each ends in the file.
     before: VecDeque<(Part, u64)>,
     /// Where the last part ends that was asked for.
@@ -37,11 +39,12 @@ struct Part {
 }
 
 impl KeptChains {
-    /// What the stage in `dir` has written so far, and room for more. A line that was cut off counts as not written.
+    /// What the stage in `dir` has written so far, and room for more, in `tokens` tokens. A line that was cut off counts as not
+    /// written.
     ///
     /// # Errors
     /// When the file cannot be read or made.
-    pub fn open(dir: &Path) -> Result<Self> {
+    pub fn open(dir: &Path, tokens: usize) -> Result<Self> {
         let path = dir.join("unfinished.jsonl");
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -62,6 +65,7 @@ impl KeptChains {
         let mut this = Self {
             file: (options.open(&path)).map_err(|e| PipelineError::io("open", &path, e))?,
             path,
+            tokens,
             before,
             end,
             seconds: 0.0,
@@ -84,7 +88,7 @@ impl KeptChains {
     ) -> Result<Vec<Chain>> {
         let of = hash(examples);
         match self.before.pop_front() {
-            Some((part, end)) if part.of == of => {
+            Some((part, end)) if part.of == of && self.fits(&part, examples) => {
                 (self.end, self.seconds) = (end, self.seconds + part.seconds);
                 return Ok(part.chains);
             }
@@ -104,6 +108,16 @@ impl KeptChains {
         let end = written.and_then(|()| self.file.stream_position());
         self.end = end.map_err(|e| PipelineError::io("write", &self.path, e))?;
         Ok(part.chains)
+    }
+
+    /// Whether it is what a model can have written: the directory may be from elsewhere.
+    fn fits(&self, part: &Part, examples: &[Example]) -> bool {
+        let known = |token: &u32| (*token as usize) < self.tokens;
+        let chain = |chain: &Chain| {
+            let mut tokens = chain.steps.iter().flatten().chain(&chain.answer);
+            tokens.all(known)
+        };
+        part.chains.len() == examples.len() && part.chains.iter().all(chain)
     }
 
     /// Seconds that went into the chains, those of before included.
@@ -185,7 +199,7 @@ mod tests {
     fn what_was_written_before_a_stop_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("unfinished.jsonl");
-        let mut kept = KeptChains::open(dir.path()).unwrap();
+        let mut kept = KeptChains::open(dir.path(), 10).unwrap();
         let first = write(&mut kept, &[5, 6]);
         assert!(first.1 && write(&mut kept, &[7]).1);
         drop(kept);
@@ -194,22 +208,27 @@ mod tests {
         bytes.extend(b"{\"of\":\"");
         fs::write(&file, &bytes).unwrap();
 
-        let mut kept = KeptChains::open(dir.path()).unwrap();
+        let mut kept = KeptChains::open(dir.path(), 10).unwrap();
         assert_eq!(write(&mut kept, &[5, 6]), (first.0.clone(), false));
         assert!(!write(&mut kept, &[7]).1 && write(&mut kept, &[8]).1);
         drop(kept);
-        let mut kept = KeptChains::open(dir.path()).unwrap();
+        let mut kept = KeptChains::open(dir.path(), 10).unwrap();
         assert!(!write(&mut kept, &[5, 6]).1);
         // Other examples than before: nothing that follows belongs to them.
         assert!(write(&mut kept, &[9]).1 && write(&mut kept, &[8]).1);
         drop(kept);
-        let mut kept = KeptChains::open(dir.path()).unwrap();
+        let mut kept = KeptChains::open(dir.path(), 10).unwrap();
         assert!(
             [&[5, 6][..], &[9], &[8]]
                 .into_iter()
                 .all(|of| !write(&mut kept, of).1)
         );
         assert!(kept.seconds() > 0.0);
+        drop(kept);
+
+        // Tokens that nobody has.
+        let mut kept = KeptChains::open(dir.path(), 6).unwrap();
+        assert!(write(&mut kept, &[5, 6]).1);
         kept.finish().unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }

@@ -146,7 +146,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 "chains: the looped model writes chains for problems longer than it was trained on"
             );
             let model = self.dir.path().join(LOOPED_ALIGNED);
-            let mut kept = KeptChains::open(dir)?;
+            let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
             let file = dir.join("chains.jsonl");
             let settings = &self.settings.chains;
             let (counts, written) = self
@@ -224,7 +224,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 .writer(arm, &self.settings.model_dir(self.dir.path(), arm))?;
             let chains = arm != LOOPED_VANILLA;
             let mut written = Written::by(arm, self.corpus.codec());
-            let mut kept = KeptChains::open(dir)?;
+            let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
             let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
                 let part = settings.shifted(part);
                 Ok(written.count(&part, kept.write(&part, &writer)?))

@@ -90,7 +90,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         self.stage(&name, &made_from, missing, |dir| {
             tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
             let file = dir.join("chains.jsonl");
-            let mut kept = KeptChains::open(dir)?;
+            let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
             let notes = self.phase_chains((arm, phase), &file, &mut kept)?;
             let before = match phase.checked_sub(1) {
                 Some(last) => {

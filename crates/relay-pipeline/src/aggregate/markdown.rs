@@ -109,7 +109,8 @@ impl Aggregate {
             .filter(wanted)
             .filter_map(|at| at.answer.as_ref())
             .collect();
-        per_cent(&pooled_by_run(&lengths)) + &self.of_how_many(&lengths)
+        let shares = pooled_by_run(&lengths);
+        per_cent(&shares) + &few_of(shares.len(), self.distinct_seeds().len())
     }
 }
 
@@ -129,20 +130,12 @@ fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
     most.runs.iter().map(|run| pooled(run.seed)).collect()
 }
 
-impl Aggregate {
-    /// How many of the seeds it is the mean of, where it is not of all.
-    fn of_how_many(&self, spreads: &[&Spread]) -> String {
-        let most = spreads.iter().map(|spread| spread.runs.len()).max();
-        few_of(most.unwrap_or(0), self.distinct_seeds().len())
-    }
-}
-
 /// That a mean is of `few` of `all` seeds; nothing if it is of all, or there is none.
 pub(crate) fn few_of(few: usize, all: usize) -> String {
-    match few {
-        0 => String::new(),
-        few if few < all => format!(", {few} of {all} seeds"),
-        _ => String::new(),
+    if (1..all).contains(&few) {
+        format!(", {few} of {all} seeds")
+    } else {
+        String::new()
     }
 }
 
