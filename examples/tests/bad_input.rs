@@ -336,6 +336,16 @@ fn data_files_are_checked_line_by_line() {
     refuses("own_data", &args, 1, &["missing.jsonl"]);
 }
 
+/// What a run on these files that ends well warns of.
+fn warnings_of(files: [&Path; 3], run_dir: &Path) -> String {
+    let mut command = quiet("own_data");
+    command.args(own_data_options(files, run_dir));
+    let done = command.env("RUST_LOG", "warn").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{said}");
+    said
+}
+
 #[test]
 fn test_problems_whose_chains_are_learnt_are_warned_of() {
     let dir = tempfile::tempdir().unwrap();
@@ -346,14 +356,7 @@ fn test_problems_whose_chains_are_learnt_are_warned_of() {
     let shared = json!({ "problem": last["problem"], "iterations": iterations });
     let lines = format!("{}{shared}\n", fs::read_to_string(&longer).unwrap());
     fs::write(&longer, lines).unwrap();
-    let mut command = quiet("own_data");
-    command.args(own_data_options(
-        [&train, &longer, &test],
-        &dir.path().join("run"),
-    ));
-    let done = command.env("RUST_LOG", "warn").output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "{said}");
+    let said = warnings_of([&train, &longer, &test], &dir.path().join("run"));
     let warning = format!(
         "1 problems stand in both {} and {}",
         text(&longer),
@@ -377,13 +380,7 @@ fn an_odd_line_of_own_data_is_warned_of() {
     *steps.last_mut().unwrap() = "0 0".into();
     let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
     fs::write(&train, lines).unwrap();
-    let mut command = quiet("own_data");
-    command.args(own_data_options(
-        [&train, &longer, &test],
-        &dir.path().join("run"),
-    ));
-    let done = command.env("RUST_LOG", "warn").output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    let said = warnings_of([&train, &longer, &test], &dir.path().join("run"));
     let warning = format!(
         "the last step is the answer in {} of {all} lines of `data`, but not in line 5",
         all - 1

@@ -9,6 +9,7 @@ use std::{
 };
 
 use relay_tasks::{Chain, Example};
+use relay_train::hash_examples;
 use serde::{Deserialize, Serialize};
 
 use crate::{PipelineError, Result};
@@ -86,7 +87,7 @@ impl KeptChains {
         examples: &[Example],
         write: impl FnOnce(&[Example]) -> Result<Vec<Chain>>,
     ) -> Result<Vec<Chain>> {
-        let of = hash(examples);
+        let of = hash_examples(examples);
         match self.before.pop_front() {
             Some((part, end)) if part.of == of && self.fits(&part, examples) => {
                 (self.end, self.seconds) = (end, self.seconds + part.seconds);
@@ -120,17 +121,14 @@ impl KeptChains {
         part.chains.len() == examples.len() && part.chains.iter().all(chain)
     }
 
-    /// Seconds that went into the chains, those of before included.
-    pub fn seconds(&self) -> f64 {
-        self.seconds + self.began.elapsed().as_secs_f64()
-    }
-
-    /// Removes the file: what it holds is in the results of the stage.
+    /// Removes the file, as what it holds is in the results of the stage; gives the seconds that went into the chains, those of
+    /// before included.
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn finish(self) -> Result<()> {
-        fs::remove_file(&self.path).map_err(|e| PipelineError::io("remove", &self.path, e))
+    pub fn finish(self) -> Result<f64> {
+        fs::remove_file(&self.path).map_err(|e| PipelineError::io("remove", &self.path, e))?;
+        Ok(self.seconds + self.began.elapsed().as_secs_f64())
     }
 
     /// Lets the file end where the last part does that counts.
@@ -140,26 +138,6 @@ impl KeptChains {
         cut.map_err(|e| PipelineError::io("write", &self.path, e))?;
         Ok(())
     }
-}
-
-fn hash(examples: &[Example]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for example in examples {
-        let Example {
-            task,
-            iterations,
-            width,
-            prompt,
-            ..
-        } = example;
-        for number in [*task, *iterations, *width, prompt.len()] {
-            hasher.update(&(number as u64).to_le_bytes());
-        }
-        for token in prompt {
-            hasher.update(&token.to_le_bytes());
-        }
-    }
-    hasher.finalize().to_hex().to_string()
 }
 
 #[cfg(test)]
@@ -223,13 +201,12 @@ mod tests {
                 .into_iter()
                 .all(|of| !write(&mut kept, of).1)
         );
-        assert!(kept.seconds() > 0.0);
         drop(kept);
 
         // Tokens that nobody has.
         let mut kept = KeptChains::open(dir.path(), 6).unwrap();
         assert!(write(&mut kept, &[5, 6]).1);
-        kept.finish().unwrap();
+        assert!(kept.finish().unwrap() > 0.0);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

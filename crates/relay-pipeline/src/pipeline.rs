@@ -152,8 +152,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let (counts, written) = self
                 .stages
                 .write_chains(&model, &file, settings, &mut kept)?;
-            let seconds = kept.seconds();
-            kept.finish()?;
+            let seconds = kept.finish()?;
             let mut notes = json!({ "chains": counts });
             written.note(&mut notes)?;
             Ok(Made {
@@ -229,8 +228,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 let part = settings.shifted(part);
                 Ok(written.count(&part, kept.write(&part, &writer)?))
             })?;
-            let seconds = kept.seconds();
-            kept.finish()?;
+            let seconds = kept.finish()?;
             let text = serde_json::to_string_pretty(&measured)
                 .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
             self.dir.check_there()?;

@@ -105,8 +105,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 &dir.join("merged.jsonl"),
                 &join(before, written, &mut stream),
             )?;
-            let seconds = kept.seconds();
-            kept.finish()?;
+            let seconds = kept.finish()?;
             Ok(Made {
                 files: ["chains.jsonl", "merged.jsonl"].map(PathBuf::from).into(),
                 notes,

@@ -78,6 +78,7 @@ pub use forensics::{ChainDiagnosis, Confusion, examine};
 pub use group::{GroupLimits, group_causal, group_looped};
 pub use jsonl::{JsonlReader, JsonlWriter};
 pub use lis::{Lis, LisConfig, LisValues};
+pub use own_data::{ends_in_answer, is_closed_by};
 pub use problem::{Problem, Solution};
 pub use random::Stream;
 pub use record::{Record, spaced};

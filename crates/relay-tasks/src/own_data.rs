@@ -46,9 +46,7 @@ impl Codec {
                 .iter()
                 .filter(|problem| problem.task == name)
                 .collect();
-            let answer_is_last_step = own
-                .iter()
-                .all(|problem| is_answer(problem.steps.last(), &problem.answer));
+            let answer_is_last_step = own.iter().all(|problem| ends_in_answer(problem));
             TaskInfo {
                 name: name.to_owned(),
                 tag: tag.clone(),
@@ -123,8 +121,16 @@ fn add_tokens(vocab: &mut Vocab, tags: &[String], problem: &Problem) -> Result<(
         .try_for_each(|token| vocab.add(tags, token))
 }
 
-fn is_answer(step: Option<&String>, answer: &str) -> bool {
-    step.is_some_and(|step| step.trim() == answer.trim())
+/// Whether the last step of a problem is the answer.
+pub fn ends_in_answer(problem: &Problem) -> bool {
+    let last = problem.steps.last();
+    last.is_some_and(|step| step.trim() == problem.answer.trim())
+}
+
+/// Whether a step has `end` as its last token, and nowhere else.
+pub fn is_closed_by(step: &str, end: &str) -> bool {
+    let mut backwards = step.split_whitespace().rev();
+    backwards.next() == Some(end) && backwards.all(|token| token != end)
 }
 
 /// The token that ends every step but a last one that is the answer, and stands nowhere else in a step.
@@ -142,10 +148,7 @@ fn step_end<'a>(problems: &[&'a Problem], answer_is_last_step: bool) -> Option<&
         .next()?
         .split_whitespace()
         .last()?;
-    let is_closed = |step: &String| {
-        let mut backwards = step.split_whitespace().rev();
-        backwards.next() == Some(end) && backwards.all(|token| token != end)
-    };
+    let is_closed = |step: &String| is_closed_by(step, end);
     let fits =
         |problem: &&'a Problem| problem.answer.trim() != end && ended(problem).all(is_closed);
     problems.iter().all(fits).then_some(end)

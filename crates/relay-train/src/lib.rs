@@ -95,7 +95,7 @@ pub use divergence::{LossPast, OnDivergence};
 pub use error::{Result, TrainError};
 pub use following::Followed;
 pub use gradients::GradientSet;
-pub use list_source::ExampleListSource;
+pub use list_source::{ExampleListSource, hash_examples};
 pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use machines::{Followers, Leader};

@@ -56,7 +56,7 @@ impl ExampleListSource {
             Batching::OneLength { tokens } => one_length_decks(&examples, tokens),
         };
         Ok(Self {
-            hash: hash_of(&examples),
+            hash: hash_examples(&examples),
             examples,
             batching,
             decks,
@@ -102,7 +102,7 @@ impl ExampleSource for ExampleListSource {
 }
 
 /// BLAKE3 hash of all that is in the examples, in their order.
-fn hash_of(examples: &[Example]) -> String {
+pub fn hash_examples(examples: &[Example]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut number = |number: usize| {
         hasher.update(&(number as u64).to_le_bytes());

@@ -89,6 +89,12 @@ impl Recovery {
         (self.goes_back() && checkpoint_every > 0).then_some(checkpoint_every)
     }
 
+    /// Whether a checkpoint of `step` is one of those.
+    pub(crate) fn is_regular(&self, step: u64, checkpoint_every: u64) -> bool {
+        let needed = self.needs(checkpoint_every);
+        needed.is_some_and(|every| step.is_multiple_of(every))
+    }
+
     /// Whether there must be no checkpoint now: one among skipped updates would be gone back to if it were a regular one, and
     /// one just where `saved` stands would hold nothing new but that the run went back, which going on finds out again.
     pub(crate) fn holds_back(
@@ -97,8 +103,7 @@ impl Recovery {
         saved: u64,
         checkpoint_every: u64,
     ) -> bool {
-        let regular = self.needs(checkpoint_every);
-        let regular = regular.is_some_and(|every| counters.step.is_multiple_of(every));
+        let regular = self.is_regular(counters.step, checkpoint_every);
         let nothing_new = counters.step == saved && (saved > 0 || counters.recoveries > 0);
         self.goes_back() && ((counters.skipped_in_a_row > 0 && regular) || nothing_new)
     }

@@ -89,10 +89,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let every = self.config.checkpoint_every;
         let held_back = recovery.holds_back(&state.counters, log.saved, every);
         if due(every) && !held_back {
-            if recovery
-                .needs(every)
-                .is_some_and(|every| step.is_multiple_of(every))
-            {
+            if recovery.is_regular(step, every) {
                 state.counters.regular = step;
             }
             self.save(state, log)?;

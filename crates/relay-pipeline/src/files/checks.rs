@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use relay_tasks::{Codec, Example, Problem};
+use relay_tasks::{Codec, Example, Problem, ends_in_answer, is_closed_by};
 
 use super::lines::at;
 use crate::{
@@ -147,15 +147,10 @@ pub(super) fn warn_of_odd_lines(codec: &Codec, problems: &[Problem], file: &Path
         if info.step_end.is_none()
             && let Some(end) = usual_end(own.iter().map(|(_, problem)| *problem))
         {
-            let has = |problem: &Problem| inner_steps(problem).all(|step| ends_in(step, &end));
+            let has = |problem: &Problem| inner_steps(problem).all(|step| is_closed_by(step, &end));
             warn(&format!("every step ends in `{end}`"), &has);
         }
     }
-}
-
-fn ends_in_answer(problem: &Problem) -> bool {
-    let last = problem.steps.last().map(|step| step.trim());
-    last == Some(problem.answer.trim())
 }
 
 /// The steps without a last one that is the answer.
@@ -176,12 +171,6 @@ fn usual_end<'a>(problems: impl Iterator<Item = &'a Problem>) -> Option<String> 
 
 fn last_token(step: &str) -> Option<&str> {
     step.split_whitespace().next_back()
-}
-
-/// Whether a step has `end` as its last token, and nowhere else.
-fn ends_in(step: &str, end: &str) -> bool {
-    let places = step.split_whitespace().filter(|token| *token == end);
-    last_token(step) == Some(end) && places.count() == 1
 }
 
 /// Warns of lengths that are tested and lie between those of the training problems: everything later takes these for a range.
