@@ -11,7 +11,8 @@ pub enum Positions {
     /// Rotary embeddings of queries and keys (the paper's choice, section 3.2).
     #[default]
     Rope,
-    /// No positional information but the causal mask, if there is one.
+    /// No positional information but the causal mask, if there is one (NoPE).
+    #[serde(alias = "nope")]
     None,
     /// A bias of `-slope * |i - j|` on the scores, with one slope a head.
     Alibi,

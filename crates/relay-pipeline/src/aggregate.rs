@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    LengthResult, Machine, Measure, OrderedMap, PipelineError, Result, Results, schema::read_json,
+    LengthResult, Machine, Measure, OrderedMap, PipelineError, Result, Results, Share,
+    schema::read_json,
 };
 
 pub(crate) mod files;
 mod markdown;
+mod together;
 mod verdicts;
 
 pub(crate) use markdown::few_of;
@@ -38,6 +40,10 @@ pub struct Aggregate {
     /// single tasks that were joined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<ClaimVerdicts>,
+    /// All runs as one: the problems of all seeds together, with verdicts on the claims; of the cost the mean. `None` for a
+    /// single run, for runs on single tasks that were joined, and in a file of a version without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub together: Option<Box<Results>>,
 }
 
 /// One of the runs.
@@ -65,7 +71,8 @@ pub struct LengthSpread {
     pub length: usize,
     /// Share of problems with the right answer.
     pub answer: Option<Spread>,
-    /// Share of the true chains' tokens that stand at their place; `None` for an arm that writes no chains.
+    /// Share of the steps' tokens that stand at their place, what chains have too many counted as wrong; `None` for an arm that
+    /// writes no chains.
     pub bit: Option<Spread>,
     /// Share of chains without any wrong token; `None` for an arm that writes no chains.
     pub chain: Option<Spread>,
@@ -121,6 +128,7 @@ impl Aggregate {
             train_lengths: first.train_lengths.clone(),
             arms: OrderedMap::new(),
             claims: verdicts::verdicts(runs),
+            together: None,
         };
         for run in runs {
             for (arm, tasks) in run.arms.iter() {
@@ -128,6 +136,9 @@ impl Aggregate {
                     aggregate.add(runs, arm, task);
                 }
             }
+        }
+        if runs.len() > 1 {
+            aggregate.together = Some(Box::new(together::together(&aggregate, first, runs)));
         }
         Ok(aggregate)
     }
@@ -181,6 +192,7 @@ impl Aggregate {
         self.runs.extend(other.runs);
         // A claim is about all tasks of a run.
         self.claims.clear();
+        self.together = None;
     }
 
     /// Reads an `aggregate.json`.
@@ -272,6 +284,19 @@ impl AggregatedRun {
 }
 
 impl LengthSpread {
+    /// As the result of one run, whose shares `share` makes of those of the runs.
+    fn as_one(&self, share: impl Fn(&Spread) -> Share) -> LengthResult {
+        let answers = self.answer.iter().flat_map(|spread| &spread.runs);
+        let none = Share::of(0, 0, 0);
+        LengthResult::from_shares(
+            self.length,
+            answers.map(|run| run.n).sum(),
+            self.answer.as_ref().map_or(none, &share),
+            self.bit.as_ref().map(&share),
+            self.chain.as_ref().map(&share),
+        )
+    }
+
     /// One of the three shares.
     pub fn spread(&self, measure: Measure) -> Option<&Spread> {
         match measure {
@@ -295,6 +320,38 @@ impl Spread {
             max,
             runs,
         })
+    }
+
+    /// The mean, from the lowest to the highest run; of a run alone the share with its interval.
+    fn range(&self) -> Share {
+        match self.runs.as_slice() {
+            [
+                RunShare {
+                    value, low, high, ..
+                },
+            ] => Share {
+                value: *value,
+                low: *low,
+                high: *high,
+            },
+            _ => Share {
+                value: self.mean,
+                low: self.min,
+                high: self.max,
+            },
+        }
+    }
+
+    /// How many problems the runs have together.
+    fn problems(&self) -> u64 {
+        self.runs.iter().map(|run| run.n).sum()
+    }
+
+    /// The share over the problems of all runs, with the interval of so large a sample.
+    fn pooled(&self) -> Share {
+        let n = self.problems();
+        let right: f64 = self.runs.iter().map(|run| run.value * run.n as f64).sum();
+        Share::with_interval(right / n.max(1) as f64, n)
     }
 
     fn over(

@@ -37,6 +37,50 @@ pub struct StageCost {
     pub seconds: f64,
 }
 
+impl StageCost {
+    /// The sum of two; what one of them lacks does not apply to it.
+    fn plus(self, other: Self) -> Self {
+        let count = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            updates: count(self.updates, other.updates),
+            samples: count(self.samples, other.samples),
+            tokens: count(self.tokens, other.tokens),
+            block_passes: count(self.block_passes, other.block_passes),
+            flops: match (self.flops, other.flops) {
+                (Some(a), Some(b)) => Some(a + b),
+                (a, b) => a.or(b),
+            },
+            seconds: self.seconds + other.seconds,
+        }
+    }
+
+    /// The sum of several.
+    pub(crate) fn sum(costs: impl IntoIterator<Item = Self>) -> Self {
+        costs.into_iter().fold(Self::default(), Self::plus)
+    }
+
+    /// The mean of what one stage took in several runs; of counts that one of them lacks nothing.
+    pub(crate) fn mean(runs: &[Self]) -> Self {
+        let n = runs.len().max(1);
+        let count = |of: fn(&Self) -> Option<u64>| {
+            let all: Option<Vec<u64>> = runs.iter().map(of).collect();
+            all.map(|all| (all.iter().sum::<u64>() as f64 / n as f64).round() as u64)
+        };
+        let flops: Option<Vec<f64>> = runs.iter().map(|run| run.flops).collect();
+        Self {
+            updates: count(|run| run.updates),
+            samples: count(|run| run.samples),
+            tokens: count(|run| run.tokens),
+            block_passes: count(|run| run.block_passes),
+            flops: flops.map(|all| all.iter().sum::<f64>() / n as f64),
+            seconds: runs.iter().map(|run| run.seconds).sum::<f64>() / n as f64,
+        }
+    }
+}
+
 /// Counts what is written in a stage.
 ///
 /// Of a looped model each problem counts with its own width and iterations, of an auto-regressive one every column looks
@@ -222,15 +266,13 @@ impl Results {
         })
     }
 
-    /// Floating-point operations and seconds that an arm needed, with all the stages that it builds on; without its
-    /// evaluation. `None` if one of them is not known.
-    pub fn cost_with_all_below(&self, arm: &str) -> Option<(f64, f64)> {
-        let mut sum = (0.0, 0.0);
-        for stage in builds_on(arm).iter().copied().chain([arm]) {
-            let cost = self.cost.get(stage)?;
-            sum = (sum.0 + cost.flops?, sum.1 + cost.seconds);
-        }
-        Some(sum)
+    /// What an arm needed with all the stages that it builds on, without its evaluation. `None` if the operations of one of
+    /// them are not known.
+    pub fn cost_with_all_below(&self, arm: &str) -> Option<StageCost> {
+        let stages = builds_on(arm).iter().copied().chain([arm]);
+        let known = |stage| self.cost.get(stage).filter(|cost| cost.flops.is_some());
+        let costs: Option<Vec<StageCost>> = stages.map(|stage| known(stage).copied()).collect();
+        costs.map(StageCost::sum)
     }
 }
 
@@ -255,10 +297,13 @@ mod tests {
             };
             results.cost.insert(stage, cost);
         }
-        let flops = |arm| results.cost_with_all_below(arm);
-        assert_eq!(flops(AR_RELAY), Some((1234.0, 4.0)));
-        assert_eq!(flops(AR_SELF_TRUTH), Some((200.5, 2.0)));
-        assert_eq!(flops(AR_BASELINE), Some((200.0, 1.0)));
-        assert_eq!(flops(AR_SELF_LOOP), None);
+        let cost = |arm| {
+            let cost = results.cost_with_all_below(arm)?;
+            Some((cost.flops?, cost.seconds))
+        };
+        assert_eq!(cost(AR_RELAY), Some((1234.0, 4.0)));
+        assert_eq!(cost(AR_SELF_TRUTH), Some((200.5, 2.0)));
+        assert_eq!(cost(AR_BASELINE), Some((200.0, 1.0)));
+        assert_eq!(cost(AR_SELF_LOOP), None);
     }
 }

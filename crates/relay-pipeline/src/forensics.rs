@@ -25,7 +25,7 @@ pub struct ChainForensics {
     pub steps: usize,
     /// The first wrong step, counted from 1, to the number of chains; those without a wrong step are not in it.
     pub first_wrong: BTreeMap<usize, u64>,
-    /// Steps after the first wrong one, over all chains.
+    /// Steps after the first wrong one, over all chains; steps beyond the number of true ones are among them.
     pub later: u64,
     /// How many of them are wrong.
     pub later_wrong: u64,
@@ -95,9 +95,11 @@ impl ChainForensics {
         mean(sum, self.wrong_chains())
     }
 
-    /// Mean over the wrong chains of the wrong steps after the first one.
-    pub fn mean_later_wrong(&self) -> Option<f64> {
-        mean(self.later_wrong, self.wrong_chains())
+    /// Means over the wrong chains: the wrong steps after the first one, and all steps after it. These are the true steps and
+    /// what a chain has beyond their number.
+    pub fn mean_later(&self) -> Option<(f64, f64)> {
+        let wrong = self.wrong_chains();
+        mean(self.later_wrong, wrong).zip(mean(self.later, wrong))
     }
 
     /// Share of all chains without a wrong step up to `step`, counted from 1.
@@ -124,6 +126,27 @@ impl AddAssign<&Self> for ChainForensics {
         self.right_answers += other.right_answers;
         self.right_answers_on_wrong_chains += other.right_answers_on_wrong_chains;
         self.wrong_answers_on_right_chains += other.wrong_answers_on_right_chains;
+    }
+}
+
+impl AddAssign<&Self> for TaskForensics {
+    /// Confusions that one of the two does not list count as often as the other says.
+    fn add_assign(&mut self, other: &Self) {
+        for (length, forensics) in &other.by_length {
+            *self.by_length.entry(*length).or_default() += forensics;
+        }
+        self.wrong_places += other.wrong_places;
+        for confused in &other.confusions {
+            let same = |own: &&mut ConfusedTokens| {
+                (&own.truth, &own.written) == (&confused.truth, &confused.written)
+            };
+            match self.confusions.iter_mut().find(same) {
+                Some(own) => own.n += confused.n,
+                None => self.confusions.push(confused.clone()),
+            }
+        }
+        self.confusions.sort_by_key(|c| std::cmp::Reverse(c.n));
+        self.confusions.truncate(KEPT);
     }
 }
 
@@ -238,11 +261,17 @@ mod tests {
         assert_eq!(at.wrong_answers_on_right_chains, 1);
         assert_eq!(at.most_common_first_wrong(), Some(1));
         assert_eq!(at.mean_first_wrong(), Some(1.0));
+        assert_eq!(at.mean_later(), Some((0.5, 1.0)));
         assert_eq!(at.unharmed_after(0).value, 1.0);
         assert_eq!(at.unharmed_after(2).value, 0.5);
         assert_eq!(found.wrong_places, 3);
         let missing = found.confusions.iter().find(|c| c.written == "<missing>");
         assert_eq!(missing.unwrap().truth, "a");
+        let mut twice = found.clone();
+        twice += found;
+        assert_eq!((twice.wrong_places, twice.by_length[&2].chains), (6, 8));
+        assert_eq!(twice.confusions.len(), found.confusions.len());
+        assert!(twice.confusions.iter().all(|c| c.n >= 2));
         assert_eq!(found.longer_than(2), None);
         assert_eq!(found.longer_than(1).as_ref(), Some(at));
         let text = serde_json::to_string(found).unwrap();

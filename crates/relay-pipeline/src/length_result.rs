@@ -16,7 +16,8 @@ pub struct LengthResult {
     pub n: u64,
     /// Share of problems with the right answer.
     pub answer_accuracy: f64,
-    /// Share of the true chains' tokens that stand at their place; `None` for an arm that writes no chains.
+    /// Share of the steps' tokens that stand at their place, what chains have too many counted as wrong; `None` for an arm that
+    /// writes no chains.
     pub bit_accuracy: Option<f64>,
     /// Share of chains without any wrong token; `None` for an arm that writes no chains.
     pub chain_accuracy: Option<f64>,
@@ -56,7 +57,7 @@ pub struct ChainCounts {
 pub enum Measure {
     /// Share of problems with the right answer (figures 2 and 4).
     Answer,
-    /// Share of the true chain's tokens that stand at their place (figure 7).
+    /// Share of the steps' tokens that stand at their place, what chains have too many counted as wrong (figure 7).
     Bit,
     /// Share of chains without any wrong token.
     Chain,
@@ -84,6 +85,17 @@ impl LengthResult {
         let answer = Share::of(right_answers, n, n);
         let bit = chains.map(|c| Share::of(c.right_tokens, c.tokens, n));
         let chain = chains.map(|c| Share::of(c.right_chains, n, n));
+        Self::from_shares(length, n, answer, bit, chain)
+    }
+
+    /// Three shares of `n` problems; `bit` and `chain` are `None` for an arm that writes no chains.
+    pub(crate) fn from_shares(
+        length: usize,
+        n: u64,
+        answer: Share,
+        bit: Option<Share>,
+        chain: Option<Share>,
+    ) -> Self {
         Self {
             length,
             n,
@@ -137,6 +149,11 @@ impl Share {
         } else {
             right as f64 / total as f64
         };
+        Self::with_interval(value, trials)
+    }
+
+    /// A share with the interval of `trials` independent trials.
+    pub(crate) fn with_interval(value: f64, trials: u64) -> Self {
         let interval = wilson(value, trials);
         Self {
             value: rounded(value),

@@ -76,7 +76,7 @@ pub fn figures(results: &Results) -> Vec<Figure> {
             Measure::Bit,
             "bit_accuracy",
             "Bit accuracy by length",
-            "Share of the true chain's tokens that stand at their place in the written chain.",
+            "Share of the steps' tokens that stand at their place; what a chain has too many counts as wrong, too.",
         ),
         (
             Measure::Chain,
@@ -164,11 +164,18 @@ pub(crate) fn spread_figure(
     measure: Measure,
     name: &str,
     title: &str,
+    runs: usize,
 ) -> Option<Figure> {
+    let caption = match runs {
+        1 => "Bands are 95 % Wilson intervals; the training lengths are shaded.",
+        _ => {
+            "Means over the seeds; bands reach from the lowest to the highest. The training lengths are shaded."
+        }
+    };
     Curves::new(results, measure, title).map(|curves| Figure {
         name: name.to_owned(),
         title: title.to_owned(),
-        caption: "Means over the seeds; bands reach from the lowest to the highest.".to_owned(),
+        caption: caption.to_owned(),
         drawing: Drawing::Curves(curves),
     })
 }

@@ -9,7 +9,7 @@ use crate::{
     PipelineError, Result, Results,
     atomic::write_atomically,
     claims::judge,
-    plot::{HIT_MATRIX, figures},
+    plot::{Figure, HIT_MATRIX, figures},
 };
 
 mod cost;
@@ -31,21 +31,54 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         claims: judge(results),
         ..results.clone()
     };
-    let mut written = vec![dir.join("results.json")];
-    results.save(&written[0])?;
-    let mut drawn = Vec::new();
+    let json = dir.join("results.json");
+    results.save(&json)?;
+    let mut drawings = Drawings::below(dir);
     for figure in figures(&results) {
-        let paths = ["svg", "png", "csv"]
-            .map(|kind| dir.join("figures").join(format!("{}.{kind}", figure.name)));
-        let text = figure.svg()?;
-        written.extend(figure.write_drawn(&text, &figure.csv(), paths)?);
-        drawn.push((figure, text));
+        drawings.draw(figure, None)?;
     }
-    let page = dir.join("report.html");
-    write_atomically(&page, page::page(&results, &drawn).as_bytes())?;
-    remove_older_matrices(&dir.join("figures"), &written)?;
-    written.push(page);
-    Ok(written)
+    drawings.page(&results, &format!("seed {}", results.seed))?;
+    Ok([json].into_iter().chain(drawings.written).collect())
+}
+
+/// The figures of a page and the page, as they are written.
+pub(crate) struct Drawings<'a> {
+    dir: &'a Path,
+    figures: Vec<(Figure, String)>,
+    /// What was written.
+    pub(crate) written: Vec<PathBuf>,
+}
+
+impl<'a> Drawings<'a> {
+    /// None yet, of those to be written below `dir`.
+    pub(crate) fn below(dir: &'a Path) -> Self {
+        Self {
+            dir,
+            figures: Vec::new(),
+            written: Vec::new(),
+        }
+    }
+
+    /// Writes a figure, with `csv` in place of its own numbers where that is given.
+    pub(crate) fn draw(&mut self, figure: Figure, csv: Option<String>) -> Result<()> {
+        let name = &figure.name;
+        let paths = ["svg", "png", "csv"]
+            .map(|kind| self.dir.join("figures").join(format!("{name}.{kind}")));
+        let (document, csv) = (figure.svg()?, csv.unwrap_or_else(|| figure.csv()));
+        self.written
+            .extend(figure.write_drawn(&document, &csv, paths)?);
+        self.figures.push((figure, document));
+        Ok(())
+    }
+
+    /// Writes the page with all figures, which shows what `runs` measured.
+    pub(crate) fn page(&mut self, results: &Results, runs: &str) -> Result<()> {
+        let page = self.dir.join("report.html");
+        write_atomically(&page, page::page(results, runs, &self.figures).as_bytes())?;
+        remove_older_matrices(&self.dir.join("figures"), &self.written)?;
+        self.written.push(page);
+        Ok(())
+    }
 }
 
 /// Removes hit matrices that were drawn for other lengths than those in `written`: the numbers behind them are gone.

@@ -5,11 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Aggregate;
+use super::{Aggregate, Spread};
 use crate::{
-    LengthResult, LengthSpread, Measure, OrderedMap, PipelineError, Result, Results,
+    LengthSpread, Measure, OrderedMap, PipelineError, Result, Results, Share,
     length_result::rounded,
-    plot::{field, spread_figure},
+    plot::{field, figures, spread_figure},
+    report::Drawings,
     write_atomically,
 };
 
@@ -21,7 +22,8 @@ const FIGURES: [(Measure, &str, &str); 3] = [
 
 impl Aggregate {
     /// Writes `aggregate.json`, the tables of accuracies and verdicts as `aggregate.md`, and `figures/*.svg`, `*.png`,
-    /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written.
+    /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written. Of several runs there
+    /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
@@ -32,17 +34,24 @@ impl Aggregate {
         write_atomically(&json, (text + "\n").as_bytes())?;
         let table = dir.join("aggregate.md");
         write_atomically(&table, self.markdown().as_bytes())?;
-        let mut written = vec![json, table];
+        let mut drawings = Drawings::below(dir);
         let means = self.means();
         for (measure, name, what) in FIGURES {
             let title = format!("{what} by length, {}", self.seeds());
-            let Some(figure) = spread_figure(&means, measure, name, &title) else {
-                continue;
-            };
-            let base = dir.join("figures").join(name);
-            written.extend(figure.write_with(&base, &self.csv(measure))?);
+            if let Some(figure) = spread_figure(&means, measure, name, &title, self.runs.len()) {
+                drawings.draw(figure, Some(self.csv(measure)))?;
+            }
         }
-        Ok(written)
+        if let Some(together) = &self.together {
+            let others = figures(together).into_iter();
+            for figure in
+                others.filter(|other| FIGURES.iter().all(|(_, name, _)| other.name != *name))
+            {
+                drawings.draw(figure, None)?;
+            }
+            drawings.page(together, &self.seeds())?;
+        }
+        Ok([json, table].into_iter().chain(drawings.written).collect())
     }
 
     /// The seeds of the runs, each once.
@@ -70,7 +79,7 @@ impl Aggregate {
         }
     }
 
-    /// The means as results of one run, whose intervals are the lowest and the highest.
+    /// The means as results of one run, whose intervals reach from the lowest to the highest run; of a run alone they are its own.
     pub(crate) fn means(&self) -> Results {
         let mut results = Results {
             train_lengths: self.train_lengths.clone(),
@@ -79,27 +88,7 @@ impl Aggregate {
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
                 for at in lengths {
-                    let n = at
-                        .answer
-                        .iter()
-                        .flat_map(|spread| &spread.runs)
-                        .map(|run| run.n);
-                    let answer = at.answer.as_ref();
-                    let (bit, chain) = (at.bit.as_ref(), at.chain.as_ref());
-                    let mean = LengthResult {
-                        length: at.length,
-                        n: n.sum(),
-                        answer_accuracy: answer.map_or(0.0, |s| s.mean),
-                        bit_accuracy: bit.map(|s| s.mean),
-                        chain_accuracy: chain.map(|s| s.mean),
-                        answer_low: answer.map(|s| s.min),
-                        answer_high: answer.map(|s| s.max),
-                        bit_low: bit.map(|s| s.min),
-                        bit_high: bit.map(|s| s.max),
-                        chain_low: chain.map(|s| s.min),
-                        chain_high: chain.map(|s| s.max),
-                    };
-                    results.add(arm, task, mean);
+                    results.add(arm, task, at.as_one(Spread::range));
                 }
             }
         }
@@ -107,7 +96,7 @@ impl Aggregate {
     }
 
     fn csv(&self, measure: Measure) -> String {
-        let mut text = String::from("arm,task,length,trained,runs,mean,min,max\n");
+        let mut text = String::from("arm,task,length,trained,runs,mean,min,max,n,low,high\n");
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
                 for at in lengths {
@@ -120,10 +109,11 @@ impl Aggregate {
                         "no"
                     };
                     let [mean, min, max] = [spread.mean, spread.min, spread.max].map(rounded);
+                    let (n, Share { low, high, .. }) = (spread.problems(), spread.pooled());
                     // Writing to a string cannot fail.
                     let _ = writeln!(
                         text,
-                        "{},{},{},{trained},{},{mean},{min},{max}",
+                        "{},{},{},{trained},{},{mean},{min},{max},{n},{low},{high}",
                         field(arm),
                         field(task),
                         at.length,

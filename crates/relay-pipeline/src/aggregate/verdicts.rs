@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Aggregate;
-use crate::{Number, Results, Verdict, judge};
+use crate::{Claim, Number, Results, Verdict, judge};
 
 /// A claim of the paper and the verdict of every run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -27,22 +27,29 @@ pub struct RunVerdict {
     pub against: Vec<Number>,
 }
 
+impl RunVerdict {
+    fn of(seed: u64, claim: Claim) -> Self {
+        let against = claim.numbers.into_iter();
+        Self {
+            seed,
+            verdict: claim.verdict,
+            against: against.filter(|n| n.as_claimed == Some(false)).collect(),
+        }
+    }
+}
+
 /// The claims that at least one run decides, judged from the numbers.
 pub(super) fn verdicts(runs: &[Results]) -> Vec<ClaimVerdicts> {
     let mut all: Vec<ClaimVerdicts> = Vec::new();
     for run in runs {
         for claim in judge(run) {
-            let against = claim.numbers.into_iter();
-            let verdict = RunVerdict {
-                seed: run.seed,
-                verdict: claim.verdict,
-                against: against.filter(|n| n.as_claimed == Some(false)).collect(),
-            };
-            match all.iter_mut().find(|other| other.id == claim.id) {
+            let (id, words) = (claim.id.clone(), claim.claim.clone());
+            let verdict = RunVerdict::of(run.seed, claim);
+            match all.iter_mut().find(|other| other.id == id) {
                 Some(other) => other.runs.push(verdict),
                 None => all.push(ClaimVerdicts {
-                    id: claim.id,
-                    claim: claim.claim,
+                    id,
+                    claim: words,
                     runs: vec![verdict],
                 }),
             }
@@ -57,56 +64,71 @@ pub(super) fn verdicts(runs: &[Results]) -> Vec<ClaimVerdicts> {
 }
 
 impl Aggregate {
-    /// The verdicts as a Markdown table with a column a seed, and below it what contradicts a claim; empty if no run
-    /// decides any.
+    /// The verdicts as a Markdown table with a column a seed and one for all of them together, and below it what contradicts
+    /// a claim; empty if no run decides any.
     pub(super) fn claims_markdown(&self) -> String {
-        let Some(first) = self.claims.first() else {
+        let all: Vec<Judged> = self.claims.iter().map(|claim| self.judged(claim)).collect();
+        let Some(first) = all.first() else {
             return String::new();
         };
         let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let seeds = first.runs.iter().map(|run| format!("seed {}", run.seed));
+        let runs = first.verdicts.iter().map(|(whose, _)| whose.clone());
         let mut text =
-            String::from("\n") + &row(["claim".to_owned()].into_iter().chain(seeds).collect());
-        text += &format!("|---|{}\n", "---|".repeat(first.runs.len()));
-        for claim in &self.claims {
+            String::from("\n") + &row(["claim".to_owned()].into_iter().chain(runs).collect());
+        text += &format!("|---|{}\n", "---|".repeat(first.verdicts.len()));
+        for Judged { claim, verdicts } in &all {
             let name = format!("`{}`: {}", claim.id, claim.claim);
-            let verdicts = claim.runs.iter().map(|run| run.verdict.words().to_owned());
-            text += &row([name].into_iter().chain(verdicts).collect());
+            let words = verdicts.iter().map(|(_, of)| of.verdict.words().to_owned());
+            text += &row([name].into_iter().chain(words).collect());
         }
-        let held = (0..first.runs.len()).map(|run| {
-            let holds = |claim: &&ClaimVerdicts| {
-                let its = claim.runs.get(run);
-                its.is_some_and(|its| its.verdict == Verdict::Holds)
+        let held = (0..first.verdicts.len()).map(|column| {
+            let holds = |judged: &&Judged| {
+                let its = judged.verdicts.get(column);
+                its.is_some_and(|(_, its)| its.verdict == Verdict::Holds)
             };
-            self.claims.iter().filter(holds).count().to_string()
+            all.iter().filter(holds).count().to_string()
         });
-        let name = format!("of {} claims hold", self.claims.len());
+        let name = format!("of {} claims hold", all.len());
         text += &row([name].into_iter().chain(held).collect());
-        text + &self.contradictions()
+        text + &contradictions(&all)
     }
 
-    fn contradictions(&self) -> String {
-        let mut text = String::new();
-        for claim in &self.claims {
-            for run in claim.runs.iter().filter(|run| !run.against.is_empty()) {
-                let numbers: Vec<String> = run
-                    .against
-                    .iter()
-                    .map(|n| format!("{}: {}, needed {}", n.what, n.value_text(), n.needed))
-                    .collect();
-                text += &format!(
-                    "- `{}`, seed {}: {}.\n",
-                    claim.id,
-                    run.seed,
-                    numbers.join("; ")
-                );
-            }
+    /// The verdicts of the runs on a claim, then that of all seeds together.
+    fn judged<'a>(&self, claim: &'a ClaimVerdicts) -> Judged<'a> {
+        let runs = claim.runs.iter();
+        let runs = runs.map(|run| (format!("seed {}", run.seed), run.clone()));
+        let mut together = self.together.iter().flat_map(|all| &all.claims);
+        let all = together.find(|all| all.id == claim.id);
+        let all = all.map(|all| ("all seeds".to_owned(), RunVerdict::of(0, all.clone())));
+        Judged {
+            claim,
+            verdicts: runs.chain(all).collect(),
         }
-        if text.is_empty() {
-            return text;
-        }
-        format!("\nWhat contradicts them:\n\n{text}")
     }
+}
+
+/// A claim with its verdicts and whose they are.
+struct Judged<'a> {
+    claim: &'a ClaimVerdicts,
+    verdicts: Vec<(String, RunVerdict)>,
+}
+
+fn contradictions(all: &[Judged]) -> String {
+    let mut text = String::new();
+    for Judged { claim, verdicts } in all {
+        for (whose, verdict) in verdicts.iter().filter(|(_, of)| !of.against.is_empty()) {
+            let numbers: Vec<String> = verdict
+                .against
+                .iter()
+                .map(|n| format!("{}: {}, needed {}", n.what, n.value_text(), n.needed))
+                .collect();
+            text += &format!("- `{}`, {whose}: {}.\n", claim.id, numbers.join("; "));
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("\nWhat contradicts them:\n\n{text}")
 }
 
 #[cfg(test)]
@@ -136,9 +158,10 @@ mod tests {
         assert_eq!(verdicts, [Verdict::Holds, Verdict::DoesNotHold]);
         let text = all.claims_markdown();
         for part in [
-            "| claim | seed 1 | seed 2 |\n|---|---|---|\n",
-            " | holds | does not hold |\n",
-            "| of 1 claims hold | 1 | 0 |\n",
+            "| claim | seed 1 | seed 2 | all seeds |\n|---|---|---|---|\n",
+            // 100 of 200 are not below half.
+            " | holds | does not hold | does not hold |\n",
+            "| of 1 claims hold | 1 | 0 | 0 |\n",
             "\nWhat contradicts them:\n\n- `ar_falls_off`, seed 2: ar_baseline, ari",
             ": 80.0 %, needed < 50.0 %.\n",
         ] {

@@ -22,6 +22,8 @@ const MARGIN: f64 = 18.0;
 const TITLE: f64 = 40.0;
 const PLOT: f64 = 330.0;
 const COLUMNS: usize = 3;
+/// Half the width of the ends of an interval.
+const CAP: f64 = 5.0;
 
 /// The figure's data.
 #[derive(Debug, Clone)]
@@ -48,7 +50,7 @@ impl Compute {
         let names: Vec<&str> = results.arms.keys().collect();
         let styles = line_styles(&names);
         let arm = |task: &str, i: usize| {
-            let (flops, _) = results.cost_with_all_below(names[i])?;
+            let flops = results.cost_with_all_below(names[i])?.flops?;
             let (n, share) = longer(results, names[i], task).filter(|_| flops > 0.0)?;
             let name = names[i].to_owned();
             Some(Arm {
@@ -175,23 +177,22 @@ impl Compute {
 impl Arm {
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Drawn {
         let at = |share: f64| frame.at(self.flops.log10(), 100.0 * share);
+        let colour = self.style.colour;
+        canvas.marker(self.style.marker, at(self.share.value), 5.0, colour)?;
+        // On the marker, whose rim would hide a short one.
         let ends = [at(self.share.low), at(self.share.high)];
-        canvas.line(&ends, self.style.colour, 1.5, &[])?;
-        canvas.marker(
-            self.style.marker,
-            at(self.share.value),
-            5.0,
-            self.style.colour,
-        )
+        canvas.line(&ends, colour, 1.5, &[])?;
+        ends.iter()
+            .try_for_each(|(x, y)| canvas.line(&[(x - CAP, *y), (x + CAP, *y)], colour, 1.5, &[]))
     }
 }
 
-/// Round numbers between two decimal logarithms: powers of ten, or 1, 2 and 5 times them on a short axis.
+/// Round numbers between two decimal logarithms: powers of ten, or 1, 2, 3 and 5 times them on a short axis.
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
     let digits: &[f64] = if high - low > 2.0 {
         &[1.0]
     } else {
-        &[1.0, 2.0, 5.0]
+        &[1.0, 2.0, 3.0, 5.0]
     };
     let powers = low.floor() as i32..=high.ceil() as i32;
     powers
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn ticks_are_few_and_round() {
-        assert_eq!(ticks((13.9, 14.8)), [1e14, 2e14, 5e14]);
+        assert_eq!(ticks((13.9, 14.8)), [1e14, 2e14, 3e14, 5e14]);
         assert_eq!(ticks((9.5, 12.1)), [1e10, 1e11, 1e12]);
     }
 }

@@ -11,6 +11,8 @@ use crate::Share;
 
 /// Radius of markers.
 pub(super) const RADIUS: f64 = 4.2;
+/// What is left free beside the outermost lengths, for half of a marker and for lines that stand beside their length.
+const MARGIN: f64 = 10.0;
 
 /// One task.
 #[derive(Debug, Clone)]
@@ -52,7 +54,10 @@ impl Panel {
             lengths().min().unwrap_or(0) as f64,
             lengths().max().unwrap_or(0) as f64,
         );
-        let frame = Frame::new(corner, width, [low - 0.5, high + 0.5], PERCENT);
+        // The outermost markers stay within the axes, however near the lengths are to each other.
+        let least = MARGIN * (high - low) / (width - 2.0 * MARGIN);
+        let beside = least.max(0.5);
+        let frame = Frame::new(corner, width, [low - beside, high + beside], PERCENT);
         if let Some([from, to]) = self.train {
             frame.shade(canvas, [from as f64 - 0.5, to as f64 + 0.5], SHADE)?;
         }
@@ -66,9 +71,16 @@ impl Panel {
         for line in &self.lines {
             line.draw_band(canvas, &frame)?;
         }
-        self.lines
-            .iter()
-            .try_for_each(|line| line.draw(canvas, &frame))
+        let near = frame.width / (high - low).max(1.0) < 5.0 * RADIUS;
+        let lines = self.lines.len();
+        self.lines.iter().enumerate().try_for_each(|(i, line)| {
+            // Where lengths are near each other, those within the training lengths take turns.
+            let has_marker = |length: usize| {
+                let inside = self.train.is_some_and(|[_, to]| length <= to);
+                !(near && inside) || length % lines == i
+            };
+            line.draw(canvas, &frame, has_marker)
+        })
     }
 }
 
@@ -98,20 +110,23 @@ impl Line {
         canvas.polygon(&around, self.style.colour, 0.12)
     }
 
-    fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Drawn {
-        let points: Vec<Point> = self
-            .points
-            .iter()
-            .map(|(length, _, share)| self.at(frame, *length, share.value))
-            .collect();
+    fn draw<DB: DrawingBackend>(
+        &self,
+        canvas: &Canvas<DB>,
+        frame: &Frame,
+        has_marker: impl Fn(usize) -> bool,
+    ) -> Drawn {
+        let at = |(length, _, share): &(usize, u64, Share)| self.at(frame, *length, share.value);
+        let points: Vec<Point> = self.points.iter().map(at).collect();
         canvas.line(
             &points,
             self.style.colour,
             self.style.width,
             self.style.dashes,
         )?;
-        points.iter().try_for_each(|point| {
-            canvas.marker(self.style.marker, *point, RADIUS, self.style.colour)
+        let marked = self.points.iter().filter(|point| has_marker(point.0));
+        marked.map(at).try_for_each(|point| {
+            canvas.marker(self.style.marker, point, RADIUS, self.style.colour)
         })
     }
 }

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_paper_preset_carries_the_papers_numbers() {
+    fn table_3_and_the_lengths_are_carried_by_the_tasks() {
         let settings = paper(1);
         let DataSettings::Generated(tasks) = &settings.data else {
             panic!("tasks expected")
@@ -180,10 +180,32 @@ mod tests {
             .iter()
             .map(|t| t.original + t.longer.iter().map(|(_, n)| n).sum::<usize>())
             .collect();
-        // Table 3 adds up to 100 k a task but for rounding.
         assert_eq!(merged, [100_000, 100_000, 100_000]);
-        assert_eq!(tasks[0].longer.first(), Some(&(16, 6477)));
-        assert_eq!(tasks[2].longer.last(), Some(&(120, 1198)));
+        let lengths: Vec<_> = tasks.iter().map(|t| (t.train, t.test)).collect();
+        let right = [([1, 15], [1, 25]), ([1, 30], [1, 40]), ([1, 100], [1, 120])];
+        assert_eq!(lengths, right);
+        // Table 3, one row a length.
+        let longer = |task: usize| -> Vec<usize> {
+            let lengths = tasks[task].train[1] + 1..=tasks[task].test[1];
+            let known = tasks[task].longer.iter();
+            assert!(known.clone().map(|(length, _)| *length).eq(lengths));
+            known.map(|(_, n)| *n).collect()
+        };
+        assert_eq!(
+            longer(0),
+            [6477, 6882, 7287, 6477, 6072, 5668, 5263, 4858, 4453, 4048]
+        );
+        assert_eq!(
+            longer(1),
+            [4195, 4195, 4055, 4055, 3916, 3916, 3776, 3776, 3636, 3636]
+        );
+        assert_eq!(
+            longer(2),
+            [
+                1479, 1464, 1449, 1434, 1420, 1405, 1390, 1375, 1360, 1346, 1331, 1316, 1301, 1286,
+                1272, 1257, 1242, 1227, 1213, 1198
+            ]
+        );
         let looped = &settings.looped.transformer;
         assert_eq!(
             (looped.d_model, looped.heads, looped.layers, looped.dropout),

@@ -1,65 +1,62 @@
 //! What every stage and arm cost.
 
 use super::escape;
-use crate::{Results, arms::arm_label};
+use crate::{Results, StageCost, arms::arm_label};
+
+const NAMES: [&str; 7] = [
+    "minutes",
+    "updates",
+    "samples",
+    "tokens",
+    "block passes",
+    "FLOP",
+    "GFLOP/s",
+];
 
 /// A table of the stages, and one of the arms with all that they build on.
 pub(super) fn cost(results: &Results) -> String {
     if results.seconds.is_empty() {
         return String::new();
     }
-    let number = |n: Option<u64>| n.map_or(String::new(), thousands);
-    let mut rows = String::new();
-    for (stage, seconds) in results.seconds.iter() {
-        let cost = results.cost_of(stage);
-        let rate = cost.flops.filter(|_| *seconds > 0.0);
-        let rate = rate.map_or(String::new(), |flops| {
-            format!("{:.1}", flops / seconds / 1e9)
-        });
-        rows += &format!(
-            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
-             <td>{rate}</td></tr>\n",
-            escape(stage),
-            seconds / 60.0,
-            number(cost.updates),
-            number(cost.samples),
-            number(cost.tokens),
-            number(cost.block_passes),
-            cost.flops
-                .map_or(String::new(), |flops| format!("{flops:.2e}")),
-        );
-    }
-    let total = results.seconds.values().sum::<f64>() / 60.0;
+    let stages = || results.seconds.keys();
+    let rows: String = stages()
+        .map(|stage| row(stage, results.cost_of(stage)))
+        .collect();
+    let sum = row(
+        "all stages",
+        StageCost::sum(stages().map(|stage| results.cost_of(stage))),
+    );
     format!(
         "<p>A block pass is one token position that goes through the whole block once. Floating-point operations (FLOP) \
-         are those of the matrix products, counted from shapes, backward and recomputation included. Tokens are those \
-         trained on, padding included, or written.</p>\n\
-         <div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n\
-         <tfoot><tr><th scope=\"row\">all stages</th><td>{total:.1}</td>{}</tr></tfoot>\n</table></div>\n{}",
-        head(&[
-            "stage",
-            "minutes",
-            "updates",
-            "samples",
-            "tokens",
-            "block passes",
-            "FLOP",
-            "GFLOP/s"
-        ]),
-        "<td></td>".repeat(6),
+         are those of the matrix products, counted from shapes, backward and recomputation included. Samples and tokens are \
+         those trained on, padding included, or written.</p>\n\
+         <div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n<tfoot>{sum}</tfoot>\n</table></div>\n{}",
+        head(&["stage"].into_iter().chain(NAMES).collect::<Vec<_>>()),
         arms(results),
     )
 }
 
+fn row(name: &str, cost: StageCost) -> String {
+    let number = |n: Option<u64>| n.map_or(String::new(), thousands);
+    let rate = cost.flops.filter(|_| cost.seconds > 0.0);
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
+        escape(name),
+        cost.seconds / 60.0,
+        number(cost.updates),
+        number(cost.samples),
+        number(cost.tokens),
+        number(cost.block_passes),
+        cost.flops
+            .map_or(String::new(), |flops| format!("{flops:.2e}")),
+        rate.map_or(String::new(), |flops| {
+            format!("{:.1}", flops / cost.seconds / 1e9)
+        }),
+    )
+}
+
 fn arms(results: &Results) -> String {
-    let row = |arm: &str| {
-        let (flops, seconds) = results.cost_with_all_below(arm)?;
-        Some(format!(
-            "<tr><th scope=\"row\">{}</th><td>{:.1}</td><td>{flops:.2e}</td></tr>\n",
-            escape(arm_label(arm)),
-            seconds / 60.0,
-        ))
-    };
+    let row = |arm: &str| Some(row(arm_label(arm), results.cost_with_all_below(arm)?));
     let rows: String = results.arms.keys().filter_map(row).collect();
     if rows.is_empty() {
         return rows;
@@ -67,7 +64,7 @@ fn arms(results: &Results) -> String {
     format!(
         "<h3>Each arm with all that it builds on</h3>\n\
          <p>What it costs the looped model to confirm answers is in the minutes, not in the FLOP.</p>\n<div class=\"wide\"><table>\n{}<tbody>\n{rows}</tbody>\n</table></div>\n",
-        head(&["arm", "minutes", "FLOP"]),
+        head(&["arm"].into_iter().chain(NAMES).collect::<Vec<_>>()),
     )
 }
 

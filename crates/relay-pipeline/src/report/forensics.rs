@@ -17,9 +17,10 @@ pub(super) fn forensics(results: &Results) -> String {
         return tables;
     }
     format!(
-        "<p>Steps count from 1. A chain recovers when a right step follows a wrong one. The last columns are the share of \
-         right answers that stand on a wrong chain, with its 95 % Wilson interval, and the number of wrong answers that \
-         stand on a right one.</p>\n{tables}"
+        "<p>Steps count from 1. Of the steps after the first wrong one the table says how many are wrong, on average; \
+         steps beyond the number of true ones are among them. A chain recovers when a right step follows a wrong one. The \
+         last columns are the share of right answers that stand on a wrong chain, with its 95 % Wilson interval, and the \
+         number of wrong answers that stand on a right one.</p>\n{tables}"
     )
 }
 
@@ -47,7 +48,7 @@ fn of_task(results: &Results, task: &str) -> String {
         "right",
         "first wrong step: most common",
         "mean",
-        "wrong steps after it",
+        "steps after it: wrong",
         "recovers",
         "right answers on wrong chains",
         "wrong answers on right chains",
@@ -64,6 +65,9 @@ fn row(arm: &str, lengths: &str, found: &ChainForensics) -> String {
     let wrong = found.wrong_chains();
     let percent = |share: Share| format!("{:.1} %", 100.0 * share.value);
     let mean = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
+    let later = found.mean_later().map_or(String::new(), |(wrong, all)| {
+        format!("{wrong:.1} of {all:.1}")
+    });
     let right = Share::of(found.chains - wrong, found.chains, found.chains);
     let recovers = match wrong {
         0 => String::new(),
@@ -87,7 +91,7 @@ fn row(arm: &str, lengths: &str, found: &ChainForensics) -> String {
             .most_common_first_wrong()
             .map_or(String::new(), |step| step.to_string()),
         mean(found.mean_first_wrong()),
-        mean(found.mean_later_wrong()),
+        later,
         found.wrong_answers_on_right_chains,
     )
 }
@@ -105,10 +109,14 @@ fn confusions(results: &Results, task: &str) -> String {
         let list: Vec<String> = found
             .confusions
             .iter()
-            .map(|c| format!("{} → {} ({})", escape(&c.truth), escape(&c.written), c.n))
+            .map(|c| {
+                let share = 100.0 * c.n as f64 / found.wrong_places as f64;
+                let (truth, written) = (escape(&c.truth), escape(&c.written));
+                format!("{truth} → {written} ({share:.1} %)")
+            })
             .collect();
         text += &format!(
-            "<details><summary>{}: {} wrong tokens over all lengths; true → written (how often)</summary>\n\
+            "<details><summary>{}: {} wrong places over all lengths; true → written (share of these)</summary>\n\
              <p>{}</p></details>\n",
             escape(arm_label(arm)),
             found.wrong_places,

@@ -10,14 +10,14 @@ use super::{
     written::written_chains,
 };
 use crate::{
-    Results, Verdict,
+    OrderedMap, Results, Verdict,
     arms::{arm_label, task_label},
     plot::Figure,
 };
 
-/// The whole page; `figures` come with their SVG documents, which go into the page.
-pub(super) fn page(results: &Results, figures: &[(Figure, String)]) -> String {
-    let title = format!("RELAY: preset {}, seed {}", results.preset, results.seed);
+/// The whole page of what `runs` measured, such as `seed 1`; `figures` come with their SVG documents, which go into the page.
+pub(super) fn page(results: &Results, runs: &str, figures: &[(Figure, String)]) -> String {
+    let title = format!("RELAY: preset {}, {runs}", results.preset);
     let body = [
         format!(
             "<header><h1>{}</h1>{}</header>",
@@ -37,7 +37,7 @@ pub(super) fn page(results: &Results, figures: &[(Figure, String)]) -> String {
         section("Where chains go wrong", &forensics(results)),
         section("Chains written to learn from", &written_chains(results)),
         section("Cost", &cost(results)),
-        section("How it was run", &provenance(results)),
+        section("How it was run", &provenance(results, runs)),
     ];
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -129,15 +129,18 @@ fn summary(results: &Results) -> String {
     )
 }
 
-fn provenance(results: &Results) -> String {
-    let others: Vec<String> = results
-        .other_machines
+fn provenance(results: &Results, runs: &str) -> String {
+    let mut stages = OrderedMap::<Vec<&str>>::new();
+    for (stage, machine) in results.other_machines.iter() {
+        stages.entry_or_default(&machine.to_string()).push(stage);
+    }
+    let others: Vec<String> = stages
         .iter()
-        .map(|(stage, machine)| format!("{stage} on {machine}"))
+        .map(|(machine, stages)| format!("{} on {machine}", stages.join(", ")))
         .collect();
     let facts = [
         ("preset", results.preset.clone()),
-        ("seed", results.seed.to_string()),
+        ("runs", runs.to_owned()),
         ("device", results.device.clone()),
         ("machine", results.machine.to_string()),
         ("other machines", others.join("; ")),

@@ -39,7 +39,9 @@ impl SweepResults {
             for arm in self.arms() {
                 let curves = self.curves(arm, task);
                 let title = format!("{} by {}", arm_label(arm), self.varied().join(", "));
-                let Some(figure) = spread_figure(&curves, Measure::Answer, "sweep", &title) else {
+                let Some(figure) =
+                    spread_figure(&curves, Measure::Answer, "sweep", &title, self.seeds.len())
+                else {
                     continue;
                 };
                 let name = format!("{}_{}", file_name(task), file_name(arm));
@@ -54,12 +56,15 @@ impl SweepResults {
     /// The table: a row for each arm and combination; columns are the longest trained length and all longer ones.
     pub fn markdown(&self) -> String {
         let mut text = format!(
-            "Answer accuracy in per cent: mean over seeds {}, lowest and highest in brackets.\n",
-            self.seeds
-                .iter()
-                .map(u64::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
+            "Answer accuracy in per cent: {}.\n",
+            match self.seeds.as_slice() {
+                [one] => format!("seed {one}"),
+                seeds => {
+                    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+                    let list = list.join(", ");
+                    format!("mean over seeds {list}, lowest and highest in brackets")
+                }
+            }
         );
         for task in self.tasks() {
             let lengths = self.shown(task);
@@ -239,7 +244,10 @@ fn csv_lines(text: &mut String, start: &str, at: &LengthSpread, trained: bool) {
 
 fn per_cent(spread: &Spread) -> String {
     let [mean, min, max] = [spread.mean, spread.min, spread.max].map(|share| 100.0 * share);
-    format!("{mean:.1} ({min:.1}..{max:.1})")
+    match spread.runs.len() {
+        1 => format!("{mean:.1}"),
+        _ => format!("{mean:.1} ({min:.1}..{max:.1})"),
+    }
 }
 
 fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {

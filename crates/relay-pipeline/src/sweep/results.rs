@@ -76,7 +76,11 @@ impl Sweep {
                     .map(|one| (one.path.clone(), one.value.clone()))
                     .collect(),
                 runs: runs[of(runs.len())].iter().map(SweepRun::of).collect(),
-                measured: Aggregate::of_runs(&results[of(results.len())])?,
+                measured: Aggregate {
+                    // What the runs' own files say better.
+                    together: None,
+                    ..Aggregate::of_runs(&results[of(results.len())])?
+                },
             });
         }
         Ok(SweepResults {

@@ -1,0 +1,182 @@
+//! Runs of several seeds as one: the problems of all of them together, so that their intervals are those of so many problems.
+
+use super::{Aggregate, Spread};
+use crate::{HitMatrices, HitMatrix, OrderedMap, Results, SCHEMA, StageCost, judge};
+
+/// What the `runs` measured as the results of one run, of which the claims are judged. Counts are added up; of what a stage
+/// cost it is the mean over the runs that have the stage.
+pub(super) fn together(aggregate: &Aggregate, first: &Results, runs: &[Results]) -> Results {
+    let mut all = Results {
+        schema: SCHEMA,
+        preset: first.preset.clone(),
+        device: first.device.clone(),
+        version: first.version.clone(),
+        machine: first.machine.clone(),
+        train_lengths: first.train_lengths.clone(),
+        ..Results::default()
+    };
+    for (arm, tasks) in aggregate.arms.iter() {
+        for (task, lengths) in tasks.iter() {
+            for at in lengths {
+                all.add(arm, task, at.as_one(Spread::pooled));
+            }
+        }
+    }
+    add_costs(&mut all, runs);
+    for run in runs {
+        for (stage, counts) in run.written_chains.iter() {
+            let sums = all.written_chains.entry_or_default(stage);
+            for (at, count) in counts {
+                *sums.entry(at.clone()).or_default() += count;
+            }
+        }
+        for (arm, tasks) in run.forensics.iter() {
+            let sums = all.forensics.entry_or_default(arm);
+            for (task, forensics) in tasks.iter() {
+                *sums.entry_or_default(task) += forensics;
+            }
+        }
+    }
+    add_hit_matrices(&mut all, runs);
+    all.claims = judge(&all);
+    all
+}
+
+fn add_costs(all: &mut Results, runs: &[Results]) {
+    let mut costs = OrderedMap::<Vec<StageCost>>::new();
+    for run in runs {
+        for stage in run.seconds.keys() {
+            costs.entry_or_default(stage).push(run.cost_of(stage));
+        }
+    }
+    for (stage, costs) in costs.iter() {
+        let mean = StageCost::mean(costs);
+        all.seconds.insert(stage, mean.seconds);
+        all.cost.insert(stage, mean);
+    }
+}
+
+fn add_hit_matrices(all: &mut Results, runs: &[Results]) {
+    let measured = || runs.iter().flat_map(|run| &run.hit_matrices);
+    for matrices in measured() {
+        let same = |other: &&HitMatrices| {
+            (other.task.as_str(), other.length) == (matrices.task.as_str(), matrices.length)
+        };
+        if all.hit_matrices.iter().any(|known| same(&known)) {
+            continue;
+        }
+        let alike: Vec<&HitMatrices> = measured().filter(same).collect();
+        let mut arms = OrderedMap::new();
+        for arm in alike.iter().flat_map(|one| one.arms.keys()) {
+            let of_arm = |one: &&HitMatrices| Some((one.n, one.arms.get(arm)?.clone()));
+            let each: Vec<(u64, HitMatrix)> = alike.iter().filter_map(of_arm).collect();
+            arms.insert(arm, mean_matrix(&each));
+        }
+        all.hit_matrices.push(HitMatrices {
+            n: alike.iter().map(|one| one.n).sum(),
+            arms,
+            ..matrices.clone()
+        });
+    }
+}
+
+/// The share of each cell over the problems of all matrices that have it.
+fn mean_matrix(each: &[(u64, HitMatrix)]) -> HitMatrix {
+    let rows = each.iter().map(|(_, matrix)| matrix.len()).max();
+    let cell = |row: usize, column: usize| {
+        let known = each.iter().filter_map(|(n, matrix)| {
+            let share = (*matrix.get(row)?.get(column)?)?;
+            Some((*n as f64, share))
+        });
+        let (n, right) = known.fold((0.0, 0.0), |(n, right), (own, share)| {
+            (n + own, right + own * share)
+        });
+        (n > 0.0).then(|| crate::length_result::rounded(right / n))
+    };
+    let columns = |row: usize| {
+        let widths = each.iter().filter_map(|(_, matrix)| matrix.get(row));
+        widths.map(Vec::len).max().unwrap_or(0)
+    };
+    (0..rows.unwrap_or(0))
+        .map(|row| (0..columns(row)).map(|column| cell(row, column)).collect())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Aggregate, ChainCount, ChainForensics, LengthResult, Results, StageCost, Verdict};
+
+    /// A run whose baseline answers `right` of 100 problems of a longer length, and all of its training length.
+    fn run(seed: u64, right: u64) -> Results {
+        let mut results = Results::new("mini", seed, "flex");
+        results.train_lengths.insert("ari", [1, 1]);
+        for (length, right) in [(1, 100), (2, right)] {
+            let result = LengthResult::from_counts(length, 100, right, None);
+            results.add("ar_baseline", "ari", result);
+        }
+        results.seconds.insert("ar_baseline", 60.0 * right as f64);
+        let cost = StageCost {
+            updates: Some(10),
+            flops: Some(right as f64),
+            seconds: 60.0 * right as f64,
+            ..StageCost::default()
+        };
+        results.cost.insert("ar_baseline", cost);
+        results
+    }
+
+    #[test]
+    fn counts_add_up_and_costs_are_means() {
+        let mut runs = [run(1, 20), run(2, 60)];
+        for (run, share) in runs.iter_mut().zip([0.5, 1.0]) {
+            let matrix = vec![vec![None, Some(share)], vec![Some(share)]];
+            run.add_hit_matrix("ar_baseline", ("ari", 2), 100, matrix);
+            let count = ChainCount {
+                wanted: 10,
+                kept: 8,
+                right: Some(4),
+                ..ChainCount::default()
+            };
+            let counts = [("ari 2".to_owned(), count)].into();
+            run.written_chains.insert("chains", counts);
+            let found = ChainForensics {
+                chains: 100,
+                first_wrong: [(2, 7)].into(),
+                ..ChainForensics::default()
+            };
+            let arm = run.forensics.entry_or_default("ar_baseline");
+            arm.entry_or_default("ari").by_length.insert(2, found);
+        }
+        let all = Aggregate::of_runs(&runs).unwrap().together.unwrap();
+        let at = all.of("ar_baseline", "ari")[1];
+        assert_eq!((at.n, at.answer_accuracy), (200, 0.4));
+        assert_eq!(at, LengthResult::from_counts(2, 200, 80, None));
+        let cost = all.cost.get("ar_baseline").unwrap();
+        assert_eq!((cost.updates, cost.flops), (Some(10), Some(40.0)));
+        assert_eq!(all.seconds.get("ar_baseline"), Some(&2400.0));
+        let matrices = &all.hit_matrices[0];
+        let cells = matrices.arms.get("ar_baseline").unwrap();
+        assert_eq!((all.hit_matrices.len(), matrices.n), (1, 200));
+        assert_eq!(cells, &[vec![None, Some(0.75)], vec![Some(0.75)]]);
+        let written = &all.written_chains.get("chains").unwrap()["ari 2"];
+        assert_eq!((written.kept, written.right), (16, Some(8)));
+        let found = all.forensics_of("ar_baseline", "ari").unwrap();
+        assert_eq!(found.by_length[&2].wrong_chains(), 14);
+        let falls = all.claims.iter().find(|claim| claim.id == "ar_falls_off");
+        assert_eq!(falls.unwrap().verdict, Verdict::Holds);
+    }
+
+    #[test]
+    fn several_seeds_have_a_page_and_the_figures_of_a_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = Aggregate::of_runs(&[run(1, 20), run(2, 60)]).unwrap();
+        let written = all.write(dir.path()).unwrap();
+        let page = dir.path().join("report.html");
+        assert!(written.contains(&page), "{written:?}");
+        let page = std::fs::read_to_string(page).unwrap();
+        assert!(page.contains("preset mini, mean of seeds 1, 2"), "{page}");
+        assert!(dir.path().join("figures/accuracy_by_compute.svg").is_file());
+        let one = Aggregate::of_runs(&[run(1, 20)]).unwrap();
+        assert_eq!(one.together, None);
+    }
+}
