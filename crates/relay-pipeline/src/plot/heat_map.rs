@@ -23,7 +23,7 @@ const MATRIX_TOP: f64 = 62.0;
 const GAP: f64 = 26.0;
 const BOTTOM: f64 = 12.0;
 const SCALE: f64 = 84.0;
-const WIDEST: f64 = 1300.0;
+const WIDEST: f64 = 1360.0;
 
 /// The figure's data.
 #[derive(Debug, Clone)]
