@@ -82,7 +82,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 ) => {
                     self.check(&checkpoint, &source.settings())?;
                     let optimizer = Optimizer::new(&self.config);
-                    let mut start = self.state(&checkpoint, model.clone(), optimizer)?;
+                    let mut start = self.state_of(&checkpoint, model.clone(), optimizer)?;
                     // The leader keeps it.
                     start.average = None;
                     tracing::info!(

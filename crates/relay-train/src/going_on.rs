@@ -44,13 +44,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             .map_err(|error| TrainError::checkpoint(&self.dir, error.to_string()))
     }
 
-    /// The state to start from, and the step of its checkpoint.
+    /// The state to begin with: that of the newest good checkpoint of the directory, or the first of all.
     pub(crate) fn restore(
         &self,
         model: O::Model,
         resume: Resume,
         data: &Value,
-    ) -> Result<(State<B, O::Model>, u64)> {
+    ) -> Result<State<B, O::Model>> {
         if self.dir.join(MANIFEST).exists() {
             let reason =
                 "a run cannot go on within a checkpoint: name the directory that it lies in";
@@ -61,30 +61,29 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 dir: self.dir.clone(),
             });
         }
-        self.start(Verified::newest_of(&self.dir, |_| true)?, model, data)
+        self.state_or_start(Verified::newest_of(&self.dir, |_| true)?, model, data)
     }
 
-    /// The state of a checkpoint, or the first of all, and the step of its checkpoint.
-    pub(crate) fn start(
+    /// The state of a checkpoint of a run with these settings, or the first of all where none was `found`.
+    pub(crate) fn state_or_start(
         &self,
         found: Option<Verified>,
         model: O::Model,
         data: &Value,
-    ) -> Result<(State<B, O::Model>, u64)> {
+    ) -> Result<State<B, O::Model>> {
         let optimizer = Optimizer::new(&self.config);
         let Some(found) = found else {
             let average = self.config.average.map(|decay| Average::new(decay, &model));
-            let state = State {
+            return Ok(State {
                 model,
                 optimizer,
                 average,
                 counters: Counters::start(),
                 window: Window::default(),
-            };
-            return Ok((state, 0));
+            });
         };
         self.check(&found, data)?;
-        let state = self.state(&found, model.clone(), optimizer)?;
+        let state = self.state_of(&found, model.clone(), optimizer)?;
         check_unmoved(&model, &state)
             .map_err(|reason| found.wrong(format!("{OPTIMIZER}: {reason}")))?;
         tracing::info!(
@@ -92,8 +91,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             state.counters.step,
             found.path.display()
         );
-        let step = state.counters.step;
-        Ok((state, step))
+        Ok(state)
     }
 
     /// That a checkpoint was made by a run with these settings.
@@ -127,7 +125,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// The state that a checkpoint holds.
-    pub(crate) fn state(
+    pub(crate) fn state_of(
         &self,
         found: &Verified,
         model: O::Model,

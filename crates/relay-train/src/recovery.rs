@@ -85,14 +85,14 @@ impl Recovery {
 
     /// Every how many steps there is a checkpoint that may be gone back to. One that was saved because somebody asked
     /// for a stop is not: where a run goes back to must not hang on that.
-    pub(crate) fn needs(&self, checkpoint_every: u64) -> Option<u64> {
+    pub(crate) fn regular_interval(&self, checkpoint_every: u64) -> Option<u64> {
         (self.goes_back() && checkpoint_every > 0).then_some(checkpoint_every)
     }
 
     /// Whether a checkpoint of `step` is one of those.
     pub(crate) fn is_regular(&self, step: u64, checkpoint_every: u64) -> bool {
-        let needed = self.needs(checkpoint_every);
-        needed.is_some_and(|every| step.is_multiple_of(every))
+        let interval = self.regular_interval(checkpoint_every);
+        interval.is_some_and(|every| step.is_multiple_of(every))
     }
 
     /// Whether there must be no checkpoint now: one among skipped updates would be gone back to if it were a regular one, and
@@ -119,7 +119,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         recoveries: u64,
         log: &mut Log,
     ) -> Result<State<B, O::Model>> {
-        let (mut state, saved) = self.start(self.gone_back_to(recoveries)?, model, &log.data)?;
+        let found = self.gone_back_to(recoveries)?;
+        let mut state = self.state_or_start(found, model, &log.data)?;
+        let saved = state.counters.step;
         remove_after(&self.dir, saved)?;
         state.counters.recoveries = recoveries;
         let (rate, retries) = (
@@ -149,7 +151,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// what goes wrong. Where the run has made one, but the directory was given a later one alone, from another machine, that
     /// is gone back to, rather than all the way to the start.
     fn gone_back_to(&self, recoveries: u64) -> Result<Option<Verified>> {
-        let Some(every) = self.config.recovery.needs(self.config.checkpoint_every) else {
+        let recovery = &self.config.recovery;
+        let Some(every) = recovery.regular_interval(self.config.checkpoint_every) else {
             return Ok(None);
         };
         let Some(newest) = Verified::newest_of(&self.dir, |step| step.is_multiple_of(every))?

@@ -157,7 +157,7 @@ impl Verified {
     }
 
     /// As [`newest`](Self::newest), but there has to be one.
-    fn some(dir: &Path) -> Result<Self> {
+    fn newest_or_error(dir: &Path) -> Result<Self> {
         let none = || TrainError::NoCheckpoint {
             dir: dir.to_owned(),
             reason: "there is none".to_owned(),
@@ -221,7 +221,7 @@ pub fn load_model<B: Backend, M: Module<B>>(
     codec: &Codec,
     settings: &Value,
 ) -> Result<M> {
-    let verified = Verified::some(dir)?;
+    let verified = Verified::newest_or_error(dir)?;
     verified.check(codec, settings)?;
     verified.model(MODEL, model)
 }
@@ -232,5 +232,5 @@ pub fn load_model<B: Backend, M: Module<B>>(
 /// # Errors
 /// When there is no good checkpoint.
 pub fn read_manifest(dir: &Path) -> Result<Manifest> {
-    Ok(Verified::some(dir)?.manifest)
+    Ok(Verified::newest_or_error(dir)?.manifest)
 }

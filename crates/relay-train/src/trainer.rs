@@ -60,8 +60,8 @@ pub struct Trained<M> {
 }
 
 impl<M> Trained<M> {
-    /// What a run ends with whose last checkpoint is of the step `saved`.
-    fn of<B>(state: State<B, M>, saved: u64) -> Self
+    /// What a run ends with whose last checkpoint holds this state.
+    fn of<B>(state: State<B, M>) -> Self
     where
         B: AutodiffBackend,
         M: AutodiffModule<B>,
@@ -89,7 +89,7 @@ impl<M> Trained<M> {
             recoveries,
             seconds,
             effort,
-            checkpoint: checkpoint::name_of(saved).into(),
+            checkpoint: checkpoint::name_of(step).into(),
         }
     }
 }
@@ -221,29 +221,29 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
         let settings = source.settings();
-        let (state, saved) = self.restore(model, resume, &settings)?;
+        let state = self.restore(model, resume, &settings)?;
         // A kill between a checkpoint and this leaves one too many, which nobody would remove after the last one.
-        self.prune(saved, &[])?;
+        self.prune(state.counters.step, &[])?;
         let valid = first_of_each_task(valid, self.config.validate_samples);
         self.check_valid(&valid)?;
-        let log = self.log(state.counters.step, saved, settings)?;
+        let log = self.log(state.counters.step, settings)?;
         let data = Data {
             source,
             valid: &valid,
         };
-        let (state, saved) = in_own_pool(|| self.go_on(state, start, &data, stop, log))?;
-        Ok(Trained::of(state, saved))
+        let state = in_own_pool(|| self.go_on(state, start, &data, stop, log))?;
+        Ok(Trained::of(state))
     }
 
-    /// Where a run tells what it does that goes on after `step`, from the checkpoint of `saved`.
-    fn log(&self, step: u64, saved: u64, data: Value) -> Result<Log> {
+    /// Where a run tells what it does that goes on after `step`, from the checkpoint of that step where it is not the start.
+    fn log(&self, step: u64, data: Value) -> Result<Log> {
         let (name, steps) = (self.objective.name(), self.config.steps);
-        let later = checkpoint::list(&self.dir)?.into_iter();
-        let damaged = later.map(|(step, _)| step).filter(|step| *step > saved);
+        let found = checkpoint::list(&self.dir)?.into_iter();
+        let damaged = found.map(|(step, _)| step).filter(|found| *found > step);
         Ok(Log {
             metrics: Metrics::open(&self.dir, step)?,
             progress: Progress::new(name, step, steps, self.quiet),
-            saved,
+            saved: step,
             slow: false,
             damaged: damaged.collect(),
             data,
@@ -269,8 +269,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         Ok(())
     }
 
-    /// All updates, from a checkpoint again where that is set and needed; gives the last state and the step of its
-    /// checkpoint. `model` is the one that the run starts from.
+    /// All updates, from a checkpoint again where that is set and needed; gives the last state, which is saved. `model` is
+    /// the one that the run starts from.
     fn go_on(
         &self,
         mut state: State<B, O::Model>,
@@ -278,7 +278,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         data: &Data<'_>,
         stop: &StopFlag,
         mut log: Log,
-    ) -> Result<(State<B, O::Model>, u64)> {
+    ) -> Result<State<B, O::Model>> {
         let (start, before) = (Instant::now(), state.counters.seconds);
         let clock = || before + start.elapsed().as_secs_f64();
         loop {
@@ -289,12 +289,12 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 {
                     state = self.go_back(model.clone(), &error, recoveries + 1, &mut log)?;
                 }
-                (outcome, _) => return Ok((outcome?, log.saved)),
+                (outcome, _) => return outcome,
             }
         }
     }
 
-    /// The loop over the updates; gives the last state.
+    /// The loop over the updates; gives the last state, which is saved.
     fn updates(
         &self,
         mut state: State<B, O::Model>,
