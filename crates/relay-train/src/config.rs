@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::adamw::AdamW;
+use crate::muon::Muon;
 use crate::{Precision, Recovery, Result, TrainError};
 
 /// Updates that can be counted, with room for the indices of the examples of each.
@@ -222,31 +224,62 @@ impl TrainConfig {
 }
 
 impl OptimizerConfig {
-    fn validate(&self) -> Result<()> {
-        let (name, beta1, beta2, epsilon) = match *self {
-            Self::AdamW {
-                beta1,
-                beta2,
-                epsilon,
-            } => ("adamw", beta1, beta2, epsilon),
+    /// The settings of AdamW, for all parameters or for the rest.
+    pub(crate) fn adamw_part(&self) -> AdamW {
+        let (Self::AdamW {
+            beta1,
+            beta2,
+            epsilon,
+        }
+        | Self::Muon {
+            beta1,
+            beta2,
+            epsilon,
+            ..
+        }) = *self;
+        AdamW {
+            beta1,
+            beta2,
+            epsilon,
+        }
+    }
+
+    /// Muon and its own learning rate, where it moves some of the parameters.
+    pub(crate) fn muon_part(&self) -> Option<(Muon, f64)> {
+        match *self {
+            Self::AdamW { .. } => None,
             Self::Muon {
                 learning_rate,
                 momentum,
                 newton_schulz_steps,
-                beta1,
-                beta2,
-                epsilon,
+                ..
             } => {
-                above_zero("optimizer.muon.learning_rate", learning_rate)?;
-                let inside = (0.0..1.0).contains(&momentum);
-                check("optimizer.muon.momentum", momentum, inside, "in [0, 1)")?;
-                at_least_one(
-                    "optimizer.muon.newton_schulz_steps",
-                    newton_schulz_steps as u64,
-                )?;
-                ("muon", beta1, beta2, epsilon)
+                let muon = Muon {
+                    momentum,
+                    newton_schulz_steps,
+                };
+                Some((muon, learning_rate))
             }
+        }
+    }
+
+    fn validate(&self) -> Result<()> {
+        let name = match self {
+            Self::AdamW { .. } => "adamw",
+            Self::Muon { .. } => "muon",
         };
+        if let Some((muon, learning_rate)) = self.muon_part() {
+            above_zero("optimizer.muon.learning_rate", learning_rate)?;
+            let (momentum, steps) = (muon.momentum, muon.newton_schulz_steps);
+            let inside = (0.0..1.0).contains(&momentum);
+            check("optimizer.muon.momentum", momentum, inside, "in [0, 1)")?;
+            at_least_one("optimizer.muon.newton_schulz_steps", steps as u64)?;
+        }
+        let AdamW {
+            beta1,
+            beta2,
+            epsilon,
+        } = self.adamw_part();
         for (field, beta) in [("beta1", beta1), ("beta2", beta2)] {
             check(
                 &format!("optimizer.{name}.{field}"),

@@ -10,6 +10,7 @@ use burn::tensor::{
 
 use relay_kernels::{Rule, Update};
 
+use crate::TrainConfig;
 use crate::adamw::{AdamW, AdamWState};
 use crate::gradients::GradientSet;
 use crate::moments::State;
@@ -17,7 +18,6 @@ use crate::muon::Muon;
 use crate::ordinary_step::ordinary_steps;
 use crate::parameters::{Place, map, places, visit};
 use crate::tensors::Tensors;
-use crate::{OptimizerConfig, TrainConfig};
 
 /// AdamW for all, or Muon for the matrices of the layers and AdamW for the rest.
 #[derive(Debug, Clone)]
@@ -33,53 +33,12 @@ pub(crate) struct Optimizer<B: Backend> {
 
 impl<B: Backend> Optimizer<B> {
     pub fn new(config: &TrainConfig) -> Self {
-        let (adamw, muon) = match config.optimizer {
-            OptimizerConfig::AdamW {
-                beta1,
-                beta2,
-                epsilon,
-            } => (
-                AdamW {
-                    beta1,
-                    beta2,
-                    epsilon,
-                },
-                None,
-            ),
-            OptimizerConfig::Muon {
-                learning_rate,
-                momentum,
-                newton_schulz_steps,
-                beta1,
-                beta2,
-                epsilon,
-            } => (
-                AdamW {
-                    beta1,
-                    beta2,
-                    epsilon,
-                },
-                Some((
-                    Muon {
-                        momentum,
-                        newton_schulz_steps,
-                    },
-                    learning_rate,
-                )),
-            ),
-        };
-        let TrainConfig {
-            learning_rate,
-            weight_decay,
-            clip_norm,
-            ..
-        } = *config;
         Self {
-            adamw,
-            learning_rate,
-            muon,
-            weight_decay,
-            clip_norm,
+            adamw: config.optimizer.adamw_part(),
+            learning_rate: config.learning_rate,
+            muon: config.optimizer.muon_part(),
+            weight_decay: config.weight_decay,
+            clip_norm: config.clip_norm,
             state: BTreeMap::new(),
         }
     }
