@@ -59,18 +59,17 @@ impl<R: BufRead> Lines<R> {
         mut convert: impl FnMut(&str) -> Result<T>,
     ) -> Option<Result<T>> {
         while !self.ended {
-            let text = match self.next_line() {
-                Ok(None) => break,
-                Ok(Some(text)) => text,
+            match self.read_line() {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     self.ended = true;
                     return Some(Err(error));
                 }
-            };
-            let converted = match &text {
+            }
+            let converted = match self.text() {
                 Ok(text) if text.trim().is_empty() => continue,
-                Ok(text) => convert(text),
-                Err(reason) => Err(TaskError::data(reason)),
+                text => text.and_then(&mut convert),
             };
             match converted {
                 Ok(value) => {
@@ -98,30 +97,30 @@ impl<R: BufRead> Lines<R> {
         })
     }
 
-    /// The next line, without its end: `Err` within where it is no text.
-    #[allow(clippy::type_complexity)]
-    fn next_line(&mut self) -> Result<Option<Result<String, String>>> {
+    /// Reads the next line into the buffer; `false` where there is none.
+    fn read_line(&mut self) -> Result<bool> {
         self.buffer.clear();
         let read = self
             .reader
             .read_until(b'\n', &mut self.buffer)
             .map_err(|source| TaskError::io(&self.file, source))?;
         if read == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         self.number += 1;
-        Ok(Some(match std::str::from_utf8(&self.buffer) {
-            Ok(text) => {
-                let text = text.trim_end_matches(['\n', '\r']);
-                // Editors of some systems put a byte order mark before everything.
-                let text = match self.number {
-                    1 => text.trim_start_matches('\u{feff}'),
-                    _ => text,
-                };
-                Ok(text.to_owned())
-            }
-            Err(_) => Err("it is not UTF-8 text".to_owned()),
-        }))
+        Ok(true)
+    }
+
+    /// The line that was read last, without its end.
+    fn text(&self) -> Result<&str> {
+        let text = std::str::from_utf8(&self.buffer)
+            .map_err(|_| TaskError::data("it is not UTF-8 text"))?
+            .trim_end_matches(['\n', '\r']);
+        // Editors of some systems put a byte order mark before everything.
+        Ok(match self.number {
+            1 => text.trim_start_matches('\u{feff}'),
+            _ => text,
+        })
     }
 
     fn skip(&mut self, error: &TaskError) {
