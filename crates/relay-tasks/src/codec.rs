@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Chain, Dialect, EOS, Example, PAD, Problem, Result, Task, TaskError, TokenId, Vocab,
-    chain::check_form, error::excerpt,
+    chain::check_form, error::excerpt, problem::check_solved,
 };
 
 /// Most iterations, and widest step, of a problem that somebody has only announced: memory must not hang on a typing error.
@@ -103,9 +103,7 @@ impl Codec {
         let task = self.task_index(&problem.task)?;
         let prompt = self.prompt(task, &problem.prompt)?;
         let wrong = |reason: String| refused(&problem.task, &problem.prompt, &reason);
-        if problem.steps.is_empty() {
-            return Err(wrong("it has no steps, needs at least one".to_owned()));
-        }
+        check_solved(problem).map_err(wrong)?;
         let mut steps = Vec::with_capacity(problem.steps.len());
         for (index, step) in problem.steps.iter().enumerate() {
             let place = || {
@@ -116,11 +114,7 @@ impl Codec {
                     problem.task
                 )
             };
-            let step = self.vocab.encode_data(step, place)?;
-            if step.is_empty() {
-                return Err(wrong(format!("its step {} is empty", index + 1)));
-            }
-            steps.push(step);
+            steps.push(self.vocab.encode_data(step, place)?);
         }
         let place = || {
             format!(
@@ -129,15 +123,8 @@ impl Codec {
                 problem.task
             )
         };
-        let answer = match self.vocab.encode_data(&problem.answer, place)?[..] {
-            [answer] => answer,
-            ref tokens => {
-                let (answer, count) = (excerpt(&problem.answer), tokens.len());
-                return Err(wrong(format!(
-                    "its answer `{answer}` has {count} tokens, needs exactly one"
-                )));
-            }
-        };
+        // One token, as was checked.
+        let answer = self.vocab.encode_data(&problem.answer, place)?[0];
         let name = |token| format!("`{}`", self.vocab.decode(&[token]));
         check_form(&self.tasks[task], &steps, answer, name).map_err(wrong)?;
         let width = steps.iter().map(Vec::len).fold(prompt.len(), usize::max);

@@ -1,5 +1,6 @@
 //! A codec for data of one's own, of which nothing is known but the data themselves.
 
+use crate::problem::check_solved;
 use crate::{Codec, Dialect, Problem, Result, TaskError, TaskInfo, Vocab, error::excerpt};
 
 impl Codec {
@@ -30,7 +31,10 @@ impl Codec {
         let mut vocab = Vocab::new(&tags, [])?;
         for (is_solved, problems) in [(true, solved), (false, unsolved)] {
             for (index, problem) in problems.iter().enumerate() {
-                let checked = if is_solved { check(problem) } else { Ok(()) };
+                let checked = match is_solved {
+                    true => check_solved(problem).map_err(TaskError::data),
+                    false => Ok(()),
+                };
                 checked
                     .and_then(|()| add_tokens(&mut vocab, &tags, problem))
                     .map_err(|source| TaskError::Record {
@@ -91,24 +95,6 @@ fn same_tag(solved: &[Problem], names: &[&str], tags: &[String]) -> Result<()> {
         });
     }
     Ok(())
-}
-
-fn check(problem: &Problem) -> Result<()> {
-    if problem.steps.is_empty() {
-        return Err(TaskError::data("it has no steps, needs at least one"));
-    }
-    if let Some(empty) = problem.steps.iter().position(|step| step.trim().is_empty()) {
-        return Err(TaskError::data(format!("its step {} is empty", empty + 1)));
-    }
-    match problem.answer.split_whitespace().count() {
-        1 => Ok(()),
-        count => {
-            let answer = excerpt(&problem.answer);
-            Err(TaskError::data(format!(
-                "its answer `{answer}` has {count} tokens, needs exactly one"
-            )))
-        }
-    }
 }
 
 fn add_tokens(vocab: &mut Vocab, tags: &[String], problem: &Problem) -> Result<()> {

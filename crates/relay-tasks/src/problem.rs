@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::excerpt;
+
 /// The steps of a reasoning chain and the answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Solution {
@@ -24,4 +26,23 @@ pub struct Problem {
     pub steps: Vec<String>,
     /// The answer; empty while nobody has solved it.
     pub answer: String,
+}
+
+/// That a problem has steps, none of them empty, and an answer of one token; on failure says what is wrong with it.
+pub(crate) fn check_solved(problem: &Problem) -> Result<(), String> {
+    if problem.steps.is_empty() {
+        return Err("it has no steps, needs at least one".to_owned());
+    }
+    if let Some(empty) = problem.steps.iter().position(|step| step.trim().is_empty()) {
+        return Err(format!("its step {} is empty", empty + 1));
+    }
+    match problem.answer.split_whitespace().count() {
+        1 => Ok(()),
+        count => {
+            let answer = excerpt(&problem.answer);
+            Err(format!(
+                "its answer `{answer}` has {count} tokens, needs exactly one"
+            ))
+        }
+    }
 }
