@@ -1,5 +1,6 @@
 //! Drawing problems until one falls into a split.
 
+use crate::dialect::Dialect;
 use crate::error::{Result, TaskError};
 use crate::random::Stream;
 use crate::split::Split;
@@ -8,9 +9,16 @@ use crate::task::Task;
 /// How often a problem is drawn before a split is taken to have none of its length.
 const DRAWS: usize = 10_000;
 
+/// What the random numbers of a task's problems are for: part of what they are a function of, so the text must not change.
+pub(crate) fn purpose_of(name: &str, dialect: &Dialect) -> String {
+    format!("problem {name} {dialect}")
+}
+
 /// Where problem `index` comes from.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Place {
+pub(crate) struct Place<'a> {
+    /// That of the task's problems, which [`purpose_of`] gives.
+    pub(crate) purpose: &'a str,
     pub(crate) seed: u64,
     pub(crate) split: Split,
     pub(crate) index: u64,
@@ -24,11 +32,12 @@ pub(crate) struct Place {
 /// When the task has no problems of that length or none of it in the split, and what `draw` ends with.
 pub(crate) fn first_in_split<T>(
     task: &(impl Task + ?Sized),
-    place: Place,
+    place: Place<'_>,
     mut draw: impl FnMut(&mut Stream) -> Result<T>,
     prompt: impl Fn(&T) -> &str,
 ) -> Result<T> {
     let Place {
+        purpose,
         seed,
         split,
         index,
@@ -37,8 +46,7 @@ pub(crate) fn first_in_split<T>(
     if !task.lengths().contains(&length) {
         return Err(TaskError::length(task.name(), length, task.lengths()));
     }
-    let purpose = format!("problem {} {}", task.name(), task.dialect());
-    let mut stream = Stream::named(seed, &purpose, &[split as u64, index, length as u64]);
+    let mut stream = Stream::named(seed, purpose, &[split as u64, index, length as u64]);
     for _ in 0..DRAWS {
         let drawn = draw(&mut stream)?;
         if Split::of(task.name(), prompt(&drawn)) == split {
@@ -56,7 +64,7 @@ pub(crate) fn first_in_split<T>(
 /// into the split is solved. Of test problems seven in eight are thrown away, so this makes them several times faster.
 pub(crate) fn draw_into_split<T>(
     task: &dyn Task,
-    place: Place,
+    place: Place<'_>,
     mut draw: impl FnMut(&mut Stream) -> (String, T),
 ) -> Result<(String, T)> {
     first_in_split(

@@ -5,7 +5,7 @@ use std::{fmt::Debug, ops::RangeInclusive};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::draws::{Place, first_in_split};
+use crate::draws::{Place, first_in_split, purpose_of};
 use crate::{Dialect, Problem, Result, Solution, Split, Stream};
 
 /// A reasoning task: problems, their steps, their answers.
@@ -75,7 +75,9 @@ pub trait Task: Debug + Send + Sync {
     /// # Errors
     /// When there are no problems of that length, or none that falls into the split.
     fn generate(&self, seed: u64, split: Split, index: u64, length: usize) -> Result<Problem> {
+        let purpose = purpose_of(self.name(), &self.dialect());
         let place = Place {
+            purpose: &purpose,
             seed,
             split,
             index,

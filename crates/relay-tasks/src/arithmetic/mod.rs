@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 pub use self::domain::Domain;
 use self::expression::Expression;
 use crate::dialect::Dialect;
-use crate::draws::{Place, draw_into_split};
+use crate::draws::{Place, draw_into_split, purpose_of};
 use crate::error::{Result, TaskError};
 use crate::problem::{Problem, Solution};
 use crate::random::Stream;
@@ -73,7 +73,14 @@ impl ArithmeticConfig {
     /// As [`ArithmeticConfig::validate`].
     pub fn build(self) -> Result<Arithmetic> {
         self.validate()?;
-        Ok(Arithmetic { config: self })
+        Ok(Arithmetic {
+            purpose: purpose_of(Arithmetic::NAME, &self.dialect()),
+            config: self,
+        })
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect::of(self)
     }
 }
 
@@ -81,6 +88,8 @@ impl ArithmeticConfig {
 #[derive(Debug, Clone)]
 pub struct Arithmetic {
     config: ArithmeticConfig,
+    /// What the random numbers of its problems are for.
+    purpose: String,
 }
 
 impl Arithmetic {
@@ -179,7 +188,7 @@ impl Task for Arithmetic {
     }
 
     fn dialect(&self) -> Dialect {
-        Dialect::of(&self.config)
+        self.config.dialect()
     }
 
     fn tokens(&self) -> Vec<String> {
@@ -211,6 +220,7 @@ impl Task for Arithmetic {
 
     fn generate(&self, seed: u64, split: Split, index: u64, length: usize) -> Result<Problem> {
         let place = Place {
+            purpose: &self.purpose,
             seed,
             split,
             index,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EditDistance, LONGER_BY, LONGEST};
+use crate::dialect::Dialect;
+use crate::draws::purpose_of;
 use crate::error::{Result, TaskError};
 
 /// What the border of the table holds.
@@ -51,6 +53,17 @@ impl Default for EditDistanceConfig {
             random_share: 0.4,
         }
     }
+}
+
+/// What of the settings a file or a checkpoint has to agree on: all that changes tokens, steps or answers.
+#[derive(Serialize)]
+struct DialectFields {
+    letters: usize,
+    largest: u32,
+    costs: CostDialect,
+    insert: u32,
+    delete: u32,
+    replace: u32,
 }
 
 impl EditDistanceConfig {
@@ -114,7 +127,28 @@ impl EditDistanceConfig {
         self.validate()?;
         Ok(EditDistance {
             longest: self.longest(),
+            purpose: purpose_of(EditDistance::NAME, &self.dialect()),
             config: self,
+        })
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        let Self {
+            letters,
+            largest,
+            costs,
+            insert,
+            delete,
+            replace,
+            ..
+        } = *self;
+        Dialect::of(&DialectFields {
+            letters,
+            largest,
+            costs,
+            insert,
+            delete,
+            replace,
         })
     }
 

@@ -18,7 +18,6 @@ mod generate;
 
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::config::{CostDialect, EditDistanceConfig};
@@ -36,22 +35,13 @@ const LONGER_BY: usize = 3;
 /// Longest problem, whatever the largest number: a chain holds about the square of it in tokens.
 const LONGEST: usize = 4096;
 
-/// What of the settings a file or a checkpoint has to agree on: all that changes tokens, steps or answers.
-#[derive(Serialize)]
-struct DialectFields {
-    letters: usize,
-    largest: u32,
-    costs: CostDialect,
-    insert: u32,
-    delete: u32,
-    replace: u32,
-}
-
 /// The edit distance task, named `ed`.
 #[derive(Debug, Clone)]
 pub struct EditDistance {
     config: EditDistanceConfig,
     longest: usize,
+    /// What the random numbers of its problems are for.
+    purpose: String,
 }
 
 impl EditDistance {
@@ -182,23 +172,7 @@ impl Task for EditDistance {
     }
 
     fn dialect(&self) -> Dialect {
-        let EditDistanceConfig {
-            letters,
-            largest,
-            costs,
-            insert,
-            delete,
-            replace,
-            ..
-        } = self.config;
-        Dialect::of(&DialectFields {
-            letters,
-            largest,
-            costs,
-            insert,
-            delete,
-            replace,
-        })
+        self.config.dialect()
     }
 
     fn drawing(&self) -> Value {
@@ -237,6 +211,7 @@ impl Task for EditDistance {
 
     fn generate(&self, seed: u64, split: Split, index: u64, length: usize) -> Result<Problem> {
         let place = Place {
+            purpose: &self.purpose,
             seed,
             split,
             index,

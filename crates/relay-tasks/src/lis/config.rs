@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use super::{LARGEST, LONGEST, Lis};
+use crate::dialect::Dialect;
+use crate::draws::purpose_of;
 use crate::error::{Result, TaskError};
 
 /// Where the numbers of a sequence come from. In both dialects they never collide with the values of the steps.
@@ -55,6 +57,13 @@ impl Default for LisConfig {
     }
 }
 
+/// What of the settings a file or a checkpoint has to agree on: all that changes tokens, steps or answers.
+#[derive(Serialize)]
+struct DialectFields {
+    group: usize,
+    values: LisValues,
+}
+
 impl LisConfig {
     /// Checks every setting.
     ///
@@ -103,7 +112,17 @@ impl LisConfig {
     /// As [`LisConfig::validate`].
     pub fn build(self) -> Result<Lis> {
         self.validate()?;
-        Ok(Lis { config: self })
+        Ok(Lis {
+            purpose: purpose_of(Lis::NAME, &self.dialect()),
+            config: self,
+        })
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        Dialect::of(&DialectFields {
+            group: self.group,
+            values: self.values,
+        })
     }
 
     /// The numbers that a sequence of this length may hold; empty where there are none.

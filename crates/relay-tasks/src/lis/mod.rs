@@ -19,7 +19,6 @@ mod generate;
 
 use std::ops::RangeInclusive;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use self::config::{LisConfig, LisValues};
@@ -41,6 +40,8 @@ const LARGEST: u32 = 65_535;
 #[derive(Debug, Clone)]
 pub struct Lis {
     config: LisConfig,
+    /// What the random numbers of its problems are for.
+    purpose: String,
 }
 
 impl Lis {
@@ -163,10 +164,7 @@ impl Task for Lis {
     }
 
     fn dialect(&self) -> Dialect {
-        Dialect::of(&DialectFields {
-            group: self.config.group,
-            values: self.config.values,
-        })
+        self.config.dialect()
     }
 
     fn drawing(&self) -> Value {
@@ -203,6 +201,7 @@ impl Task for Lis {
 
     fn generate(&self, seed: u64, split: Split, index: u64, length: usize) -> Result<Problem> {
         let place = Place {
+            purpose: &self.purpose,
             seed,
             split,
             index,
@@ -232,11 +231,4 @@ impl Task for Lis {
     fn solve(&self, prompt: &str) -> Result<Solution> {
         self.parse(prompt).map(|numbers| self.write(&numbers))
     }
-}
-
-/// What of the settings a file or a checkpoint has to agree on: all that changes tokens, steps or answers.
-#[derive(Serialize)]
-struct DialectFields {
-    group: usize,
-    values: LisValues,
 }
