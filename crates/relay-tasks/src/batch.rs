@@ -54,6 +54,8 @@ pub struct CausalBatch {
     pub targets: Vec<i32>,
     /// Weight of each target `[b, n]`: the scale on steps, answer and `<eos>`, 0 on the problem and on pads.
     pub weights: Vec<f32>,
+    /// How many columns, from the right, hold all that has any weight.
+    pub columns: usize,
 }
 
 fn shape(examples: &[&Example]) -> Result<(usize, usize)> {
@@ -180,6 +182,7 @@ impl CausalBatch {
             pads: Vec::new(),
             targets: Vec::new(),
             weights: Vec::new(),
+            columns: chains.iter().map(Vec::len).max().unwrap_or(0),
         };
         for (example, chain) in examples.iter().zip(&chains) {
             let text: Vec<TokenId> = example.prompt.iter().chain(chain).copied().collect();

@@ -91,6 +91,8 @@ impl CausalBatch {
             pads: self.pads[rows].to_vec(),
             targets: self.targets[places.clone()].to_vec(),
             weights: self.weights[places].to_vec(),
+            // Those of the whole batch, as for the looped model.
+            columns: self.columns,
         }
     }
 }

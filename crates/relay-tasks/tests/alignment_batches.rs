@@ -154,6 +154,7 @@ fn text_batches_learn_all_that_follows_the_problem() {
             pads,
             targets,
             weights,
+            columns,
             ..
         } = CausalBatch::new(&members, info, 0.5).unwrap();
         for (index, example) in members.iter().enumerate() {
@@ -178,6 +179,10 @@ fn text_batches_learn_all_that_follows_the_problem() {
             assert_eq!(targets[row][learnt..].last(), Some(&(EOS as i32)));
         }
         assert!(pads.contains(&0));
+        let chains = members
+            .iter()
+            .map(|example| CausalBatch::targets_of(example, info).unwrap());
+        assert_eq!(Some(columns), chains.max());
     }
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::judged_readout;
 use crate::objective::{
-    InnerModel, LossParts, Objective, check_task_weights, count_by_task, shares, task_weight,
+    InnerModel, LossParts, Objective, check_task_weights, count_by_task, mean, shares, task_weight,
 };
 use crate::{Effort, Result};
 
@@ -34,8 +34,6 @@ pub struct CausalObjective {
 pub struct CausalMicroBatch {
     /// Tokens, targets and weights.
     pub host: CausalBatch,
-    /// Columns from the right that hold all targets.
-    pub columns: usize,
     /// Weight of the task.
     pub weight: f32,
 }
@@ -74,14 +72,7 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
             let task = members[0].task;
             let weight = task_weight(&self.task_weights, task);
             let host = CausalBatch::new(&members, &info[task], weight / tokens[task] as f32)?;
-            let counts: Result<Vec<usize>> =
-                members.iter().map(|example| targets(example)).collect();
-            let columns = counts?.into_iter().max().unwrap_or(0);
-            Ok(CausalMicroBatch {
-                host,
-                columns,
-                weight,
-            })
+            Ok(CausalMicroBatch { host, weight })
         };
         group_causal(examples, info, &self.limits)?
             .into_iter()
@@ -100,7 +91,7 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
     fn share(&self, batch: CausalMicroBatch, workers: usize) -> Vec<Option<CausalMicroBatch>> {
         let part = |rows| CausalMicroBatch {
             host: batch.host.rows(rows),
-            ..batch
+            weight: batch.weight,
         };
         shares(batch.host.size, workers)
             .map(|rows| rows.map(part))
@@ -114,18 +105,14 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         key: DropoutKey,
         device: &B::Device,
     ) -> LossParts<B> {
-        let CausalMicroBatch {
-            host,
-            columns,
-            weight,
-        } = batch;
+        let CausalMicroBatch { host, weight } = batch;
         let states = model.states(
             tokens(&host.tokens, host.size, host.width, device),
             &host.pads,
             Some(key),
         );
         // Problems are not learnt to be written, so only the columns of the chains are read out.
-        let states = last_states(&states, *columns);
+        let states = last_states(&states, host.columns);
         let [size, columns, d_model] = states.dims();
         let states = states.reshape([size * columns, d_model]);
         let targets = last_columns(&host.targets, host.width, columns);
@@ -148,7 +135,7 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         Effort {
             tokens: (size * width) as u64,
             learnt: Work {
-                readouts: (size * batch.columns) as u64,
+                readouts: (size * batch.host.columns) as u64,
                 ..Work::windows(size, width, 1)
             },
             forward: Work::default(),
@@ -218,9 +205,7 @@ fn read(info: &TaskInfo, written: &CausalChain) -> Chain {
             .probabilities
             .get(at..at + step.len())
             .unwrap_or_default();
-        chain
-            .confidence
-            .push(own.iter().sum::<f32>() / own.len().max(1) as f32);
+        chain.confidence.push(mean(own));
         at += step.len() + usize::from(info.step_end.is_none());
     }
     if chain.answer.is_some() {

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_states, tokens};
 use crate::loss::{judged_readout, readout_of_last};
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_task_weights, count_by_task, keep_all, shares,
-    task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_task_weights, count_by_task, keep_all, mean,
+    shares, task_weight,
 };
 use crate::recompute;
 use crate::{Effort, GradientSet, LossReport, Result, TrainError};
@@ -334,9 +334,7 @@ fn read(written: &LoopedChain, width: usize) -> Chain {
     for (columns, probabilities) in written.columns.iter().zip(&written.probabilities) {
         let step = read_step(&columns[columns.len().saturating_sub(width)..]);
         let own = &probabilities[columns.len() - step.len()..];
-        chain
-            .confidence
-            .push(own.iter().sum::<f32>() / own.len().max(1) as f32);
+        chain.confidence.push(mean(own));
         chain.steps.push(step.to_vec());
     }
     chain

@@ -200,6 +200,11 @@ fn judged(weights: &[f32]) -> u64 {
     weights.iter().filter(|weight| **weight != 0.0).count() as u64
 }
 
+/// The mean of some numbers, 0 where there are none.
+pub(crate) fn mean(numbers: &[f32]) -> f32 {
+    numbers.iter().sum::<f32>() / numbers.len().max(1) as f32
+}
+
 /// The weight of each task of `codec`: as given, or 1 for all when none is given.
 pub(crate) fn task_weight(weights: &[f32], task: usize) -> f32 {
     weights.get(task).copied().unwrap_or(1.0)

@@ -112,6 +112,6 @@ fn the_effort_of_a_batch_is_that_of_its_shapes() {
     let batches = Objective::<Flex>::collate(&next_token(), &[example(0, 3, 1)]).unwrap();
     let effort = Objective::<Flex>::effort(&next_token(), &batches[0]);
     assert_eq!(effort.learnt.passes, batches[0].host.width as u64);
-    assert_eq!(effort.learnt.readouts, batches[0].columns as u64);
+    assert_eq!(effort.learnt.readouts, batches[0].host.columns as u64);
     assert_eq!(effort.block_passes(), effort.tokens);
 }
