@@ -183,7 +183,7 @@ fn main() -> ExitCode {
         let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;
         outcome.map_err(|error| match error.downcast_ref() {
             Some(TrainError::Interrupted { .. }) => CliError::interrupted(error, &signal),
-            Some(TrainError::Setting { .. }) => CliError::usage(error),
+            Some(TrainError::Setting { .. } | TrainError::Input { .. }) => CliError::usage(error),
             _ => CliError::failure(error),
         })
     }))

@@ -25,6 +25,16 @@ pub enum TrainError {
         /// What would be right.
         expected: String,
     },
+    /// What a run was given beside its settings, examples or machines, cannot be.
+    #[error("{what} is {value}: it must be {expected}")]
+    Input {
+        /// What was given.
+        what: String,
+        /// What it is.
+        value: String,
+        /// What would be right.
+        expected: String,
+    },
     /// Data cannot be made or encoded.
     #[error(transparent)]
     Task(#[from] TaskError),
@@ -155,6 +165,18 @@ impl TrainError {
     ) -> Self {
         Self::Setting {
             field: field.into(),
+            value: value.to_string(),
+            expected: expected.into(),
+        }
+    }
+
+    pub(crate) fn input(
+        what: impl Into<String>,
+        value: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Input {
+            what: what.into(),
             value: value.to_string(),
             expected: expected.into(),
         }

@@ -40,7 +40,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// and settings of the run come from there. Nothing is validated, told or saved here.
     ///
     /// # Errors
-    /// - [`TrainError::Setting`] when `leader` was joined with another number of workers than this trainer has devices.
+    /// - [`TrainError::Input`] when `leader` was joined with another number of workers than this trainer has devices, or an
+    ///   update has other batches than on the machine that leads.
     /// - [`TrainError::OtherSettings`] when the leader has other settings.
     /// - [`TrainError::Interrupted`] when the leader stopped.
     /// - [`TrainError::Machine`] when the leader failed or is lost.
@@ -225,5 +226,6 @@ fn same(here: Call, there: Call) -> Result<()> {
         format!("{samples} samples of {tokens} tokens after step {step}")
     };
     let expected = told(there) + ", as on the machine that leads";
-    Err(TrainError::setting("data", told(here), expected))
+    let what = "the next update of this machine";
+    Err(TrainError::input(what, told(here), expected))
 }

@@ -32,21 +32,17 @@ impl ExampleListSource {
     pub fn new(examples: Vec<Example>, batching: Batching, seed: u64) -> Result<Self> {
         batching.validate()?;
         if examples.is_empty() {
-            return Err(TrainError::setting(
-                "examples",
-                "an empty list",
-                "at least one example",
-            ));
+            let what = "the list of examples";
+            let expected = "at least one example long";
+            return Err(TrainError::input(what, "empty", expected));
         }
         if let Some(at) = examples
             .iter()
             .position(|e| e.answer.is_none() || e.steps.is_empty())
         {
-            return Err(TrainError::setting(
-                format!("examples[{at}]"),
-                "not solved",
-                "a problem with steps and answer",
-            ));
+            let what = format!("`examples[{at}]`");
+            let expected = "a problem with steps and answer";
+            return Err(TrainError::input(what, "not solved", expected));
         }
         let decks = match batching {
             Batching::Mixed { .. } => vec![Deck::new(

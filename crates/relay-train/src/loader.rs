@@ -45,9 +45,9 @@ impl<T: Send + 'static> Loader<T> {
         let make = move |step| {
             let examples = source.examples(step)?;
             if examples.is_empty() {
-                let update = format!("examples of update {step}");
-                let expected = "at least one example";
-                return Err(TrainError::setting(update, "an empty list", expected));
+                let what = format!("the list of examples of update {step}");
+                let expected = "at least one example long";
+                return Err(TrainError::input(what, "empty", expected));
             }
             let batches = objective.collate(&examples)?.into_iter();
             let batches: Vec<T> = match width_multiple {

@@ -244,11 +244,8 @@ pub(crate) fn count_by_task(
     for (at, example) in examples.iter().enumerate() {
         let Some(sum) = counts.get_mut(example.task) else {
             let expected = format!("below {}, the number of tasks", codec.tasks.len());
-            return Err(TrainError::setting(
-                format!("task of example {at}"),
-                example.task,
-                expected,
-            ));
+            let what = format!("the task of example {at}");
+            return Err(TrainError::input(what, example.task, expected));
         };
         *sum += count(example)?;
     }

@@ -189,7 +189,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// # Errors
     /// - [`TrainError::NotEmpty`], [`TrainError::NoCheckpoint`] and [`TrainError::OtherSettings`] when what the directory holds
     ///   is not what `resume` asks for, or was made with other settings.
-    /// - [`TrainError::Setting`] when an example to validate with is of no task or has no answer.
+    /// - [`TrainError::Input`] when an example to validate with is of no task or has no answer, or an update has no example.
     /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved unless it could hold nothing new.
     /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
     ///   the loss grows far above its past, as far as the settings say that the run ends then.
@@ -255,15 +255,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let tasks = self.codec.tasks.len();
         for Example { task, answer, .. } in valid {
             if *task >= tasks {
-                return Err(TrainError::setting(
-                    "task of an example to validate with",
-                    task,
-                    format!("below {tasks}, the number of tasks of the codec"),
-                ));
+                let what = "the task of an example to validate with";
+                let expected = format!("below {tasks}, the number of tasks of the codec");
+                return Err(TrainError::input(what, task, expected));
             }
             if answer.is_none() {
-                let field = "answer of an example to validate with";
-                return Err(TrainError::setting(field, "missing", "given"));
+                let what = "the answer of an example to validate with";
+                return Err(TrainError::input(what, "missing", "given"));
             }
         }
         Ok(())

@@ -104,7 +104,7 @@ impl Followers {
     pub(crate) fn start(&self, own: usize, checkpoint: &Sealed) -> Result<()> {
         if self.lines().is_empty() {
             let right = "at least 1, and those of a run that ended are gone";
-            return Err(TrainError::setting("followers", 0, right));
+            return Err(TrainError::input("the number of followers", 0, right));
         }
         self.done_with_update()?;
         let workers = own + self.workers();

@@ -104,7 +104,8 @@ impl Leader {
             return Ok(());
         }
         let right = format!("{devices}, the devices of the trainer that follows");
-        Err(TrainError::setting("workers", self.workers, right))
+        let what = "the number of workers named on joining";
+        Err(TrainError::input(what, self.workers, right))
     }
 
     /// Where the leader is.

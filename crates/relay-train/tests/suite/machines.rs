@@ -232,7 +232,7 @@ fn a_follower_has_as_many_devices_as_it_joined_with() {
         followed.map(drop).unwrap_err()
     };
     let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
-    let right = "`workers` is 3: it must be 2, the devices of the trainer that follows";
+    let right = "the number of workers named on joining is 3: it must be 2, the devices of the trainer that follows";
     for error in [led.unwrap_err(), followed.into_iter().next().unwrap()] {
         assert!(error.to_string().contains(right), "{error}");
     }
@@ -278,7 +278,10 @@ fn other_data_are_named_on_both_sides() {
         // Found out by the first batch.
         (
             true,
-            ["`data` is 12 samples of", "it must be 13 samples of"],
+            [
+                "the next update of this machine is 12 samples of",
+                "it must be 13 samples of",
+            ],
         ),
     ] {
         let place = tempfile::tempdir().unwrap();
@@ -413,7 +416,7 @@ fn followers_are_good_for_one_run() {
     let follow = follower::<Flex>(config.clone(), 1, StopFlag::new());
     let (second, _) = together(twice, vec![follow]);
     let error = second.unwrap_err().to_string();
-    assert!(error.contains("`followers` is 0"), "{error}");
+    assert!(error.contains("the number of followers is 0"), "{error}");
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn updates_without_examples_and_tasks_that_nobody_knows_are_errors() {
     };
     let error = run(&[]);
     assert!(
-        error.contains("examples of update 2") && error.contains("an empty list"),
+        error.contains("the list of examples of update 2 is empty"),
         "{error}"
     );
     let mut unknown = examples()[0].clone();
