@@ -11,14 +11,6 @@ use relay_train::{
 
 type Plain = burn::backend::Flex;
 
-fn trained(dir: &Path) {
-    run::<Flex>(
-        &trainer(config(OptimizerConfig::muon(0.02)), dir),
-        &StopFlag::new(),
-    )
-    .unwrap();
-}
-
 fn load(dir: &Path) -> Result<relay_models::LoopedTransformer<Plain>, TrainError> {
     let config = looped(0.1);
     load_model::<Plain, _>(
@@ -31,12 +23,8 @@ fn load(dir: &Path) -> Result<relay_models::LoopedTransformer<Plain>, TrainError
 
 #[test]
 fn the_newest_good_one_is_taken() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
-    let (old, new) = (
-        dir.path().join("step-000000009"),
-        dir.path().join("step-000000012"),
-    );
+    let (dir, new) = trained();
+    let old = dir.path().join("step-000000009");
     assert!(
         old.exists() && !dir.path().join("step-000000006").exists(),
         "the last two are kept"
@@ -76,7 +64,7 @@ fn the_newest_good_one_is_taken() {
     assert_eq!(read_manifest(dir.path()).unwrap().counters.step, 12);
     // Going on from the older one replaces the damaged one by the same again.
     fs::write(new.join("model.safetensors"), b"x").unwrap();
-    trained(dir.path());
+    run_by_muon(dir.path()).unwrap();
     for (path, bytes) in &whole {
         assert!(
             path.ends_with("manifest.json") || fs::read(path).unwrap() == *bytes,
@@ -88,26 +76,23 @@ fn the_newest_good_one_is_taken() {
 
 #[test]
 fn a_renamed_copy_and_left_overs_do_not_count() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
+    let (dir, one) = trained();
     fs::rename(
         dir.path().join("step-000000009"),
         dir.path().join("step-000000099"),
     )
     .unwrap();
     assert_eq!(read_manifest(dir.path()).unwrap().counters.step, 12);
-    let one = dir.path().join("step-000000012");
     assert_eq!(read_manifest(&one).unwrap().counters.step, 12);
     assert!(load(&one).is_ok());
     fs::create_dir(dir.path().join(".partial-step-000000013")).unwrap();
-    trained(dir.path());
+    run_by_muon(dir.path()).unwrap();
     assert!(!dir.path().join(".partial-step-000000013").exists());
 }
 
 #[test]
 fn without_a_good_one_nothing_starts_anew() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
+    let (dir, _) = trained();
     for step in [9, 12] {
         fs::remove_file(
             dir.path()
@@ -115,11 +100,7 @@ fn without_a_good_one_nothing_starts_anew() {
         )
         .unwrap();
     }
-    let error = run::<Flex>(
-        &trainer(config(OptimizerConfig::muon(0.02)), dir.path()),
-        &StopFlag::new(),
-    )
-    .unwrap_err();
+    let error = run_by_muon(dir.path()).unwrap_err();
     assert!(matches!(&error, TrainError::NoCheckpoint { .. }), "{error}");
     assert!(
         error
@@ -131,8 +112,7 @@ fn without_a_good_one_nothing_starts_anew() {
 
 #[test]
 fn other_settings_are_named() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
+    let (dir, _) = trained();
     let other = TrainConfig {
         learning_rate: 1e-3,
         ..config(OptimizerConfig::muon(0.02))
@@ -297,8 +277,7 @@ fn a_damaged_checkpoint_is_not_kept_for_a_good_one() {
 
 #[test]
 fn a_run_within_a_checkpoint_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
+    let (dir, _) = trained();
     let within = dir.path().join("step-000000009");
     let trainer = trainer(config(OptimizerConfig::muon(0.02)), &within);
     let error = run::<Flex>(&trainer, &StopFlag::new()).unwrap_err();
@@ -308,8 +287,7 @@ fn a_run_within_a_checkpoint_is_refused() {
 
 #[test]
 fn fresh_runs_keep_what_is_there() {
-    let dir = tempfile::tempdir().unwrap();
-    trained(dir.path());
+    let (dir, _) = trained();
     let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path());
     let model = looped(0.1).init(&Default::default(), 3);
     let source = Box::new(source(Batching::Mixed { samples: 2 }));
@@ -334,13 +312,12 @@ fn an_empty_directory_has_none() {
 
 #[test]
 fn one_too_many_is_removed_on_going_on() {
-    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    trained(dir.path());
+    let ((dir, _), other) = (trained(), tempfile::tempdir().unwrap());
     let killed = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), other.path()).kill_after(6);
     assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
     // As a kill after the last checkpoint, but before the removal of an older one, would leave it.
     let surplus = dir.path().join("step-000000006");
     fs::rename(other.path().join("step-000000006"), &surplus).unwrap();
-    trained(dir.path());
+    run_by_muon(dir.path()).unwrap();
     assert!(!surplus.exists() && dir.path().join("step-000000009").exists());
 }

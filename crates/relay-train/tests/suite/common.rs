@@ -1,6 +1,7 @@
 //! A tiny task, model and run that the tests share.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::backend::Autodiff;
@@ -11,10 +12,11 @@ use relay_tasks::{
     TaskConfig,
 };
 use relay_train::{
-    Batching, CausalObjective, FileRecord, LoopedObjective, Manifest, OptimizerConfig, Result,
-    Resume, StopFlag, TaskSource, TrainConfig, Trained, Trainer,
+    Batching, CausalObjective, Effort, FileRecord, LoopedObjective, Manifest, OptimizerConfig,
+    Result, Resume, StopFlag, TaskSource, TrainConfig, Trained, Trainer, read_manifest,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 pub type Flex = Autodiff<burn::backend::Flex>;
 pub type NdArray = Autodiff<burn::backend::NdArray<f32>>;
@@ -162,9 +164,46 @@ pub fn run<B: AutodiffBackend>(
     trainer.run(model, Box::new(source), &examples(), Resume::Continue, stop)
 }
 
+/// Runs the looped objective by Muon and AdamW, with an average; goes on where there are checkpoints.
+pub fn run_by_muon(dir: &Path) -> Result<Trained<LoopedTransformer<Flex>>> {
+    let config = config(OptimizerConfig::muon(0.02));
+    run(&trainer(config, dir), &StopFlag::new())
+}
+
+/// The directory of such a run, which has checkpoints after 9 and 12 updates, and the last of them.
+pub fn trained() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    run_by_muon(dir.path()).unwrap();
+    let newest = dir.path().join("step-000000012");
+    (dir, newest)
+}
+
+/// Weights, averages and moments at the end of a run, the metrics, and what it cost.
+pub fn end(dir: &Path) -> (Vec<Vec<u8>>, String, Effort) {
+    let files = [
+        "model.safetensors",
+        "weights.safetensors",
+        "optimizer.safetensors",
+    ];
+    (
+        files.map(|file| saved(dir, 12, file)).to_vec(),
+        fs::read_to_string(dir.join("metrics.jsonl")).unwrap(),
+        read_manifest(dir).unwrap().counters.effort.unwrap(),
+    )
+}
+
+/// The metrics of one kind.
+pub fn lines(dir: &Path, kind: &str) -> Vec<Value> {
+    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    lines.filter(|line| line["kind"] == kind).collect()
+}
+
 /// Contents of a file of the checkpoint of `step`.
 pub fn saved(dir: &Path, step: u64, file: &str) -> Vec<u8> {
-    std::fs::read(dir.join(format!("step-{step:09}")).join(file)).unwrap()
+    fs::read(dir.join(format!("step-{step:09}")).join(file)).unwrap()
 }
 
 /// A manifest's entry for a file with these bytes.

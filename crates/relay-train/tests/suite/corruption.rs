@@ -9,16 +9,7 @@ use std::{
 
 use crate::common::*;
 use relay_tasks::Stream;
-use relay_train::{Manifest, OptimizerConfig, StopFlag, TrainError, read_manifest};
-
-/// A directory with checkpoints after 9 and 12 updates.
-fn trained() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    let config = config(OptimizerConfig::muon(0.02));
-    run::<Flex>(&trainer(config, dir.path()), &StopFlag::new()).unwrap();
-    let newest = dir.path().join("step-000000012");
-    (dir, newest)
-}
+use relay_train::{Manifest, TrainError, read_manifest};
 
 fn data_files(checkpoint: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(checkpoint)

@@ -1,16 +1,11 @@
 //! Checkpoints whose hashes are right and whose contents are not: an error that says what and where, never a panic.
 
-use std::{
-    collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::common::*;
-use relay_models::LoopedTransformer;
 use relay_train::{
     Batching, Effort, LoopedObjective, Manifest, OptimizerConfig, Resume, StopFlag, TaskWindow,
-    TrainConfig, TrainError, Trained, Trainer, read_manifest,
+    TrainConfig, TrainError, Trainer, read_manifest,
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -20,24 +15,9 @@ type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 const OPTIMIZER: &str = "optimizer.safetensors";
 const WEIGHTS: &str = "weights.safetensors";
 
-/// A run by Muon and AdamW, with an average, that has checkpoints after 9 and 12 updates.
-fn trained() -> (tempfile::TempDir, PathBuf) {
-    let dir = tempfile::tempdir().unwrap();
-    go_on(dir.path()).unwrap();
-    let newest = dir.path().join("step-000000012");
-    (dir, newest)
-}
-
-fn go_on(dir: &Path) -> Result<Trained<LoopedTransformer<Flex>>, TrainError> {
-    run(
-        &trainer(config(OptimizerConfig::muon(0.02)), dir),
-        &StopFlag::new(),
-    )
-}
-
 /// What going on from the checkpoint says against it.
 fn refused(dir: &Path, newest: &Path) -> String {
-    let error = go_on(dir).unwrap_err();
+    let error = run_by_muon(dir).unwrap_err();
     assert!(
         matches!(&error, TrainError::Checkpoint { path, .. } if path == newest),
         "{error}"
@@ -184,7 +164,7 @@ fn state_of_the_optimizer_that_does_not_fit_is_named() {
             fs::write(newest.join(name), bytes).unwrap();
         }
     }
-    go_on(dir.path()).unwrap();
+    run_by_muon(dir.path()).unwrap();
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use crate::common::{end, lines};
 use crate::fragile::*;
 use relay_train::{OnDivergence, Recovery, StopFlag, TrainConfig, TrainError, read_manifest};
 

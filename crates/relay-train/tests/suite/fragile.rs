@@ -1,6 +1,6 @@
 //! An objective that goes wrong where weights have become too large, and runs of it.
 
-use std::{fs, path::Path, sync::Mutex};
+use std::{path::Path, sync::Mutex};
 
 use crate::common::*;
 use relay_models::{DropoutKey, LoopedTransformer};
@@ -132,26 +132,4 @@ pub fn limit(before: u64, after: u64) -> f32 {
     let (before, after) = (met(before), met(after));
     assert!(before < 0.9 * after, "{before} {after}");
     (before + after) / 2.0
-}
-
-/// Weights, averages and moments at the end, and the metrics.
-pub fn end(dir: &Path) -> (Vec<Vec<u8>>, String) {
-    let files = [
-        "model.safetensors",
-        "weights.safetensors",
-        "optimizer.safetensors",
-    ];
-    let files = files.map(|file| saved(dir, 12, file)).to_vec();
-    (
-        files,
-        fs::read_to_string(dir.join("metrics.jsonl")).unwrap(),
-    )
-}
-
-pub fn lines(dir: &Path, kind: &str) -> Vec<Value> {
-    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["kind"] == kind).collect()
 }

@@ -3,7 +3,7 @@
 use crate::common::*;
 use burn::module::AutodiffModule;
 use burn::tensor::{Tensor, backend::AutodiffBackend};
-use relay_tasks::{Example, score};
+use relay_tasks::Example;
 use relay_train::{GradientSet, LoopedObjective, Objective, cross_entropy};
 
 fn close(a: f32, b: f32, tolerance: f32) {
@@ -256,7 +256,6 @@ fn chains_come_in_the_order_of_the_examples() {
                 (&chain.steps, chain.answer)
             );
             assert_eq!(chain.steps.len(), chain.confidence.len());
-            let _any = score(example, chain);
             if steps {
                 assert_eq!(chain.steps.len(), example.iterations);
             }

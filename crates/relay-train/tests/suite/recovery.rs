@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::common::{end, lines};
 use crate::fragile::*;
 use relay_train::{Recovery, StopFlag, TrainConfig, TrainError, list_checkpoints};
 

@@ -5,25 +5,7 @@ use std::{fs, path::Path};
 use crate::common::*;
 use crate::fragile::{Fragile, go, trainer_of};
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{Effort, OptimizerConfig, StopFlag, TrainConfig, read_manifest};
-
-const FILES: [&str; 3] = [
-    "model.safetensors",
-    "weights.safetensors",
-    "optimizer.safetensors",
-];
-
-/// Weights, averages and moments at the end, the metrics, and what it cost.
-type End = (Vec<Vec<u8>>, String, Effort);
-
-fn end(dir: &Path) -> End {
-    let files = FILES.map(|file| saved(dir, 12, file)).to_vec();
-    (
-        files,
-        fs::read_to_string(dir.join("metrics.jsonl")).unwrap(),
-        read_manifest(dir).unwrap().counters.effort.unwrap(),
-    )
-}
+use relay_train::{OptimizerConfig, StopFlag, TrainConfig, read_manifest};
 
 fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(optimizer: OptimizerConfig, kills: &[u64]) {
     let whole = tempfile::tempdir().unwrap();

@@ -13,12 +13,8 @@ use relay_train::{
 use serde_json::Value;
 
 fn losses(dir: &std::path::Path) -> Vec<f64> {
-    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines
-        .filter(|line| line["kind"] == "train")
+    lines(dir, "train")
+        .iter()
         .map(|line| line["loss"].as_f64().unwrap())
         .collect()
 }

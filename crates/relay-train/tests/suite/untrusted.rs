@@ -13,7 +13,7 @@ use crate::common::*;
 use relay_train::{Manifest, OptimizerConfig, StopFlag, TrainError, read_manifest, refuse_links};
 
 /// A run with checkpoints after 9 and 12 updates, and something beside it that is none of its business.
-fn trained() -> (tempfile::TempDir, PathBuf, PathBuf) {
+fn trained_beside_a_file() -> (tempfile::TempDir, PathBuf, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let (run_dir, outside) = (dir.path().join("run"), dir.path().join("outside"));
     fs::write(&outside, "outside").unwrap();
@@ -31,7 +31,7 @@ fn listing(manifest: &Manifest, name: &str, bytes: &[u8]) -> String {
 
 #[test]
 fn a_manifest_cannot_name_files_outside() {
-    let (_dir, run_dir, outside) = trained();
+    let (_dir, run_dir, outside) = trained_beside_a_file();
     let newest = run_dir.join("step-000000012");
     let manifest = read_manifest(&newest).unwrap();
     let absolute = outside.to_str().unwrap();
@@ -57,7 +57,7 @@ fn a_manifest_cannot_name_files_outside() {
 
 #[test]
 fn links_and_pipes_in_a_checkpoint_are_passed_over() {
-    let (dir, run_dir, _) = trained();
+    let (dir, run_dir, _) = trained_beside_a_file();
     let newest = run_dir.join("step-000000012");
     let refused = |what: &str| {
         assert_eq!(read_manifest(&run_dir).unwrap().counters.step, 9, "{what}");
@@ -112,7 +112,7 @@ fn nothing_is_written_through_links() {
         "step-000000006",
         "step-000000012/weights.safetensors",
     ] {
-        let (dir, run_dir, outside) = trained();
+        let (dir, run_dir, outside) = trained_beside_a_file();
         fs::create_dir(dir.path().join("full")).unwrap();
         fs::write(dir.path().join("full/file"), "file").unwrap();
         for target in [&outside, &dir.path().join("full"), &dir.path().join("new")] {

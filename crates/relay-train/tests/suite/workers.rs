@@ -1,6 +1,6 @@
 //! Several devices make the update of one. Here they are several threads on the one CPU.
 
-use std::{fs, path::Path, thread};
+use std::{path::Path, thread};
 
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
@@ -56,14 +56,6 @@ fn train<B: AutodiffBackend>(
     trainer.run(model, source, &[], Resume::Continue, &StopFlag::new())
 }
 
-fn lines(dir: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(dir.join("metrics.jsonl")).unwrap();
-    let lines = text.lines();
-    lines
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
-}
-
 fn many_make_the_updates_of_one<B: AutodiffBackend>(sums: Sums, optimizer: OptimizerConfig) {
     let place = tempfile::tempdir().unwrap();
     let one = place.path().join("1");
@@ -75,8 +67,9 @@ fn many_make_the_updates_of_one<B: AutodiffBackend>(sums: Sums, optimizer: Optim
         let what = format!("{workers} workers");
         near(&weights(&right.model), &weights(&found.model), &what);
         assert_eq!((found.samples, found.effort), (right.samples, right.effort));
-        assert_eq!(lines(&one).len(), lines(&dir).len(), "{what}");
-        for (a, b) in lines(&one).iter().zip(&lines(&dir)) {
+        let (expected, told) = (lines(&one, "train"), lines(&dir, "train"));
+        assert_eq!(expected.len(), told.len(), "{what}");
+        for (a, b) in expected.iter().zip(&told) {
             for number in ["/loss", "/gradient_norm", "/tasks/lis/step_loss"] {
                 let [a, b] = [a, b].map(|line| line.pointer(number).unwrap().as_f64().unwrap());
                 assert!((a - b).abs() < 1e-3 * a.abs(), "{what}: {number} {a} {b}");
