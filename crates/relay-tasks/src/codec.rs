@@ -9,7 +9,7 @@ use crate::{
     chain::check_form, error::excerpt, problem::check_solved,
 };
 
-/// Most iterations, and widest step, of a problem that somebody has only announced: memory must not hang on a typing error.
+/// Most iterations, and widest step, of a problem that somebody has only announced: memory must not depend on a typing error.
 const LARGEST: usize = 1 << 20;
 
 /// What the tokens of one task mean.

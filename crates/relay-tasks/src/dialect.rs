@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 
 /// The settings of a task that a checkpoint or a data file has to remember.
 ///
-/// Two dialects are the same when they are equal as JSON, whatever the order of the fields. Which problems a task draws hangs on
-/// the order, too, so a task has to keep it.
+/// Two dialects are the same when they are equal as JSON, whatever the order of the fields. Which problems a task draws depends
+/// on the order, too, so a task has to keep it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Dialect(Map<String, Value>);

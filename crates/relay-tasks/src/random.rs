@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn streams_stay_what_they_are() {
-        // Every data set and every training run hangs on these numbers.
+        // Every data set and every training run depends on these numbers.
         let mut stream = Stream::named(1, "golden", &[2, 3]);
         assert_eq!(
             [stream.next_u64(), stream.below(1000), stream.next_u64()],

@@ -27,7 +27,7 @@ impl LoopedBatch {
     /// Some of the examples, in windows of the same width.
     ///
     /// # Panics
-    /// When there are not so many examples.
+    /// When `rows` goes beyond the examples.
     pub fn rows(&self, rows: Range<usize>) -> Self {
         let (size, width) = (self.size, self.width);
         let sample_iterations = self.sample_iterations[rows.clone()].to_vec();
@@ -80,7 +80,7 @@ impl CausalBatch {
     /// Some of the examples, with the same number of columns.
     ///
     /// # Panics
-    /// When there are not so many examples.
+    /// When `rows` goes beyond the examples.
     pub fn rows(&self, rows: Range<usize>) -> Self {
         let places = scaled(&rows, self.width);
         Self {

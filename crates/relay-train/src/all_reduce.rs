@@ -39,7 +39,7 @@ pub(crate) struct Line<B: Backend> {
 }
 
 impl<B: Backend> Threads<B> {
-    /// The ends of so many workers, in their order; `machines` adds up over other machines.
+    /// The ends of this many workers, in their order; `machines` adds up over other machines.
     pub fn connect(workers: usize, machines: Option<Box<dyn AllReduce<B>>>) -> Vec<Self> {
         let line = |_| {
             let ((to_other, at_other), (to_first, at_first)) = (channel(), channel());

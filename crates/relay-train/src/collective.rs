@@ -275,7 +275,7 @@ mod tests {
         values.into_iter().map(f32::to_bits).collect()
     }
 
-    /// What each gets for numbers whose sum hangs on their order.
+    /// What each gets for numbers whose sum depends on their order.
     fn sums(ends: Vec<Collective<Flex>>) -> Vec<Vec<u32>> {
         let sum = |mut end: Collective<Flex>| {
             let values = (1..100).map(|place| 1.0 / (3 * place + end.rank) as f32);

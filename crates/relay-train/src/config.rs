@@ -45,7 +45,7 @@ pub struct TrainConfig {
     /// Seed of the dropout masks. Default 1.
     pub seed: u64,
     /// What happens when the numbers go wrong. Default: 20 skipped updates in a row end the run.
-    // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
+    // Left out where it is the default, so that checkpoints from before there was such a setting can be resumed.
     #[serde(skip_serializing_if = "is_default")]
     pub recovery: Recovery,
     /// What the products of a layer multiply: `f32`, the default, or `bf16`, which is faster on GPUs and on processors with
@@ -53,7 +53,7 @@ pub struct TrainConfig {
     /// refused. On GPUs `f32` keeps 16 bits of what kernels multiply.
     #[serde(skip_serializing_if = "is_default")]
     pub precision: Precision,
-    /// Micro-batches get padding until their width is a multiple of so many columns. Default 0, for none; 16 or so makes
+    /// Micro-batches get padding until their width is a multiple of this many columns. Default 0, for none; 16 or so makes
     /// few shapes of many, for devices that compile or choose kernels by shape. It changes results by rounding only, and
     /// dropout by other masks.
     #[serde(skip_serializing_if = "is_default")]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// The work of a stage, whatever the size of its model.
 ///
-/// A pure function of the batches: a run that was stopped and gone on with has the same effort as one that never was.
+/// A pure function of the batches: a run that was stopped and resumed has the same effort as one that never was.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Effort {

@@ -3,7 +3,7 @@
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
-use crate::telling::Log;
+use crate::after_update::Log;
 use crate::{Objective, Result, TrainError, Trainer, Window};
 
 /// What a run does about a loss that is far above its past.

@@ -153,7 +153,7 @@ pub enum TrainError {
 }
 
 impl TrainError {
-    /// Whether the run ended because it was asked to, and can be gone on with.
+    /// Whether the run ended because it was asked to, and can be resumed.
     pub fn is_interrupted(&self) -> bool {
         matches!(self, Self::Interrupted { .. })
     }

@@ -5,12 +5,12 @@ use std::thread;
 use burn::tensor::backend::AutodiffBackend;
 use serde_json::Value;
 
+use crate::after_update::Log;
 use crate::loader::{Loader, Update};
 use crate::machines::Next;
 use crate::optimizer::Optimizer;
 use crate::own_pool::in_own_pool;
 use crate::step::State;
-use crate::telling::Log;
 use crate::wire::{Call, Message};
 use crate::workers::Team;
 use crate::{ExampleSource, Followers, Leader, Objective, Result, StopFlag, TrainError, Trainer};

@@ -25,12 +25,13 @@
 //! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
-//! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `telling` | what a run tells |
+//! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `after_update` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
-//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `going_on` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `resume` | all that is needed to go on, on disk |
 //! | `error` | what can go wrong |
 
 mod adamw;
+mod after_update;
 mod all_reduce;
 mod average;
 mod batch;
@@ -47,7 +48,6 @@ mod divergence;
 mod error;
 mod files;
 mod following;
-mod going_on;
 mod gradients;
 mod list_source;
 mod loader;
@@ -68,13 +68,13 @@ mod progress;
 mod recompute;
 mod recovery;
 mod restore;
+mod resume;
 mod schedule;
 mod source;
 mod statistics;
 mod step;
 mod stop;
 mod task_source;
-mod telling;
 mod tensors;
 mod trainer;
 mod usage;

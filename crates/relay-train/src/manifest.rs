@@ -70,7 +70,8 @@ pub struct Counters {
     pub past: LossPast,
     /// Time spent so far; the only number here that two equal runs do not share.
     pub seconds: f64,
-    /// What the updates so far cost, without those that were gone back from; `None` when the run was begun by a program that did not count it.
+    /// What the updates so far cost, without those that the run went back from; `None` when it was begun by a program that
+    /// did not count it.
     // Left out where it is not known, so that the digest of an older manifest stays what it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effort: Option<Effort>,

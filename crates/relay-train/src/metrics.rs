@@ -1,6 +1,6 @@
 //! What a run measured, one JSON object a line.
 //!
-//! `metrics.jsonl` holds nothing that depends on the clock: that of a run which was stopped and gone on with is the
+//! `metrics.jsonl` holds nothing that depends on the clock: that of a run which was stopped and resumed is the
 //! same, byte by byte, as that of one which never was. Times stand in `times.jsonl`.
 
 use std::{
@@ -110,7 +110,7 @@ impl Metrics {
     }
 
     /// A line of times: seconds since the start of the run, breaks not counted, and what the process uses. A process
-    /// counts its own processor time only, so that starts at nothing again when a run is gone on with.
+    /// counts its own processor time only, so that starts at nothing again when a run is resumed.
     pub fn time(&mut self, step: u64, seconds: f64) -> Result<()> {
         self.times.write(&json!({
             "step": step, "seconds": seconds, "processor_seconds": processor_seconds(),

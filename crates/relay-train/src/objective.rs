@@ -26,7 +26,7 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     /// Short name for the log.
     fn name(&self) -> &str;
 
-    /// Settings that change what is learnt; a run is gone on with only under the same.
+    /// Settings that change what is learnt; a run is resumed only under the same.
     fn settings(&self) -> Value;
 
     /// The micro-batches of one update. Their losses add up to the sum over the tasks of the task's weight times the
@@ -42,7 +42,7 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
         batch
     }
 
-    /// The parts of a micro-batch for so many workers, in their order: their losses add up to its own. `None` where a
+    /// The parts of a micro-batch for this many workers, in their order: their losses add up to its own. `None` where a
     /// worker has nothing to do. The default leaves all to the first.
     fn share(&self, batch: Self::Batch, workers: usize) -> Vec<Option<Self::Batch>> {
         let mut shares = vec![Some(batch)];

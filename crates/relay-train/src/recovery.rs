@@ -3,12 +3,12 @@
 use burn::tensor::backend::AutodiffBackend;
 use serde::{Deserialize, Serialize};
 
+use crate::after_update::Log;
 use crate::checkpoint::remove_after;
 use crate::config::{at_least_one, check, is_default};
 use crate::metrics::Metrics;
 use crate::restore::Verified;
 use crate::step::State;
-use crate::telling::Log;
 use crate::{Counters, Objective, OnDivergence, Result, TrainError, Trainer};
 
 /// What a run does when loss or gradient is no finite number, or the loss grows.
@@ -27,11 +27,11 @@ pub struct Recovery {
     pub retries: u64,
     /// What the learning rates are multiplied by each time the run goes back, for the rest of it. Default 0.5.
     pub rate_factor: f64,
-    /// The loss counts as diverging when a line of metrics has so many times its usual loss, and at least half the loss
+    /// The loss counts as diverging when a line of metrics has this many times its usual loss, and at least half the loss
     /// of the first line. Default 3; 0 never.
     pub divergence: f64,
     /// What comes of a diverging loss. Default `report`; the others are for long runs that nobody watches.
-    // Left out where it is the default, so that checkpoints from before there was such a setting can be gone on with.
+    // Left out where it is the default, so that checkpoints from before there was such a setting can be resumed.
     #[serde(skip_serializing_if = "is_default")]
     pub on_divergence: OnDivergence,
 }
@@ -68,7 +68,7 @@ impl Recovery {
         self.retries > 0
     }
 
-    /// Whether a run that ends with `error` and has gone back so many times goes back once more.
+    /// Whether a run that ends with `error` and has gone back `recoveries` times goes back once more.
     pub(crate) fn goes_back_from(&self, error: &TrainError, recoveries: u64) -> bool {
         let meant = match error {
             TrainError::NotFinite { .. } => true,
@@ -78,13 +78,13 @@ impl Recovery {
         meant && recoveries < self.retries
     }
 
-    /// What learning rates are multiplied by after going back so many times.
+    /// What learning rates are multiplied by after going back `recoveries` times.
     pub(crate) fn rate(&self, recoveries: u64) -> f64 {
         (0..recoveries).fold(1.0, |rate, _| rate * self.rate_factor)
     }
 
     /// Every how many steps there is a checkpoint that may be gone back to. One that was saved because somebody asked
-    /// for a stop is not: where a run goes back to must not hang on that.
+    /// for a stop is not: where a run goes back to must not depend on that.
     pub(crate) fn regular_interval(&self, checkpoint_every: u64) -> Option<u64> {
         (self.goes_back() && checkpoint_every > 0).then_some(checkpoint_every)
     }

@@ -33,7 +33,7 @@ impl Verified {
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
         let failed = |name: &str, error| wrong(format!("{name}: {error}"));
-        // Asked before a byte is read: memory must not hang on what is found there, and a link leads elsewhere.
+        // Asked before a byte is read: memory must not depend on what is found there, and a link leads elsewhere.
         let size = |name: &str| match fs::symlink_metadata(path.join(name)) {
             Ok(found) if found.is_file() => Ok(found.len()),
             Ok(_) => Err(wrong(format!("{name} is no ordinary file"))),

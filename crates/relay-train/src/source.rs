@@ -13,7 +13,7 @@ pub trait ExampleSource: std::fmt::Debug + Send + Sync {
     /// When they cannot be made or read.
     fn examples(&self, step: u64) -> Result<Vec<Example>>;
 
-    /// What the examples hang on besides `step`: a checkpoint remembers it, and a run with a source that says something
+    /// What the examples depend on besides `step`: a checkpoint remembers it, and a run with a source that says something
     /// else does not go on from there. Default null: nothing is compared.
     fn settings(&self) -> Value {
         Value::Null

@@ -149,7 +149,7 @@ struct Shape {
 }
 
 impl UpdateNumbers {
-    /// All numbers one after the other, for so many tasks.
+    /// All numbers one after the other, for this many tasks.
     pub fn flat(&self, tasks: usize) -> Vec<f32> {
         let mut flat = vec![self.loss as f32];
         for task in 0..tasks {

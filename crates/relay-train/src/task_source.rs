@@ -133,7 +133,7 @@ impl ExampleSource for TaskSource {
             "curriculum": self.curriculum,
             "seed": self.seed,
         });
-        // Left out where there is none, so that checkpoints from before there was such a field can be gone on with.
+        // Left out where there is none, so that checkpoints from before there was such a field can be resumed.
         if !drawing.is_empty() {
             settings["drawing"] = json!(drawing);
         }

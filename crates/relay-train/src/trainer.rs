@@ -15,6 +15,7 @@ use burn::tensor::{
 use relay_tasks::{Codec, Example};
 use serde_json::Value;
 
+use crate::after_update::Log;
 use crate::checkpoint;
 use crate::loader::Loader;
 use crate::metrics::Metrics;
@@ -22,7 +23,6 @@ use crate::own_pool::in_own_pool;
 use crate::plain::refuse_links;
 use crate::progress::Progress;
 use crate::step::State;
-use crate::telling::Log;
 use crate::validation::first_of_each_task;
 use crate::{
     Counters, Effort, ExampleSource, Followers, Objective, Precision, Result, StopFlag,
@@ -53,7 +53,8 @@ pub struct Trained<M> {
     pub recoveries: u64,
     /// Seconds of training, breaks not counted.
     pub seconds: f64,
-    /// What the updates that led to the result cost, without those of ways that were gone back from, whose seconds count; `None` when the run was begun by a program that did not count it.
+    /// What the updates that led to the result cost. Those that the run went back from are left out here, but not in
+    /// `seconds`. `None` when the run was begun by a program that did not count it.
     pub effort: Option<Effort>,
     /// Name of the last checkpoint within the trainer's directory.
     pub checkpoint: PathBuf,
@@ -96,7 +97,7 @@ impl<M> Trained<M> {
 
 /// Trains a model for an objective, with checkpoints in a directory of its own.
 ///
-/// Everything random is a pure function of seed and step, so that a run that is stopped at any step and gone on with
+/// Everything random is a pure function of seed and step, so that a run that is stopped at any step and resumed
 /// ends in the same weights, bit by bit on a CPU backend, as one that is never stopped.
 #[derive(Debug)]
 pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
@@ -158,8 +159,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// Trains on these devices as well: each takes its share of every micro-batch, gradients are added up, and all make
-    /// the same update. That is the update of one device up to rounding and other dropout masks, so a run can be gone on
-    /// with on another number of devices. The trainer's own device validates, tells and saves.
+    /// the same update. That is the update of one device up to rounding and other dropout masks, so a run can be
+    /// resumed on another number of devices. The trainer's own device validates, tells and saves.
     pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
         self.more_devices = devices;
         self
@@ -183,7 +184,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &self.objective
     }
 
-    /// Trains `model` on the examples of `source`, watched on `valid`. A run that is gone on with needs the model again that
+    /// Trains `model` on the examples of `source`, watched on `valid`. A run that is resumed needs the model again that
     /// it was started with.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! Messages between the machines of a run.
 //!
-//! A frame is a byte that says what it is, its length in 8 bytes, and so many bytes: a [`Message`] as JSON, or data. Numbers
+//! A frame is a byte that says what it is, its length in 8 bytes, and that many bytes: a [`Message`] as JSON, or data. Numbers
 //! are little-endian.
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -42,7 +42,7 @@ pub(crate) enum Message {
     Made { stopped: bool },
     /// All updates are made.
     Done,
-    /// The run was stopped after so many updates, to be gone on with.
+    /// The run was stopped after this many updates, to be resumed.
     Stopped { step: u64 },
     /// Whoever says it cannot go on.
     Failed { reason: String },

@@ -33,7 +33,7 @@ struct Line {
 }
 
 impl Followers {
-    /// Waits at `listener` until so many machines have joined, for as long as `stop` is not set. Whoever connects and is
+    /// Waits at `listener` until this many machines have joined, for as long as `stop` is not set. Whoever connects and is
     /// no follower of the same version is sent away, and who has joined already hears why there is no run.
     ///
     /// # Errors

@@ -37,12 +37,12 @@ pub(crate) enum Next {
     Update(Call),
     /// End: all updates are made.
     Done,
-    /// End: the run was stopped after so many updates.
+    /// End: the run was stopped after this many updates.
     Stopped(u64),
 }
 
 impl Leader {
-    /// Joins the run that is led at `address`, a name or number and a port, with so many workers. Tries again until
+    /// Joins the run that is led at `address`, a name or number and a port, with this many workers. Tries again until
     /// somebody is there or `stop` is set.
     ///
     /// # Errors

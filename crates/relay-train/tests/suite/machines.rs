@@ -24,7 +24,7 @@ fn short(optimizer: OptimizerConfig) -> TrainConfig {
     }
 }
 
-/// A trainer without dropout, whose masks hang on the number of workers.
+/// A trainer without dropout, whose masks depend on the number of workers.
 fn plain<B: AutodiffBackend>(
     config: TrainConfig,
     workers: usize,
@@ -202,7 +202,7 @@ fn a_follower_that_is_asked_to_stop_ends_the_run_with_a_checkpoint_to_go_on_from
     near(
         &weights(&right.model),
         &weights(&led.unwrap().model),
-        "gone on with",
+        "resumed",
     );
     assert!(followed[0].is_ok());
 }
@@ -336,7 +336,7 @@ fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
     near(
         &weights(&right.model),
         &weights(&led.unwrap().model),
-        "gone on with",
+        "resumed",
     );
 }
 

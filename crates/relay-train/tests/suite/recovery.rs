@@ -161,7 +161,7 @@ fn a_stop_among_skipped_updates_saves_what_was_made() {
 }
 
 #[test]
-fn what_was_gone_back_from_is_not_gone_on_with() {
+fn what_was_gone_back_from_is_not_resumed() {
     let limit = limit(3, 5);
     let dir = tempfile::tempdir().unwrap();
     let config = || TrainConfig {

@@ -1,4 +1,4 @@
-//! A run that is killed or stopped and gone on with ends like one that never was.
+//! A run that is killed or stopped and resumed ends like one that never was.
 
 use std::{fs, path::Path};
 

@@ -21,7 +21,7 @@ enum Sums {
 
 use Sums::{Collective, FirstWorker};
 
-/// A run of so many workers, without dropout.
+/// A run of this many workers, without dropout.
 fn train<B: AutodiffBackend>(
     (workers, sums): (usize, Sums),
     optimizer: OptimizerConfig,
@@ -108,11 +108,7 @@ fn a_run_goes_on_with_another_number_of_workers() {
     let killed = train::<Flex>((2, FirstWorker), adamw(), &dir, Some(5)).unwrap_err();
     assert!(killed.is_interrupted());
     let found = train::<Flex>((3, FirstWorker), adamw(), &dir, None).unwrap();
-    near(
-        &weights(&whole.model),
-        &weights(&found.model),
-        "gone on with",
-    );
+    near(&weights(&whole.model), &weights(&found.model), "resumed");
 }
 
 /// The usual objective, but that something happens before it computes.
@@ -160,7 +156,7 @@ impl Objective<Flex> for Before {
     }
 }
 
-/// How a run of so many workers ends if this happens before they compute, and what it learnt.
+/// How a run of this many workers ends if this happens before they compute, and what it learnt.
 fn train_with(
     before: fn(DropoutKey),
     (workers, sums): (usize, Sums),

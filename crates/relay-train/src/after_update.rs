@@ -149,7 +149,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// Removes the checkpoints up to `step` that are not to be kept; none of those that are `damaged` is.
     pub(crate) fn prune(&self, step: u64, damaged: &[u64]) -> Result<()> {
         let (keep, every) = (self.config.keep_last, self.config.checkpoint_every);
-        // Each time that it does not help the run goes back one further: how far must not hang on how many are kept.
+        // Each time that it does not help the run goes back one further: how far must not depend on how many are kept.
         let spare = usize::try_from(self.config.recovery.retries).unwrap_or(usize::MAX);
         checkpoint::prune(&self.dir, step, keep, (every, spare), damaged)
     }
