@@ -199,6 +199,13 @@ fn longest_chain(example: &Example) -> usize {
 /// Finds steps and answer again, with the probabilities of their tokens.
 fn read(info: &TaskInfo, written: &CausalChain) -> Chain {
     let mut chain = read_chain(info, &written.tokens);
+    if !written.ended
+        && let Some(cut) = chain.answer.take()
+        && !info.answer_is_last_step
+    {
+        // A text that goes on for ever was cut here: what would be the answer is the beginning of one more step.
+        chain.steps.push(vec![cut]);
+    }
     let mut at = 0;
     for step in &chain.steps {
         let own = written
@@ -217,7 +224,36 @@ fn read(info: &TaskInfo, written: &CausalChain) -> Chain {
 
 #[cfg(test)]
 mod tests {
+    use relay_tasks::{SEP, TaskConfig};
+
     use super::*;
+
+    #[test]
+    fn a_text_without_an_end_has_no_answer() {
+        for (task, last_step_is_answer) in [("lis", false), ("ed", false), ("ari", true)] {
+            let config = match task {
+                "lis" => TaskConfig::Lis(Default::default()),
+                "ed" => TaskConfig::Ed(Default::default()),
+                _ => TaskConfig::Ari(Default::default()),
+            };
+            let codec = Codec::for_tasks(&[config.build().unwrap()]).unwrap();
+            let info = &codec.tasks[0];
+            let token = codec.vocab.id("1").unwrap();
+            let end = info.step_end.unwrap_or(SEP);
+            let written = |ended| CausalChain {
+                tokens: vec![token, end, token],
+                probabilities: vec![0.5; 3],
+                ended,
+            };
+            let whole = read(info, &written(true));
+            assert_eq!(whole.answer, Some(token), "{task}");
+            assert_eq!(whole.steps.len(), if last_step_is_answer { 2 } else { 1 });
+            let cut = read(info, &written(false));
+            assert_eq!((cut.answer, cut.steps.len()), (None, 2), "{task}");
+            assert_eq!(cut.steps[1], [token]);
+            assert_eq!(cut.confidence, [0.5, 0.5]);
+        }
+    }
 
     #[test]
     fn texts_of_a_group_fit_into_its_caches() {
