@@ -1,8 +1,8 @@
 //! What a training will cost, counted from the shapes of some of its updates before anything is trained.
 
-use burn::module::Module;
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{Effort, ExampleSource, LoopedMicroBatch, Objective};
+use relay_models::Work;
+use relay_train::{Effort, LoopedMicroBatch, Objective};
 use serde::Serialize;
 
 use crate::{Result, Stages, arms::is_looped};
@@ -39,22 +39,45 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// When the data cannot be made.
     pub fn forecast(&self, arm: &'static str, updates: u64) -> Result<Forecast> {
-        let source = self.source(arm)?;
         if is_looped(arm) {
             let (config, objective) = (self.looped(arm), self.looped_objective(arm)?);
-            let model = config.init::<B::InnerBackend>(self.device(), 0);
-            let steps = spread(self.updates(arm)?, updates);
-            let count = count::<B, _>(&objective, source.as_ref(), steps, looped_iterations)?;
-            let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
-            Ok(count.forecast(self.updates(arm)?, model.num_params(), flops))
+            let count = self.count(arm, updates, &objective, looped_iterations)?;
+            let parameters = config.number_of_parameters();
+            Ok(count.forecast(parameters, |work| config.forward_flops(work)))
         } else {
             let (config, objective) = (self.causal(), self.causal_objective(arm)?);
-            let model = config.init::<B::InnerBackend>(self.device(), 0);
-            let steps = spread(self.updates(arm)?, updates);
-            let count = count::<B, _>(&objective, source.as_ref(), steps, |_| 1)?;
-            let flops = |effort: &Effort| effort.flops(|work| config.forward_flops(work));
-            Ok(count.forecast(self.updates(arm)?, model.num_params(), flops))
+            let count = self.count(arm, updates, &objective, |_| 1)?;
+            let parameters = config.number_of_parameters();
+            Ok(count.forecast(parameters, |work| config.forward_flops(work)))
         }
+    }
+
+    /// Adds up `some` of the updates of an arm's training; `iterations` tells those of a micro-batch.
+    fn count<O: Objective<B>>(
+        &self,
+        arm: &str,
+        some: u64,
+        objective: &O,
+        iterations: impl Fn(&O::Batch) -> usize,
+    ) -> Result<Count> {
+        let source = self.source(arm)?;
+        let mut count = Count {
+            all_updates: self.updates(arm)?,
+            ..Count::default()
+        };
+        for step in spread(count.all_updates, some) {
+            let examples = source.examples(step)?;
+            let batches = objective.collate(&examples)?;
+            count.updates += 1;
+            count.samples += examples.len();
+            count.micro_batches += batches.len();
+            count.iterations += batches.iter().map(&iterations).sum::<usize>();
+            count.effort += batches
+                .iter()
+                .map(|batch| objective.effort(batch))
+                .sum::<Effort>();
+        }
+        Ok(count)
     }
 }
 
@@ -72,6 +95,8 @@ fn spread(all: u64, some: u64) -> impl Iterator<Item = u64> {
 /// Sums over some updates.
 #[derive(Debug, Default)]
 struct Count {
+    /// Updates of the whole training.
+    all_updates: u64,
     updates: u64,
     samples: usize,
     micro_batches: usize,
@@ -79,44 +104,18 @@ struct Count {
     effort: Effort,
 }
 
-fn count<B: AutodiffBackend, O: Objective<B>>(
-    objective: &O,
-    source: &dyn ExampleSource,
-    steps: impl Iterator<Item = u64>,
-    iterations: impl Fn(&O::Batch) -> usize,
-) -> Result<Count> {
-    let mut count = Count::default();
-    for step in steps {
-        let examples = source.examples(step)?;
-        let batches = objective.collate(&examples)?;
-        count.updates += 1;
-        count.samples += examples.len();
-        count.micro_batches += batches.len();
-        count.iterations += batches.iter().map(&iterations).sum::<usize>();
-        count.effort += batches
-            .iter()
-            .map(|batch| objective.effort(batch))
-            .sum::<Effort>();
-    }
-    Ok(count)
-}
-
 impl Count {
-    fn forecast(
-        &self,
-        updates: u64,
-        parameters: usize,
-        flops: impl Fn(&Effort) -> f64,
-    ) -> Forecast {
+    /// Means of what was counted; `forward_flops` tells what a model's forward pass over some work costs.
+    fn forecast(&self, parameters: usize, forward_flops: impl Fn(&Work) -> f64) -> Forecast {
         let mean = |sum: f64| sum / self.updates as f64;
         Forecast {
-            updates,
+            updates: self.all_updates,
             parameters,
             samples: mean(self.samples as f64),
             micro_batches: mean(self.micro_batches as f64),
             iterations: mean(self.iterations as f64),
             block_passes: mean(self.effort.block_passes() as f64),
-            flops: mean(flops(&self.effort)),
+            flops: mean(self.effort.flops(forward_flops)),
         }
     }
 }

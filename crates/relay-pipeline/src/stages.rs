@@ -112,14 +112,10 @@ impl<B: AutodiffBackend> Stages<B> {
     /// # Errors
     /// When the settings cannot be written as JSON.
     pub fn describe(&self, arm: &str) -> Result<Value> {
-        let model = match arm {
-            LOOPED_ALIGNED | LOOPED_VANILLA => to_value(&self.looped(arm))?,
-            _ => to_value(&self.settings.causal)?,
-        };
         // The stage's own seed is not what it is trained with.
         let mut stage = self.stage(arm)?.clone();
         stage.train.seed = self.settings.seed;
-        Ok(json!({ "model": model, "stage": to_value(&stage)? }))
+        Ok(json!({ "model": self.model_settings(arm)?, "stage": to_value(&stage)? }))
     }
 
     /// Trains an arm on the original data, going on from what `dir` holds of it.
@@ -130,27 +126,11 @@ impl<B: AutodiffBackend> Stages<B> {
         let train = self.train_config(arm, None)?;
         let source = self.source(arm)?;
         if is_looped(arm) {
-            let config = self.looped(arm);
-            let model = config.init::<B>(&self.device, train.seed);
-            self.fit(
-                self.looped_objective(arm)?,
-                to_value(&config)?,
-                model,
-                source,
-                train,
-                dir,
-            )
+            let model = self.looped(arm).init::<B>(&self.device, train.seed);
+            self.fit(arm, self.looped_objective(arm)?, model, source, train, dir)
         } else {
-            let config = self.settings.causal.clone();
-            let model = config.init::<B>(&self.device, train.seed);
-            self.fit(
-                self.causal_objective(arm)?,
-                to_value(&config)?,
-                model,
-                source,
-                train,
-                dir,
-            )
+            let model = self.causal().init::<B>(&self.device, train.seed);
+            self.fit(arm, self.causal_objective(arm)?, model, source, train, dir)
         }
     }
 
@@ -179,17 +159,9 @@ impl<B: AutodiffBackend> Stages<B> {
             stage.batching.clone(),
             train.seed,
         )?);
-        let config = self.settings.causal.clone();
-        let new = config.init::<B>(&self.device, train.seed);
-        let model = self.load(model, new, &to_value(&config)?)?;
-        self.fit(
-            self.causal_objective(arm)?,
-            to_value(&config)?,
-            model,
-            source,
-            train,
-            dir,
-        )
+        let new = self.causal().init::<B>(&self.device, train.seed);
+        let model = self.load(arm, model, new)?;
+        self.fit(arm, self.causal_objective(arm)?, model, source, train, dir)
     }
 
     /// Writes chains for the corpus's longer problems with the looped model in `model`, unless they are `kept`; says what became
@@ -218,22 +190,21 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the checkpoint cannot be read.
     pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
         if is_looped(arm) {
-            let config = self.looped(arm);
-            let model = config.init::<B::InnerBackend>(&self.device, 0);
-            let model = self.load(dir, model, &to_value(&config)?)?;
+            let new = self.looped(arm).init::<B::InnerBackend>(&self.device, 0);
+            let model = self.load(arm, dir, new)?;
             self.writing(arm, self.looped_objective(arm)?, model)
         } else {
-            let config = self.settings.causal.clone();
-            let model = config.init::<B::InnerBackend>(&self.device, 0);
-            let model = self.load(dir, model, &to_value(&config)?)?;
+            let new = self.causal().init::<B::InnerBackend>(&self.device, 0);
+            let model = self.load(arm, dir, new)?;
             self.writing(arm, self.causal_objective(arm)?, model)
         }
     }
 
-    /// `model` with the weights that the training in `dir` made.
-    fn load<I: Backend, M: Module<I>>(&self, dir: &Path, model: M, settings: &Value) -> Result<M> {
+    /// `model`, of an arm's settings, with the weights that the training in `dir` made.
+    fn load<I: Backend, M: Module<I>>(&self, arm: &str, dir: &Path, model: M) -> Result<M> {
         let place = checkpoint_of(dir)?;
-        load_model(&place, model, self.corpus.codec(), settings).map_err(|error| match error {
+        let settings = self.model_settings(arm)?;
+        load_model(&place, model, self.corpus.codec(), &settings).map_err(|error| match error {
             // Nothing else would do for a stage that is finished.
             TrainError::Checkpoint { .. } | TrainError::NoCheckpoint { .. } if place != dir => {
                 PipelineError::corrupt(dir, format!("{error}; {}", redo(dir)))
@@ -260,20 +231,19 @@ impl<B: AutodiffBackend> Stages<B> {
 
     fn fit<O: Objective<B>>(
         &self,
+        arm: &str,
         objective: O,
-        model_config: Value,
         model: O::Model,
         source: Box<dyn ExampleSource>,
         train: TrainConfig,
         dir: &Path,
     ) -> Result<Made> {
         let valid = self.corpus.valid(train.validate_samples)?;
-        let codec = self.corpus.codec().clone();
         let trainer = Trainer::new(
             train,
             objective,
-            codec,
-            model_config,
+            self.corpus.codec().clone(),
+            self.model_settings(arm)?,
             self.device.clone(),
             dir,
         )?
@@ -321,8 +291,13 @@ impl<B: AutodiffBackend> Stages<B> {
         Ok(self.stage(arm)?.train.steps)
     }
 
-    pub(crate) fn device(&self) -> &B::Device {
-        &self.device
+    /// The settings of an arm's model, as its checkpoints and markers hold them.
+    fn model_settings(&self, arm: &str) -> Result<Value> {
+        if is_looped(arm) {
+            to_value(&self.looped(arm))
+        } else {
+            to_value(self.causal())
+        }
     }
 
     pub(crate) fn causal(&self) -> &CausalConfig {
@@ -338,16 +313,13 @@ impl<B: AutodiffBackend> Stages<B> {
 
     pub(crate) fn looped_objective(&self, arm: &str) -> Result<LoopedObjective> {
         let stage = self.stage(arm)?;
-        let codec = self.corpus.codec().clone();
         Ok(LoopedObjective {
+            aligned: arm == LOOPED_ALIGNED,
+            lambda: stage.lambda,
+            task_weights: stage.task_weights.clone(),
+            limits: stage.groups,
             checkpoint_iterations: stage.checkpoint_iterations,
-            ..LoopedObjective::new(
-                arm == LOOPED_ALIGNED,
-                stage.lambda,
-                stage.task_weights.clone(),
-                stage.groups,
-                codec,
-            )
+            codec: self.corpus.codec().clone(),
         })
     }
 
