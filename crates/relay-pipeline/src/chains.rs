@@ -2,15 +2,17 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fs::File,
-    io::{BufRead, BufReader},
     path::Path,
 };
 
 use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, TaskInfo, score};
 use serde::{Deserialize, Serialize};
 
-use crate::{ChainSettings, Corpus, PipelineError, Result, corpus::Unsolved, line_file::LineFile};
+use crate::{
+    ChainSettings, Corpus, Result,
+    corpus::Unsolved,
+    line_file::{LineFile, at, read_lines},
+};
 
 /// One line of `chains.jsonl`: a problem with the steps and the answer that the looped model wrote.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -281,30 +283,24 @@ pub(crate) fn true_score(codec: &Codec, truth: &Problem, chain: &Chain) -> Optio
 /// # Errors
 /// When the file cannot be read, or a line is not a chain or of another dialect; the line is named.
 pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
-    let reader = BufReader::new(File::open(file).map_err(|e| PipelineError::io("open", file, e))?);
-    let mut problems = Vec::new();
-    for (number, line) in reader.lines().enumerate() {
-        let line = line.map_err(|e| PipelineError::io("read", file, e))?;
-        let wrong =
-            |what: String| PipelineError::corrupt(file, format!("line {}: {what}", number + 1));
-        let chain: ChainLine = serde_json::from_str(&line).map_err(|e| wrong(e.to_string()))?;
+    let problem = |(index, chain): (usize, ChainLine)| {
         let task = codec.task_index(&chain.task);
-        let info = &codec.tasks[task.map_err(|e| wrong(e.to_string()))?];
+        let info = &codec.tasks[task.map_err(|e| at(file, index, &e))?];
         if info.dialect != chain.dialect {
-            return Err(wrong(format!(
-                "dialect {} where this run has {}",
-                chain.dialect, info.dialect
-            )));
+            let (found, right) = (&chain.dialect, &info.dialect);
+            let what = format!("dialect {found} where this run has {right}");
+            return Err(at(file, index, &what));
         }
-        problems.push(Problem {
+        Ok(Problem {
             task: chain.task,
             length: chain.length,
             prompt: chain.problem,
             steps: chain.steps,
             answer: chain.answer,
-        });
-    }
-    Ok(problems)
+        })
+    };
+    let lines = read_lines(file)?.into_iter().enumerate();
+    lines.map(problem).collect()
 }
 
 #[cfg(test)]

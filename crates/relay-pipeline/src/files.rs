@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::{
     Corpus, DataUse, FileSettings, PipelineError, Question, Result,
     corpus::{Sizes, Unsolved},
+    line_file::at,
     run_dir::to_value,
 };
 
@@ -21,7 +22,7 @@ mod lines;
 use checks::{
     check_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines, warn_of_shared,
 };
-use lines::{SolvedLine, UnsolvedLine, at, bare, problem, read_lines};
+use lines::{SolvedLine, UnsolvedLine, bare, problem, read_lines};
 
 /// Name of the task where a line names none.
 pub const DEFAULT_TASK: &str = "data";
@@ -168,10 +169,7 @@ fn encode_longer(
 ) -> Result<Vec<Unsolved>> {
     let encode = |(number, (line, problem)): (usize, (&UnsolvedLine, Problem))| {
         if line.iterations == 0 {
-            return Err(PipelineError::corrupt(
-                file,
-                format!("line {}: iterations is 0, must be at least 1", number + 1),
-            ));
+            return Err(at(file, number, &"iterations is 0, must be at least 1"));
         }
         let width = line.width.unwrap_or(width_of(&problem.prompt, beyond));
         let example = codec

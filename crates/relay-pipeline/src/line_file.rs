@@ -1,12 +1,13 @@
-//! Files of lines that appear whole or not at all.
+//! Files of lines: they appear whole or not at all, and what is wrong with one is said with its line.
 
 use std::{
+    fmt::Display,
     fs::File,
-    io::{BufWriter, Write},
+    io::{self, BufRead, BufReader, BufWriter, Write},
     path::Path,
 };
 
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{PipelineError, Result, atomic::Aside};
 
@@ -56,6 +57,28 @@ impl LineFile {
         flushed.map_err(|e| PipelineError::io("write", self.aside.path(), e))?;
         self.aside.put_in_place()
     }
+}
+
+/// The lines of a file that a [`LineFile`] wrote.
+///
+/// # Errors
+/// When the file cannot be read or a line is not of the form; the line is named.
+pub(crate) fn read_lines<T: DeserializeOwned>(file: &Path) -> Result<Vec<T>> {
+    let opened = File::open(file).map_err(|e| PipelineError::io("open", file, e))?;
+    let read = |(index, line): (usize, io::Result<String>)| {
+        let line = line.map_err(|e| PipelineError::io("read", file, e))?;
+        serde_json::from_str(&line).map_err(|e| at(file, index, &e))
+    };
+    BufReader::new(opened)
+        .lines()
+        .enumerate()
+        .map(read)
+        .collect()
+}
+
+/// What is wrong with a line of `file`; `index` counts from 0.
+pub(crate) fn at(file: &Path, index: usize, what: &dyn Display) -> PipelineError {
+    PipelineError::corrupt(file, format!("line {}: {what}", index + 1))
 }
 
 #[cfg(test)]

@@ -5,7 +5,11 @@ use std::path::Path;
 use relay_tasks::{Problem, Stream};
 use relay_train::Batching;
 
-use crate::{Corpus, PipelineError, Result, chains::read_chains, line_file::LineFile};
+use crate::{
+    Corpus, Result,
+    chains::read_chains,
+    line_file::{LineFile, read_lines},
+};
 use serde::{Deserialize, Serialize};
 
 /// One line of `merged.jsonl`: a problem with its solution, and who wrote that.
@@ -97,14 +101,4 @@ pub fn read_merged(file: &Path) -> Result<Vec<Problem>> {
         answer: line.answer,
     };
     Ok(read_lines(file)?.into_iter().map(problem).collect())
-}
-
-/// The lines of a merged file.
-pub(crate) fn read_lines(file: &Path) -> Result<Vec<MergedLine>> {
-    let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
-    let read = |(number, line): (usize, &str)| {
-        serde_json::from_str(line)
-            .map_err(|e| PipelineError::corrupt(file, format!("line {}: {e}", number + 1)))
-    };
-    text.lines().enumerate().map(read).collect()
 }

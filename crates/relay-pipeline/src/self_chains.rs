@@ -21,7 +21,8 @@ use crate::{
     corpus::Unsolved,
     cost::{self, Written},
     kept_chains::KeptChains,
-    merge::{read_lines, write_merged},
+    line_file::read_lines,
+    merge::write_merged,
     pipeline::Missing,
     run_dir::to_value,
 };

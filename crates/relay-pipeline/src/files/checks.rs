@@ -7,10 +7,10 @@ use std::{
 
 use relay_tasks::{Codec, Example, Problem, ends_in_answer, is_closed_by};
 
-use super::lines::at;
 use crate::{
     FileSettings, Result,
     corpus::{Sizes, Unsolved},
+    line_file::at,
 };
 
 /// Problems without those that stand there already: none must count, or be learnt, twice. A warning says how many lines go.

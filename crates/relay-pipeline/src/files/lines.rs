@@ -10,7 +10,7 @@ use relay_tasks::{Problem, spaced};
 use serde::Deserialize;
 
 use super::DEFAULT_TASK;
-use crate::{PipelineError, Result, overrides::in_words};
+use crate::{PipelineError, Result, line_file::at, overrides::in_words};
 
 /// A line of `--train` or `--test`.
 #[derive(Debug, Deserialize)]
@@ -120,8 +120,4 @@ fn reason(error: &serde_json::Error) -> String {
         }
         None => format!("{text} (column {})", error.column()),
     }
-}
-
-pub(super) fn at(file: &Path, line: usize, error: &dyn std::fmt::Display) -> PipelineError {
-    PipelineError::corrupt(file, format!("line {}: {error}", line + 1))
 }
