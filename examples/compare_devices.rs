@@ -138,15 +138,12 @@ fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError
     let settings = adjusted(settings, None, Some(precision), &sets)?;
     check_seed(&settings, args.seed)?;
     // What is compared is told by the options alone.
-    let mut stages = settings.stages().into_iter();
-    if let Some((arm, stage)) = stages.find(|(arm, _)| *arm == args.arm)
-        && stage.train.precision != precision
-    {
-        let (field, found) = (format!("{arm}.train.precision"), stage.train.precision);
+    let (arm, found) = (&args.arm, settings.stage(&args.arm)?.train.precision);
+    if found != precision {
+        let field = format!("{arm}.train.precision");
         let right = "left to --precision-a and --precision-b";
         return Err(PipelineError::settings(field, found.to_string(), right));
     }
-    let arm = &args.arm;
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
     let told = told.map(|set| format!("{arm}.train.{set}"));
     settings.with(&overrides(&told)?)
@@ -179,9 +176,8 @@ impl Program for Training {
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let corpus = corpus(&self.settings).map_err(CliError::usage)?;
-        let all = self.settings.stages();
-        let steps = all.iter().find(|(name, _)| *name == self.arm);
-        let steps = steps.map_or(0, |(_, stage)| stage.train.steps);
+        let stage = self.settings.stage(self.arm).map_err(CliError::usage)?;
+        let steps = stage.train.steps;
         // Metrics of an earlier comparison in the same place are not those of this one.
         let metrics = self.dir.join("metrics.jsonl");
         if let Err(error) = fs::remove_file(&metrics)

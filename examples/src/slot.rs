@@ -16,7 +16,11 @@ use std::{
 
 use burn::prelude::DeviceOps;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use relay_pipeline::{Machines, Settings, Stages, corpus, lock};
+use relay_pipeline::{
+    Machines, Settings, Stages,
+    arms::{AR_BASELINE, LOOPED_ALIGNED, LOOPED_VANILLA},
+    corpus, lock,
+};
 use relay_train::StopFlag;
 
 pub use self::bench::Bench;
@@ -126,7 +130,7 @@ impl Slot {
 /// # Errors
 /// A usage error that names those there are.
 pub fn trained_arm(name: &str) -> Result<&'static str, CliError> {
-    let arms = ["looped_aligned", "looped_vanilla", "ar_baseline"];
+    let arms = [LOOPED_ALIGNED, LOOPED_VANILLA, AR_BASELINE];
     let found = arms.into_iter().find(|arm| *arm == name);
     found.ok_or_else(|| CliError::usage(format!("no arm `{name}` to train: {}", arms.join(", "))))
 }

@@ -16,11 +16,8 @@ use relay_train::{
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings, StageSettings,
-    arms::{
-        AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
-        is_looped,
-    },
+    ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings,
+    arms::{LOOPED_ALIGNED, is_looped},
     chains,
     cost::Written,
     done::{checkpoint_of, redo},
@@ -113,7 +110,7 @@ impl<B: AutodiffBackend> Stages<B> {
     /// When the settings cannot be written as JSON.
     pub fn describe(&self, arm: &str) -> Result<Value> {
         // The stage's own seed is not what it is trained with.
-        let mut stage = self.stage(arm)?.clone();
+        let mut stage = self.settings.stage(arm)?.clone();
         stage.train.seed = self.settings.seed;
         Ok(json!({ "model": self.model_settings(arm)?, "stage": to_value(&stage)? }))
     }
@@ -152,7 +149,7 @@ impl<B: AutodiffBackend> Stages<B> {
             .iter()
             .map(|problem| codec.encode(problem))
             .collect::<Result<_, _>>()?;
-        let stage = self.stage(arm)?;
+        let stage = self.settings.stage(arm)?;
         let train = self.train_config(arm, phase)?;
         let source = Box::new(ExampleListSource::new(
             examples,
@@ -219,7 +216,7 @@ impl<B: AutodiffBackend> Stages<B> {
         objective: O,
         model: InnerModel<B, O>,
     ) -> Result<Writer<'a>> {
-        let precision = self.stage(arm)?.train.precision;
+        let precision = self.settings.stage(arm)?.train.precision;
         Ok(Box::new(move |examples| {
             if self.stop.is_set() {
                 return Err(PipelineError::Stopped);
@@ -280,7 +277,7 @@ impl<B: AutodiffBackend> Stages<B> {
 
     /// The original training data of an arm.
     pub(crate) fn source(&self, arm: &str) -> Result<Box<dyn ExampleSource>> {
-        let stage = self.stage(arm)?;
+        let stage = self.settings.stage(arm)?;
         let seed = self.train_config(arm, None)?.seed;
         self.corpus
             .source(&stage.batching, stage.curriculum.as_ref(), seed)
@@ -288,7 +285,7 @@ impl<B: AutodiffBackend> Stages<B> {
 
     /// The updates of an arm's training.
     pub(crate) fn updates(&self, arm: &str) -> Result<u64> {
-        Ok(self.stage(arm)?.train.steps)
+        Ok(self.settings.stage(arm)?.train.steps)
     }
 
     /// The settings of an arm's model, as its checkpoints and markers hold them.
@@ -312,7 +309,7 @@ impl<B: AutodiffBackend> Stages<B> {
     }
 
     pub(crate) fn looped_objective(&self, arm: &str) -> Result<LoopedObjective> {
-        let stage = self.stage(arm)?;
+        let stage = self.settings.stage(arm)?;
         Ok(LoopedObjective {
             aligned: arm == LOOPED_ALIGNED,
             lambda: stage.lambda,
@@ -324,26 +321,12 @@ impl<B: AutodiffBackend> Stages<B> {
     }
 
     pub(crate) fn causal_objective(&self, arm: &str) -> Result<CausalObjective> {
-        let stage = self.stage(arm)?;
+        let stage = self.settings.stage(arm)?;
         Ok(CausalObjective::new(
             stage.task_weights.clone(),
             stage.groups,
             self.corpus.codec().clone(),
         ))
-    }
-
-    fn stage(&self, arm: &str) -> Result<&StageSettings> {
-        let settings = &self.settings;
-        let own = settings.self_chains.as_ref().map(|own| &own.phase);
-        let stage = match arm {
-            LOOPED_ALIGNED => Some(&settings.looped_aligned),
-            LOOPED_VANILLA => settings.looped_vanilla.as_ref(),
-            AR_BASELINE => Some(&settings.ar_baseline),
-            AR_RELAY => Some(&settings.ar_relay),
-            AR_SELF_LOOP | AR_SELF_TRUTH => own,
-            _ => None,
-        };
-        stage.ok_or_else(|| PipelineError::settings("arms", arm, "an arm that these settings have"))
     }
 
     /// The stage's own settings with a seed of its own, so that no two arms or phases see the same draws.
@@ -352,7 +335,7 @@ impl<B: AutodiffBackend> Stages<B> {
         let seed = Stream::named(self.settings.seed, arm, &phase).next_u64() >> 32;
         Ok(TrainConfig {
             seed,
-            ..self.stage(arm)?.train.clone()
+            ..self.settings.stage(arm)?.train.clone()
         })
     }
 }

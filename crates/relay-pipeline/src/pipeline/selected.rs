@@ -11,29 +11,6 @@ type StagesDone = BTreeMap<&'static str, Done>;
 /// An arm, the record of its evaluation and what that measured.
 type ArmMeasured = (&'static str, Done, Measured);
 
-impl Settings {
-    /// Checks names of arms, for [`Pipeline::run_arms`], before anything is run.
-    ///
-    /// # Errors
-    /// Names the first arm that these settings do not have, and those that they have.
-    pub fn check_arms(&self, arms: &[String]) -> Result<()> {
-        arms.iter().try_for_each(|arm| self.arm(arm).map(drop))
-    }
-
-    /// The arm of this name.
-    ///
-    /// # Errors
-    /// Names those that there are, when these settings have no such arm.
-    pub(crate) fn arm(&self, name: &str) -> Result<&'static str> {
-        let there: Vec<&str> = self.stages().into_iter().map(|(arm, _)| arm).collect();
-        let found = there.iter().find(|arm| **arm == name);
-        found.copied().ok_or_else(|| {
-            let right = format!("one of {}", there.join(", "));
-            PipelineError::settings("arms", name, right)
-        })
-    }
-}
-
 impl<B: AutodiffBackend> Pipeline<B> {
     /// The same run, which takes over stages that the runs in `lenders` have finished and that were made from the same.
     #[must_use]

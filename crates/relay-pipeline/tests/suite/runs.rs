@@ -23,14 +23,7 @@ pub fn shrink(settings: &mut Settings) {
     ] {
         transformer.d_model = 16;
     }
-    let stages = [
-        &mut settings.looped_aligned,
-        &mut settings.ar_baseline,
-        &mut settings.ar_relay,
-    ];
-    let own = settings.self_chains.as_mut().map(|own| &mut own.phase);
-    let more = settings.looped_vanilla.as_mut().into_iter().chain(own);
-    for stage in stages.into_iter().chain(more) {
+    for stage in settings.stages_mut() {
         stage.train.steps = 4;
         stage.train.checkpoint_every = 2;
         stage.train.validate_every = 2;
