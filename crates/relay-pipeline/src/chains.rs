@@ -38,7 +38,7 @@ pub struct ChainLine {
 
 /// What became of the chains of one task and length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ChainCount {
+pub struct ChainYield {
     /// Chains wanted by the merged set.
     pub wanted: usize,
     /// Chains kept.
@@ -48,17 +48,17 @@ pub struct ChainCount {
     /// Chains dropped because a step was less sure than the settings ask for, or, where a model wrote them for itself,
     /// because nobody confirmed the answer.
     pub unsure: usize,
-    /// Kept chains whose truth is known, and of those the ones without any wrong token; for the report only.
-    // Runs from before there was the first one know the truth of all, or do not say.
+    /// Kept chains whose truth is known; for the report only.
+    // Runs from before there was this field know the truth of all, or do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<usize>,
-    /// See `known`.
+    /// Chains without any wrong token among those whose truth is known; for the report only.
     pub right: Option<usize>,
 }
 
-impl ChainCount {
-    /// Kept chains whose truth is known.
-    pub(crate) fn known(&self) -> Option<usize> {
+impl ChainYield {
+    /// Kept chains whose truth is known, also of runs that do not count them.
+    pub(crate) fn truth_known(&self) -> Option<usize> {
         self.known.or_else(|| self.right.map(|_| self.kept))
     }
 
@@ -68,13 +68,13 @@ impl ChainCount {
     }
 }
 
-impl std::ops::AddAssign<&ChainCount> for ChainCount {
+impl std::ops::AddAssign<&ChainYield> for ChainYield {
     fn add_assign(&mut self, other: &Self) {
         let sum = |a: Option<usize>, b: Option<usize>| match (a, b) {
             (Some(a), Some(b)) => Some(a + b),
             (a, b) => a.or(b),
         };
-        self.known = sum(self.known(), other.known());
+        self.known = sum(self.truth_known(), other.truth_known());
         self.wanted += other.wanted;
         self.kept += other.kept;
         self.unreadable += other.unreadable;
@@ -92,7 +92,7 @@ pub fn write_chains(
     settings: &ChainSettings,
     file: &Path,
     write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
-) -> Result<BTreeMap<String, ChainCount>> {
+) -> Result<BTreeMap<String, ChainYield>> {
     let sure = |chain: &Chain| {
         let least = chain.confidence.iter().copied().fold(1.0_f32, f32::min);
         least >= settings.min_confidence
@@ -122,9 +122,9 @@ pub(crate) fn keep_chains(
     file: &Path,
     mut write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
     mut accept: impl FnMut(&[Example], &[Unsolved], &[Chain]) -> Result<Vec<bool>>,
-) -> Result<BTreeMap<String, ChainCount>> {
+) -> Result<BTreeMap<String, ChainYield>> {
     let mut lines = LineFile::create(file)?;
-    let mut counts: BTreeMap<String, ChainCount> = BTreeMap::new();
+    let mut counts: BTreeMap<String, ChainYield> = BTreeMap::new();
     for round in 0..drawn.tries.max(1) {
         // Later rounds only fill what earlier ones left open.
         if round > 0 && counts.values().all(|count| count.missing() == 0) {
@@ -165,10 +165,10 @@ pub(crate) fn keep_chains(
 }
 
 /// Says what became of the chains. Where none is left the fine-tuned model learns nothing of that length.
-fn tell(counts: &BTreeMap<String, ChainCount>) {
-    let mut sum = ChainCount::default();
+fn tell(counts: &BTreeMap<String, ChainYield>) {
+    let mut sum = ChainYield::default();
     counts.values().for_each(|count| sum += count);
-    let ChainCount {
+    let ChainYield {
         wanted,
         kept,
         unreadable,
@@ -191,11 +191,11 @@ type Kinds = BTreeMap<String, VecDeque<Unsolved>>;
 
 /// Takes the next problems to write chains for: of each kind as many as chains are missing of it, so that hardly any are
 /// written for nothing, but a few at least, so that a batch is worth its while.
-fn next_problems(left: &mut Kinds, counts: &BTreeMap<String, ChainCount>) -> Vec<Unsolved> {
+fn next_problems(left: &mut Kinds, counts: &BTreeMap<String, ChainYield>) -> Vec<Unsolved> {
     const LEAST: usize = 32;
     let mut next = Vec::new();
     for (key, problems) in left {
-        let missing = counts.get(key).map_or(0, ChainCount::missing);
+        let missing = counts.get(key).map_or(0, ChainYield::missing);
         if missing > 0 {
             let number = missing.max(LEAST).min(problems.len());
             next.extend(problems.drain(..number));
@@ -214,7 +214,7 @@ fn judge(
     unsolved: &Unsolved,
     chain: &Chain,
     accepted: bool,
-    count: &mut ChainCount,
+    count: &mut ChainYield,
 ) -> Option<ChainLine> {
     if count.kept >= count.wanted {
         return None;
@@ -334,9 +334,9 @@ mod tests {
                 .flatten()
                 .find(|&&token| Some(token) != right);
             chain.answer = other.copied();
-            let mut count = ChainCount {
+            let mut count = ChainYield {
                 wanted: 1,
-                ..ChainCount::default()
+                ..ChainYield::default()
             };
             let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
             let last_is_answer = line.task == "ari";
@@ -359,9 +359,9 @@ mod tests {
         let corpus = crate::corpus(&settings).unwrap();
         for unsolved in corpus.longer(0).unwrap().iter() {
             let chain = truth(corpus.as_ref(), &unsolved.example);
-            let mut count = ChainCount {
+            let mut count = ChainYield {
                 wanted: 1,
-                ..ChainCount::default()
+                ..ChainYield::default()
             };
             let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
             let one = (line.task != "ari").then_some(1);

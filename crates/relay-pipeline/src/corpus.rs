@@ -148,7 +148,7 @@ pub trait Corpus: Debug + Send + Sync {
     ///
     /// # Errors
     /// When the data cannot be made.
-    fn originals(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>>;
+    fn phase_start(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>>;
 
     /// The problems of one phase of self-chains (Table 4), without solutions; rounds are as in [`longer`](Self::longer).
     /// Empty where the data have no such phase.

@@ -257,7 +257,7 @@ impl Corpus for FileCorpus {
         })
     }
 
-    fn originals(&self, _batching: &Batching, _each: usize) -> Result<Vec<Problem>> {
+    fn phase_start(&self, _batching: &Batching, _each: usize) -> Result<Vec<Problem>> {
         Ok(self.original.clone())
     }
 

@@ -231,7 +231,7 @@ impl Corpus for GeneratedCorpus {
         self.first_problems(batching, |settings| settings.original)
     }
 
-    fn originals(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>> {
+    fn phase_start(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>> {
         self.first_problems(batching, |_| each)
     }
 

@@ -43,7 +43,7 @@ pub struct LengthResult {
 
 /// What was counted on the chains of one length.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ChainCounts {
+pub struct RightTokens {
     /// Chains without any wrong token.
     pub right_chains: u64,
     /// Tokens at their place.
@@ -80,7 +80,7 @@ impl LengthResult {
         length: usize,
         n: u64,
         right_answers: u64,
-        chains: Option<ChainCounts>,
+        chains: Option<RightTokens>,
     ) -> Self {
         let answer = Share::of(right_answers, n, n);
         let bit = chains.map(|c| Share::of(c.right_tokens, c.tokens, n));

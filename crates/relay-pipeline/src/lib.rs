@@ -85,7 +85,7 @@ pub use aggregate::{
     Spread,
 };
 pub use atomic::write_atomically;
-pub use chains::{ChainCount, ChainLine, read_chains, write_chains};
+pub use chains::{ChainLine, ChainYield, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
 pub use corpus::{Corpus, DataUse, Question, Unsolved, corpus};
 pub use cost::StageCost;
@@ -97,7 +97,7 @@ pub use files::{DEFAULT_TASK, FileCorpus};
 pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use generated::GeneratedCorpus;
-pub use length_result::{ChainCounts, LengthResult, Measure, Share};
+pub use length_result::{LengthResult, Measure, RightTokens, Share};
 pub use line_file::LineFile;
 pub use lock::lock;
 pub use machine::Machine;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChainCount, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
+    ChainYield, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
     TaskForensics, atomic::write_atomically, schema::read_json,
 };
 
@@ -52,7 +52,7 @@ pub struct Results {
     pub samples: OrderedMap<u64>,
     /// Stage that wrote chains to learn from, to `task length`, to what became of them.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
-    pub written_chains: OrderedMap<BTreeMap<String, ChainCount>>,
+    pub written_chains: OrderedMap<BTreeMap<String, ChainYield>>,
     /// Stage to what it cost.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
     pub cost: OrderedMap<StageCost>,
@@ -207,7 +207,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{ChainCounts, Measure};
+    use crate::{Measure, RightTokens};
 
     #[test]
     fn reads_the_documented_form() {
@@ -238,7 +238,7 @@ mod tests {
             "ed",
             LengthResult::from_counts(5, 10, 3, None),
         );
-        let chains = ChainCounts {
+        let chains = RightTokens {
             right_chains: 3,
             right_tokens: 70,
             tokens: 80,

@@ -15,7 +15,7 @@ use relay_train::Effort;
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, Corpus, DataUse, Done, Made, MergedLine, Origin, Pipeline, Result,
+    ChainYield, Corpus, DataUse, Done, Made, MergedLine, Origin, Pipeline, Result,
     arms::{AR_BASELINE, AR_SELF_LOOP, LOOPED_VANILLA},
     chains::{Drawn, keep_chains, read_chains},
     corpus::Unsolved,
@@ -192,7 +192,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             .as_ref()
             .map_or(0, |own| own.samples);
         let batching = &self.settings.ar_baseline.batching;
-        let originals = self.corpus.originals(batching, samples)?.into_iter();
+        let originals = self.corpus.phase_start(batching, samples)?.into_iter();
         Ok(originals
             .map(|problem| MergedLine::new(Origin::Original, problem))
             .collect())
@@ -228,12 +228,12 @@ fn join(before: Vec<MergedLine>, written: Vec<Problem>, stream: &mut Stream) -> 
 }
 
 /// What a stage that wrote chains says of them in its notes: `task length` to what became of them.
-pub(crate) fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainCount>> {
+pub(crate) fn chains_in(notes: &Value) -> Option<BTreeMap<String, ChainYield>> {
     serde_json::from_value(notes.get("chains")?.clone()).ok()
 }
 
 /// Adds up what became of the chains of several phases; two phases may have the same length.
-fn add(sums: &mut BTreeMap<String, ChainCount>, notes: &Value) {
+fn add(sums: &mut BTreeMap<String, ChainYield>, notes: &Value) {
     for (key, count) in chains_in(notes).unwrap_or_default() {
         *sums.entry(key).or_default() += &count;
     }
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn counts_of_phases_add_up() {
-        let count = |right: Option<usize>| ChainCount {
+        let count = |right: Option<usize>| ChainYield {
             wanted: 5,
             kept: 3,
             unreadable: 1,

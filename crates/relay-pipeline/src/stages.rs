@@ -16,7 +16,7 @@ use relay_train::{
 use serde_json::{Value, json};
 
 use crate::{
-    ChainCount, ChainSettings, Corpus, Made, PipelineError, Result, Settings,
+    ChainSettings, ChainYield, Corpus, Made, PipelineError, Result, Settings,
     arms::{LOOPED_ALIGNED, is_looped},
     chains,
     cost::Written,
@@ -172,7 +172,7 @@ impl<B: AutodiffBackend> Stages<B> {
         file: &Path,
         settings: &ChainSettings,
         kept: &mut KeptChains,
-    ) -> Result<(BTreeMap<String, ChainCount>, Written<'_>)> {
+    ) -> Result<(BTreeMap<String, ChainYield>, Written<'_>)> {
         let mut written = Written::by(LOOPED_ALIGNED, self.corpus.codec());
         let writer = self.writer(LOOPED_ALIGNED, model)?;
         let counts = chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {

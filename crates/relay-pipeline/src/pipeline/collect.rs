@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    ChainCounts, Counts, LengthResult,
+    Counts, LengthResult, RightTokens,
     arms::{AR_SELF_LOOP, AR_SELF_TRUTH},
     cost,
     machine::name_machines,
@@ -93,7 +93,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
 }
 
 fn length_result(length: usize, counts: &Counts, writes_chains: bool) -> LengthResult {
-    let chains = ChainCounts {
+    let chains = RightTokens {
         right_chains: counts.chains as u64,
         right_tokens: counts.right as u64,
         tokens: counts.total as u64,

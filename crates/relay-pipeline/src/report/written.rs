@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::escape;
 use crate::{
-    ChainCount, Results,
+    ChainYield, Results,
     arms::{arm_label, task_label},
 };
 
@@ -32,8 +32,8 @@ pub(super) fn written_chains(results: &Results) -> String {
 }
 
 /// The counts of all lengths of a task; the keys are `task length`.
-fn by_task(counts: &BTreeMap<String, ChainCount>) -> BTreeMap<&str, ChainCount> {
-    let mut tasks: BTreeMap<&str, ChainCount> = BTreeMap::new();
+fn by_task(counts: &BTreeMap<String, ChainYield>) -> BTreeMap<&str, ChainYield> {
+    let mut tasks: BTreeMap<&str, ChainYield> = BTreeMap::new();
     for (key, count) in counts {
         let task = key.rsplit_once(' ').map_or(key.as_str(), |(task, _)| task);
         *tasks.entry(task).or_default() += count;
@@ -41,12 +41,12 @@ fn by_task(counts: &BTreeMap<String, ChainCount>) -> BTreeMap<&str, ChainCount> 
     tasks
 }
 
-fn row(stage: &str, task: &str, count: &ChainCount) -> String {
+fn row(stage: &str, task: &str, count: &ChainYield) -> String {
     let writer = match stage {
         "chains" => "Looped, aligned",
         arm => arm_label(arm),
     };
-    let right = match count.right.zip(count.known()) {
+    let right = match count.right.zip(count.truth_known()) {
         Some((right, known)) if known > 0 => {
             let share = format!("{:.1} %", 100.0 * right as f64 / known as f64);
             match known == count.kept {
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn lengths_of_a_task_are_one_row() {
-        let count = ChainCount {
+        let count = ChainYield {
             wanted: 10,
             kept: 4,
             unreadable: 1,
@@ -90,7 +90,7 @@ mod tests {
             "{table}"
         );
         assert_eq!(table.matches("<tr><th scope=\"row\">").count(), 2);
-        let some_known = ChainCount {
+        let some_known = ChainYield {
             known: Some(3),
             ..count
         };

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use relay_pipeline::{ChainCounts, LengthResult, Results, Verdict, judge, table, write_report};
+use relay_pipeline::{LengthResult, Results, RightTokens, Verdict, judge, table, write_report};
 
 const N: u64 = 400;
 
@@ -24,7 +24,7 @@ fn like_the_paper() -> Results {
                     length.saturating_sub(train[1]) as f64 * if task == "lis" { 0.4 } else { 1.0 };
                 let right = ((inside - decay * over).max(0.03) * N as f64) as u64;
                 let bits = ((inside - decay * over / 3.0).max(0.2) * 20.0 * N as f64) as u64;
-                let counts = ChainCounts {
+                let counts = RightTokens {
                     right_chains: right * 9 / 10,
                     right_tokens: bits,
                     tokens: 20 * N,
@@ -306,7 +306,7 @@ fn empty_and_odd_results_still_report() {
     results.add(
         "looped_aligned",
         "own",
-        LengthResult::from_counts(3, 5, 5, Some(ChainCounts::default())),
+        LengthResult::from_counts(3, 5, 5, Some(RightTokens::default())),
     );
     let holes = vec![vec![None, Some(1.0)], vec![Some(0.0)], vec![]];
     results.add_hit_matrix("looped_aligned", ("own", 3), 5, holes);
