@@ -48,13 +48,9 @@ impl Settings {
         }
         self.validate_self_chains()?;
         self.validate_evaluation()?;
-        let own = self.self_chains.as_ref();
-        let tries = [
-            ("chains.tries", Some(self.chains.tries)),
-            ("self_chains.tries", own.map(|own| own.tries)),
-        ];
-        if let Some((field, _)) = tries.iter().find(|(_, tries)| *tries == Some(0)) {
-            return Err(PipelineError::settings(*field, "0", "at least 1"));
+        at_least_one("chains.tries", self.chains.tries)?;
+        if let Some(own) = &self.self_chains {
+            at_least_one("self_chains.tries", own.tries)?;
         }
         if !(0.0..=1.0).contains(&self.chains.min_confidence) {
             return Err(PipelineError::settings(
@@ -116,13 +112,7 @@ impl Settings {
 
     fn validate_evaluation(&self) -> Result<()> {
         let evaluation = &self.evaluation;
-        if evaluation.samples == 0 {
-            return Err(PipelineError::settings(
-                "evaluation.samples",
-                "0",
-                "at least 1",
-            ));
-        }
+        at_least_one("evaluation.samples", evaluation.samples)?;
         // Beyond it no figure could be read, and no machine had the memory.
         const MOST: i64 = 10_000;
         if !(-MOST..=MOST).contains(&evaluation.extra_iterations) {
@@ -201,13 +191,7 @@ impl Settings {
                 "null, or the length and number of chains of each phase at a generated task",
             ));
         }
-        if own.samples == 0 {
-            return Err(PipelineError::settings(
-                "self_chains.samples",
-                "0",
-                "at least 1",
-            ));
-        }
+        at_least_one("self_chains.samples", own.samples)?;
         let DataSettings::Generated(tasks) = &self.data else {
             return Ok(());
         };
@@ -270,6 +254,13 @@ impl TaskSettings {
             )),
             None => Ok(()),
         }
+    }
+}
+
+fn at_least_one(field: &str, value: usize) -> Result<()> {
+    match value {
+        0 => Err(PipelineError::settings(field, "0", "at least 1")),
+        _ => Ok(()),
     }
 }
 
