@@ -16,8 +16,7 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args, print};
-use relay_pipeline::write_atomically;
+use relay_examples::{CliError, finish, parse_args, print, write_json};
 use relay_tasks::Stream;
 use serde::{Deserialize, Serialize};
 
@@ -164,9 +163,7 @@ fn run(args: Args) -> Result<(), CliError> {
     record.seeds.push(args.seed);
     let (executions, failures) = (record.executions - executions, record.failures - failures);
     if let Some(file) = &args.record {
-        let mut text = serde_json::to_string_pretty(&record).map_err(CliError::failure)?;
-        text.push('\n');
-        write_atomically(file, text.as_bytes()).map_err(CliError::failure)?;
+        write_json(file, &record)?;
     }
     print(format_args!(
         "{executions} executions, {failures} failures\n"

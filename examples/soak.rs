@@ -12,8 +12,8 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args, print};
-use relay_pipeline::{Figure, Machine, Results, Traces, write_atomically};
+use relay_examples::{CliError, finish, parse_args, print, write_json};
+use relay_pipeline::{Figure, Machine, Results, Traces};
 use serde::{Deserialize, Serialize};
 
 /// Compares the last quarter of every stage with its second one: memory may grow by 1 %, an update's processor time by 5 %.
@@ -132,12 +132,10 @@ fn run(args: Args) -> Result<(), CliError> {
         stages: &stages,
     };
     if let Some(base) = &args.record {
-        let mut text = serde_json::to_string_pretty(&record).map_err(CliError::failure)?;
-        text.push('\n');
         // Not `with_extension`: what follows a dot in the name is part of it.
         let mut file = base.clone().into_os_string();
         file.push(".json");
-        write_atomically(file.as_ref(), text.as_bytes()).map_err(CliError::failure)?;
+        write_json(file.as_ref(), &record)?;
         let panel = |title: &str, unit: &str, lines| Traces {
             title: title.into(),
             unit: unit.into(),

@@ -8,6 +8,7 @@ mod data_files;
 mod device;
 mod dialect_args;
 mod finish;
+mod json;
 mod many;
 mod meeting;
 mod parts;
@@ -27,6 +28,7 @@ pub use dialect_args::{
     CostsName, DialectArgs, DomainName, OrderName, TaskName, ValuesName, parse_pair,
 };
 pub use finish::{CliError, finish, start_logging};
+pub use json::write_json;
 pub use many::{overrides, run_command, run_several};
 pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};

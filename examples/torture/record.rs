@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, fs, io::ErrorKind, path::Path};
 
-use relay_examples::CliError;
-use relay_pipeline::{Machine, Results, write_atomically};
+use relay_examples::{CliError, write_json};
+use relay_pipeline::{Machine, Results};
 use serde::{Deserialize, Serialize};
 
 use crate::program::{Ending, Plan};
@@ -142,8 +142,6 @@ impl Record {
 
     /// Writes the file.
     pub fn save(&self, file: &Path) -> Result<(), CliError> {
-        let mut text = serde_json::to_string_pretty(self).map_err(CliError::failure)?;
-        text.push('\n');
-        write_atomically(file, text.as_bytes()).map_err(CliError::failure)
+        write_json(file, self)
     }
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     LengthResult, Machine, Measure, OrderedMap, PipelineError, Result, Results, Share,
-    schema::read_json,
+    json::read_json,
 };
 
 pub(crate) mod files;

@@ -12,7 +12,7 @@ use crate::{
         AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
         is_looped,
     },
-    run_dir::to_value,
+    json::to_value,
 };
 
 /// What one stage took. What is not known, or does not apply, is `None`.

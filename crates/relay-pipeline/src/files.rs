@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use crate::{
     Corpus, DataUse, FileSettings, PipelineError, Question, Result,
     corpus::{Sizes, Unsolved},
+    json::to_value,
     line_file::at,
-    run_dir::to_value,
 };
 
 mod checks;

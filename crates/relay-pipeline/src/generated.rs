@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, corpus::Sizes,
-    run_dir::to_value,
+    json::to_value,
 };
 
 /// The largest problem that is computed on demand, far beyond those of the paper: memory must not hang on a typing error.

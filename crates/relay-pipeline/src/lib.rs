@@ -25,7 +25,7 @@
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `solve` | a trained arm solves problems that somebody asks |
 //! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
-//! | `results`, `schema`, `machine`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, on which machines, and what it says of the paper's claims |
+//! | `results`, `json`, `machine`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, on which machines, and what it says of the paper's claims |
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
@@ -50,6 +50,7 @@ mod files;
 mod forecast;
 mod forensics;
 mod generated;
+mod json;
 mod kept_chains;
 mod left_over;
 mod length_result;
@@ -67,7 +68,6 @@ mod report;
 mod results;
 mod reuse;
 mod run_dir;
-mod schema;
 mod self_chains;
 mod settings;
 mod several;

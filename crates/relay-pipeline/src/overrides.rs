@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use serde_json::Value;
 
-use crate::{PipelineError, Result, Settings, run_dir::to_value};
+use crate::{PipelineError, Result, Settings, json::to_value};
 
 /// One changed setting, `PATH=VALUE` as text.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,9 +11,15 @@ use relay_train::StopFlag;
 use serde_json::{Value, json};
 
 use crate::{
-    Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings, corpus::corpus,
-    cost::Written, evaluate::evaluate, kept_chains::KeptChains, merge, report::write_report,
-    run_dir::to_value, stages::Stages,
+    Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings,
+    corpus::corpus,
+    cost::Written,
+    evaluate::evaluate,
+    json::{pretty, to_value},
+    kept_chains::KeptChains,
+    merge,
+    report::write_report,
+    stages::Stages,
 };
 use crate::{
     PipelineError, Result,
@@ -229,10 +235,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 Ok(written.count(&part, kept.write(&part, &writer)?))
             })?;
             let seconds = kept.finish()?;
-            let text = serde_json::to_string_pretty(&measured)
-                .map_err(|e| PipelineError::corrupt(dir, e.to_string()))?;
+            let file = dir.join("measured.json");
+            let text = pretty(&file, &measured)?;
             self.dir.check_there()?;
-            crate::write_atomically(&dir.join("measured.json"), text.as_bytes())?;
+            crate::write_atomically(&file, text.as_bytes())?;
             let mut notes = Value::Null;
             written.note(&mut notes)?;
             Ok(Made {

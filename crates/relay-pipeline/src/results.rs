@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChainYield, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
-    TaskForensics, atomic::write_atomically, schema::read_json,
+    ChainYield, Claim, LengthResult, Machine, OrderedMap, Result, StageCost, TaskForensics,
+    atomic::write_atomically,
+    json::{pretty, read_json},
 };
 
 /// The version of the format that this program writes and reads.
@@ -120,9 +121,7 @@ impl Results {
     /// # Errors
     /// When the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)
-            .map_err(|e| PipelineError::corrupt(path, e.to_string()))?;
-        text.push('\n');
+        let text = pretty(path, self)? + "\n";
         write_atomically(path, text.as_bytes())
     }
 

@@ -8,13 +8,13 @@ use std::{
 };
 
 use relay_train::refuse_links;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     Done, Machine, PipelineError, Result, Settings,
     atomic::write_atomically,
     done::hash_files,
+    json::{pretty, to_value},
     left_over,
     lock::{LOCK, lock},
     making::Making,
@@ -144,8 +144,7 @@ impl RunDir {
         if self.existing == Existing::Resume && file.exists() {
             return Ok(());
         }
-        let text = serde_json::to_string_pretty(&wanted)
-            .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        let text = pretty(&file, &wanted)?;
         if settings::differ(&file, &wanted) {
             aside::keep_results(&self.path)?;
         }
@@ -213,9 +212,8 @@ impl RunDir {
             },
             notes: made.notes,
         };
-        let text = serde_json::to_string_pretty(&done)
-            .map_err(|e| PipelineError::corrupt(&dir, e.to_string()))?;
-        write_atomically(&dir.join("done.json"), text.as_bytes())?;
+        let marker = dir.join("done.json");
+        write_atomically(&marker, pretty(&marker, &done)?.as_bytes())?;
         Ok(done)
     }
 
@@ -247,15 +245,6 @@ fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
-}
-
-/// Any serializable value as JSON.
-///
-/// # Errors
-/// When the value cannot be written as JSON.
-pub fn to_value<T: Serialize>(value: &T) -> Result<Value> {
-    serde_json::to_value(value)
-        .map_err(|e| PipelineError::corrupt(Path::new("settings"), e.to_string()))
 }
 
 fn hash_value(value: &Value) -> String {

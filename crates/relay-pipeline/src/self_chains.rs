@@ -20,11 +20,11 @@ use crate::{
     chains::{Drawn, keep_chains, read_chains},
     corpus::Unsolved,
     cost::{self, Written},
+    json::to_value,
     kept_chains::KeptChains,
     line_file::read_lines,
     merge::write_merged,
     pipeline::Missing,
-    run_dir::to_value,
 };
 
 /// Directory of one part of a phase, relative to the arm's.

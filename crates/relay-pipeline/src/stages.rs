@@ -21,9 +21,9 @@ use crate::{
     chains,
     cost::Written,
     done::{checkpoint_of, redo},
+    json::to_value,
     kept_chains::KeptChains,
     merge::read_merged,
-    run_dir::to_value,
 };
 
 /// Writes chains for examples, in their order.

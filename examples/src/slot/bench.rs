@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Slot;
-use crate::CliError;
+use crate::{CliError, write_json};
 
 /// How fast a slot was.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -95,10 +95,10 @@ impl Slot {
                 .map(|(found, peak)| found / peak),
             checkpoint: run.join(checkpoint_name(after.step)),
         };
-        let text = serde_json::to_string_pretty(&bench).map_err(CliError::failure)?;
-        for (name, text) in [("bench.json", text + "\n"), ("bench.md", bench.markdown())] {
-            write_atomically(&self.out.join(name), text.as_bytes()).map_err(CliError::failure)?;
-        }
+        write_json(&self.out.join("bench.json"), &bench)?;
+        let table = bench.markdown();
+        write_atomically(&self.out.join("bench.md"), table.as_bytes())
+            .map_err(CliError::failure)?;
         Ok(bench)
     }
 }

@@ -7,7 +7,8 @@ use std::{
 
 use super::{Aggregate, Spread};
 use crate::{
-    LengthSpread, Measure, OrderedMap, PipelineError, Result, Results, Share,
+    LengthSpread, Measure, OrderedMap, Result, Results, Share,
+    json::pretty,
     length_result::rounded,
     plot::{field, figures, spread_figure},
     report::Drawings,
@@ -29,9 +30,8 @@ impl Aggregate {
     /// When a figure cannot be drawn or a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
         let json = dir.join("aggregate.json");
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| PipelineError::corrupt(&json, e.to_string()))?;
-        write_atomically(&json, (text + "\n").as_bytes())?;
+        let text = pretty(&json, self)? + "\n";
+        write_atomically(&json, text.as_bytes())?;
         let table = dir.join("aggregate.md");
         write_atomically(&table, self.markdown().as_bytes())?;
         let mut drawings = Drawings::below(dir);

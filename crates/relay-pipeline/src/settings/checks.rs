@@ -8,7 +8,7 @@ use relay_tasks::{Example, TaskError};
 use relay_train::{Curriculum, TrainError, check_precision, check_task_weights};
 
 use super::{DataSettings, Settings, StageSettings, TaskSettings};
-use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, run_dir::to_value};
+use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, json::to_value};
 
 impl Settings {
     /// Checks every part.

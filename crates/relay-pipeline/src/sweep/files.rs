@@ -7,10 +7,11 @@ use std::{
 
 use super::SweepResults;
 use crate::{
-    LengthSpread, Measure, PipelineError, Result, Results, Spread, Sweep,
+    LengthSpread, Measure, Result, Results, Spread, Sweep,
     aggregate::few_of,
     arms::{arm_label, task_label},
     file_name::file_name,
+    json::pretty,
     length_result::rounded,
     plot::{field, spread_figure},
     write_atomically,
@@ -22,9 +23,7 @@ impl SweepResults {
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
     pub fn write(&self, dir: &Path) -> Result<Vec<PathBuf>> {
-        let json = dir.join("sweep.json");
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|e| PipelineError::corrupt(&json, e.to_string()))?;
+        let text = pretty(&dir.join("sweep.json"), self)?;
         let mut written = Vec::new();
         for (name, text) in [
             ("sweep.json", text + "\n"),

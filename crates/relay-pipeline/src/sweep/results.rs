@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Axis, Sweep};
 use crate::{
-    Aggregate, OrderedMap, PlannedRun, Result, Results, reuse::taken_from, run_dir::SET_ASIDE,
-    schema::read_json,
+    Aggregate, OrderedMap, PlannedRun, Result, Results, json::read_json, reuse::taken_from,
+    run_dir::SET_ASIDE,
 };
 
 /// The version of the form of `sweep.json` that this program writes.

@@ -1,11 +1,28 @@
-//! The version that stands in every JSON file of results.
+//! Values as JSON, and files of results, in each of which the version of its form stands.
 
 use std::{fs, path::Path};
 
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use crate::{PipelineError, Result};
+
+/// Any serializable value as JSON.
+///
+/// # Errors
+/// When the value cannot be written as JSON.
+pub(crate) fn to_value<T: Serialize>(value: &T) -> Result<Value> {
+    serde_json::to_value(value)
+        .map_err(|e| PipelineError::corrupt(Path::new("settings"), e.to_string()))
+}
+
+/// The text of a file in lines, without a newline at its end; `path` is that of the file, for messages.
+///
+/// # Errors
+/// When the value cannot be written as JSON.
+pub(crate) fn pretty<T: Serialize>(path: &Path, value: &T) -> Result<String> {
+    serde_json::to_string_pretty(value).map_err(|e| PipelineError::corrupt(path, e.to_string()))
+}
 
 /// Reads a JSON file whose field `schema` has to be `expected`; `renew` gives the form of today to what earlier versions
 /// wrote under the same schema.
