@@ -142,14 +142,15 @@ impl Program for Solving {
     type Output = Result<(), Failed>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        let model = (self.run_dir.as_path(), self.arm.as_str());
-        solve_each::<B, Failed>(model, &self.questions, device, self.stop, |solved| {
+        let each = |solved: Solved| {
             let text = match self.json {
                 true => line(&solved),
                 false => Ok(text(&solved)),
             };
             text.and_then(print).map_err(Failed::Printing)
-        })
+        };
+        let (run, questions) = (&self.run_dir, &self.questions);
+        solve_each::<B, Failed>(run, &self.arm, questions, device, self.stop, each)
     }
 }
 

@@ -126,8 +126,14 @@ impl Results {
     }
 
     /// Adds an arm's hit matrix on `n` problems of one task and length.
-    pub fn add_hit_matrix(&mut self, arm: &str, at: (&str, usize), n: u64, matrix: HitMatrix) {
-        let (task, length) = at;
+    pub fn add_hit_matrix(
+        &mut self,
+        arm: &str,
+        task: &str,
+        length: usize,
+        n: u64,
+        matrix: HitMatrix,
+    ) {
         let known = |these: &HitMatrices| these.task == task && these.length == length;
         let index = self.hit_matrices.iter().position(known).unwrap_or_else(|| {
             self.hit_matrices.push(HitMatrices {

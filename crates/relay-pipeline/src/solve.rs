@@ -41,7 +41,7 @@ pub fn solve<B: AutodiffBackend>(
     stop: StopFlag,
 ) -> Result<Vec<Solved>> {
     let mut all = Vec::new();
-    solve_each::<B, PipelineError>((run, arm), questions, device, stop, |solved| {
+    solve_each::<B, PipelineError>(run, arm, questions, device, stop, |solved| {
         all.push(solved);
         Ok(())
     })?;
@@ -54,7 +54,8 @@ pub fn solve<B: AutodiffBackend>(
 /// # Errors
 /// As [`solve`], and what `each` returns, which ends it.
 pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
-    (run, arm): (&Path, &str),
+    run: &Path,
+    arm: &str,
     questions: &[Question],
     device: B::Device,
     stop: StopFlag,

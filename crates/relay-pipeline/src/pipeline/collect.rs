@@ -87,7 +87,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         for (task, length, matrix) in &measured.hit_matrices {
             let counts = measured.by_length.get(task).and_then(|of| of.get(length));
             let n = counts.map_or(0, |counts| counts.problems as u64);
-            results.add_hit_matrix(arm, (task, *length), n, matrix.clone());
+            results.add_hit_matrix(arm, task, *length, n, matrix.clone());
         }
     }
 }

@@ -48,7 +48,7 @@ fn like_the_paper() -> Results {
     results.updates.insert("looped_aligned", 12_345);
     results.samples.insert("looped_aligned", 1_234_567);
     for (arm, decay) in [("looped_aligned", 0.004), ("ar_baseline", 0.21)] {
-        results.add_hit_matrix(arm, ("lis", 20), N, matrix(4, 6, decay));
+        results.add_hit_matrix(arm, "lis", 20, N, matrix(4, 6, decay));
     }
     results
 }
@@ -103,7 +103,7 @@ fn writes_all_files() {
     let results = like_the_paper();
     // A matrix of another length, from before the settings changed.
     let mut before = results.clone();
-    before.add_hit_matrix("ar_baseline", ("lis", 19), N, matrix(4, 6, 0.2));
+    before.add_hit_matrix("ar_baseline", "lis", 19, N, matrix(4, 6, 0.2));
     write_report(&before, dir).unwrap();
     assert!(dir.join("figures/hit_matrix_lis_19.svg").exists());
     let written = write_report(&results, dir).unwrap();
@@ -217,7 +217,7 @@ fn claims_follow_the_numbers() {
         "ed",
         LengthResult::from_counts(9, N, N * 8 / 10, None),
     );
-    worse.add_hit_matrix("ar_baseline", ("lis", 20), N, matrix(4, 6, 0.0));
+    worse.add_hit_matrix("ar_baseline", "lis", 20, N, matrix(4, 6, 0.0));
     for id in ["relay_close", "looped_aligned_holds", "hits_ar_decay"] {
         assert_eq!(verdict(&worse, id), Verdict::DoesNotHold, "{id}");
     }
@@ -293,7 +293,7 @@ fn how_numbers_are_rounded_decides_no_verdict() {
     // Just 10 points from the first to the last step.
     let mut decayed = results(&[]);
     let rows = [0.9, 0.8].map(|share| vec![Some(share), Some(1.0)]);
-    decayed.add_hit_matrix("ar_baseline", ("lis", 6), N, rows.to_vec());
+    decayed.add_hit_matrix("ar_baseline", "lis", 6, N, rows.to_vec());
     assert_eq!(verdict(&decayed, "hits_ar_decay"), Verdict::Holds);
 }
 
@@ -309,7 +309,7 @@ fn empty_and_odd_results_still_report() {
         LengthResult::from_counts(3, 5, 5, Some(RightTokens::default())),
     );
     let holes = vec![vec![None, Some(1.0)], vec![Some(0.0)], vec![]];
-    results.add_hit_matrix("looped_aligned", ("own", 3), 5, holes);
+    results.add_hit_matrix("looped_aligned", "own", 3, 5, holes);
     write_report(&results, dir.path()).unwrap();
     assert!(table(&results).contains("100.0"));
     assert!(Results::load(&dir.path().join("results.json")).is_ok());
@@ -319,11 +319,11 @@ fn empty_and_odd_results_still_report() {
 fn a_figure_too_large_for_a_png_has_the_other_files() {
     let dir = tempfile::tempdir().unwrap();
     let mut results = Results::new("own data", 1, "flex");
-    results.add_hit_matrix("ar_relay", ("own", 60), N, matrix(60, 60, 0.001));
+    results.add_hit_matrix("ar_relay", "own", 60, N, matrix(60, 60, 0.001));
     // More dots than a number of 32 bits can count, and few cells to draw.
     let mut huge = vec![vec![None]; 120];
     huge[0] = vec![None; 2_200];
-    results.add_hit_matrix("ar_relay", ("own", 61), N, huge);
+    results.add_hit_matrix("ar_relay", "own", 61, N, huge);
     let written = write_report(&results, dir.path()).unwrap();
     assert!(
         !written

@@ -137,7 +137,7 @@ fn names_in_results_lead_nowhere() {
         let mut results = Results::new("smoke", 1, "flex");
         results.train_lengths.insert(task, [1, 2]);
         results.add("ar_relay", task, LengthResult::from_counts(3, 10, 5, None));
-        results.add_hit_matrix("ar_relay", (task, 3), 10, vec![vec![Some(0.5); 2]; 2]);
+        results.add_hit_matrix("ar_relay", task, 3, 10, vec![vec![Some(0.5); 2]; 2]);
         let written = write_report(&results, &run).unwrap();
         let matrices = written
             .iter()
