@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wilson;
+use crate::wilson::wilson;
 
 /// What one arm did on one task at one length.
 ///

@@ -7,7 +7,8 @@
 //! let about = About { device: "flex".into(), command: "my program".into() };
 //! let settings = preset("smoke", 1)?;
 //! let dir = "runs/smoke".as_ref();
-//! let pipeline = Pipeline::<Backend>::open(settings, dir, Existing::Resume, about, Default::default(), Default::default())?;
+//! let (device, stop) = Default::default();
+//! let pipeline = Pipeline::<Backend>::open(settings, dir, Existing::Resume, about, device, stop)?;
 //! println!("{}", table(&pipeline.run()?));
 //! # Ok::<(), relay_pipeline::PipelineError>(())
 //! ```
@@ -22,6 +23,7 @@
 //! | `run_dir`, `lock`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
 //! | `chains`, `merge` | Stage II's data |
+//! | `kept_chains` | what a model has written in a stage that is not finished |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `solve` | a trained arm solves problems that somebody asks |
 //! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
@@ -98,7 +100,6 @@ pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
 pub use generated::GeneratedCorpus;
 pub use length_result::{LengthResult, Measure, RightTokens, Share};
-pub use line_file::LineFile;
 pub use lock::lock;
 pub use machine::Machine;
 pub use merge::{MergedLine, Origin, merge, read_merged};
@@ -120,4 +121,3 @@ pub use solve::{Solved, solve, solve_each};
 pub use stages::{Machines, Stages, Writer};
 pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;
-pub use wilson::{Interval, wilson};

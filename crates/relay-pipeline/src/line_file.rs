@@ -16,7 +16,7 @@ use crate::{PipelineError, Result, atomic::Aside};
 /// Its lines go to a file beside it, which is removed where it is not finished; what a killed process leaves of it goes when
 /// the run directory is opened.
 #[derive(Debug)]
-pub struct LineFile {
+pub(crate) struct LineFile {
     aside: Aside,
     writer: BufWriter<File>,
 }

@@ -1,13 +1,11 @@
 //! The Wilson score interval of a share.
 
-use serde::{Deserialize, Serialize};
-
 /// The quantile of the normal distribution that leaves 2.5 % on each side.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// The ends of a 95 % interval, both in `0..=1`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Interval {
     /// The lower end.
     pub low: f64,
     /// The upper end.
@@ -18,12 +16,7 @@ pub struct Interval {
 ///
 /// Unlike the textbook interval it stays inside `0..=1` and has a width when everything was right, which is where most
 /// of the method's results lie. `share` need not be a whole number of n-ths. With `n = 0` nothing is known: `0..1`.
-///
-/// ```
-/// let interval = relay_pipeline::wilson(1.0, 100);
-/// assert!((interval.low - 0.9630).abs() < 1e-4 && interval.high == 1.0);
-/// ```
-pub fn wilson(share: f64, n: u64) -> Interval {
+pub(crate) fn wilson(share: f64, n: u64) -> Interval {
     if n == 0 {
         return Interval {
             low: 0.0,
@@ -77,6 +70,12 @@ mod tests {
         close(wilson(15.0 / 148.0, 148), 0.0624, 0.1605);
         close(wilson(0.0, 20), 0.0, 0.1611);
         close(wilson(1.0 / 29.0, 29), 0.0061, 0.1718);
+    }
+
+    #[test]
+    fn has_a_width_where_everything_was_right() {
+        close(wilson(1.0, 100), 0.9630, 1.0);
+        assert_eq!(wilson(1.0, 100).high, 1.0);
     }
 
     #[test]

@@ -14,7 +14,7 @@ use crate::error::{Result, TaskError};
 /// A path that is there and is no ordinary file (a terminal, a pipe) is written to directly; so are `/dev/stdout` and its
 /// like, at their end, because they may be files that others write to, too.
 #[derive(Debug)]
-pub struct AsideFile {
+pub(crate) struct AsideFile {
     path: PathBuf,
     /// Where the lines go until the file is finished; `None` where they go to `path` directly.
     aside: Option<PathBuf>,
