@@ -95,7 +95,7 @@ struct Train {
     /// What the layers' products multiply, `f32` or `bf16` [default: as the settings say].
     #[arg(long)]
     precision: Option<Precision>,
-    /// Devices of this machine that share the work; on a CPU so many threads, to try it out.
+    /// Devices of this machine that share the work; on a CPU this many threads, to try it out.
     #[arg(long, default_value_t = 1)]
     workers: usize,
     /// Sums over the devices by burn's own collective layer, in a program that was built with the feature `collective`.

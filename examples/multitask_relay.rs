@@ -47,7 +47,7 @@ struct Args {
     /// Go on with the run in the directory under changed settings: redo just what they change.
     #[arg(long, conflicts_with = "resume")]
     update: bool,
-    /// Keep the activations of so many iterations at a time when a looped model is trained, and compute the others again:
+    /// Keep the activations of N iterations at a time when a looped model is trained, and compute the others again:
     /// memory then does not grow with the number of iterations. 0 keeps all [default: as the settings say].
     #[arg(long, value_name = "N")]
     checkpoint_iterations: Option<usize>,

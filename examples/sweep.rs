@@ -6,7 +6,7 @@
 //! cargo run --release --example sweep -- --preset mini --loops -2..4 --arms looped_aligned,looped_vanilla --out runs/loops
 //! ```
 //!
-//! The same command goes on with a sweep that was interrupted. See `docs/sweeps.md`.
+//! The same command resumes a sweep that was interrupted. See `docs/sweeps.md`.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -42,7 +42,7 @@ struct Args {
     arms: Vec<String>,
     #[command(flatten)]
     computing: Computing,
-    /// Directory of the sweep; runs that it holds are gone on with, or taken as they are.
+    /// Directory of the sweep; runs that it holds are resumed, or taken as they are.
     #[arg(long)]
     out: PathBuf,
 }

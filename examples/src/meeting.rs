@@ -12,7 +12,7 @@ use crate::CliError;
 pub enum Meeting {
     /// This one alone.
     Alone,
-    /// This one leads so many others, which find it at this address.
+    /// This one leads this many others, which find it at this address.
     Lead {
         /// Address and port to listen at.
         listen: String,

@@ -91,7 +91,7 @@ fn slots_go_on_from_the_parts_of_the_one_before() {
     assert_eq!(json(&last.join("bench.json"))["updates"][1], 60);
     assert!(model(&last) == model(&whole), "the weights differ");
 
-    // Of what a slot's directory holds and what it is given, the newer is gone on with.
+    // Of what a slot's directory holds and what it is given, the newer is continued.
     let parts = |slot: &str| place.path().join(slot).join("parts");
     let made = |out: &Path| json(&out.join("bench.json"))["updates"].clone();
     let second = made(&place.path().join("slot-1"))[1].clone();

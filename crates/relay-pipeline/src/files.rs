@@ -139,12 +139,12 @@ fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Ex
     problems.iter().enumerate().map(encode).collect()
 }
 
-/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with. Which ones hangs on their problems only, so
+/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with. Which ones depends on their problems only, so
 /// that the order of a file, such as lengths in turns, has no part in it.
 fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec<Example>) {
     let mut of_task: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
     for (index, Problem { task, prompt, .. }) in problems.iter().enumerate() {
-        // Of the text: the numbers of tokens hang on the order of the file, too.
+        // Of the text: the numbers of tokens depend on the order of the file, too.
         let place = (*blake3::hash(prompt.as_bytes()).as_bytes(), index);
         of_task.entry(task).or_default().push(place);
     }

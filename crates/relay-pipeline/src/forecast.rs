@@ -34,7 +34,7 @@ impl Forecast {
 }
 
 impl<B: AutodiffBackend> Stages<B> {
-    /// What an arm's training on the original data costs, by so many of its updates, evenly spread over it.
+    /// What an arm's training on the original data costs, by this many of its updates, evenly spread over it.
     ///
     /// # Errors
     /// When the data cannot be made.

@@ -11,7 +11,7 @@ use crate::{
     json::to_value,
 };
 
-/// The largest problem that is computed on demand, far beyond those of the paper: memory must not hang on a typing error.
+/// The largest problem that is computed on demand, far beyond those of the paper: memory must not depend on a typing error.
 const MOST: Sizes = Sizes {
     iterations: 4096,
     width: 4096,

@@ -106,7 +106,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
     /// Runs what is not done yet, writes `results.json`, the figures and `report.html`, and gives the results.
     ///
     /// # Errors
-    /// What a stage returns; the run can be gone on with, from its last checkpoint.
+    /// What a stage returns; the run can be resumed from its last checkpoint.
     pub fn run(&self) -> Result<Results> {
         self.run_arms(&[])
     }

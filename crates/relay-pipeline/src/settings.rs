@@ -105,7 +105,7 @@ pub struct StageSettings {
     pub groups: GroupLimits,
     /// Iterations of the loop whose activations are kept at a time in training; 0, the default, keeps all. The others are
     /// computed again in the backward pass, so that memory does not grow with T.
-    // Left out where it is off, so that runs from before there was such a setting can be gone on with.
+    // Left out where it is off, so that runs from before there was such a setting can be resumed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub checkpoint_iterations: usize,
     /// Weight lambda of the step loss in equation 10; only the aligned looped model has it.

@@ -97,7 +97,7 @@ impl<B: AutodiffBackend> Stages<B> {
         self
     }
 
-    /// Ends every training with an interruption after so many updates, without a checkpoint: for the first updates of a
+    /// Ends every training with an interruption after this many updates, without a checkpoint: for the first updates of a
     /// long training.
     pub fn kill_after(mut self, updates: u64) -> Self {
         self.kill_after = Some(updates);

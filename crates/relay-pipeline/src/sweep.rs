@@ -68,7 +68,7 @@ impl FromStr for Axis {
 }
 
 impl Axis {
-    /// The axis of `evaluation.extra_iterations` from `FROM..TO`, both included: looped models do so many iterations more
+    /// The axis of `evaluation.extra_iterations` from `FROM..TO`, both included: looped models do this many iterations more
     /// than a problem asks for.
     ///
     /// # Errors

@@ -37,7 +37,7 @@ pub(super) fn take_over(from: &Path, run: &Path) -> Result<(), CliError> {
             }
         }
         let place = run.join(checkpoint_name(step));
-        // One that is there and good would have been gone on with.
+        // One that is there and good would have been continued.
         if place.exists() {
             fs::remove_dir_all(&place).map_err(|e| failed("remove", &place, &e))?;
         }

@@ -27,7 +27,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// As [`run`](Self::run), for `arms` only: what they are made from is trained, and they are measured. No name means all
-    /// arms. The run can be gone on with for other arms later. The results hold other arms, too, that were finished before;
+    /// arms. The run can be continued for other arms later. The results hold other arms, too, that were finished before;
     /// where what one of these has made is damaged, a warning says so, and it is left out.
     ///
     /// # Errors

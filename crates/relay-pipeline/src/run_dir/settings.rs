@@ -11,7 +11,7 @@ use crate::{PipelineError, Result, left_over, lock::LOCK};
 /// The file that they stand in.
 pub(super) const SETTINGS: &str = "settings.json";
 
-/// That what the directory `path` holds may be gone on with under the settings `wanted`.
+/// That what the directory `path` holds may be resumed under the settings `wanted`.
 pub(super) fn check_settings(path: &Path, wanted: &Value, existing: Existing) -> Result<()> {
     let (file, path) = (path.join(SETTINGS), path.to_owned());
     if !file.exists() || existing == Existing::Update {

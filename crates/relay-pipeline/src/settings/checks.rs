@@ -70,7 +70,7 @@ impl Settings {
         })
     }
 
-    /// Checks what hangs on the data, of which files tell only once they are read.
+    /// Checks what depends on the data, of which files tell only once they are read.
     pub(crate) fn validate_data(&self, corpus: &dyn Corpus) -> Result<()> {
         self.validate_task_weights(corpus.codec().tasks.len())?;
         if let DataSettings::Generated(_) = self.data {
