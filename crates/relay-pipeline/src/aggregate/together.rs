@@ -104,7 +104,7 @@ fn mean_matrix(each: &[(u64, HitMatrix)]) -> HitMatrix {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Aggregate, ChainCount, ChainForensics, LengthResult, Results, StageCost, Verdict};
+    use crate::{Aggregate, ChainForensics, ChainYield, LengthResult, Results, StageCost, Verdict};
 
     /// A run whose baseline answers `right` of 100 problems of a longer length, and all of its training length.
     fn run(seed: u64, right: u64) -> Results {
@@ -130,12 +130,12 @@ mod tests {
         let mut runs = [run(1, 20), run(2, 60)];
         for (run, share) in runs.iter_mut().zip([0.5, 1.0]) {
             let matrix = vec![vec![None, Some(share)], vec![Some(share)]];
-            run.add_hit_matrix("ar_baseline", ("ari", 2), 100, matrix);
-            let count = ChainCount {
+            run.add_hit_matrix("ar_baseline", "ari", 2, 100, matrix);
+            let count = ChainYield {
                 wanted: 10,
                 kept: 8,
                 right: Some(4),
-                ..ChainCount::default()
+                ..ChainYield::default()
             };
             let counts = [("ari 2".to_owned(), count)].into();
             run.written_chains.insert("chains", counts);
