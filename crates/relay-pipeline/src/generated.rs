@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, corpus::Sizes,
-    json::to_value,
+    json::to_value, settings::MOST_SAMPLES,
 };
 
 /// The largest problem that is computed on demand, far beyond those of the paper: memory must not depend on a typing error.
@@ -166,6 +166,21 @@ impl GeneratedCorpus {
     }
 }
 
+/// Where the indices of the problems begin whose chains are written. Those of a trained length lie behind all that the original
+/// part can have, which would be learnt twice, once with a chain that may be wrong.
+fn first_index(settings: &TaskSettings, length: usize) -> u64 {
+    let [shortest, longest] = settings.train;
+    match (shortest..=longest).contains(&length) {
+        true => MOST_SAMPLES as u64,
+        false => 0,
+    }
+}
+
+/// How many problems the rounds before have drawn.
+fn drawn_before(round: usize, count: usize) -> u64 {
+    round as u64 * count as u64
+}
+
 impl Corpus for GeneratedCorpus {
     fn codec(&self) -> &Codec {
         &self.codec
@@ -239,7 +254,8 @@ impl Corpus for GeneratedCorpus {
         let mut unsolved = Vec::new();
         for (settings, task) in &self.tasks {
             for &(length, count) in &settings.longer {
-                self.draw(task.as_ref(), length, count, (round * count) as u64)
+                let first = first_index(settings, length) + drawn_before(round, count);
+                self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
         }
@@ -252,7 +268,7 @@ impl Corpus for GeneratedCorpus {
         let mut unsolved = Vec::new();
         for (settings, task) in &self.tasks {
             if let Some(&(length, count)) = settings.self_phases.get(phase) {
-                let first = first + (round * count) as u64;
+                let first = first + first_index(settings, length) + drawn_before(round, count);
                 self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
@@ -357,6 +373,32 @@ mod tests {
         let mixed = counts(Batching::Mixed { samples: 512 });
         let right: Vec<usize> = (3..=30).map(|length| 10 * length).collect();
         assert_eq!(mixed, right);
+    }
+
+    #[test]
+    fn chains_of_a_trained_length_are_of_other_problems_than_the_original_ones() {
+        let settings = crate::preset("mini", 1).unwrap();
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let lis = TaskSettings {
+            train: [29, 30],
+            original: 200,
+            longer: vec![(30, 100), (31, 100)],
+            self_phases: vec![(30, 100)],
+            ..tasks[2].clone()
+        };
+        let corpus = GeneratedCorpus::new(&[lis], 1).unwrap();
+        let original = corpus.original(&Batching::Mixed { samples: 1 }).unwrap();
+        let original: BTreeSet<_> = original.into_iter().map(|one| one.prompt).collect();
+        let repeated = |unsolved: Vec<Unsolved>| {
+            let mut prompts = unsolved.iter().map(|one| &one.problem.prompt);
+            prompts.any(|prompt| original.contains(prompt))
+        };
+        for round in 0..2 {
+            assert!(!repeated(corpus.longer(round).unwrap()));
+            assert!(!repeated(corpus.phase(0, round).unwrap()));
+        }
     }
 
     #[test]

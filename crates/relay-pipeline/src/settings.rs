@@ -12,6 +12,9 @@ use crate::{PipelineError, Result};
 mod checks;
 mod stages;
 
+/// The most samples of a task or of a length that settings may ask for: memory must not depend on a typing error.
+pub(crate) const MOST_SAMPLES: usize = 1 << 24;
+
 /// The settings of a whole run: data, models, every stage.
 ///
 /// A preset ([`preset`](crate::preset())) returns a complete value; a run directory keeps its own in `settings.json`.

@@ -150,6 +150,9 @@ impl Default for TrainConfig {
     }
 }
 
+/// The most validation examples of a task, all of which are in memory.
+const MOST_VALIDATED: usize = 1 << 24;
+
 /// The most columns that a width is made a multiple of: all of them are padding that is computed.
 const WIDEST_MULTIPLE: usize = 4096;
 
@@ -196,6 +199,10 @@ impl TrainConfig {
         }
         at_least_one("log_every", self.log_every)?;
         at_least_one("keep_last", self.keep_last as u64)?;
+        if self.validate_samples > MOST_VALIDATED {
+            let (samples, right) = (self.validate_samples, format!("at most {MOST_VALIDATED}"));
+            return Err(TrainError::setting("validate_samples", samples, right));
+        }
         if self.width_multiple > WIDEST_MULTIPLE {
             let right = format!("at most {WIDEST_MULTIPLE}");
             return Err(TrainError::setting(

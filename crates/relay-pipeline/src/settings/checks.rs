@@ -7,7 +7,7 @@ use relay_models::ModelError;
 use relay_tasks::{Example, TaskError};
 use relay_train::{Curriculum, TrainError, check_precision, check_task_weights};
 
-use super::{DataSettings, Settings, StageSettings, TaskSettings};
+use super::{DataSettings, MOST_SAMPLES, Settings, StageSettings, TaskSettings};
 use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, json::to_value};
 
 impl Settings {
@@ -48,9 +48,9 @@ impl Settings {
         }
         self.validate_self_chains()?;
         self.validate_evaluation()?;
-        at_least_one("chains.tries", self.chains.tries)?;
+        count("chains.tries", self.chains.tries, 1)?;
         if let Some(own) = &self.self_chains {
-            at_least_one("self_chains.tries", own.tries)?;
+            count("self_chains.tries", own.tries, 1)?;
         }
         if !(0.0..=1.0).contains(&self.chains.min_confidence) {
             return Err(PipelineError::settings(
@@ -112,7 +112,7 @@ impl Settings {
 
     fn validate_evaluation(&self) -> Result<()> {
         let evaluation = &self.evaluation;
-        at_least_one("evaluation.samples", evaluation.samples)?;
+        count("evaluation.samples", evaluation.samples, 1)?;
         // Beyond it no figure could be read, and no machine had the memory.
         const MOST: i64 = 10_000;
         if !(-MOST..=MOST).contains(&evaluation.extra_iterations) {
@@ -191,7 +191,7 @@ impl Settings {
                 "null, or the length and number of chains of each phase at a generated task",
             ));
         }
-        at_least_one("self_chains.samples", own.samples)?;
+        count("self_chains.samples", own.samples, 1)?;
         let DataSettings::Generated(tasks) = &self.data else {
             return Ok(());
         };
@@ -231,7 +231,11 @@ impl TaskSettings {
                 ));
             }
         }
+        count(&format!("data.{name}.original"), self.original, 0)?;
         for (field, table) in [("longer", &self.longer), ("self_phases", &self.self_phases)] {
+            for (length, chains) in table {
+                count(&format!("data.{name}.{field}, length {length}"), *chains, 0)?;
+            }
             if let Some((length, _)) = table.iter().find(|(length, _)| !possible.contains(length)) {
                 return Err(PipelineError::settings(
                     format!("data.{name}.{field}"),
@@ -257,11 +261,13 @@ impl TaskSettings {
     }
 }
 
-fn at_least_one(field: &str, value: usize) -> Result<()> {
-    match value {
-        0 => Err(PipelineError::settings(field, "0", "at least 1")),
-        _ => Ok(()),
+/// That a number of samples or rounds is from `least` to [`MOST_SAMPLES`].
+fn count(field: &str, value: usize, least: usize) -> Result<()> {
+    if (least..=MOST_SAMPLES).contains(&value) {
+        return Ok(());
     }
+    let right = format!("from {least} to {MOST_SAMPLES}");
+    Err(PipelineError::settings(field, value.to_string(), right))
 }
 
 fn different_tasks(tasks: &[TaskSettings]) -> Result<()> {

@@ -142,6 +142,18 @@ fn what_would_fail_after_hours_is_refused_at_once() {
         ),
         (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
         (
+            error(&|s, _| s.evaluation.samples = 1 << 50),
+            "evaluation.samples is 1125899906842624: it must be from 1 to 16777216",
+        ),
+        (
+            error(&|_, tasks| tasks[0].longer[1].1 = usize::MAX),
+            "data.ari.longer, length 8 is 18446744073709551615",
+        ),
+        (
+            error(&|s, _| s.ar_relay.train.validate_samples = 1 << 50),
+            "ar_relay.train.validate_samples is 1125899906842624",
+        ),
+        (
             error(&|s, _| s.evaluation.hit_matrices = matrix("foo", 3)),
             "hit_matrices is foo 3",
         ),
