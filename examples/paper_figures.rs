@@ -1,7 +1,7 @@
-//! All figures of the paper: every seed with all arms, and on request every task alone (figure 2).
+//! All figures of the paper: every seed with all arms, and every task alone (figure 2).
 //!
 //! ```text
-//! cargo run --release --example paper_figures -- --preset mini --seeds 1,2,3 --single-task --out runs/paper-figures
+//! cargo run --release --example paper_figures -- --preset mini --seeds 1,2,3 --out runs/paper-figures
 //! ```
 //!
 //! The same command goes on where it was left, however it ended.
@@ -33,10 +33,10 @@ struct Args {
     /// Seeds; the figures show the mean over them.
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     seeds: Vec<u64>,
-    /// Also train every model on each task alone, with its share of the updates: figure 2; `only` leaves out the runs on all
-    /// tasks.
-    #[arg(long, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "also")]
-    single_task: Option<SingleTask>,
+    /// Whether every model is trained on each task alone, too, with its share of the updates: figure 2. `none` leaves these runs
+    /// out, `only` those on all tasks.
+    #[arg(long, value_name = "WHICH", default_value = "also", num_args = 0..=1, require_equals = true, default_missing_value = "also")]
+    single_task: SingleTask,
     #[command(flatten)]
     computing: Computing,
     /// Directory of the runs and the figures [default: runs/PRESET-figures].
@@ -51,6 +51,9 @@ enum SingleTask {
     Also,
     /// All of them.
     Only,
+    /// None.
+    #[value(name = "none")]
+    Without,
 }
 
 /// Runs that are put together: all tasks, or one of them alone.
@@ -95,7 +98,10 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
     let precision = args.computing.precision;
     let command = |seed: u64| run_command(&args.preset, seed, &[], &[], device, precision);
     let mut groups = Vec::new();
-    if args.single_task != Some(SingleTask::Only) {
+    let tasks = preset(&args.preset, 1)?.task_names();
+    // A preset of one task learns it alone in any case.
+    let alone = tasks.len() > 1 && args.single_task != SingleTask::Without;
+    if !alone || args.single_task != SingleTask::Only {
         groups.push(Group {
             dir: out.to_owned(),
             alone: false,
@@ -106,8 +112,8 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
             )?,
         });
     }
-    if args.single_task.is_some() {
-        for task in preset(&args.preset, 1)?.task_names() {
+    if alone {
+        for task in tasks {
             let dir = out.join("single").join(task);
             let settings = |seed| settings(args, seed, Some(task));
             let with_task = |seed, _: &[_]| command(seed).option("--task", task).to_string();

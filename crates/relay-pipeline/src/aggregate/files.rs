@@ -35,10 +35,10 @@ impl Aggregate {
         let table = dir.join("aggregate.md");
         write_atomically(&table, self.markdown().as_bytes())?;
         let mut drawings = Drawings::below(dir);
-        let means = self.means();
+        let (means, seeds) = (self.means(), self.distinct_seeds().len());
         for (measure, name, what) in FIGURES {
             let title = format!("{what} by length, {}", self.seeds());
-            if let Some(figure) = spread_figure(&means, measure, name, &title, self.runs.len()) {
+            if let Some(figure) = spread_figure(&means, measure, name, &title, seeds) {
                 drawings.draw(figure, Some(self.csv(measure)))?;
             }
         }
@@ -49,7 +49,8 @@ impl Aggregate {
             {
                 drawings.draw(figure, None)?;
             }
-            drawings.page(together, &self.seeds())?;
+            let seeds: Vec<String> = self.distinct_seeds().iter().map(u64::to_string).collect();
+            drawings.page(together, &format!("seeds {} together", seeds.join(", ")))?;
         }
         Ok([json, table].into_iter().chain(drawings.written).collect())
     }

@@ -174,7 +174,7 @@ mod tests {
         let page = dir.path().join("report.html");
         assert!(written.contains(&page), "{written:?}");
         let page = std::fs::read_to_string(page).unwrap();
-        assert!(page.contains("preset mini, mean of seeds 1, 2"), "{page}");
+        assert!(page.contains("preset mini, seeds 1, 2 together"), "{page}");
         assert!(dir.path().join("figures/accuracy_by_compute.svg").is_file());
         let one = Aggregate::of_runs(&[run(1, 20)]).unwrap();
         assert_eq!(one.together, None);

@@ -86,7 +86,7 @@ fn introduction(results: &Results) -> String {
     format!(
         "<p>A looped model learns to write one step of a chain of thought per iteration. The chains that it writes for \
          problems longer than those it was trained on then fine-tune an auto-regressive (AR) model. Arms: {}. Tasks: {}. \
-         All stages together took {minutes:.1} minutes on the device {}; those that ran side by side count each.</p>\n",
+         All stages of a run together took {minutes:.1} minutes on the device {}; those that ran side by side count each.</p>\n",
         escape(&arms.join("; ")),
         escape(&tasks.join("; ")),
         escape(&results.device),

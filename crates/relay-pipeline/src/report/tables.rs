@@ -9,7 +9,8 @@ use crate::{
 
 /// Answer accuracy, a table per task.
 pub(super) fn answers(results: &Results) -> String {
-    let note = "<p>In per cent. Shaded lengths were trained on. Point at a number for its 95 % Wilson interval.</p>\n";
+    let note = "<p>In per cent, with 95 % Wilson intervals; where there are many lengths, point at a number for its own. Shaded \
+                lengths were trained on.</p>\n";
     let tables: String = results
         .tasks()
         .iter()
@@ -94,7 +95,11 @@ fn row(
                     let Share { value, low, high } = share;
                     let title =
                         format!("{:.1} to {:.1} %, {n} problems", 100.0 * low, 100.0 * high);
-                    format!("<td{class} title=\"{title}\">{:.1}</td>", 100.0 * value)
+                    let range = format!("{:.0} to {:.0}", 100.0 * low, 100.0 * high);
+                    format!(
+                        "<td{class} title=\"{title}\" data-range=\"{range}\">{:.1}</td>",
+                        100.0 * value
+                    )
                 }
                 None => format!("<td{class}></td>"),
             }
