@@ -226,7 +226,7 @@ impl Program for Training {
             train.seed,
         )?;
         let objective =
-            LoopedObjective::new(true, 1.0, vec![1.0], GroupLimits::default(), codec.clone());
+            LoopedObjective::aligned(1.0, vec![1.0], GroupLimits::default(), codec.clone());
         let mut problems = Vec::new();
         for index in 0..100 {
             problems.push(codec.encode(&task.generate(

@@ -28,7 +28,7 @@ impl LoopedWork {
         let config = shape.looped_config();
         config.validate()?;
         let model = config.init(&Default::default(), 1);
-        let objective = LoopedObjective::new(true, 1.0, vec![], GroupLimits::default(), codec()?);
+        let objective = LoopedObjective::aligned(1.0, vec![], GroupLimits::default(), codec()?);
         let batches = Objective::<Autodiff<Measured>>::collate(&objective, &shape.examples())?;
         let batch = batches.into_iter().next().ok_or("no batch")?;
         Ok(Self {

@@ -48,13 +48,7 @@ impl StepwiseRun {
         looped.validate()?;
         let codec = codec()?;
         let objective = Waiting {
-            inner: LoopedObjective::new(
-                true,
-                1.0,
-                Vec::new(),
-                GroupLimits::default(),
-                codec.clone(),
-            ),
+            inner: LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone()),
             gate: Mutex::new(Gate {
                 going,
                 tell,

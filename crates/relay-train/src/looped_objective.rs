@@ -54,17 +54,20 @@ pub struct LoopedMicroBatch {
 }
 
 impl LoopedObjective {
-    /// The objective of the aligned looped model, or of the vanilla one.
-    pub fn new(
-        aligned: bool,
-        lambda: f32,
-        task_weights: Vec<f32>,
-        limits: GroupLimits,
-        codec: Codec,
-    ) -> Self {
+    /// The objective of the aligned looped model: the answer, and the steps with the weight `lambda`.
+    pub fn aligned(lambda: f32, task_weights: Vec<f32>, limits: GroupLimits, codec: Codec) -> Self {
         Self {
-            aligned,
+            aligned: true,
             lambda,
+            ..Self::vanilla(task_weights, limits, codec)
+        }
+    }
+
+    /// The objective of the vanilla looped model: the answer alone.
+    pub fn vanilla(task_weights: Vec<f32>, limits: GroupLimits, codec: Codec) -> Self {
+        Self {
+            aligned: false,
+            lambda: 0.0,
             task_weights,
             limits,
             checkpoint_iterations: 0,

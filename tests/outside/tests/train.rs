@@ -32,7 +32,7 @@ fn trains_saves_loads_and_generates() {
     let train = TrainConfig { steps: 20, ..TrainConfig::default() };
     let batching = Batching::Mixed { samples: 16 };
     let source = TaskSource::new(vec![Arc::clone(&task)], vec![1..=4], codec.clone(), batching, None, 1).unwrap();
-    let objective = LoopedObjective::new(true, 1.0, Vec::new(), GroupLimits::default(), codec.clone());
+    let objective = LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone());
     let settings = serde_json::to_value(&config).unwrap();
     let trainer =
         Trainer::new(train, objective.clone(), codec.clone(), settings.clone(), device, dir.path()).unwrap();

@@ -121,7 +121,7 @@ pub fn limits(max_samples: usize) -> GroupLimits {
 }
 
 pub fn aligned() -> LoopedObjective {
-    LoopedObjective::new(true, 0.7, vec![1.0, 2.0], limits(8), codec())
+    LoopedObjective::aligned(0.7, vec![1.0, 2.0], limits(8), codec())
 }
 
 pub fn next_token() -> CausalObjective {

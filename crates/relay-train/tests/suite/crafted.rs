@@ -184,7 +184,7 @@ fn a_parameter_that_nothing_is_learnt_by_needs_no_state() {
     let dir = tempfile::tempdir().unwrap();
     // The step head has no part in the loss of answers.
     let go_on = |kill: Option<u64>| {
-        let objective = LoopedObjective::new(false, 0.0, vec![], limits(8), codec());
+        let objective = LoopedObjective::vanilla(vec![], limits(8), codec());
         let (config, model) = (config(OptimizerConfig::adamw()), looped(0.1));
         let device = Default::default();
         let trainer = Trainer::<Flex, _>::new(
