@@ -143,7 +143,7 @@ fn what_would_fail_after_hours_is_refused_at_once() {
         (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
         (
             error(&|s, _| s.evaluation.samples = 1 << 50),
-            "evaluation.samples is 1125899906842624: it must be from 1 to 16777216",
+            "evaluation.samples is 1125899906842624, must be from 1 to 16777216",
         ),
         (
             error(&|_, tasks| tasks[0].longer[1].1 = usize::MAX),
