@@ -97,7 +97,7 @@ fn figures_and_tables_show_them() {
     for part in [
         "Where chains go wrong",
         "all above 6",
-        "7 → &lt;missing&gt; (50)",
+        "7 → &lt;missing&gt; (64.9 %)",
         "7,654,321",
         "2.73e14",
     ] {
