@@ -49,8 +49,7 @@ impl Aggregate {
             {
                 drawings.draw(figure, None)?;
             }
-            let seeds: Vec<String> = self.distinct_seeds().iter().map(u64::to_string).collect();
-            drawings.page(together, &format!("seeds {} together", seeds.join(", ")))?;
+            drawings.page(together, &format!("seeds {} together", self.seed_list()))?;
         }
         Ok([json, table].into_iter().chain(drawings.written).collect())
     }
@@ -63,20 +62,23 @@ impl Aggregate {
         seeds
     }
 
+    /// The seeds, with commas between them.
+    fn seed_list(&self) -> String {
+        let seeds: Vec<String> = self.distinct_seeds().iter().map(u64::to_string).collect();
+        seeds.join(", ")
+    }
+
     fn seeds(&self) -> String {
-        let seeds = self.distinct_seeds();
-        let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        let (seeds, list) = (self.distinct_seeds(), self.seed_list());
         let mut spreads = self.arms.values().flat_map(OrderedMap::values).flatten();
         let lacks = |at: &LengthSpread| {
             let runs = at.answer.as_ref().map_or(0, |spread| spread.runs.len());
             runs > 0 && runs < seeds.len()
         };
-        match list.as_slice() {
-            [one] => format!("seed {one}"),
-            list if spreads.any(lacks) => {
-                format!("mean of those of seeds {} that an arm has", list.join(", "))
-            }
-            list => format!("mean of seeds {}", list.join(", ")),
+        match seeds.len() {
+            1 => format!("seed {list}"),
+            _ if spreads.any(lacks) => format!("mean of those of seeds {list} that an arm has"),
+            _ => format!("mean of seeds {list}"),
         }
     }
 

@@ -1,7 +1,9 @@
 //! Runs of several seeds as one: the problems of all of them together, so that their intervals are those of so many problems.
 
-use super::{Aggregate, Spread};
-use crate::{HitMatrices, HitMatrix, OrderedMap, Results, SCHEMA, StageCost, judge};
+use super::{Aggregate, Spread, each_once};
+use crate::{
+    HitMatrices, HitMatrix, OrderedMap, Results, SCHEMA, StageCost, judge, length_result::rounded,
+};
 
 /// What the `runs` measured as the results of one run, of which the claims are judged. Counts are added up; of what a stage
 /// cost it is the mean over the runs that have the stage.
@@ -67,9 +69,11 @@ fn add_hit_matrices(all: &mut Results, runs: &[Results]) {
         }
         let alike: Vec<&HitMatrices> = measured().filter(same).collect();
         let mut arms = OrderedMap::new();
-        for arm in alike.iter().flat_map(|one| one.arms.keys()) {
-            let of_arm = |one: &&HitMatrices| Some((one.n, one.arms.get(arm)?.clone()));
-            let each: Vec<(u64, HitMatrix)> = alike.iter().filter_map(of_arm).collect();
+        for arm in each_once(alike.iter().flat_map(|one| one.arms.keys())) {
+            let each: Vec<(u64, &HitMatrix)> = alike
+                .iter()
+                .filter_map(|one| Some((one.n, one.arms.get(arm)?)))
+                .collect();
             arms.insert(arm, mean_matrix(&each));
         }
         all.hit_matrices.push(HitMatrices {
@@ -81,7 +85,7 @@ fn add_hit_matrices(all: &mut Results, runs: &[Results]) {
 }
 
 /// The share of each cell over the problems of all matrices that have it.
-fn mean_matrix(each: &[(u64, HitMatrix)]) -> HitMatrix {
+fn mean_matrix(each: &[(u64, &HitMatrix)]) -> HitMatrix {
     let rows = each.iter().map(|(_, matrix)| matrix.len()).max();
     let cell = |row: usize, column: usize| {
         let known = each.iter().filter_map(|(n, matrix)| {
@@ -91,7 +95,7 @@ fn mean_matrix(each: &[(u64, HitMatrix)]) -> HitMatrix {
         let (n, right) = known.fold((0.0, 0.0), |(n, right), (own, share)| {
             (n + own, right + own * share)
         });
-        (n > 0.0).then(|| crate::length_result::rounded(right / n))
+        (n > 0.0).then(|| rounded(right / n))
     };
     let columns = |row: usize| {
         let widths = each.iter().filter_map(|(_, matrix)| matrix.get(row));
