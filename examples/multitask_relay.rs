@@ -9,18 +9,21 @@
 //!     [--settings FILE] [--checkpoint-iterations N] [--precision f32|bf16] [--no-kernels] [--resume | --update] [--dry-run]
 //! ```
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
     CliError, CommandLine, Computing, DeviceName, PipelineRun, Program, adjusted, check_seed,
-    finish, holds_run, on_device, overrides, parse_args, print, refuse_run, run_several,
-    start_logging, warn_of_new_run,
+    finish, on_device, overrides, parse_args, print, refuse_run, run_several, start_logging,
+    warn_of_new_run,
 };
 use relay_pipeline::{
-    Aggregate, Existing, Forecast, Override, PipelineError, Settings, SeveralRuns, Sweep, estimate,
-    estimate_table, preset,
+    Aggregate, Existing, Forecast, Override, PipelineError, PlannedRun, Settings, SeveralRuns,
+    Sweep, estimate, estimate_table, holds_run, preset,
 };
 
 #[global_allocator]
@@ -119,7 +122,11 @@ fn run(args: Args) -> Result<(), CliError> {
 
 /// What the trainings would cost; the data are made and counted, nothing is written.
 fn tell_cost(args: &Args, sets: &[Override], device: DeviceName) -> Result<(), CliError> {
-    let settings = settings(args, sets, args.seed).map_err(CliError::usage)?;
+    if !args.seeds.is_empty() {
+        planned(args, sets, device, Path::new("runs")).map_err(CliError::usage)?;
+    }
+    let seed = args.seeds.first().copied().unwrap_or(args.seed);
+    let settings = settings(args, sets, seed).map_err(CliError::usage)?;
     let arms = args.arms.clone();
     let costs = on_device(device, Estimating { settings, arms }).map_err(CliError::usage)?;
     print(estimate_table(&costs.map_err(CliError::usage)?))?;
@@ -157,14 +164,7 @@ fn run_seeds(
         PathBuf::from(format!("runs/{}{task}-seeds", args.preset))
     });
     refuse_run(&dir)?;
-    let seeds = Sweep {
-        axes: Vec::new(),
-        seeds: args.seeds.clone(),
-    };
-    let settings = |seed| settings(args, sets, seed);
-    let runs = seeds
-        .runs(&dir, settings, |seed, _| command(args, seed, device))
-        .map_err(CliError::usage)?;
+    let runs = planned(args, sets, device, &dir).map_err(CliError::usage)?;
     if existing != Existing::Refuse && !runs.iter().any(|run| holds_run(&run.dir)) {
         warn_of_new_run(&dir);
     }
@@ -181,6 +181,21 @@ fn run_seeds(
     let file = dir.join("aggregate.json");
     let file = file.display();
     print(format_args!("{}\nall seeds: {file}\n", all.markdown()))
+}
+
+/// A run in `dir` for every seed.
+fn planned(
+    args: &Args,
+    sets: &[Override],
+    device: DeviceName,
+    dir: &Path,
+) -> Result<Vec<PlannedRun>, PipelineError> {
+    let seeds = Sweep {
+        axes: Vec::new(),
+        seeds: args.seeds.clone(),
+    };
+    let settings = |seed| settings(args, sets, seed);
+    seeds.runs(dir, settings, |seed, _| command(args, seed, device))
 }
 
 /// The settings of the run with `seed`.

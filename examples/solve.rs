@@ -17,10 +17,9 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Program, finish, holds_run, on_device, parse_args, print, start_logging,
-    stop_on_signals,
+    CliError, Program, finish, on_device, parse_args, print, start_logging, stop_on_signals,
 };
-use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, solve_each};
+use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, holds_run, solve_each};
 use relay_train::StopFlag;
 use serde_json::Value;
 
@@ -73,7 +72,7 @@ fn run(args: Args) -> Result<(), CliError> {
             "there is no run in {dir}: {right}"
         )));
     }
-    let questions = questions(&args)?;
+    let (questions, places) = questions(&args)?;
     let stop = StopFlag::default();
     let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
     let solving = Solving {
@@ -85,29 +84,39 @@ fn run(args: Args) -> Result<(), CliError> {
     };
     let solved = on_device(device, solving).map_err(CliError::usage)?;
     solved.map_err(|failed| match failed {
-        Failed::Solving(error) => explained(error, &signal),
+        Failed::Solving(error) => explained(error, &places, &signal),
         Failed::Printing(error) => error,
     })
 }
 
-/// What is asked: by the command line, or by standard input where that asks nothing.
-fn questions(args: &Args) -> Result<Vec<Question>, CliError> {
+/// What is asked: by the command line, or by standard input where that asks nothing; and where each problem stands, for
+/// messages.
+fn questions(args: &Args) -> Result<(Vec<Question>, Vec<String>), CliError> {
     let mut problems = args.problems.clone();
+    let mut places = Vec::new();
     if problems.is_empty() {
         if io::stdin().is_terminal() {
             let right = "give one, such as \"1 + 2 =\", or lines of them on standard input";
             return Err(CliError::usage(format!("no problem to solve: {right}")));
         }
-        let mut lines = String::new();
-        let read = io::stdin().read_to_string(&mut lines);
+        let mut text = String::new();
+        let read = io::stdin().read_to_string(&mut text);
         read.map_err(|e| CliError::failure(format!("cannot read standard input: {e}")))?;
-        let lines = lines.lines().map(str::trim).filter(|line| !line.is_empty());
-        problems.extend(lines.map(str::to_owned));
+        // Editors of some systems put a byte order mark before everything.
+        let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
+        let lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());
+        (places, problems) = lines
+            .map(|(number, line)| (format!("line {number} of standard input"), line.to_owned()))
+            .unzip();
         if problems.is_empty() {
             return Err(CliError::usage(
                 "no problem to solve: standard input is empty",
             ));
         }
+    } else if problems.len() > 1 {
+        places = (1..=problems.len())
+            .map(|number| format!("problem {number}"))
+            .collect();
     }
     let question = |problem| Question {
         task: args.task.clone(),
@@ -115,7 +124,7 @@ fn questions(args: &Args) -> Result<Vec<Question>, CliError> {
         iterations: args.iterations,
         width: args.width,
     };
-    Ok(problems.into_iter().map(question).collect())
+    Ok((problems.into_iter().map(question).collect(), places))
 }
 
 struct Solving {
@@ -154,15 +163,19 @@ impl Program for Solving {
     }
 }
 
-/// A text that is no problem is a mistake on the command line.
-fn explained(error: PipelineError, signal: &AtomicU8) -> CliError {
+/// A text that is no problem is a mistake on the command line; `places` says where each stands.
+fn explained(error: PipelineError, places: &[String], signal: &AtomicU8) -> CliError {
+    let usage = error.is_usage();
     match error {
         error if error.is_interrupted() => {
             CliError::interrupted("stopped before all problems were solved", signal)
         }
-        error if error.is_usage() || matches!(error, PipelineError::Task(_)) => {
-            CliError::usage(error)
+        PipelineError::Asked { number, reason } if usage => {
+            // One alone needs no place.
+            let place = places.get(number - 1).map(|place| format!("{place}: "));
+            CliError::usage(format!("{}{reason}", place.unwrap_or_default()))
         }
+        error if usage => CliError::usage(error),
         error => CliError::failure(error),
     }
 }

@@ -6,7 +6,9 @@ use std::{
 };
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_pipeline::{About, Existing, Pipeline, PipelineError, Results, Settings, table};
+use relay_pipeline::{
+    About, Existing, Pipeline, PipelineError, Results, Settings, holds_run, table,
+};
 use relay_train::StopFlag;
 
 use crate::{
@@ -68,11 +70,6 @@ pub(crate) fn explain(error: PipelineError, go_on: &str, signal: &AtomicU8) -> C
         error if error.is_usage() => CliError::usage(error),
         error => CliError::failure(error),
     }
-}
-
-/// Whether a run was begun in `dir`.
-pub fn holds_run(dir: &Path) -> bool {
-    dir.join("settings.json").exists()
 }
 
 /// That no run lies in `dir` itself: what several runs have in common would take the place of its figures.

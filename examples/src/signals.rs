@@ -17,11 +17,18 @@ use signal_hook::{consts::TERM_SIGNALS, low_level};
 /// one to the program, and again to the group that it belongs to.
 const SAME_WISH: Duration = Duration::from_secs(1);
 
+/// The signal for whoever has used up the processor time that a limit gives.
+#[cfg(unix)]
+const TIME_IS_UP: i32 = signal_hook::consts::SIGXCPU;
+#[cfg(not(unix))]
+const TIME_IS_UP: i32 = -1;
+
 /// How long the end waits for what is said of it.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Sets `stop` at the first SIGINT, SIGTERM, SIGQUIT or, unless that is ignored, as under `nohup`, SIGHUP; ends the process
-/// at one that comes a second later, or after that. Gives the number of the first signal, 0 before any.
+/// Sets `stop` at the first SIGINT, SIGTERM, SIGQUIT, SIGXCPU (`ulimit -t`) or, unless that is ignored, as under `nohup`, SIGHUP;
+/// ends the process at one that comes a second later, or after that, but for SIGXCPU. Gives the number of the first signal, 0
+/// before any. SIGXFSZ (`ulimit -f`) is ignored.
 ///
 /// # Errors
 /// When the operating system refuses to register a handler, or a thread.
@@ -38,7 +45,10 @@ pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> io::Result<Arc<AtomicU8>> {
                     first.store(u8::try_from(signal).unwrap_or(0), Ordering::SeqCst);
                     stop.store(true, Ordering::SeqCst);
                     began = Some(Instant::now());
+                    acknowledge();
                 }
+                // Comes every second once the time is up.
+                Some(_) if signal == TIME_IS_UP => {}
                 Some(began) if began.elapsed() < SAME_WISH => {}
                 Some(_) => end_at_once(signal),
             }
@@ -51,7 +61,10 @@ pub fn stop_on_signals(stop: &Arc<AtomicBool>) -> io::Result<Arc<AtomicU8>> {
 /// The signals as they come, without end.
 #[cfg(unix)]
 fn arrivals() -> io::Result<impl Iterator<Item = i32> + Send> {
+    // Where a file may grow no more, writing it fails, and that is told; the signal would end the program without a word.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
     let mut signals = signal_hook::iterator::Signals::new(TERM_SIGNALS)?;
+    signals.add_signal(TIME_IS_UP)?;
     if !hang_up_is_ignored() {
         signals.add_signal(signal_hook::consts::SIGHUP)?;
     }
@@ -84,6 +97,15 @@ fn hang_up_is_ignored() -> bool {
         .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     // The first bit is that of signal 1, which is SIGHUP everywhere.
     ignored.is_none_or(|mask| mask & 1 == 1)
+}
+
+/// Says that the first signal was heard, on a thread of its own: standard error may be a pipe that nobody empties.
+fn acknowledge() {
+    let _none_if_out_of_threads = thread::Builder::new().spawn(|| {
+        tracing::info!(
+            "asked to stop: what can be saved is saved first; another signal ends it at once"
+        );
+    });
 }
 
 fn end_at_once(signal: i32) -> ! {

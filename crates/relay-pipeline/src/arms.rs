@@ -13,6 +13,16 @@ pub const AR_SELF_LOOP: &str = "ar_self_loop";
 /// The auto-regressive model fine-tuned on its own chains, confirmed by the true answers (section 4.3).
 pub const AR_SELF_TRUTH: &str = "ar_self_truth";
 
+/// All arms.
+pub(crate) const ARMS: [&str; 6] = [
+    LOOPED_ALIGNED,
+    LOOPED_VANILLA,
+    AR_BASELINE,
+    AR_RELAY,
+    AR_SELF_LOOP,
+    AR_SELF_TRUTH,
+];
+
 /// Whether an arm is a looped model; the others are auto-regressive.
 pub fn is_looped(arm: &str) -> bool {
     [LOOPED_ALIGNED, LOOPED_VANILLA].contains(&arm)

@@ -36,10 +36,12 @@ impl Done {
     /// The marker in the stage's directory `dir`, if there is one.
     pub(crate) fn read(dir: &Path) -> Result<Option<Self>> {
         let file = dir.join("done.json");
-        match fs::read_to_string(&file) {
-            Ok(text) => Self::parse(&text).map(Some).map_err(|reason| {
-                PipelineError::corrupt(&file, format!("{reason}; {}", redo(dir)))
-            }),
+        match fs::read(&file) {
+            Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes))
+                .map(Some)
+                .map_err(|reason| {
+                    PipelineError::corrupt(&file, format!("{reason}; {}", redo(dir)))
+                }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }
@@ -90,7 +92,7 @@ pub(crate) fn checkpoint_of(dir: &Path) -> Result<PathBuf> {
 /// What to do about a stage whose marker or result is damaged.
 pub(crate) fn redo(stage: &Path) -> String {
     format!(
-        "bring it back, or remove {} to have it made anew by --resume",
+        "bring it back, or remove {} to have it made anew when the run goes on",
         stage.display()
     )
 }

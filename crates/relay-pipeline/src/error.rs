@@ -54,7 +54,7 @@ pub enum PipelineError {
     /// The run directory is not there any more.
     #[error(
         "{} is gone, or no longer what it was when the run began: its disk was taken away, or somebody moved or removed \
-         it; go on by --resume once it is back",
+         it; go on once it is back",
         path.display()
     )]
     Vanished {
@@ -70,8 +70,8 @@ pub enum PipelineError {
     /// The run directory holds a run with other settings.
     #[error(
         "{0} holds a run with other settings: {field} is {held} there and {wanted} here; choose another directory, or go on \
-         under its own settings by `multitask_relay --settings {0}/settings.json --run-dir {0} --resume`, or under these by \
-         `--update`",
+         under its own settings by `multitask_relay --settings {0}/settings.json --run-dir {0} --resume`, or let \
+         `multitask_relay --update` take these",
         path.display()
     )]
     OtherSettings {
@@ -118,6 +118,14 @@ pub enum PipelineError {
         /// What would be right.
         right: String,
     },
+    /// One of several problems cannot be asked.
+    #[error("problem {number}: {reason}")]
+    Asked {
+        /// Its place, from 1.
+        number: usize,
+        /// Why not.
+        reason: Box<PipelineError>,
+    },
     /// Tasks or their data.
     #[error(transparent)]
     Task(#[from] relay_tasks::TaskError),
@@ -134,16 +142,6 @@ pub enum PipelineError {
     NotFinished {
         /// The stage.
         stage: String,
-    },
-    /// The system gives no more threads.
-    #[error(
-        "no {threads} threads for work side by side: {reason}; with one job at a time none are needed"
-    )]
-    Threads {
-        /// How many were asked for.
-        threads: usize,
-        /// What the system said.
-        reason: String,
     },
     /// Training failed or was stopped.
     #[error(transparent)]
@@ -162,6 +160,9 @@ impl PipelineError {
 
     /// Whether the caller asked for something that cannot be, before any work was done.
     pub fn is_usage(&self) -> bool {
+        if let Self::Asked { reason, .. } = self {
+            return reason.is_usage() || matches!(**reason, Self::Task(_));
+        }
         matches!(
             self,
             Self::UnknownPreset { .. }

@@ -3,7 +3,7 @@
 use std::{fmt::Write, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::StopFlag;
+use relay_train::{StopFlag, start_threads};
 
 use crate::{Forecast, Result, Settings, Stages, arms::arm_label, corpus::corpus, cost::needs};
 
@@ -21,10 +21,12 @@ pub fn estimate<B: AutodiffBackend>(
     settings: &Settings,
     arms: &[String],
 ) -> Result<Vec<(&'static str, Forecast)>> {
+    start_threads()?;
     settings.validate()?;
     settings.check_arms(arms)?;
-    let corpus = corpus(settings)?;
     let (device, stop) = (B::Device::default(), StopFlag::new());
+    settings.validate_precision::<B>(&device)?;
+    let corpus = corpus(settings)?;
     let stages = Stages::<B>::new(settings.clone(), Arc::clone(&corpus), device, stop);
     let of_arm = |arm| {
         let mut forecast = stages.forecast(arm, COUNTED)?;

@@ -111,7 +111,7 @@ pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Results, SCHEMA};
 pub use reuse::taken_from;
-pub use run_dir::{Existing, Made, RunDir};
+pub use run_dir::{Existing, Made, RunDir, holds_run};
 pub use settings::{
     ChainSettings, DataSettings, EvaluationSettings, FileSettings, SelfChainSettings, Settings,
     StageSettings, TaskSettings,

@@ -4,7 +4,11 @@ use std::{fmt, str::FromStr};
 
 use serde_json::Value;
 
-use crate::{PipelineError, Result, Settings, json::to_value};
+use crate::{
+    DataSettings, PipelineError, Result, Settings,
+    arms::{LOOPED_ALIGNED, LOOPED_VANILLA},
+    json::to_value,
+};
 
 /// One changed setting, `PATH=VALUE` as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,14 +68,21 @@ impl Settings {
     /// another kind; path and value are named.
     pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
         let mut json = to_value(self)?;
-        let parsed =
-            serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        let parsed = json_or_word(value);
         for full in full_paths(path) {
             refuse_without_effect(&full, path, value)?;
             put(&mut json, &full, path, parsed.clone())?;
         }
-        *self =
+        let settings: Self =
             serde_json::from_value(json).map_err(|e| not_read_back(path, value, &e.to_string()))?;
+        let read = to_value(&settings)?;
+        for full in full_paths(path) {
+            let place = read.pointer(&format!("/{}", full.replace('.', "/")));
+            if place.is_some_and(|read| list_for_object(&parsed, read)) {
+                return Err(PipelineError::settings(path, value, AN_OBJECT));
+            }
+        }
+        *self = settings;
         Ok(())
     }
 
@@ -84,26 +95,99 @@ impl Settings {
         for Override { path, value } in overrides {
             settings.set(path, value)?;
         }
-        let Err(error) = settings.validate() else {
-            return Ok(settings);
-        };
-        // The first that is wrong by itself is named by its path; else it is their combination.
-        let alone = |Override { path, value }: &Override| {
+        match settings.validate() {
+            Ok(()) => Ok(settings),
+            Err(error) => Err(self.blamed(overrides, error)),
+        }
+    }
+
+    /// The error of `overrides` together, as one of that change which is to blame where it can be told: it is named as it was
+    /// given.
+    fn blamed(&self, overrides: &[Override], together: PipelineError) -> PipelineError {
+        let error_of = |overrides: &[&Override]| {
             let mut settings = self.clone();
-            settings.set(path, value).ok()?;
-            let wanted = wanted(settings.validate().err()?);
-            Some(PipelineError::settings(path, value, wanted))
+            let mut set = overrides.iter();
+            set.try_for_each(|one| settings.set(&one.path, &one.value))
+                .and_then(|()| settings.validate())
+                .err()
         };
-        Err(overrides.iter().find_map(alone).unwrap_or(error))
+        let names = |error: &PipelineError, one: &Override| match error {
+            PipelineError::Settings { field, .. } => self.concerns(field, &one.path),
+            _ => false,
+        };
+        // What is wrong by itself may be right beside the others, and one of them wrong all the same.
+        let alone = |one: &&Override| error_of(&[*one]).is_some_and(|error| names(&error, one));
+        let (wrong, others): (Vec<_>, Vec<_>) = overrides.iter().partition(alone);
+        for one in wrong {
+            let beside: Vec<_> = others.iter().copied().chain([one]).collect();
+            if let Some(error) = error_of(&beside).filter(|error| names(error, one)) {
+                return one.blame(error);
+            }
+        }
+        match overrides {
+            [one] => one.blame_for(together),
+            _ => match overrides.iter().find(|one| names(&together, one)) {
+                Some(one) => one.blame(together),
+                None => together,
+            },
+        }
+    }
+
+    /// Whether an error of the setting `field` may be of the value at `path`: it is that, a part of it, or what it is part of.
+    fn concerns(&self, field: &str, path: &str) -> bool {
+        let within = |inner: &str, outer: &str| {
+            let rest = inner.strip_prefix(outer);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ',']))
+        };
+        full_paths(path).iter().any(|full| {
+            let full = self.with_task_name(full);
+            within(field, &full) || within(&full, field)
+        })
+    }
+
+    /// The path of a setting of a task, which errors name by the task and files by its place.
+    fn with_task_name(&self, full: &str) -> String {
+        let named = full.strip_prefix("data.generated.").and_then(|rest| {
+            let (place, rest) = rest.split_at(rest.find('.').unwrap_or(rest.len()));
+            let DataSettings::Generated(tasks) = &self.data else {
+                return None;
+            };
+            let task = tasks.get(place.parse::<usize>().ok()?)?;
+            Some(format!("data.{}{rest}", task.name()))
+        });
+        named.unwrap_or_else(|| full.to_owned())
     }
 }
 
-/// What the error of a check says would be right.
-fn wanted(error: PipelineError) -> String {
-    match error {
-        PipelineError::Settings { right, .. } => right,
-        other => format!("such that the settings are valid: {other}"),
+impl Override {
+    /// The error of a check of this value, under the name that it was given by.
+    fn blame(&self, error: PipelineError) -> PipelineError {
+        match error {
+            PipelineError::Settings { right, .. } => {
+                PipelineError::settings(&self.path, &self.value, right)
+            }
+            other => other,
+        }
     }
+
+    /// The error of a check of another setting that this value does not go with.
+    fn blame_for(&self, error: PipelineError) -> PipelineError {
+        let right = match error {
+            PipelineError::Settings { right, .. } if right.starts_with("such that ") => right,
+            PipelineError::Settings {
+                field,
+                found,
+                right,
+            } => format!("such that {field}, which is {found}, is {right}"),
+            other => format!("such that the settings are valid: {other}"),
+        };
+        PipelineError::settings(&self.path, &self.value, right)
+    }
+}
+
+/// The value that a text stands for: JSON, or else a word.
+pub(crate) fn json_or_word(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
 }
 
 /// The paths in `settings.json` that `path` stands for.
@@ -123,10 +207,17 @@ pub(crate) fn full_paths(path: &str) -> Vec<String> {
 
 /// That a setting is not one of those that a run derives from others: it would change nothing.
 fn refuse_without_effect(full: &str, path: &str, value: &str) -> Result<()> {
+    let stage = full.split('.').next().unwrap_or(full);
     let right = if full.ends_with(".train.seed") {
         "left alone: every training draws its seed from that of the run"
     } else if full.ends_with(".vocab") {
         "left alone: the data say how many tokens there are"
+    } else if full.ends_with(".lambda") && stage != LOOPED_ALIGNED {
+        "left alone: looped_aligned alone has a loss of steps that it weights"
+    } else if full.ends_with(".checkpoint_iterations")
+        && ![LOOPED_ALIGNED, LOOPED_VANILLA].contains(&stage)
+    {
+        "left alone: looped_aligned and looped_vanilla alone have iterations"
     } else {
         return Ok(());
     };
@@ -180,6 +271,22 @@ fn one_of(above: &str, names: &[&str]) -> String {
         format!("one of {names}")
     } else {
         format!("one of {names} in `{above}`")
+    }
+}
+
+/// Whether a list was given where an object is read: its items would pass for the fields, in their order.
+fn list_for_object(given: &Value, read: &Value) -> bool {
+    match (given, read) {
+        (Value::Array(_), Value::Object(_)) => true,
+        (Value::Array(given), Value::Array(read)) => given
+            .iter()
+            .zip(read)
+            .any(|(given, read)| list_for_object(given, read)),
+        (Value::Object(given), Value::Object(read)) => given.iter().any(|(name, given)| {
+            let read = read.get(name);
+            read.is_some_and(|read| list_for_object(given, read))
+        }),
+        _ => false,
     }
 }
 

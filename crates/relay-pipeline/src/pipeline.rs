@@ -7,7 +7,7 @@ use std::{
 };
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::StopFlag;
+use relay_train::{StopFlag, start_threads};
 use serde_json::{Value, json};
 
 use crate::{
@@ -76,6 +76,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         device: B::Device,
         stop: StopFlag,
     ) -> Result<Self> {
+        start_threads()?;
         settings.validate()?;
         let corpus = corpus(&settings)?;
         settings.validate_data(corpus.as_ref())?;
@@ -120,6 +121,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         work: impl FnOnce(&Path) -> Result<Made>,
     ) -> Result<Done> {
         match missing {
+            Missing::Make if self.stop.is_set() => Err(PipelineError::Stopped),
             Missing::Make => self.dir.stage(name, made_from, work),
             Missing::Refuse => self.dir.finished(name, made_from),
         }

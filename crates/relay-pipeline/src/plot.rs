@@ -40,7 +40,20 @@ pub use traces::Traces;
 use traces::TracesFigure;
 
 /// How the names of hit matrices begin, whose places the settings say.
-pub(crate) const HIT_MATRIX: &str = "hit_matrix_";
+const HIT_MATRIX: &str = "hit_matrix_";
+
+/// The names of the other figures of a run.
+const ANSWERS: &str = "answer_accuracy";
+const BITS: &str = "bit_accuracy";
+const CHAINS: &str = "chain_accuracy";
+const FIRST_WRONG_STEP: &str = "first_wrong_step";
+const BY_COMPUTE: &str = "accuracy_by_compute";
+
+/// Whether a figure of a run may have this name.
+pub(crate) fn is_of_run(name: &str) -> bool {
+    name.starts_with(HIT_MATRIX)
+        || [ANSWERS, BITS, CHAINS, FIRST_WRONG_STEP, BY_COMPUTE].contains(&name)
+}
 
 /// A figure, ready to be drawn.
 #[derive(Debug, Clone)]
@@ -68,19 +81,19 @@ pub fn figures(results: &Results) -> Vec<Figure> {
     let curves = [
         (
             Measure::Answer,
-            "answer_accuracy",
+            ANSWERS,
             "Answer accuracy by length",
             "Share of problems with the right answer.",
         ),
         (
             Measure::Bit,
-            "bit_accuracy",
+            BITS,
             "Bit accuracy by length",
             "Share of the steps' tokens that stand at their place; what a chain has too many counts as wrong, too.",
         ),
         (
             Measure::Chain,
-            "chain_accuracy",
+            CHAINS,
             "Chain accuracy by length",
             "Share of chains without any wrong token.",
         ),
@@ -138,7 +151,7 @@ fn first_wrong_figure(results: &Results) -> Option<Figure> {
     let caption = "Share of chains without a wrong step up to each step, at the longest length that was tested. Bands \
                    are 95 % Wilson intervals. Lines stand a little beside each other so that none hides another.";
     Some(Figure {
-        name: "first_wrong_step".to_owned(),
+        name: FIRST_WRONG_STEP.to_owned(),
         title: FIRST_WRONG.to_owned(),
         caption: caption.to_owned(),
         drawing: Drawing::FirstWrong(first_wrong::first_wrong(results)?),
@@ -151,7 +164,7 @@ fn compute_figure(results: &Results) -> Option<Figure> {
                    that the arm took with all the stages it builds on, evaluation and the confirming of answers left out. Bars are \
                    95 % Wilson intervals.";
     Some(Figure {
-        name: "accuracy_by_compute".to_owned(),
+        name: BY_COMPUTE.to_owned(),
         title: title.to_owned(),
         caption: caption.to_owned(),
         drawing: Drawing::Compute(Compute::new(results, title)?),

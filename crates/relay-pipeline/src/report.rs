@@ -9,7 +9,7 @@ use crate::{
     PipelineError, Result, Results,
     atomic::write_atomically,
     claims::judge,
-    plot::{Figure, HIT_MATRIX, figures},
+    plot::{Figure, figures, is_of_run},
 };
 
 mod cost;
@@ -17,6 +17,9 @@ mod forensics;
 mod page;
 mod tables;
 mod written;
+
+/// The file of the page.
+const PAGE: &str = "report.html";
 
 /// Writes `results.json`, `report.html` and `figures/*.svg`, `*.png`, `*.csv` to `dir`; gives the paths written.
 ///
@@ -38,15 +41,14 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
         drawings.draw(figure, None)?;
     }
     drawings.page(&results, &format!("seed {}", results.seed))?;
-    Ok([json].into_iter().chain(drawings.written).collect())
+    Ok([json].into_iter().chain(drawings.finish()?).collect())
 }
 
 /// The figures of a page and the page, as they are written.
 pub(crate) struct Drawings<'a> {
     dir: &'a Path,
     figures: Vec<(Figure, String)>,
-    /// What was written.
-    pub(crate) written: Vec<PathBuf>,
+    written: Vec<PathBuf>,
 }
 
 impl<'a> Drawings<'a> {
@@ -73,25 +75,39 @@ impl<'a> Drawings<'a> {
 
     /// Writes the page with all figures, which shows what `runs` measured.
     pub(crate) fn page(&mut self, results: &Results, runs: &str) -> Result<()> {
-        let page = self.dir.join("report.html");
+        let page = self.dir.join(PAGE);
         write_atomically(&page, page::page(results, runs, &self.figures).as_bytes())?;
-        remove_older_matrices(&self.dir.join("figures"), &self.written)?;
         self.written.push(page);
         Ok(())
     }
+
+    /// Removes the page and the figures that were written here before and are not any more, as of an arm, a length or seeds that
+    /// are no longer asked for; gives what was written.
+    pub(crate) fn finish(self) -> Result<Vec<PathBuf>> {
+        let page = self.dir.join(PAGE);
+        if page.is_file() && !self.written.contains(&page) {
+            fs::remove_file(&page).map_err(|e| PipelineError::io("remove", &page, e))?;
+        }
+        remove_older_figures(&self.dir.join("figures"), &self.written, is_of_run)?;
+        Ok(self.written)
+    }
 }
 
-/// Removes hit matrices that were drawn for other lengths than those in `written`: the numbers behind them are gone.
-fn remove_older_matrices(figures: &Path, written: &[PathBuf]) -> Result<()> {
+/// Removes the figures whose names are `ours` and that are not in `written`.
+pub(crate) fn remove_older_figures(
+    figures: &Path,
+    written: &[PathBuf],
+    ours: impl Fn(&str) -> bool,
+) -> Result<()> {
     let entries = match fs::read_dir(figures) {
         // Where there is nothing to draw there is no such directory.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(|e| PipelineError::io("list", figures, e))?,
     };
     for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
         let kind = path.extension().and_then(|kind| kind.to_str());
-        let ours = name.starts_with(HIT_MATRIX) && matches!(kind, Some("svg" | "png" | "csv"));
+        let ours = ours(&name) && matches!(kind, Some("svg" | "png" | "csv"));
         if ours && path.is_file() && !written.contains(&path) {
             fs::remove_file(&path).map_err(|e| PipelineError::io("remove", &path, e))?;
         }

@@ -25,7 +25,11 @@ mod aside;
 mod settings;
 
 pub(crate) use aside::SET_ASIDE;
+pub use settings::holds_run;
 use settings::{SETTINGS, check_settings, refuse_foreign};
+
+/// The file of a stage that says what it is being made from.
+const BEGUN: &str = "stage.json";
 
 /// What to do with what a run directory already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,10 +74,11 @@ impl RunDir {
     /// differ from `settings` (the first field that differs is named), when there are links in it, or when it cannot be
     /// written.
     pub fn open(path: &Path, settings: &Settings, existing: Existing) -> Result<Self> {
+        refuse_file(path)?;
         fs::create_dir_all(path).map_err(|e| PipelineError::io("create", path, e))?;
         refuse_links(path)?;
         // Before anything is written or cleared: the directory may be of something else.
-        refuse_foreign(path)?;
+        refuse_foreign(path, existing)?;
         let lock = lock(path)?;
         let this = Self {
             path: path.to_owned(),
@@ -96,8 +101,9 @@ impl RunDir {
         if !path.exists() {
             return Ok(());
         }
+        refuse_file(path)?;
         refuse_links(path)?;
-        refuse_foreign(path)?;
+        refuse_foreign(path, existing)?;
         check_settings(path, &to_value(settings)?, existing)
     }
 
@@ -177,7 +183,7 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);
-        let begun = dir.join("stage.json");
+        let begun = dir.join(BEGUN);
         let as_wanted = fs::read_to_string(&begun).ok().as_deref() == Some(hash.as_str());
         if !as_wanted && dir.exists() {
             self.clear_stage(name, &dir)?;
@@ -234,6 +240,15 @@ impl RunDir {
             }),
         }
     }
+}
+
+/// That the path does not lead to a file.
+fn refuse_file(path: &Path) -> Result<()> {
+    if path.exists() && !path.is_dir() {
+        let no_directory = std::io::ErrorKind::NotADirectory.into();
+        return Err(PipelineError::io("make a run in", path, no_directory));
+    }
+    Ok(())
 }
 
 #[cfg(unix)]

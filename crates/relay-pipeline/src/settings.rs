@@ -120,7 +120,10 @@ fn some_one_or_none<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<(String, usize)>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged)]
+    #[serde(
+        untagged,
+        expecting = "a list of places, each a task and a length, such as [[\"lis\", 30]]"
+    )]
     enum Places {
         None(()),
         One((String, usize)),

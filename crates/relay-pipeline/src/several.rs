@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::StopFlag;
+use relay_train::{StopFlag, start_threads};
 
 use crate::{
     About, Existing, Pipeline, Result, Results, RunDir, Settings,
@@ -51,6 +51,7 @@ impl SeveralRuns {
         device: &B::Device,
         stop: &StopFlag,
     ) -> Result<Vec<Results>> {
+        start_threads()?;
         // Nothing is trained for hours before the last of them is refused.
         for run in &self.runs {
             run.settings.check_arms(&self.arms)?;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rayon::{ThreadPool, ThreadPoolBuilder, current_num_threads};
-use relay_train::StopFlag;
+use relay_train::{StopFlag, TrainError};
 
 use crate::{PipelineError, Result};
 
@@ -69,10 +69,14 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
         }
     };
     thread::scope(|scope| {
-        for pool in &pools {
-            scope.spawn(|| pool.install(lane));
-        }
-    });
+        pools.iter().try_for_each(|pool| {
+            let begun = thread::Builder::new().spawn_scoped(scope, || pool.install(lane));
+            begun.map(drop).map_err(|error| {
+                stop.set();
+                no_threads(&error)
+            })
+        })
+    })?;
     let mut made = Vec::new();
     let mut interrupted = None;
     for result in results.into_iter().flatten() {
@@ -90,10 +94,12 @@ fn pool(threads: usize) -> Result<ThreadPool> {
         .num_threads(threads)
         .stack_size(STACK)
         .build()
-        .map_err(|error| PipelineError::Threads {
-            threads,
-            reason: error.to_string(),
-        })
+        .map_err(|error| no_threads(&error))
+}
+
+fn no_threads(reason: &impl ToString) -> PipelineError {
+    let reason = reason.to_string();
+    TrainError::Threads { reason }.into()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
-use relay_train::StopFlag;
+use relay_train::{StopFlag, start_threads};
 
 use crate::{
     ChainLine, Corpus, PipelineError, Question, Result, Settings, Stages, Unsolved, chains, corpus,
@@ -61,15 +61,25 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     stop: StopFlag,
     mut each: impl FnMut(Solved) -> Result<(), E>,
 ) -> Result<(), E> {
+    start_threads().map_err(PipelineError::from)?;
     let settings = Settings::load(&run.join("settings.json"))?;
     settings.validate()?;
     let arm = settings.arm(arm)?;
     let corpus = corpus(&settings)?;
-    let asked: Vec<_> = questions
-        .iter()
-        .map(|question| corpus.asked(question))
-        .collect::<Result<_>>()?;
     let dir = settings.model_dir(run, arm);
+    if !dir.exists() {
+        return Err(not_trained(&settings, run, arm).into());
+    }
+    let asked: Vec<_> = (1..)
+        .zip(questions)
+        .map(|(number, question)| {
+            let asked = corpus.asked(question);
+            asked.map_err(|reason| PipelineError::Asked {
+                number,
+                reason: Box::new(reason),
+            })
+        })
+        .collect::<Result<_>>()?;
     let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
     let write = stages.writer(arm, &dir)?;
@@ -79,6 +89,19 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
         }
     }
     Ok(())
+}
+
+/// That the run has no model of `arm`, and of which arms it has.
+fn not_trained(settings: &Settings, run: &Path, arm: &str) -> PipelineError {
+    let arms = settings.stages().into_iter().map(|(arm, _)| arm);
+    let trained: Vec<&str> = arms
+        .filter(|arm| settings.model_dir(run, arm).exists())
+        .collect();
+    let right = match trained.as_slice() {
+        [] => "trained first: the run has no model yet".to_owned(),
+        trained => format!("one that the run has trained: {}", trained.join(", ")),
+    };
+    PipelineError::question("the arm", arm, right)
 }
 
 fn solved(corpus: &dyn Corpus, asked: &Unsolved, chain: &Chain) -> Solved {

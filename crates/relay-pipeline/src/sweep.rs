@@ -5,9 +5,13 @@ use std::{
     str::FromStr,
 };
 
+use relay_train::first_difference;
 use serde::{Deserialize, Serialize};
 
-use crate::{Override, PipelineError, PlannedRun, Result, Settings, overrides::full_paths};
+use crate::{
+    Override, PipelineError, PlannedRun, Result, Settings,
+    overrides::{full_paths, json_or_word},
+};
 
 mod files;
 mod results;
@@ -54,7 +58,10 @@ impl FromStr for Axis {
         let Override { path, value } = text.parse()?;
         let values = parts(&value);
         for (place, value) in values.iter().enumerate() {
-            if value.is_empty() || values[..place].contains(value) {
+            let again = |other: &String| {
+                first_difference("", &json_or_word(other), &json_or_word(value)).is_none()
+            };
+            if value.is_empty() || values[..place].iter().any(again) {
                 let found = if value.is_empty() { "empty" } else { value };
                 return Err(PipelineError::settings(
                     format!("a value of {path}"),
@@ -201,7 +208,14 @@ impl Sweep {
             } else {
                 label.join(", ")
             },
-            name: directory(&all.join("_")),
+            // By the whole paths: another sweep in the same directory may vary a setting with the same end.
+            name: directory(
+                &overrides
+                    .iter()
+                    .map(Override::to_string)
+                    .collect::<Vec<_>>()
+                    .join("_"),
+            ),
             overrides,
         }
     }

@@ -1,13 +1,16 @@
 //! Lines of a file, each turned into something, with errors that name the file and the line.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Result, TaskError};
 
 /// How many bad lines are reported one by one when they are skipped; the rest is only counted.
 const REPORTED: usize = 10;
+
+/// No problem is longer; a device without line ends would fill the memory.
+const LONGEST_LINE: u64 = 1 << 24;
 
 /// Reads a file line by line in flat memory. Blank lines do not count.
 #[derive(Debug)]
@@ -100,14 +103,19 @@ impl<R: BufRead> Lines<R> {
     /// Reads the next line into the buffer; `false` where there is none.
     fn read_line(&mut self) -> Result<bool> {
         self.buffer.clear();
-        let read = self
-            .reader
+        let mut line = self.reader.by_ref().take(LONGEST_LINE);
+        let read = line
             .read_until(b'\n', &mut self.buffer)
             .map_err(|source| TaskError::io(&self.file, source))?;
         if read == 0 {
             return Ok(false);
         }
         self.number += 1;
+        if line.limit() == 0 && !self.buffer.ends_with(b"\n") {
+            let longest = LONGEST_LINE >> 20;
+            let error = TaskError::data(format!("it is longer than {longest} MiB"));
+            return Err(error.at(&self.file, self.number));
+        }
         Ok(true)
     }
 

@@ -153,6 +153,19 @@ fn text_that_is_not_utf8_is_a_bad_line() {
 }
 
 #[test]
+fn a_line_without_an_end_does_not_fill_the_memory() {
+    // As from a device.
+    let endless = std::io::BufReader::new(std::io::repeat(b'0'));
+    let mut reader = JsonlReader::new(endless, Path::new("zeros")).skip_bad(true);
+    let error = reader.next().unwrap().unwrap_err().to_string();
+    assert!(
+        error.contains("zeros") && error.contains("line 1: it is longer than 16 MiB"),
+        "{error}"
+    );
+    assert!(reader.next().is_none());
+}
+
+#[test]
 fn a_file_without_a_good_line_is_an_error() {
     for (text, skipped) in [("", "0"), ("\n\n", "0"), ("x\ny\n", "2")] {
         let errors: Vec<_> = reader(text)

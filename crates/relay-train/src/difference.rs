@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 /// Path, held and wanted value of the first place in which two JSON values differ, as text. A field that is missing counts
-/// as one that is `null`. The path begins with `path`, which may be empty.
+/// as one that is `null`, and 1 is 1.0. The path begins with `path`, which may be empty.
 ///
 /// ```
 /// use relay_train::first_difference;
@@ -32,9 +32,16 @@ pub fn first_difference(
         (Value::Array(a), Value::Array(b)) if a.len() == b.len() => (0..)
             .zip(a.iter().zip(b))
             .find_map(|(place, (a, b))| first_difference(&format!("{path}[{place}]"), a, b)),
-        _ if held == wanted => None,
+        _ if held == wanted || same_number(held, wanted) => None,
         _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
     }
+}
+
+/// Whether both are one number, whichever way it is written: tools that rewrite JSON make 0 of 0.0.
+fn same_number(held: &Value, wanted: &Value) -> bool {
+    let whole = |value: &Value| value.is_u64() || value.is_i64();
+    // Whole numbers beyond 2^53 would be rounded.
+    !(whole(held) && whole(wanted)) && held.is_number() && held.as_f64() == wanted.as_f64()
 }
 
 #[cfg(test)]
@@ -70,5 +77,17 @@ mod tests {
             "a: null, 2"
         );
         assert_eq!(differ("", json!({ "a": null }), json!({})), None);
+    }
+
+    #[test]
+    fn a_number_is_the_same_however_it_is_written() {
+        let differ = |held: &str, wanted: &str| {
+            let [held, wanted] = [held, wanted].map(|text| serde_json::from_str(text).unwrap());
+            first_difference("", &held, &wanted).is_some()
+        };
+        assert!(!differ("[0, 1e3, -0.0]", "[0.0, 1000, 0]"));
+        assert!(differ("1", "1.5"));
+        assert!(differ("9007199254740993", "9007199254740992"));
+        assert!(differ("0", "null") && differ("1", "\"1\""));
     }
 }

@@ -142,6 +142,15 @@ pub enum TrainError {
         /// What it said, or what was seen of it.
         reason: String,
     },
+    /// The system gives no threads to compute on.
+    #[error(
+        "the system gives no threads: {reason}; raise its limits (`ulimit -u`, `ulimit -v`, the processes that a container \
+         may have), or ask for fewer by `RAYON_NUM_THREADS=1`"
+    )]
+    Threads {
+        /// What the system said.
+        reason: String,
+    },
     /// The thread that makes batches ended unexpectedly.
     #[error("the loader thread failed at step {step}: {reason}")]
     Loader {

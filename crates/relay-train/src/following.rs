@@ -128,7 +128,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         thread::scope(|scope| {
             let todo = state.counters.step..self.config.steps;
             let widths = self.config.width_multiple;
-            let loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo);
+            let loader = Loader::start::<B, O>(scope, source, &self.objective, widths, todo)?;
             let mut workers = self.start_workers(scope, &state, team)?;
             loop {
                 // The leader may validate or save for minutes. It hears of a stop with the next update, and then ends the run in

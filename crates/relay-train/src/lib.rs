@@ -101,6 +101,7 @@ pub use loss::{cross_entropy, readout_cross_entropy};
 pub use machines::{Followers, Leader};
 pub use manifest::{Counters, FileRecord, Manifest};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective, check_task_weights};
+pub use own_pool::start_threads;
 pub use plain::refuse_links;
 pub use recovery::Recovery;
 pub use relay_kernels::{Precision, with_generation_of};

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread::Scope;
+use std::thread::{self, Scope};
 
 use burn::tensor::backend::AutodiffBackend;
 
@@ -30,13 +30,16 @@ pub(crate) struct Loader<T> {
 
 impl<T: Send + 'static> Loader<T> {
     /// Starts to make the updates of `steps`, in widths that are a multiple of `width_multiple`.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
     pub fn start<'scope, 'env, B, O>(
         scope: &'scope Scope<'scope, 'env>,
         source: &'env dyn ExampleSource,
         objective: &'env O,
         width_multiple: usize,
         steps: Range<u64>,
-    ) -> Self
+    ) -> Result<Self>
     where
         B: AutodiffBackend,
         O: Objective<B, Batch = T>,
@@ -60,7 +63,8 @@ impl<T: Send + 'static> Loader<T> {
                 batches,
             })
         };
-        scope.spawn(move || {
+        let first = steps.start;
+        let work = move || {
             for step in steps {
                 // A panic is told with the update that it belongs to, and only if the run comes so far.
                 let made = catch_unwind(AssertUnwindSafe(|| make(step)));
@@ -73,8 +77,14 @@ impl<T: Send + 'static> Loader<T> {
                     return;
                 }
             }
-        });
-        Self { updates }
+        };
+        match thread::Builder::new().spawn_scoped(scope, work) {
+            Ok(_) => Ok(Self { updates }),
+            Err(error) => Err(TrainError::Loader {
+                step: first,
+                reason: format!("the system gives no thread: {error}"),
+            }),
+        }
     }
 
     /// The next update, which is that of `step`.

@@ -307,7 +307,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let todo = state.counters.step..steps;
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
-            let loader = Loader::start::<B, O>(scope, source, objective, widths, todo);
+            let loader = Loader::start::<B, O>(scope, source, objective, widths, todo)?;
             let mut workers = self.start_workers(scope, &state, self.team(&state, &log.data)?)?;
             while state.counters.step < steps {
                 let step = state.counters.step;

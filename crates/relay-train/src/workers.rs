@@ -1,7 +1,7 @@
 //! One run on several devices of a machine: each has the model, takes its share of every micro-batch, and makes the same update.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::{Scope, ScopedJoinHandle};
+use std::thread::{self, Scope, ScopedJoinHandle};
 
 use burn::module::Module;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -49,7 +49,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// Starts the workers of the other devices with what `state` holds.
     ///
     /// # Errors
-    /// When they cannot be connected.
+    /// When they cannot be connected, or the system gives no threads.
     pub(crate) fn start_workers<'scope, 'env>(
         &'env self,
         scope: &'scope Scope<'scope, 'env>,
@@ -83,14 +83,17 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let worker = worker(rank, device, Some(end));
             let state = copy(state, device);
             let (work, todo) = channel();
-            Other {
-                work,
-                thread: scope.spawn(move || follow(worker, state, &todo)),
-            }
+            let thread = thread::Builder::new()
+                .spawn_scoped(scope, move || follow(worker, state, &todo))
+                .map_err(|error| TrainError::Worker {
+                    rank: first_rank + rank,
+                    reason: format!("the system gives no thread: {error}"),
+                })?;
+            Ok(Other { work, thread })
         });
         Ok(Workers {
+            others: others.collect::<Result<_>>()?,
             first,
-            others: others.collect(),
         })
     }
 

@@ -24,7 +24,8 @@ const FIGURES: [(Measure, &str, &str); 3] = [
 impl Aggregate {
     /// Writes `aggregate.json`, the tables of accuracies and verdicts as `aggregate.md`, and `figures/*.svg`, `*.png`,
     /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written. Of several runs there
-    /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together.
+    /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together. What was written here before for more
+    /// runs, arms or lengths is removed.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
@@ -51,7 +52,10 @@ impl Aggregate {
             }
             drawings.page(together, &format!("seeds {} together", self.seed_list()))?;
         }
-        Ok([json, table].into_iter().chain(drawings.written).collect())
+        Ok([json, table]
+            .into_iter()
+            .chain(drawings.finish()?)
+            .collect())
     }
 
     /// The seeds of the runs, each once.

@@ -180,7 +180,14 @@ mod tests {
         let page = std::fs::read_to_string(page).unwrap();
         assert!(page.contains("preset mini, seeds 1, 2 together"), "{page}");
         assert!(dir.path().join("figures/accuracy_by_compute.svg").is_file());
+        let mine = dir.path().join("figures/notes.svg");
+        std::fs::write(&mine, "mine").unwrap();
+        // Of one seed alone there is no such page, and that of before is of others.
         let one = Aggregate::of_runs(&[run(1, 20)]).unwrap();
         assert_eq!(one.together, None);
+        one.write(dir.path()).unwrap();
+        let there = |name: &str| dir.path().join(name).exists();
+        assert!(!there("report.html") && !there("figures/accuracy_by_compute.svg"));
+        assert!(there("figures/answer_accuracy.svg") && mine.exists());
     }
 }

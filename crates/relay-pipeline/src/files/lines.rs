@@ -73,7 +73,13 @@ pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec
         };
         PipelineError::io("open", file, Error::new(e.kind(), format!("{e}{from}")))
     });
-    let reader = BufReader::new(opened?);
+    let opened = opened?;
+    // Whoever resumes a run reads it again, which pipes cannot give, and devices may have no end.
+    if opened.metadata().is_ok_and(|found| !found.is_file()) {
+        let what = "is a directory, a pipe or a device; a file is needed";
+        return Err(PipelineError::corrupt(file, what));
+    }
+    let reader = BufReader::new(opened);
     let mut hasher = blake3::Hasher::new();
     let mut lines = Vec::new();
     let mut blank = None;

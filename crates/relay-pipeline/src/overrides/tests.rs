@@ -129,6 +129,40 @@ fn each_mistake_names_path_value_and_what_would_be_right() {
             ],
         ),
         ("stage1", "1", &["stage1 is 1", "an object with the fields"]),
+        // What it does not go with is named as it stands.
+        (
+            "model.d_model",
+            "50",
+            &[
+                "model.d_model is 50, must be such that looped.transformer.heads",
+                "which is 4, is a divisor of d_model, 50",
+            ],
+        ),
+        (
+            "stage2.lambda",
+            "1",
+            &["stage2.lambda is 1", "left alone", "looped_aligned"],
+        ),
+        (
+            "looped_vanilla.lambda",
+            "1",
+            &["looped_vanilla.lambda is 1", "left alone"],
+        ),
+        (
+            "ar_baseline.checkpoint_iterations",
+            "2",
+            &["checkpoint_iterations is 2", "looped_vanilla alone"],
+        ),
+        (
+            "stage1.curriculum",
+            "[0.0, 3000, []]",
+            &["stage1.curriculum is [0.0, 3000, []]", "an object"],
+        ),
+        (
+            "evaluation.hit_matrices",
+            "7",
+            &["evaluation.hit_matrices is 7", "a list of places"],
+        ),
         (
             "stage2.train.seed",
             "7",
@@ -183,13 +217,38 @@ fn values_that_are_right_together_are_taken_together() {
 }
 
 #[test]
-fn of_several_wrong_values_the_first_is_named_with_its_own_rule() {
-    // Checked in another order than they are given in.
-    let all = ["stage2.lambda=-1", "looped.transformer.heads=0"].map(|text| text.parse().unwrap());
-    let error = crate::preset("mini", 1).unwrap().with(&all).unwrap_err();
-    let text = error.to_string();
-    assert!(
-        text.contains("stage2.lambda is -1, must be a number of at least 0"),
-        "{text}"
-    );
+fn of_several_values_that_one_is_named_which_is_wrong() {
+    for (values, expected) in [
+        // Checked in another order than they are given in.
+        (
+            &[
+                "stage2.train.learning_rate=-1",
+                "looped.transformer.heads=0",
+            ][..],
+            "stage2.train.learning_rate is -1, must be ",
+        ),
+        // The first is wrong by itself, and right beside the second.
+        (
+            &["model.heads=3", "model.d_model=24", "stage1.lambda=-1"],
+            "stage1.lambda is -1, must be a number of at least 0",
+        ),
+        (
+            &["stage1.train.steps=1000", "stage1.curriculum.steps=2000"],
+            "stage1.curriculum.steps is 2000, must be such that looped_aligned.curriculum.steps, 2000, is below \
+             looped_aligned.train.steps, 1000",
+        ),
+        (
+            &["evaluation.samples=7", "data.generated.0.train=[5, 2]"],
+            "data.generated.0.train is [5, 2], must be within",
+        ),
+        (
+            &["chains.tries=2", "self_chains.samples=10"],
+            "data.ari.self_phases is ",
+        ),
+    ] {
+        let all: Vec<Override> = values.iter().map(|text| text.parse().unwrap()).collect();
+        let error = crate::preset("mini", 1).unwrap().with(&all).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains(expected), "{text}");
+    }
 }

@@ -227,7 +227,11 @@ impl TaskSettings {
                 return Err(PipelineError::settings(
                     format!("data.{name}.{field}"),
                     format!("{from}..{to}"),
-                    format!("a range within {}..{}", possible.start(), possible.end()),
+                    format!(
+                        "within {}..{}, from the shortest to the longest",
+                        possible.start(),
+                        possible.end()
+                    ),
                 ));
             }
         }

@@ -9,16 +9,18 @@ use super::SweepResults;
 use crate::{
     LengthSpread, Measure, Result, Results, Spread, Sweep,
     aggregate::few_of,
-    arms::{arm_label, task_label},
+    arms::{ARMS, arm_label, task_label},
     file_name::file_name,
     json::pretty,
     length_result::rounded,
     plot::{field, spread_figure},
+    report::remove_older_figures,
     write_atomically,
 };
 
 impl SweepResults {
-    /// Writes `sweep.json`, `sweep.csv`, `sweep.md` and `figures/TASK_ARM.svg`, `.png`, `.csv`; gives the paths written.
+    /// Writes `sweep.json`, `sweep.csv`, `sweep.md` and `figures/TASK_ARM.svg`, `.png`, `.csv`; gives the paths written. Figures of other
+    /// tasks or arms that were written here before are removed.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
@@ -49,6 +51,7 @@ impl SweepResults {
                 written.extend(figure.write_with(&base, &csv)?);
             }
         }
+        remove_older_figures(&dir.join("figures"), &written, is_of_arm)?;
         Ok(written)
     }
 
@@ -219,6 +222,14 @@ impl SweepResults {
             names
         }
     }
+}
+
+/// Whether a figure of an arm on any task may have this name.
+fn is_of_arm(name: &str) -> bool {
+    ARMS.iter().any(|arm| {
+        let task = name.strip_suffix(arm);
+        task.is_some_and(|task| task.len() > 1 && task.ends_with('_'))
+    })
 }
 
 fn csv_lines(text: &mut String, start: &str, at: &LengthSpread, trained: bool) {

@@ -29,7 +29,7 @@ fn every_combination_has_a_directory_that_can_be_read() {
     );
     assert_eq!(
         all[3].dir(2),
-        Path::new("lambda=0.1_layers=2_samples=5_seed-2")
+        Path::new("stage1.lambda=0.1_model.layers=2_evaluation.samples=5_seed-2")
     );
     let command = |seed, overrides: &[Override]| format!("{seed} {}", overrides[0]);
     let runs = sweep
@@ -69,6 +69,8 @@ fn what_cannot_be_swept_is_said_before_anything_runs() {
     assert!(
         error(&["evaluation.hit_matrices=[[\"lis\",30]],[[\"lis\" 30]]"]).contains("hit_matrices")
     );
+    let twice = |text: &str| text.parse::<Axis>().unwrap_err().to_string();
+    assert!(twice("stage1.lambda=1,1.0").contains("1.0 in `stage1.lambda=1,1.0`"));
     // Every run would have it, whatever its directory says.
     assert!(error(&["seed=1,2"]).contains("seed is 1, must be left out"));
     let fixed = |seed| crate::preset("smoke", seed)?.with(&["seed=5".parse()?]);

@@ -142,6 +142,37 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     run(&settings, &path, Existing::Update).unwrap();
     assert!(!path.join("set-aside/results-2").exists());
 
+    // Tools that rewrite JSON change how numbers are written, and no setting.
+    let file = path.join("settings.json");
+    let rewritten = fs::read_to_string(&file).unwrap().replace(".0,", ",");
+    fs::write(&file, &rewritten).unwrap();
+    run(&settings, &path, Existing::Resume).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), rewritten);
+
+    // Where nobody can tell what the results are of, they are kept. Nothing is made again.
+    let trained = made_at(&path, "ar_relay");
+    for (number, damaged) in [
+        (2, Some(&b"{"[..])),
+        (3, Some(b"null")),
+        (4, Some(b"\xff")),
+        (5, None),
+    ] {
+        match damaged {
+            Some(bytes) => fs::write(&file, bytes).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let error = run(&settings, &path, Existing::Resume).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("settings.json") && text.contains("--update"),
+            "{text}"
+        );
+        run(&settings, &path, Existing::Update).unwrap();
+        assert_eq!(made_at(&path, "ar_relay"), trained);
+        let before = path.join(format!("set-aside/results-{number}"));
+        assert!(before.join("results.json").exists(), "{number}");
+    }
+
     // So are other lengths to measure at. A stage's own seed is not what it is trained with.
     let judged = made_at(&path, "evaluation/ar_relay");
     let data = |settings: &mut Settings, change: &dyn Fn(&mut TaskSettings)| {

@@ -74,5 +74,12 @@ fn a_run_answers_questions() {
     assert!(refused("ar_relay", question("ari", "1 +")).contains("`1 +`"));
     fs::remove_dir_all(path.join("ar_relay")).unwrap();
     let gone = refused("ar_relay", question("ari", "1 + 2 ="));
-    assert!(gone.contains("ar_relay"), "{gone}");
+    let right = "the arm is ar_relay, must be one that the run has trained: looped_aligned, ";
+    assert!(gone.contains(right), "{gone}");
+    let asked = [question("ari", "1 + 2 ="), question("ari", "1 + =")];
+    let error = ask(&path, "ar_baseline", &asked).unwrap_err();
+    assert!(
+        error.is_usage() && error.to_string().starts_with("problem 2: "),
+        "{error}"
+    );
 }

@@ -78,7 +78,7 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     let runs = planned(&sweep, dir.path());
     let results = run(&runs, &[]).unwrap();
     let (first, second) = (&runs[0].dir, &runs[1].dir);
-    assert!(second.ends_with("lambda=1_seed-1"), "{second:?}");
+    assert!(second.ends_with("stage1.lambda=1_seed-1"), "{second:?}");
     for (stage, taken) in [
         ("looped_aligned", false),
         ("looped_vanilla", true),
@@ -89,7 +89,7 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
         let from = taken_from(second, stage);
         assert_eq!(
             from.as_deref(),
-            taken.then_some("lambda=0_seed-1"),
+            taken.then_some("stage1.lambda=0_seed-1"),
             "{stage}"
         );
         assert_eq!(taken_from(first, stage), None);
@@ -100,7 +100,15 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     );
 
     let swept = sweep.results(&runs, &results, "the command").unwrap();
+    // A sweep of more tasks was drawn here before.
+    let drawn = |name: &str| dir.path().join("figures").join(name);
+    fs::create_dir(dir.path().join("figures")).unwrap();
+    for name in ["ed_ar_relay.png", "ar_relay.png", "notes.png"] {
+        fs::write(drawn(name), "before").unwrap();
+    }
     swept.write(dir.path()).unwrap();
+    assert!(drawn("ari_ar_relay.png").exists() && !drawn("ed_ar_relay.png").exists());
+    assert!(drawn("ar_relay.png").exists() && drawn("notes.png").exists());
     assert_eq!(
         SweepResults::load(&dir.path().join("sweep.json")).unwrap(),
         swept
@@ -110,7 +118,7 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
             .reused
             .get("ar_baseline")
             .unwrap(),
-        "lambda=0_seed-1"
+        "stage1.lambda=0_seed-1"
     );
     let text = fs::read_to_string(dir.path().join("sweep.md")).unwrap();
     assert!(
@@ -137,7 +145,7 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
     assert_eq!(made_at(second, "looped_aligned"), before);
     assert_eq!(
         taken_from(first, "ar_baseline").as_deref(),
-        Some("lambda=0_seed-1")
+        Some("stage1.lambda=0_seed-1")
     );
     assert_eq!(taken_from(first, "looped_aligned"), None);
     assert_eq!(taken_from(first, "looped_vanilla"), None);

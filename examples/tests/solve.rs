@@ -1,0 +1,78 @@
+//! Problems that are asked of a trained model, by a command line or a file of lines.
+
+// Helpers of tests are not seen as tests by the lint.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::program;
+
+mod common;
+
+/// What `solve` gives for lines on standard input: the exit code, and both outputs.
+fn solve(run: &Path, options: &[&str], lines: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(program("solve"))
+        .arg("--run-dir")
+        .arg(run)
+        .args(options)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(lines.as_bytes()).unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn each_line_is_answered_or_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = dir.path().join("run");
+    let trained = Command::new(program("multitask_relay"))
+        .args(["--preset", "smoke", "--arms", "looped_vanilla", "--run-dir"])
+        .arg(&run)
+        .output()
+        .unwrap();
+    assert!(trained.status.success(), "{trained:?}");
+    let (task, arm) = (["--task", "ari"], ["--arm", "looped_vanilla"]);
+    let options = [task, arm].concat();
+    // As editors of some systems write it.
+    let (code, stdout, stderr) = solve(&run, &options, "\u{feff}1 + 2 =\r\n\r\n2 * 2 =\r\n");
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(
+        stdout.contains("ari: 1 + 2 =\n") && stdout.contains("ari: 2 * 2 =\n"),
+        "{stdout}"
+    );
+    let (code, _, stderr) = solve(&run, &options, "1 + 2 =\n\n1 + =\n");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("error: line 3 of standard input: "),
+        "{stderr}"
+    );
+    let given = |problems: &[&str]| solve(&run, &[&options, problems].concat(), "").2;
+    assert!(given(&["1 + 2 =", "1 + ="]).contains("error: problem 2: "));
+    assert!(
+        given(&["1 + ="]).starts_with("error: `1 + =`"),
+        "{}",
+        given(&["1 + ="])
+    );
+    // The arm that is meant where none is said.
+    let (code, _, stderr) = solve(&run, &task, "1 + 2 =\n");
+    assert_eq!(code, Some(2), "{stderr}");
+    assert!(
+        stderr.contains("must be one that the run has trained: looped_vanilla"),
+        "{stderr}"
+    );
+}
