@@ -252,8 +252,12 @@ impl<B: AutodiffBackend> Pipeline<B> {
         let file = self.dir.path().join(&name).join("measured.json");
         let text =
             std::fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-        let measured = serde_json::from_str(&text)
+        let measured: Measured = serde_json::from_str(&text)
             .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
+        for (task, found) in measured.forensics.iter() {
+            let checked = found.check();
+            checked.map_err(|what| PipelineError::corrupt(&file, format!("{task}, {what}")))?;
+        }
         Ok((record, measured))
     }
 }

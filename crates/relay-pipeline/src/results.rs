@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    ChainYield, Claim, LengthResult, Machine, OrderedMap, Result, StageCost, TaskForensics,
+    ChainYield, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
+    TaskForensics,
     atomic::write_atomically,
     json::{pretty, read_json},
 };
+
+mod possible;
 
 /// The version of the format that this program writes and reads.
 pub const SCHEMA: u32 = 1;
@@ -111,9 +114,13 @@ impl Results {
     /// Reads a `results.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, is not of this form or of another schema; the message names the file.
+    /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be, such as a share
+    /// above 1; the message names the file.
     pub fn load(path: &Path) -> Result<Self> {
-        read_json(path, SCHEMA, several_matrices)
+        let results: Self = read_json(path, SCHEMA, several_matrices)?;
+        let checked = results.check();
+        checked.map_err(|what| PipelineError::corrupt(path, what))?;
+        Ok(results)
     }
 
     /// Writes a `results.json`, whole or not at all.

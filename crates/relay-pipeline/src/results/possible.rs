@@ -1,0 +1,204 @@
+//! What results from elsewhere cannot hold: shares beyond 1, counts whose sums would overflow, figures without end.
+
+use super::Results;
+use crate::{ChainForensics, LengthResult, TaskForensics};
+
+/// More problems, or tokens of them, than anybody measures.
+const MOST: u64 = 1 << 40;
+
+/// More steps than a figure can show.
+const MOST_STEPS: usize = 1 << 16;
+
+/// What cannot be and what would be right; nothing where all of it can.
+type Possible = Result<(), String>;
+
+impl Results {
+    /// Checks all numbers that tables and figures are made from.
+    pub(super) fn check(&self) -> Possible {
+        for (arm, tasks) in self.arms.iter() {
+            for (task, lengths) in tasks.iter() {
+                let place = |at: &LengthResult| format!("arms.{arm}.{task}, length {}", at.length);
+                for at in lengths {
+                    at.check()
+                        .map_err(|what| format!("{}: {what}", place(at)))?;
+                }
+            }
+        }
+        for matrices in &self.hit_matrices {
+            let mut cells = matrices.arms.values().flatten().flatten().flatten();
+            if let Some(cell) = cells.find(|cell| !is_share(**cell)) {
+                let (task, length) = (&matrices.task, matrices.length);
+                return Err(format!(
+                    "hit_matrices, {task} {length}: {}",
+                    no_share(*cell)
+                ));
+            }
+        }
+        for (arm, tasks) in self.forensics.iter() {
+            for (task, found) in tasks.iter() {
+                let place = format!("forensics.{arm}.{task}");
+                found.check().map_err(|what| format!("{place}, {what}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LengthResult {
+    fn check(&self) -> Possible {
+        let shares = [
+            ("answer_accuracy", Some(self.answer_accuracy)),
+            ("answer_low", self.answer_low),
+            ("answer_high", self.answer_high),
+            ("bit_accuracy", self.bit_accuracy),
+            ("bit_low", self.bit_low),
+            ("bit_high", self.bit_high),
+            ("chain_accuracy", self.chain_accuracy),
+            ("chain_low", self.chain_low),
+            ("chain_high", self.chain_high),
+        ];
+        for (name, share) in shares {
+            if let Some(share) = share.filter(|share| !is_share(*share)) {
+                return Err(format!("{name}: {}", no_share(share)));
+            }
+        }
+        at_most("n", self.n, MOST)
+    }
+}
+
+impl TaskForensics {
+    /// Checks all counts.
+    pub(crate) fn check(&self) -> Possible {
+        at_most("wrong_places", self.wrong_places, MOST)?;
+        for confused in &self.confusions {
+            at_most("confusions", confused.n, MOST)?;
+        }
+        self.by_length.iter().try_for_each(|(length, found)| {
+            let checked = found.check();
+            checked.map_err(|what| format!("length {length}: {what}"))
+        })
+    }
+}
+
+impl ChainForensics {
+    fn check(&self) -> Possible {
+        for (name, count) in [
+            ("chains", self.chains),
+            ("later", self.later),
+            ("later_wrong", self.later_wrong),
+            ("recovering", self.recovering),
+            ("right_answers", self.right_answers),
+            (
+                "right_answers_on_wrong_chains",
+                self.right_answers_on_wrong_chains,
+            ),
+            (
+                "wrong_answers_on_right_chains",
+                self.wrong_answers_on_right_chains,
+            ),
+        ] {
+            at_most(name, count, MOST)?;
+        }
+        let last = self.first_wrong.keys().last().copied().unwrap_or(0);
+        let steps = self.steps.max(last) as u64;
+        at_most("steps", steps, MOST_STEPS as u64)?;
+        let mut wrong = self.first_wrong.values();
+        let wrong = wrong.try_fold(0_u64, |sum, n| sum.checked_add(*n));
+        match wrong {
+            Some(wrong) if wrong <= self.chains => Ok(()),
+            _ => Err(format!(
+                "first_wrong has more chains than `chains`, {}",
+                self.chains
+            )),
+        }
+    }
+}
+
+fn is_share(share: f64) -> bool {
+    (0.0..=1.0).contains(&share)
+}
+
+fn no_share(share: f64) -> String {
+    format!("{share} is no share from 0 to 1")
+}
+
+fn at_most(name: &str, count: u64, most: u64) -> Possible {
+    if count <= most {
+        return Ok(());
+    }
+    Err(format!("{name} is {count}, must be at most {most}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Results of one arm with a hit matrix and forensics; `change` alters their JSON.
+    fn checked(change: impl Fn(&mut Value)) -> Possible {
+        let mut results = Results::new("smoke", 1, "flex");
+        results.add("ar_relay", "ari", LengthResult::from_counts(8, 10, 3, None));
+        results.add_hit_matrix("ar_relay", "ari", 8, 10, vec![vec![Some(0.5), None]]);
+        let found = ChainForensics {
+            chains: 10,
+            steps: 8,
+            first_wrong: [(2, 3), (9, 4)].into(),
+            ..ChainForensics::default()
+        };
+        let of_arm = results.forensics.entry_or_default("ar_relay");
+        of_arm.entry_or_default("ari").by_length.insert(8, found);
+        let mut json = serde_json::to_value(&results).unwrap();
+        change(&mut json);
+        let results: Results = serde_json::from_value(json).unwrap();
+        results.check()
+    }
+
+    #[test]
+    fn what_cannot_be_is_named_with_its_place() {
+        assert_eq!(checked(|_| ()), Ok(()));
+        let chains = "/forensics/ar_relay/ari/by_length/8";
+        for (path, value, expected) in [
+            (
+                "/arms/ar_relay/ari/0/answer_accuracy".to_owned(),
+                json!(2),
+                "arms.ar_relay.ari, length 8: answer_accuracy: 2 is no share",
+            ),
+            (
+                "/arms/ar_relay/ari/0/answer_low".to_owned(),
+                json!(-0.5),
+                "answer_low: -0.5 is no share",
+            ),
+            (
+                "/arms/ar_relay/ari/0/n".to_owned(),
+                json!(u64::MAX),
+                "n is 18446744073709551615, must be at most",
+            ),
+            (
+                "/hit_matrices/0/arms/ar_relay/0/0".to_owned(),
+                json!(1.5),
+                "hit_matrices, ari 8: 1.5 is no share",
+            ),
+            (
+                format!("{chains}/chains"),
+                json!(6),
+                "forensics.ar_relay.ari, length 8: first_wrong has more chains",
+            ),
+            (
+                format!("{chains}/first_wrong/2"),
+                json!(u64::MAX),
+                "first_wrong has more chains than `chains`, 10",
+            ),
+            (
+                format!("{chains}/steps"),
+                json!(u32::MAX),
+                "steps is 4294967295, must be at most",
+            ),
+            (format!("{chains}/later"), json!(u64::MAX), "later is"),
+        ] {
+            let set = |json: &mut Value| *json.pointer_mut(&path).unwrap() = value.clone();
+            let error = checked(set).unwrap_err();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+}
