@@ -40,10 +40,15 @@ pub trait NextToken {
     fn keep(&mut self, rows: &[usize]);
 }
 
+/// Texts that ordinary operations write side by side, and columns that their caches may fill together.
+const MAX_TEXTS: usize = 128;
+const MAX_COLUMNS: usize = 32_768;
+
 /// Continues every prompt until `eos` or until it has written its number of `max_new_tokens`, `eos` counted.
 ///
 /// A prompt's continuation does not depend on what else is in the batch: to the last bit where there is a
 /// [`Decoder`](relay_kernels::Decoder) for the model, else up to rounding, as ordinary operations pad prompts on the left.
+/// Any number of prompts may be given: what is held in memory at a time is bounded.
 /// Call it with [`valid()`](burn::module::AutodiffModule::valid) models: a model under autodiff keeps its graphs.
 ///
 /// # Errors
@@ -64,18 +69,48 @@ pub fn generate_causal<B: Backend>(
         let written = decoder.generate(prompts, eos, max_new_tokens);
         return Ok(written.into_iter().map(CausalChain::from).collect());
     }
-    let width = prompts.iter().map(Vec::len).max().unwrap_or(0);
+    let size = |text: usize| [prompts[text].len(), max_new_tokens[text]];
+    // Texts of like size together; the order of the chains stays that of the prompts.
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|&text| (size(text).iter().sum::<usize>(), text));
+    let mut chains = vec![CausalChain::default(); prompts.len()];
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let (group, others) = rest.split_at(side_by_side(rest.iter().map(|&text| size(text))));
+        rest = others;
+        let limits: Vec<usize> = group.iter().map(|&text| max_new_tokens[text]).collect();
+        let group_prompts: Vec<&[u32]> =
+            group.iter().map(|&text| prompts[text].as_slice()).collect();
+        let (tokens, pads) = padded(&group_prompts, device);
+        let written = decode_causal(&mut Decoder::new(model, tokens, &pads), eos, &limits);
+        for (&text, written) in group.iter().zip(written) {
+            chains[text] = written;
+        }
+    }
+    Ok(chains)
+}
+
+/// Prompts padded on the left to one width, and how far each is.
+fn padded<B: Backend>(prompts: &[&[u32]], device: &B::Device) -> (Tensor<B, 2, Int>, Vec<usize>) {
+    let width = prompts.iter().map(|prompt| prompt.len()).max().unwrap_or(0);
     let pads: Vec<usize> = prompts.iter().map(|prompt| width - prompt.len()).collect();
-    let padded = prompts.iter().zip(&pads).flat_map(|(prompt, pad)| {
+    let tokens = prompts.iter().zip(&pads).flat_map(|(prompt, pad)| {
         core::iter::repeat_n(0, *pad).chain(prompt.iter().map(|token| *token as i32))
     });
-    let tokens = TensorData::new(padded.collect::<Vec<i32>>(), [prompts.len(), width]);
-    let tokens = Tensor::<B, 2, Int>::from_data(tokens, device);
-    Ok(decode_causal(
-        &mut Decoder::new(model, tokens, &pads),
-        eos,
-        max_new_tokens,
-    ))
+    let tokens = TensorData::new(tokens.collect::<Vec<i32>>(), [prompts.len(), width]);
+    (Tensor::from_data(tokens, device), pads)
+}
+
+/// How many of the texts that come next are written side by side: as many as their caches have room for, where each is as
+/// long as the longest prompt and the longest chain of them together; one at least. `sizes` are those of prompt and chain.
+fn side_by_side(sizes: impl Iterator<Item = [usize; 2]>) -> usize {
+    let (mut prompt, mut chain) = (0_usize, 0_usize);
+    let fits = |&(texts, size): &(usize, [usize; 2])| {
+        prompt = size[0].max(prompt);
+        chain = size[1].max(chain);
+        texts == 1 || prompt.saturating_add(chain).saturating_mul(texts) <= MAX_COLUMNS
+    };
+    (1..=MAX_TEXTS).zip(sizes).take_while(fits).count()
 }
 
 /// The bookkeeping of [`generate_causal`] over any model: `max_new_tokens` has one entry a text.
@@ -165,4 +200,28 @@ fn validate(prompts: &[Vec<u32>], max_new_tokens: &[usize], vocab: usize) -> Res
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_a_group_fit_into_its_caches() {
+        let group = |sizes: &[[usize; 2]]| side_by_side(sizes.iter().copied());
+        // The shortest alone would let 128 of them in.
+        let growing: Vec<[usize; 2]> = (1..200).map(|n| [20 * n, 80 * n]).collect();
+        let texts = group(&growing);
+        assert_eq!(texts, 18);
+        assert!(
+            texts * 100 * texts <= MAX_COLUMNS && (texts + 1) * 100 * (texts + 1) > MAX_COLUMNS
+        );
+        // A long prompt before a short chain, and a short one before a long chain, meet in one width.
+        assert_eq!(group(&[[20_000, 10], [10, 20_000]]), 1);
+        assert_eq!(group(&[[16_000, 300], [16_000, 300], [1, 1]]), 2);
+        assert_eq!(group(&[[2 * MAX_COLUMNS, 1], [1, 1]]), 1);
+        assert_eq!(group(&[[2, 30]; 300]), MAX_TEXTS);
+        assert_eq!(group(&[[2, 30]; 7]), 7);
+        assert_eq!(group(&[]), 0);
+    }
 }

@@ -127,7 +127,7 @@ impl Aggregate {
             runs: runs.iter().map(AggregatedRun::of).collect(),
             train_lengths: first.train_lengths.clone(),
             arms: OrderedMap::new(),
-            claims: verdicts::verdicts(runs),
+            claims: Vec::new(),
             together: None,
         };
         for run in runs {
@@ -140,6 +140,7 @@ impl Aggregate {
         if runs.len() > 1 {
             aggregate.together = Some(Box::new(together::together(&aggregate, first, runs)));
         }
+        aggregate.claims = verdicts::verdicts(runs, aggregate.together.as_deref());
         Ok(aggregate)
     }
 
@@ -200,7 +201,10 @@ impl Aggregate {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        read_json(path, AGGREGATE_SCHEMA, |json| json)
+        let all: Self = read_json(path, AGGREGATE_SCHEMA, |json| json)?;
+        let checked = all.together.as_ref().map_or(Ok(()), |all| all.check());
+        checked.map_err(|what| PipelineError::corrupt(path, format!("together, {what}")))?;
+        Ok(all)
     }
 }
 

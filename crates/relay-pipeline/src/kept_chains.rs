@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{PipelineError, Result};
 
+/// The file of what a stage has written.
+const UNFINISHED: &str = "unfinished.jsonl";
+
 /// Chains of a stage, part by part, in a file that is gone once the stage is finished.
 #[derive(Debug)]
 pub(crate) struct KeptChains {
@@ -46,7 +49,7 @@ impl KeptChains {
     /// # Errors
     /// When the file cannot be read or made.
     pub fn open(dir: &Path, tokens: usize) -> Result<Self> {
-        let path = dir.join("unfinished.jsonl");
+        let path = dir.join(UNFINISHED);
         let bytes = match fs::read(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
             read => read.map_err(|e| PipelineError::io("read", &path, e))?,
@@ -121,14 +124,22 @@ impl KeptChains {
         part.chains.len() == examples.len() && part.chains.iter().all(chain)
     }
 
-    /// Removes the file, as what it holds is in the results of the stage; gives the seconds that went into the chains, those of
-    /// before included.
+    /// The seconds that went into the chains, those of before included.
+    pub fn seconds(&self) -> f64 {
+        self.seconds + self.began.elapsed().as_secs_f64()
+    }
+
+    /// Removes the file in the directory `stage`, if there is one: only once the marker of the stage says that what it holds is in
+    /// the results.
     ///
     /// # Errors
     /// When it cannot be removed.
-    pub fn finish(self) -> Result<f64> {
-        fs::remove_file(&self.path).map_err(|e| PipelineError::io("remove", &self.path, e))?;
-        Ok(self.seconds + self.began.elapsed().as_secs_f64())
+    pub fn remove(stage: &Path) -> Result<()> {
+        let path = stage.join(UNFINISHED);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(PipelineError::io("remove", &path, e)),
+            _ => Ok(()),
+        }
     }
 
     /// Lets the file end where the last part does that counts.
@@ -176,7 +187,7 @@ mod tests {
     #[test]
     fn what_was_written_before_a_stop_is_not_written_again() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("unfinished.jsonl");
+        let file = dir.path().join(UNFINISHED);
         let mut kept = KeptChains::open(dir.path(), 10).unwrap();
         let first = write(&mut kept, &[5, 6]);
         assert!(first.1 && write(&mut kept, &[7]).1);
@@ -206,7 +217,9 @@ mod tests {
         // Tokens that nobody has.
         let mut kept = KeptChains::open(dir.path(), 6).unwrap();
         assert!(write(&mut kept, &[5, 6]).1);
-        assert!(kept.finish().unwrap() > 0.0);
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert!(kept.seconds() > 0.0 && file.exists());
+        KeptChains::remove(dir.path()).unwrap();
+        KeptChains::remove(dir.path()).unwrap();
+        assert!(!file.exists());
     }
 }

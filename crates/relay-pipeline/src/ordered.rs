@@ -74,6 +74,11 @@ impl<V> OrderedMap<V> {
         self.0.iter().map(|(_, v)| v)
     }
 
+    /// Drops all keys but those that `keep` holds of.
+    pub fn retain(&mut self, keep: impl Fn(&str) -> bool) {
+        self.0.retain(|(key, _)| keep(key));
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> usize {
         self.0.len()

@@ -160,7 +160,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let (counts, written) = self
                 .stages
                 .write_chains(&model, &file, settings, &mut kept)?;
-            let seconds = kept.finish()?;
+            let seconds = kept.seconds();
             let mut notes = json!({ "chains": counts });
             written.note(&mut notes)?;
             Ok(Made {
@@ -236,7 +236,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 let part = settings.shifted(part);
                 Ok(written.count(&part, kept.write(&part, &writer)?))
             })?;
-            let seconds = kept.finish()?;
+            let seconds = kept.seconds();
             let file = dir.join("measured.json");
             let text = pretty(&file, &measured)?;
             self.dir.check_there()?;

@@ -15,6 +15,7 @@ use crate::{
     atomic::write_atomically,
     done::hash_files,
     json::{pretty, to_value},
+    kept_chains::KeptChains,
     left_over,
     lock::{LOCK, lock},
     making::Making,
@@ -172,14 +173,25 @@ impl RunDir {
         work: impl FnOnce(&Path) -> Result<Made>,
     ) -> Result<Done> {
         self.check_there()?;
-        match self.finished(name, made_from) {
-            Err(PipelineError::NotFinished { .. }) => {}
+        let done = match self.finished(name, made_from) {
+            Err(PipelineError::NotFinished { .. }) => self.make(name, made_from, work)?,
             Ok(done) => {
                 tracing::info!("{name}: done before, taken as it is");
-                return Ok(done);
+                done
             }
             Err(error) => return Err(error),
-        }
+        };
+        KeptChains::remove(&self.path.join(name))?;
+        Ok(done)
+    }
+
+    /// Makes a stage, or takes it over.
+    fn make(
+        &self,
+        name: &str,
+        made_from: &Value,
+        work: impl FnOnce(&Path) -> Result<Made>,
+    ) -> Result<Done> {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);

@@ -11,7 +11,7 @@ use std::{
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Problem, Stream};
-use relay_train::Effort;
+use relay_train::{Effort, Precision};
 use serde_json::{Value, json};
 
 use crate::{
@@ -81,12 +81,18 @@ impl<B: AutodiffBackend> Pipeline<B> {
     ) -> Result<Done> {
         let by_loop = (arm == AR_SELF_LOOP).then(|| &done[LOOPED_VANILLA].result);
         let own = self.settings.self_chains.as_ref();
-        let made_from = json!({
+        let mut made_from = json!({
             "model": model.result, "before": before.map(|done| &done.result), "confirmed by": by_loop,
             "samples": own.map(|own| own.samples), "tries": own.map(|own| own.tries), "phase": phase,
             "data": self.corpus.fingerprint(DataUse::Phase(phase))?,
             "batching": to_value(&self.settings.ar_baseline.batching)?,
         });
+        // The first phase is written by the baseline, whose weights do not tell in what precision. Left out at its default, so that
+        // runs from before it was noted can be resumed.
+        let precision = own.map(|own| own.phase.train.precision).unwrap_or_default();
+        if precision != Precision::default() {
+            made_from["precision"] = to_value(&precision)?;
+        }
         let name = format!("{arm}/{}", phase_name(phase, "data"));
         self.stage(&name, &made_from, missing, |dir| {
             tracing::info!("{arm}: phase {}, the model writes chains", phase + 1);
@@ -106,7 +112,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 &dir.join("merged.jsonl"),
                 &join(before, written, &mut stream),
             )?;
-            let seconds = kept.finish()?;
+            let seconds = kept.seconds();
             Ok(Made {
                 files: ["chains.jsonl", "merged.jsonl"].map(PathBuf::from).into(),
                 notes,

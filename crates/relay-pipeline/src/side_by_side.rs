@@ -45,6 +45,7 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
         if stop.is_set() {
             return Err(PipelineError::Stopped);
         }
+        let _guard = StopAtPanic(stop);
         work(item)
     };
     let lanes = lanes(jobs, items.len());
@@ -87,6 +88,17 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
         }
     }
     interrupted.map_or(Ok(made), Err)
+}
+
+/// A panic ends the process once the work beside it has ended: that must not take hours.
+struct StopAtPanic<'a>(&'a StopFlag);
+
+impl Drop for StopAtPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.set();
+        }
+    }
 }
 
 fn pool(threads: usize) -> Result<ThreadPool> {
@@ -151,6 +163,22 @@ mod tests {
         let error = error.unwrap_err();
         assert!(!error.is_interrupted(), "{error}");
         assert!(all.is_set() && !stop.is_set());
+    }
+
+    #[test]
+    fn a_panic_stops_the_others_too() {
+        let (met, stop) = (Barrier::new(2), StopFlag::new());
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            side_by_side(2, &stop, vec![0, 1, 2, 3], |i| {
+                met.wait();
+                assert!(i == 0, "out of memory");
+                while !stop.is_set() {
+                    thread::yield_now();
+                }
+                Ok(())
+            })
+        }));
+        assert!(ended.is_err() && stop.is_set());
     }
 
     #[test]

@@ -14,10 +14,6 @@ use crate::objective::{
 };
 use crate::{Effort, Result};
 
-/// Texts written side by side, and columns that their caches may fill together.
-const MAX_TEXTS: usize = 128;
-const MAX_COLUMNS: usize = 32_768;
-
 /// Next-token cross-entropy, the mean over the target tokens of each task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CausalObjective {
@@ -149,45 +145,17 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         device: &B::Device,
     ) -> Result<Vec<Chain>> {
         count_by_task(examples, &self.codec, |_| Ok(1))?;
-        let mut chains = vec![Chain::default(); examples.len()];
-        let sizes: Vec<[usize; 2]> = examples
+        let prompts: Vec<Vec<u32>> = examples
             .iter()
-            .map(|example| [example.prompt.len(), longest_chain(example)])
+            .map(|example| example.prompt.clone())
             .collect();
-        // Texts of like size together; the order of the chains stays that of the examples.
-        let mut order: Vec<usize> = (0..examples.len()).collect();
-        order.sort_by_key(|&index| (sizes[index].iter().sum::<usize>(), index));
-        let mut rest = order.as_slice();
-        while !rest.is_empty() {
-            let (group, others) =
-                rest.split_at(side_by_side(rest.iter().map(|&index| sizes[index])));
-            rest = others;
-            let prompts: Vec<Vec<u32>> = group
-                .iter()
-                .map(|&index| examples[index].prompt.clone())
-                .collect();
-            let limits: Vec<usize> = group.iter().map(|&index| sizes[index][1]).collect();
-            for (&index, written) in group
-                .iter()
-                .zip(generate_causal(model, &prompts, EOS, &limits, device)?)
-            {
-                chains[index] = read(&self.codec.tasks[examples[index].task], &written);
-            }
-        }
-        Ok(chains)
+        let limits: Vec<usize> = examples.iter().map(longest_chain).collect();
+        let written = generate_causal(model, &prompts, EOS, &limits, device)?;
+        let chains = examples.iter().zip(&written);
+        let chains =
+            chains.map(|(example, written)| read(&self.codec.tasks[example.task], written));
+        Ok(chains.collect())
     }
-}
-
-/// How many of the texts that come next are written side by side: as many as their caches have room for, where each is as
-/// long as the longest prompt and the longest chain of them together; one at least. `sizes` are those of prompt and chain.
-fn side_by_side(sizes: impl Iterator<Item = [usize; 2]>) -> usize {
-    let (mut prompt, mut chain) = (0, 0);
-    let fits = |&(texts, size): &(usize, [usize; 2])| {
-        prompt = size[0].max(prompt);
-        chain = size[1].max(chain);
-        texts == 1 || texts * (prompt + chain) <= MAX_COLUMNS
-    };
-    (1..=MAX_TEXTS).zip(sizes).take_while(fits).count()
 }
 
 /// No right chain has more tokens: its steps fit into the window and may each have a `<sep>` after them, then come the
@@ -253,24 +221,5 @@ mod tests {
             assert_eq!(cut.steps[1], [token]);
             assert_eq!(cut.confidence, [0.5, 0.5]);
         }
-    }
-
-    #[test]
-    fn texts_of_a_group_fit_into_its_caches() {
-        let group = |sizes: &[[usize; 2]]| side_by_side(sizes.iter().copied());
-        // The shortest alone would let 128 of them in.
-        let growing: Vec<[usize; 2]> = (1..200).map(|n| [20 * n, 80 * n]).collect();
-        let texts = group(&growing);
-        assert_eq!(texts, 18);
-        assert!(
-            texts * 100 * texts <= MAX_COLUMNS && (texts + 1) * 100 * (texts + 1) > MAX_COLUMNS
-        );
-        // A long prompt before a short chain, and a short one before a long chain, meet in one width.
-        assert_eq!(group(&[[20_000, 10], [10, 20_000]]), 1);
-        assert_eq!(group(&[[16_000, 300], [16_000, 300], [1, 1]]), 2);
-        assert_eq!(group(&[[2 * MAX_COLUMNS, 1], [1, 1]]), 1);
-        assert_eq!(group(&[[2, 30]; 300]), MAX_TEXTS);
-        assert_eq!(group(&[[2, 30]; 7]), 7);
-        assert_eq!(group(&[]), 0);
     }
 }

@@ -70,7 +70,16 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
         leader.check_workers(1 + self.more_devices.len())?;
-        let (mut state, mut next) = (None, leader.next(Some(stop))?);
+        let first = leader.next(Some(stop)).map_err(|error| match error {
+            // It may have waited for other machines all the time, and goes on without this one.
+            TrainError::Machine { .. } if stop.is_set() => {
+                let stopped = TrainError::Interrupted { step: 0 };
+                leader.fail(&stopped);
+                stopped
+            }
+            error => error,
+        });
+        let (mut state, mut next) = (None, first?);
         loop {
             match (next, state) {
                 (

@@ -162,7 +162,14 @@ impl Verified {
             dir: dir.to_owned(),
             reason: "there is none".to_owned(),
         };
-        Self::newest(dir)?.ok_or_else(none)
+        let names = || list(dir).map(|found| found.into_iter().map(|(_, name)| name));
+        let before: Vec<_> = names()?.collect();
+        let found = match Self::newest(dir) {
+            // A training that goes on meanwhile has saved the next one, and removed what was being read.
+            Err(TrainError::NoCheckpoint { .. }) if !names()?.eq(before) => Self::newest(dir),
+            found => found,
+        };
+        found?.ok_or_else(none)
     }
 
     /// The tensors of one of the files.

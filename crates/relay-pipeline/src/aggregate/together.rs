@@ -2,7 +2,8 @@
 
 use super::{Aggregate, Spread, each_once};
 use crate::{
-    HitMatrices, HitMatrix, OrderedMap, Results, SCHEMA, StageCost, judge, length_result::rounded,
+    HitMatrices, HitMatrix, Machine, OrderedMap, Results, SCHEMA, StageCost, judge,
+    length_result::rounded,
 };
 
 /// What the `runs` measured as the results of one run, of which the claims are judged. Counts are added up; of what a stage
@@ -40,8 +41,38 @@ pub(super) fn together(aggregate: &Aggregate, first: &Results, runs: &[Results])
         }
     }
     add_hit_matrices(&mut all, runs);
-    all.claims = judge(&all);
+    name_machines(&mut all, runs);
+    all.claims = judge(&arms_of_all(&all, runs));
     all
+}
+
+/// What is judged: arms that only some of the runs have would be compared with others on other seeds.
+fn arms_of_all(all: &Results, runs: &[Results]) -> Results {
+    let mut common = all.clone();
+    common
+        .arms
+        .retain(|arm| runs.iter().all(|run| run.arms.get(arm).is_some()));
+    common
+}
+
+/// The machines and devices that differ from those of the first run, and which seeds' stages they made.
+fn name_machines(all: &mut Results, runs: &[Results]) {
+    for run in runs {
+        let own = Machine {
+            device: match run.device == all.device {
+                true => String::new(),
+                false => run.device.clone(),
+            },
+            ..run.machine.clone()
+        };
+        if own != all.machine {
+            all.other_machines.insert(format!("seed {}", run.seed), own);
+        }
+        for (stage, machine) in run.other_machines.iter() {
+            let stage = format!("{stage} of seed {}", run.seed);
+            all.other_machines.insert(stage, machine.clone());
+        }
+    }
 }
 
 fn add_costs(all: &mut Results, runs: &[Results]) {
@@ -108,7 +139,9 @@ fn mean_matrix(each: &[(u64, &HitMatrix)]) -> HitMatrix {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Aggregate, ChainForensics, ChainYield, LengthResult, Results, StageCost, Verdict};
+    use crate::{
+        Aggregate, ChainForensics, ChainYield, LengthResult, Machine, Results, StageCost, Verdict,
+    };
 
     /// A run whose baseline answers `right` of 100 problems of a longer length, and all of its training length.
     fn run(seed: u64, right: u64) -> Results {
@@ -168,6 +201,70 @@ mod tests {
         assert_eq!(found.by_length[&2].wrong_chains(), 14);
         let falls = all.claims.iter().find(|claim| claim.id == "ar_falls_off");
         assert_eq!(falls.unwrap().verdict, Verdict::Holds);
+    }
+
+    /// A run whose looped models answer so many of 400 problems of a longer length.
+    fn looped(seed: u64, [aligned, vanilla]: [u64; 2]) -> Results {
+        let mut results = run(seed, 20);
+        for (arm, right) in [("looped_aligned", aligned), ("looped_vanilla", vanilla)] {
+            let longer = LengthResult::from_counts(2, 400, right, None);
+            results.add(arm, "ari", longer);
+        }
+        results
+    }
+
+    #[test]
+    fn a_claim_that_only_all_problems_together_decide_is_told() {
+        let runs = [1, 2, 3].map(|seed| looped(seed, [356, 372]));
+        let all = Aggregate::of_runs(&runs).unwrap();
+        let mut claims = all.claims.iter();
+        let claim = claims.find(|claim| claim.id == "aligned_above_vanilla");
+        let mut verdicts = claim.unwrap().runs.iter().map(|run| run.verdict);
+        assert!(verdicts.all(|verdict| verdict == Verdict::NotDecided));
+        let told = all.markdown();
+        let line = told
+            .lines()
+            .find(|line| line.contains("`aligned_above_vanilla`"));
+        assert!(
+            line.unwrap().ends_with("| not decided | does not hold |"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn an_arm_that_a_run_lacks_is_not_compared_with_those_on_other_seeds() {
+        let mut runs = [1, 2].map(|seed| looped(seed, [200, 390]));
+        let claim = |runs: &[Results]| {
+            let all = Aggregate::of_runs(runs).unwrap().together.unwrap();
+            let mut claims = all.claims.into_iter();
+            claims
+                .find(|claim| claim.id == "aligned_above_vanilla")
+                .unwrap()
+                .verdict
+        };
+        assert_eq!(claim(&runs), Verdict::DoesNotHold);
+        runs[1].arms.retain(|arm| arm != "looped_vanilla");
+        assert_eq!(claim(&runs), Verdict::NotDecided);
+    }
+
+    #[test]
+    fn other_machines_and_devices_are_named_with_their_seeds() {
+        let machine = |cpu: &str| Machine {
+            cpu: cpu.to_owned(),
+            ..Machine::default()
+        };
+        let mut runs = [run(1, 20), run(2, 20), run(3, 20)];
+        for one in &mut runs {
+            one.machine = machine("one");
+        }
+        runs[1].other_machines.insert("chains", machine("two"));
+        runs[2].device = "cuda".to_owned();
+        let all = Aggregate::of_runs(&runs).unwrap().together.unwrap();
+        let others = all.other_machines.iter();
+        let others: Vec<_> = others
+            .map(|(whose, other)| format!("{whose}: {other}"))
+            .collect();
+        assert_eq!(others, ["chains of seed 2: two", "seed 3: one, cuda"]);
     }
 
     #[test]

@@ -38,8 +38,8 @@ impl RunVerdict {
     }
 }
 
-/// The claims that at least one run decides, judged from the numbers.
-pub(super) fn verdicts(runs: &[Results]) -> Vec<ClaimVerdicts> {
+/// The claims that at least one run, or all of them together, decide, judged from the numbers.
+pub(super) fn verdicts(runs: &[Results], together: Option<&Results>) -> Vec<ClaimVerdicts> {
     let mut all: Vec<ClaimVerdicts> = Vec::new();
     for run in runs {
         for claim in judge(run) {
@@ -55,9 +55,12 @@ pub(super) fn verdicts(runs: &[Results]) -> Vec<ClaimVerdicts> {
             }
         }
     }
+    let pooled = || together.iter().flat_map(|all| &all.claims);
     let decided = |claim: &ClaimVerdicts| {
-        let mut runs = claim.runs.iter();
-        runs.any(|run| run.verdict != Verdict::NotDecided)
+        let pooled = pooled().filter(|all| all.id == claim.id);
+        let runs = claim.runs.iter().map(|run| run.verdict);
+        let mut all = runs.chain(pooled.map(|all| all.verdict));
+        all.any(|verdict| verdict != Verdict::NotDecided)
     };
     all.retain(decided);
     all

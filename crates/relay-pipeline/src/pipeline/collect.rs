@@ -66,7 +66,9 @@ impl<B: AutodiffBackend> Pipeline<B> {
         for matrices in &mut results.hit_matrices {
             let mut tasks = self.corpus.codec().tasks.iter();
             let task = tasks.find(|task| task.name == matrices.task);
-            matrices.step_end = task.is_some_and(|task| task.step_end.is_some());
+            // Where the last step is the answer, that is what its last token is.
+            matrices.step_end =
+                task.is_some_and(|task| task.step_end.is_some() && !task.answer_is_last_step);
         }
         Ok(results)
     }

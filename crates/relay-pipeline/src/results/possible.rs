@@ -1,10 +1,16 @@
 //! What results from elsewhere cannot hold: shares beyond 1, counts whose sums would overflow, figures without end.
 
 use super::Results;
-use crate::{ChainForensics, LengthResult, TaskForensics};
+use crate::{ChainForensics, ChainYield, LengthResult, StageCost, TaskForensics};
 
 /// More problems, or tokens of them, than anybody measures.
 const MOST: u64 = 1 << 40;
+
+/// More tokens than any machine passes through a block.
+const MOST_WORK: u64 = 1 << 56;
+
+/// More seconds or operations than there will be.
+const MOST_AMOUNT: f64 = 1e30;
 
 /// More steps than a figure can show.
 const MOST_STEPS: usize = 1 << 16;
@@ -14,7 +20,7 @@ type Possible = Result<(), String>;
 
 impl Results {
     /// Checks all numbers that tables and figures are made from.
-    pub(super) fn check(&self) -> Possible {
+    pub(crate) fn check(&self) -> Possible {
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
                 let place = |at: &LengthResult| format!("arms.{arm}.{task}, length {}", at.length);
@@ -25,6 +31,7 @@ impl Results {
             }
         }
         for matrices in &self.hit_matrices {
+            at_most("hit_matrices, n", matrices.n, MOST)?;
             let mut cells = matrices.arms.values().flatten().flatten().flatten();
             if let Some(cell) = cells.find(|cell| !is_share(**cell)) {
                 let (task, length) = (&matrices.task, matrices.length);
@@ -40,7 +47,56 @@ impl Results {
                 found.check().map_err(|what| format!("{place}, {what}"))?;
             }
         }
+        for (stage, counts) in self.written_chains.iter() {
+            for (at, count) in counts {
+                let place = format!("written_chains.{stage}, {at}");
+                count.check().map_err(|what| format!("{place}: {what}"))?;
+            }
+        }
+        for (stage, cost) in self.cost.iter() {
+            cost.check()
+                .map_err(|what| format!("cost.{stage}: {what}"))?;
+        }
+        for (stage, seconds) in self.seconds.iter() {
+            amount(&format!("seconds.{stage}"), *seconds)?;
+        }
+        for (name, counts) in [("updates", &self.updates), ("samples", &self.samples)] {
+            for (stage, count) in counts.iter() {
+                at_most(&format!("{name}.{stage}"), *count, MOST_WORK)?;
+            }
+        }
         Ok(())
+    }
+}
+
+impl ChainYield {
+    fn check(&self) -> Possible {
+        for (name, count) in [
+            ("wanted", Some(self.wanted)),
+            ("kept", Some(self.kept)),
+            ("unreadable", Some(self.unreadable)),
+            ("unsure", Some(self.unsure)),
+            ("known", self.known),
+            ("right", self.right),
+        ] {
+            at_most(name, count.unwrap_or(0) as u64, MOST)?;
+        }
+        Ok(())
+    }
+}
+
+impl StageCost {
+    fn check(&self) -> Possible {
+        for (name, count) in [
+            ("updates", self.updates),
+            ("samples", self.samples),
+            ("tokens", self.tokens),
+            ("block_passes", self.block_passes),
+        ] {
+            at_most(name, count.unwrap_or(0), MOST_WORK)?;
+        }
+        amount("flops", self.flops.unwrap_or(0.0))?;
+        amount("seconds", self.seconds)
     }
 }
 
@@ -122,6 +178,15 @@ fn no_share(share: f64) -> String {
     format!("{share} is no share from 0 to 1")
 }
 
+fn amount(name: &str, amount: f64) -> Possible {
+    if (0.0..=MOST_AMOUNT).contains(&amount) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} is {amount}, must be from 0 to {MOST_AMOUNT:e}"
+    ))
+}
+
 fn at_most(name: &str, count: u64, most: u64) -> Possible {
     if count <= most {
         return Ok(());
@@ -148,6 +213,15 @@ mod tests {
         };
         let of_arm = results.forensics.entry_or_default("ar_relay");
         of_arm.entry_or_default("ari").by_length.insert(8, found);
+        results.seconds.insert("ar_relay", 60.0);
+        let cost = StageCost {
+            updates: Some(1),
+            flops: Some(1.0),
+            ..StageCost::default()
+        };
+        results.cost.insert("ar_relay", cost);
+        let written = [("ari 8".to_owned(), ChainYield::default())];
+        results.written_chains.insert("chains", written.into());
         let mut json = serde_json::to_value(&results).unwrap();
         change(&mut json);
         let results: Results = serde_json::from_value(json).unwrap();
@@ -195,6 +269,31 @@ mod tests {
                 "steps is 4294967295, must be at most",
             ),
             (format!("{chains}/later"), json!(u64::MAX), "later is"),
+            (
+                "/seconds/ar_relay".to_owned(),
+                json!(-1.0),
+                "seconds.ar_relay is -1, must be from 0 to 1e30",
+            ),
+            (
+                "/cost/ar_relay/flops".to_owned(),
+                json!(1.7e308),
+                "cost.ar_relay: flops is ",
+            ),
+            (
+                "/cost/ar_relay/updates".to_owned(),
+                json!(u64::MAX),
+                "cost.ar_relay: updates is ",
+            ),
+            (
+                "/hit_matrices/0/n".to_owned(),
+                json!(u64::MAX),
+                "hit_matrices, n is ",
+            ),
+            (
+                "/written_chains/chains/ari 8/kept".to_owned(),
+                json!(u64::MAX),
+                "written_chains.chains, ari 8: kept is ",
+            ),
         ] {
             let set = |json: &mut Value| *json.pointer_mut(&path).unwrap() = value.clone();
             let error = checked(set).unwrap_err();

@@ -57,10 +57,8 @@ pub fn holds_run(path: &Path) -> bool {
 
 /// Whether there is a stage of a run.
 fn holds_stages(path: &Path) -> bool {
-    let entries = fs::read_dir(path).into_iter().flatten().flatten();
-    entries
-        .into_iter()
-        .any(|entry| entry.path().join(BEGUN).is_file())
+    let mut entries = fs::read_dir(path).into_iter().flatten().flatten();
+    entries.any(|entry| entry.path().join(BEGUN).is_file())
 }
 
 /// Refuses a directory that holds files but no run. One whose settings are lost can be updated only.

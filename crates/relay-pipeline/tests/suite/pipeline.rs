@@ -94,13 +94,17 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         ]
     );
 
-    // Going on with a finished run does nothing anew.
+    // Going on with a finished run does nothing anew. What a kill left behind just after a stage was finished goes.
+    let left = path.join("chains/unfinished.jsonl");
+    assert!(!left.exists());
+    fs::write(&left, "{}\n").unwrap();
     let (trained, judged) = (
         made_at(&path, "ar_relay"),
         made_at(&path, "evaluation/ar_relay"),
     );
     let again = run(&settings, &path, Existing::Resume).unwrap();
     assert_eq!(measured(&again), measured(&first));
+    assert!(!left.exists());
     assert_eq!(
         (
             made_at(&path, "ar_relay"),
@@ -198,6 +202,24 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
 
     let error = run(&settings, &path, Existing::Refuse).unwrap_err();
     assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
+}
+
+#[test]
+fn where_the_last_step_is_the_answer_the_last_column_ends_no_step() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = tiny();
+    settings.evaluation.hit_matrices = vec![("ari".to_owned(), 7), ("lis".to_owned(), 33)];
+    let pipeline = open(
+        &settings,
+        &dir.path().join("run"),
+        Existing::Refuse,
+        StopFlag::default(),
+    );
+    let arms = ["looped_aligned".to_owned()];
+    let results = pipeline.unwrap().run_arms(&arms).unwrap();
+    let ends = results.hit_matrices.iter();
+    let ends: Vec<_> = ends.map(|one| (one.task.as_str(), one.step_end)).collect();
+    assert_eq!(ends, [("ari", false), ("lis", true)]);
 }
 
 #[test]
