@@ -68,9 +68,20 @@ fn name_machines(all: &mut Results, runs: &[Results]) {
         if own != all.machine {
             all.other_machines.insert(format!("seed {}", run.seed), own);
         }
-        for (stage, machine) in run.other_machines.iter() {
-            let stage = format!("{stage} of seed {}", run.seed);
-            all.other_machines.insert(stage, machine.clone());
+        for machine in each_once(run.other_machines.values()) {
+            let others = run.other_machines.iter();
+            let made: Vec<&str> = others
+                .filter(|(_, other)| *other == machine)
+                .map(|(stage, _)| stage)
+                .collect();
+            let stages = match made.as_slice() {
+                [first, more @ ..] if more.len() > 1 => {
+                    format!("{first} and {} other stages", more.len())
+                }
+                few => few.join(" and "),
+            };
+            let whose = format!("{stages} of seed {}", run.seed);
+            all.other_machines.insert(whose, machine.clone());
         }
     }
 }
@@ -258,13 +269,23 @@ mod tests {
             one.machine = machine("one");
         }
         runs[1].other_machines.insert("chains", machine("two"));
+        for stage in ["looped_aligned", "merged", "ar_relay"] {
+            runs[1].other_machines.insert(stage, machine("three"));
+        }
         runs[2].device = "cuda".to_owned();
         let all = Aggregate::of_runs(&runs).unwrap().together.unwrap();
         let others = all.other_machines.iter();
         let others: Vec<_> = others
             .map(|(whose, other)| format!("{whose}: {other}"))
             .collect();
-        assert_eq!(others, ["chains of seed 2: two", "seed 3: one, cuda"]);
+        assert_eq!(
+            others,
+            [
+                "chains of seed 2: two",
+                "looped_aligned and 2 other stages of seed 2: three",
+                "seed 3: one, cuda",
+            ]
+        );
     }
 
     #[test]
