@@ -202,20 +202,15 @@ impl Sweep {
             .map(text)
             .collect();
         let label = if varied.is_empty() { &all } else { &varied };
+        // Another sweep in the same directory may vary a setting with the same end.
+        let paths: Vec<String> = overrides.iter().map(Override::to_string).collect();
         Combination {
             label: if label.is_empty() {
                 "preset".to_owned()
             } else {
                 label.join(", ")
             },
-            // By the whole paths: another sweep in the same directory may vary a setting with the same end.
-            name: directory(
-                &overrides
-                    .iter()
-                    .map(Override::to_string)
-                    .collect::<Vec<_>>()
-                    .join("_"),
-            ),
+            name: directory(&paths.join("_")),
             overrides,
         }
     }
