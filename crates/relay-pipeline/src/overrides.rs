@@ -135,14 +135,11 @@ impl Settings {
 
     /// Whether an error of the setting `field` may be of the value at `path`: it is that, a part of it, or what it is part of.
     fn concerns(&self, field: &str, path: &str) -> bool {
-        let within = |inner: &str, outer: &str| {
-            let rest = inner.strip_prefix(outer);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ',']))
-        };
-        full_paths(path).iter().any(|full| {
-            let full = self.with_task_name(full);
-            within(field, &full) || within(&full, field)
-        })
+        // Behind a comma stands which entry of a table it is.
+        let field = field.split(',').next().unwrap_or(field);
+        full_paths(path)
+            .iter()
+            .any(|full| overlap(field, &self.with_task_name(full)))
     }
 
     /// The path of a setting of a task, which errors name by the task and files by its place.
@@ -203,6 +200,15 @@ pub(crate) fn full_paths(path: &str) -> Vec<String> {
         .iter()
         .map(|place| format!("{place}{rest}"))
         .collect()
+}
+
+/// Whether two full paths lead to the same setting, or one to a part of what the other leads to.
+pub(crate) fn overlap(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    within(one, other) || within(other, one)
 }
 
 /// That a setting is not one of those that a run derives from others: it would change nothing.

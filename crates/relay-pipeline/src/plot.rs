@@ -43,9 +43,9 @@ use traces::TracesFigure;
 const HIT_MATRIX: &str = "hit_matrix_";
 
 /// The names of the other figures of a run.
-const ANSWERS: &str = "answer_accuracy";
-const BITS: &str = "bit_accuracy";
-const CHAINS: &str = "chain_accuracy";
+pub(crate) const ANSWERS: &str = "answer_accuracy";
+pub(crate) const BITS: &str = "bit_accuracy";
+pub(crate) const CHAINS: &str = "chain_accuracy";
 const FIRST_WRONG_STEP: &str = "first_wrong_step";
 const BY_COMPUTE: &str = "accuracy_by_compute";
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Override, PipelineError, PlannedRun, Result, Settings,
-    overrides::{full_paths, json_or_word},
+    overrides::{full_paths, json_or_word, overlap},
 };
 
 mod files;
@@ -240,15 +240,10 @@ impl Combination {
 
 /// Whether two paths lead to the same setting, or one to a part of what the other leads to.
 fn meet(one: &str, other: &str) -> bool {
-    let within = |inner: &str, outer: &str| {
-        let rest = inner.strip_prefix(outer);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
     let others = full_paths(other);
-    full_paths(one).iter().any(|a| {
-        let mut others = others.iter();
-        others.any(|b| within(a, b) || within(b, a))
-    })
+    full_paths(one)
+        .iter()
+        .any(|a| others.iter().any(|b| overlap(a, b)))
 }
 
 /// Seeds have to be there, each once.

@@ -10,22 +10,22 @@ use crate::{
     LengthSpread, Measure, OrderedMap, Result, Results, Share,
     json::pretty,
     length_result::rounded,
-    plot::{field, figures, spread_figure},
+    plot::{ANSWERS, BITS, CHAINS, field, figures, spread_figure},
     report::Drawings,
     write_atomically,
 };
 
 const FIGURES: [(Measure, &str, &str); 3] = [
-    (Measure::Answer, "answer_accuracy", "Answer accuracy"),
-    (Measure::Bit, "bit_accuracy", "Bit accuracy"),
-    (Measure::Chain, "chain_accuracy", "Chain accuracy"),
+    (Measure::Answer, ANSWERS, "Answer accuracy"),
+    (Measure::Bit, BITS, "Bit accuracy"),
+    (Measure::Chain, CHAINS, "Chain accuracy"),
 ];
 
 impl Aggregate {
     /// Writes `aggregate.json`, the tables of accuracies and verdicts as `aggregate.md`, and `figures/*.svg`, `*.png`,
     /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written. Of several runs there
-    /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together. What was written here before for more
-    /// runs, arms or lengths is removed.
+    /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together. What was
+    /// written here before for more runs, arms or lengths is removed.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.

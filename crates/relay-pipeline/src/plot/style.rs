@@ -2,9 +2,7 @@
 
 use plotters::prelude::RGBColor;
 
-use crate::arms::{
-    AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
-};
+use crate::arms::ARMS;
 
 pub(super) const INK: RGBColor = RGBColor(0x22, 0x22, 0x22);
 pub(super) const FAINT_INK: RGBColor = RGBColor(0x55, 0x55, 0x55);
@@ -80,22 +78,13 @@ const STYLES: [LineStyle; 7] = [
 
 /// The style of every arm: the known ones always look the same, others take what is left.
 pub(super) fn line_styles(arms: &[&str]) -> Vec<LineStyle> {
-    let known = [
-        LOOPED_ALIGNED,
-        LOOPED_VANILLA,
-        AR_BASELINE,
-        AR_RELAY,
-        AR_SELF_LOOP,
-        AR_SELF_TRUTH,
-    ];
     let mut free: Vec<usize> = (0..STYLES.len())
-        .filter(|&i| known.get(i).is_none_or(|name| !arms.contains(name)))
+        .filter(|&i| ARMS.get(i).is_none_or(|name| !arms.contains(name)))
         .rev()
         .collect();
     let mut beyond = 0..;
     let place = |arm: &&str| {
-        known
-            .iter()
+        ARMS.iter()
             .position(|name| name == arm)
             .or_else(|| free.pop())
             .unwrap_or_else(|| beyond.next().unwrap_or(0))
@@ -153,6 +142,7 @@ pub(super) fn heat(share: f64) -> (RGBColor, RGBColor) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arms::{AR_RELAY, LOOPED_ALIGNED};
 
     #[test]
     fn arms_keep_their_colours_and_strangers_get_free_ones() {

@@ -23,10 +23,9 @@ impl Results {
     pub(crate) fn check(&self) -> Possible {
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
-                let place = |at: &LengthResult| format!("arms.{arm}.{task}, length {}", at.length);
                 for at in lengths {
-                    at.check()
-                        .map_err(|what| format!("{}: {what}", place(at)))?;
+                    let place = format!("arms.{arm}.{task}, length {}", at.length);
+                    at.check().map_err(|what| format!("{place}: {what}"))?;
                 }
             }
         }

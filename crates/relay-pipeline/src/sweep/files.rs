@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl SweepResults {
-    /// Writes `sweep.json`, `sweep.csv`, `sweep.md` and `figures/TASK_ARM.svg`, `.png`, `.csv`; gives the paths written. Figures of other
-    /// tasks or arms that were written here before are removed.
+    /// Writes `sweep.json`, `sweep.csv`, `sweep.md` and `figures/TASK_ARM.svg`, `.png`, `.csv`; gives the paths
+    /// written. Figures of other tasks or arms that were written here before are removed.
     ///
     /// # Errors
     /// When a figure cannot be drawn or a file cannot be written.
