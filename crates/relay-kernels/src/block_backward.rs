@@ -1,8 +1,8 @@
 //! A layer's backward pass on plain floats.
 //!
-//! First the chunks' gradients along the stream, keeping both sides of each weight gradient; then the weight gradients,
+//! First the chunks' gradients along the stream, leaving both sides of each weight gradient; then the weight gradients,
 //! cut by their own rows, each summed over these chunks in order: there are no partial sums to keep or add. A large
-//! batch goes in rounds, so that what is kept stays in cache.
+//! batch goes in rounds, so that what is left stays in cache.
 
 use core::ops::Range;
 
@@ -15,11 +15,13 @@ use crate::form::Form;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::prefetch::fetch;
 use crate::rows::{ColumnSums, GeluBackward, NormBackward};
+use crate::sides::{Layout, Sides, Slot};
+use crate::weight_gradients::weight_gradients;
 use crate::weights::Four;
 
-/// Floats that chunks' backward passes leave before the weight gradients take them up: they stay in the last cache.
+/// Elements that chunks' backward passes leave before the weight gradients take them up: they stay in the last cache.
 /// Few in tests, so that batches go in several rounds.
-const ROUND_FLOATS: usize = if cfg!(test) { 1 << 17 } else { 1 << 22 };
+const ROUND_ELEMENTS: usize = if cfg!(test) { 1 << 17 } else { 1 << 22 };
 
 /// Gradients of everything that goes into a layer.
 #[derive(Debug)]
@@ -33,64 +35,22 @@ pub(crate) struct Gradients {
     pub down_bias: Vec<f32>,
 }
 
-/// What the weight gradients of a chunk are made of, besides what the forward pass saved.
-pub(crate) struct Sides<T> {
-    /// Output of the first norm.
-    pub normal_attention: T,
-    pub grad_qkv: T,
-    /// Gradient of the stream between attention and MLP.
-    pub grad_middle: T,
-    /// Output of the second norm.
-    pub normal_mlp: T,
-    pub grad_hidden: T,
-    /// The MLP after GELU.
-    pub active: T,
-    /// With dropout the gradients of what attention and MLP added to the stream; else they are the stream's own.
-    pub dropped: [T; 2],
-    /// Gradients of the vectors: both norms' scales and shifts, both biases.
-    pub vectors: T,
-}
-
-/// What the forward pass of a chunk saved, what its backward pass left, and the gradient of its output.
-pub(crate) type Chunk<'a> = (Saved<&'a [f32]>, Sides<&'a [f32]>, &'a [f32]);
-
 impl Block {
-    /// Floats of each of [`Sides::dropped`].
-    fn dropped(&self, samples: usize) -> usize {
-        self.dropout.map_or(0, |_| samples * self.sample())
-    }
-
-    /// The parts of so many samples' sides in their order in memory, each by what `next` makes of its length.
-    fn sides_parts<T>(&self, samples: usize, mut next: impl FnMut(usize) -> T) -> Sides<T> {
-        let rows = samples * self.attention.width;
-        Sides {
-            normal_attention: next(rows * self.d),
-            grad_qkv: next(3 * rows * self.d),
-            grad_middle: next(rows * self.d),
-            normal_mlp: next(rows * self.d),
-            grad_hidden: next(rows * self.m),
-            active: next(rows * self.m),
-            dropped: [next(self.dropped(samples)), next(self.dropped(samples))],
-            vectors: next(5 * self.d + self.m),
+    /// The sides that so many samples leave.
+    fn layout<E: Form>(&self, samples: usize) -> Layout {
+        let chunk = self.chunk();
+        let rows = |samples: usize| (samples * self.attention.width).div_ceil(E::NUMBERS);
+        Layout {
+            isa: self.isa(),
+            widths: [self.d, self.m],
+            chunk: rows(chunk),
+            depth: samples / chunk * rows(chunk) + rows(samples % chunk),
         }
     }
 
-    fn sides(&self, samples: usize) -> usize {
-        let mut floats = 0;
-        self.sides_parts(samples, |len| floats += len);
-        floats
-    }
-
-    fn split_sides<'a>(&self, samples: usize, mut floats: &'a [f32]) -> Sides<&'a [f32]> {
-        self.sides_parts(samples, |len| cut(&mut floats, len))
-    }
-
-    fn split_sides_mut<'a>(
-        &self,
-        samples: usize,
-        mut floats: &'a mut [f32],
-    ) -> Sides<&'a mut [f32]> {
-        self.sides_parts(samples, |len| cut_mut(&mut floats, len))
+    /// Floats of the gradients of all vectors.
+    fn vectors(&self) -> usize {
+        5 * self.d + self.m
     }
 
     /// The gradients from that of the output.
@@ -113,8 +73,9 @@ impl Block {
             down_bias: vec![0.0; d],
         };
         let chunk = self.chunk();
-        let round = (ROUND_FLOATS / self.sides(chunk)).max(1) * chunk;
-        let mut sides = Buffer::take(round.min(self.batch).div_ceil(chunk) * self.sides(chunk));
+        let round = (ROUND_ELEMENTS / self.layout::<E>(chunk).elements()).max(1) * chunk;
+        let most = self.layout::<E>(round.min(self.batch)).elements();
+        let mut sides = Buffer::take(most);
         for start in (0..self.batch).step_by(round) {
             let samples = start..self.batch.min(start + round);
             self.backward_round(
@@ -141,7 +102,7 @@ impl Block {
         vectors: Vectors<'_>,
         weights: &Four<E>,
         saved: &[f32],
-        sides: &mut [f32],
+        sides: &mut [E],
         gradients: &mut Gradients,
     ) {
         let (chunk, sample) = (self.chunk(), self.sample());
@@ -152,29 +113,25 @@ impl Block {
             .zip(grad.par_chunks(chunk * sample))
             .zip(self.samples(chunk).skip(samples.start / chunk));
         let inputs = inputs.zip(saved.par_chunks(chunk * self.saved()));
+        let layout = self.layout::<E>(samples.len());
+        let sides = &mut sides[..layout.elements()];
+        let slots = layout.slots(sides);
+        let mut sums = Buffer::take(slots.len() * self.vectors());
         let outputs = gradients.x[of(sample)]
             .par_chunks_mut(chunk * sample)
-            .zip(sides.par_chunks_exact_mut(self.sides(chunk)));
+            .zip(slots)
+            .zip(sums.par_chunks_exact_mut(self.vectors()));
         inputs
             .zip(outputs)
-            .for_each(|((((x, grad), samples), saved), (grad_x, sides))| {
+            .for_each(|((((x, grad), samples), saved), ((grad_x, slots), sums))| {
                 let saved = self.split_saved(samples.1.len(), saved);
-                let sides = self.split_sides_mut(samples.1.len(), sides);
-                self.backward_chunk(samples, x, grad, vectors, weights, saved, sides, grad_x);
+                self.backward_chunk(
+                    samples, x, grad, vectors, weights, saved, slots, sums, grad_x,
+                );
             });
 
-        let chunks: Vec<_> = grad
-            .chunks(chunk * sample)
-            .zip(saved.chunks(chunk * self.saved()))
-            .zip(sides.chunks_exact(self.sides(chunk)))
-            .map(|((grad, saved), sides)| {
-                let samples = grad.len() / sample;
-                let saved = self.split_saved(samples, saved);
-                (saved, self.split_sides(samples, sides), grad)
-            })
-            .collect();
-        for (_, sides, _) in &chunks {
-            let mut rest = sides.vectors;
+        for sums in sums.chunks_exact(self.vectors()) {
+            let mut rest = sums;
             let [gamma, beta] = &mut gradients.norm_attention;
             let [gamma_mlp, beta_mlp] = &mut gradients.norm_mlp;
             let (up_bias, down_bias) = (&mut gradients.up_bias, &mut gradients.down_bias);
@@ -183,7 +140,8 @@ impl Block {
                 self.isa().run(ColumnSums { x, sums });
             }
         }
-        self.weight_gradients::<E>(&chunks, samples.start > 0, &mut gradients.matrices);
+        let (sides, more) = (layout.sides(sides), samples.start > 0);
+        weight_gradients(self.isa(), &sides, more, &mut gradients.matrices);
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -195,20 +153,23 @@ impl Block {
         vectors: Vectors<'_>,
         weights: &Four<E>,
         saved: Saved<&[f32]>,
-        sides: Sides<&mut [f32]>,
+        mut sides: Sides<Slot<'_, E>>,
+        sums: &mut [f32],
         grad_x: &mut [f32],
     ) {
         let (isa, d, m) = (self.isa(), self.d, self.m);
         let rows = pads.len() * self.attention.width;
-        let mut rest = sides.vectors;
-        rest.fill(0.0);
+        sums.fill(0.0);
+        let mut rest = sums;
         let mut next = |len| cut_mut(&mut rest, len);
         let (gamma_attention, beta_attention, gamma_mlp, beta_mlp) =
             (next(d), next(d), next(d), next(d));
         let (up_bias, down_bias) = (next(m), next(d));
-        with_scratch(rows * d + self.attention.scratch(), |scratch| {
-            let (grad_normal, scratch) = scratch.split_at_mut(rows * d);
-            let [dropped_attention, dropped_mlp] = sides.dropped;
+        // The MLP's part, and then attention's in the same place.
+        let wide = (2 * rows * m).max(3 * rows * d + self.attention.scratch());
+        with_scratch(4 * rows * d + wide, |mut scratch| {
+            let mut next = || cut_mut(&mut scratch, rows * d);
+            let (grad_normal, grad_middle, normal, dropped) = (next(), next(), next(), next());
             let first = start * self.sample();
             let grad_mlp = match self.dropout {
                 Some(dropout) => {
@@ -216,40 +177,28 @@ impl Block {
                         mask: dropout.mlp,
                         first,
                         x: grad,
-                        out: dropped_mlp,
+                        out: dropped,
                     });
-                    &*dropped_mlp
+                    &*dropped
                 }
                 None => grad,
             };
+            sides.grad_mlp.fill(isa, grad_mlp, d, 0);
             isa.run(ColumnSums {
                 x: grad_mlp,
                 sums: down_bias,
             });
-            E::times(
-                isa,
-                rows,
-                grad_mlp,
-                &weights.down,
-                sides.grad_hidden,
-                m,
-                false,
-            );
+            let (grad_hidden, active) = scratch[..2 * rows * m].split_at_mut(rows * m);
+            E::times(isa, rows, grad_mlp, &weights.down, grad_hidden, m, false);
             isa.run(GeluBackward {
                 u: saved.hidden,
-                grad: sides.grad_hidden,
+                grad: grad_hidden,
                 grad_bias: up_bias,
-                out: sides.active,
+                out: active,
             });
-            E::times(
-                isa,
-                rows,
-                sides.grad_hidden,
-                &weights.up,
-                grad_normal,
-                d,
-                false,
-            );
+            sides.active.fill(isa, active, m, 0);
+            sides.grad_hidden.fill(isa, grad_hidden, m, 0);
+            E::times(isa, rows, grad_hidden, &weights.up, grad_normal, d, false);
             isa.run(NormBackward {
                 x: saved.middle,
                 moments: saved.moments[1],
@@ -257,11 +206,12 @@ impl Block {
                 beta: vectors.norm_mlp[1],
                 grad: grad_normal,
                 base: Some(grad),
-                grad_x: sides.grad_middle,
+                grad_x: grad_middle,
                 grad_gamma: gamma_mlp,
                 grad_beta: beta_mlp,
-                out: sides.normal_mlp,
+                out: normal,
             });
+            sides.normal_mlp.fill(isa, normal, d, 0);
 
             // What attention has saved of a sample; the first is fetched while the product runs.
             let kept = |sample: usize| {
@@ -281,13 +231,15 @@ impl Block {
                     isa.run(Dropped {
                         mask: dropout.attention,
                         first,
-                        x: sides.grad_middle,
-                        out: dropped_attention,
+                        x: grad_middle,
+                        out: dropped,
                     });
-                    &*dropped_attention
+                    &*dropped
                 }
-                None => &*sides.grad_middle,
+                None => &*grad_middle,
             };
+            sides.attended.fill(isa, saved.attended, d, 0);
+            sides.grad_attention.fill(isa, grad_attention, d, 0);
             E::times(
                 isa,
                 rows,
@@ -297,8 +249,9 @@ impl Block {
                 d,
                 false,
             );
+            let (grad_qkv, scratch) = scratch.split_at_mut(3 * rows * d);
             let samples = pads.iter().zip(grad_normal.chunks_exact(self.sample()));
-            let samples = samples.zip(sides.grad_qkv.chunks_exact_mut(3 * self.sample()));
+            let samples = samples.zip(grad_qkv.chunks_exact_mut(3 * self.sample()));
             for (index, ((pads, grad), grad_qkv)) in samples.enumerate() {
                 let sample = Sample {
                     index: start + index,
@@ -308,27 +261,23 @@ impl Block {
                 self.attention
                     .backward(sample, kept, next, grad, grad_qkv, scratch);
             }
-            E::times(
-                isa,
-                rows,
-                sides.grad_qkv,
-                &weights.qkv,
-                grad_normal,
-                d,
-                false,
-            );
+            for (index, side) in sides.grad_qkv.iter_mut().enumerate() {
+                side.fill(isa, grad_qkv, 3 * d, index * d);
+            }
+            E::times(isa, rows, grad_qkv, &weights.qkv, grad_normal, d, false);
             isa.run(NormBackward {
                 x,
                 moments: saved.moments[0],
                 gamma: vectors.norm_attention[0],
                 beta: vectors.norm_attention[1],
                 grad: grad_normal,
-                base: Some(sides.grad_middle),
+                base: Some(grad_middle),
                 grad_x,
                 grad_gamma: gamma_attention,
                 grad_beta: beta_attention,
-                out: sides.normal_attention,
+                out: normal,
             });
+            sides.normal_attention.fill(isa, normal, d, 0);
         });
     }
 }

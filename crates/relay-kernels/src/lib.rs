@@ -55,6 +55,7 @@ mod product;
 mod readout;
 mod rope;
 mod rows;
+mod sides;
 mod softmax;
 mod squares;
 mod switch;

@@ -3,104 +3,132 @@
 use core::cell::RefCell;
 use core::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::LocalKey;
 
-/// Floats from the pool; they go back to it when dropped. What they hold at first is arbitrary.
+use crate::bf16::Duo;
+
+/// Elements from the pool; they go back to it when dropped. What they hold at first is arbitrary.
 #[derive(Debug)]
-pub(crate) struct Buffer {
-    floats: Vec<f32>,
+pub(crate) struct Buffer<E: Pooled = f32> {
+    elements: Vec<E>,
     len: usize,
 }
 
+/// Memory of one type that nobody uses.
 #[derive(Debug)]
-struct Pool {
-    free: Vec<Vec<f32>>,
-    free_floats: usize,
-    used_floats: usize,
-    /// Most floats that were in use at once; no more than that are kept.
-    peak_floats: usize,
+pub(crate) struct Pool<E> {
+    free: Vec<Vec<E>>,
+    /// Elements in `free`.
+    idle: usize,
+    used: usize,
+    /// Most elements that were in use at once; no more than that are kept.
+    peak: usize,
 }
 
-static POOL: Mutex<Pool> = Mutex::new(Pool {
-    free: Vec::new(),
-    free_floats: 0,
-    used_floats: 0,
-    peak_floats: 0,
-});
+/// What memory is kept of.
+pub(crate) trait Pooled: Copy + Default + 'static {
+    fn pool() -> &'static Mutex<Pool<Self>>;
 
-fn pool() -> MutexGuard<'static, Pool> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What [`with_scratch`] keeps for a thread.
+    fn scratch() -> &'static LocalKey<RefCell<Vec<Self>>>;
 }
 
-impl Buffer {
-    /// `len` floats of arbitrary content.
+macro_rules! pooled {
+    ($element:ty) => {
+        impl Pooled for $element {
+            fn pool() -> &'static Mutex<Pool<Self>> {
+                static POOL: Mutex<Pool<$element>> = Mutex::new(Pool {
+                    free: Vec::new(),
+                    idle: 0,
+                    used: 0,
+                    peak: 0,
+                });
+                &POOL
+            }
+
+            fn scratch() -> &'static LocalKey<RefCell<Vec<Self>>> {
+                thread_local! {
+                    static SCRATCH: RefCell<Vec<$element>> = const { RefCell::new(Vec::new()) };
+                }
+                &SCRATCH
+            }
+        }
+    };
+}
+
+pooled!(f32);
+pooled!(Duo);
+
+fn pool<E: Pooled>() -> MutexGuard<'static, Pool<E>> {
+    E::pool().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<E: Pooled> Buffer<E> {
+    /// `len` elements of arbitrary content.
     pub fn take(len: usize) -> Self {
-        let mut pool = pool();
+        let mut pool = pool::<E>();
         // The smallest that fits, unless it would waste more than half while there is room for another.
-        let room = pool.free_floats + pool.used_floats + len <= pool.peak_floats;
+        let room = pool.idle + pool.used + len <= pool.peak;
         let most = if room { 2 * len } else { usize::MAX };
         let best = (0..pool.free.len())
             .filter(|i| (len..=most).contains(&pool.free[*i].len()))
             .min_by_key(|i| pool.free[*i].len());
         let reused = best.map(|i| pool.free.swap_remove(i));
-        pool.free_floats -= reused.as_ref().map_or(0, Vec::len);
-        pool.used_floats += reused.as_ref().map_or(len, Vec::len);
-        pool.peak_floats = pool.peak_floats.max(pool.used_floats);
+        pool.idle -= reused.as_ref().map_or(0, Vec::len);
+        pool.used += reused.as_ref().map_or(len, Vec::len);
+        pool.peak = pool.peak.max(pool.used);
         drop(pool);
         Self {
-            floats: reused.unwrap_or_else(|| vec![0.0; len]),
+            elements: reused.unwrap_or_else(|| vec![E::default(); len]),
             len,
         }
     }
 }
 
-impl Drop for Buffer {
+impl<E: Pooled> Drop for Buffer<E> {
     fn drop(&mut self) {
-        let floats = core::mem::take(&mut self.floats);
-        let mut pool = pool();
-        pool.used_floats -= floats.len();
-        pool.free_floats += floats.len();
-        pool.free.push(floats);
+        let elements = core::mem::take(&mut self.elements);
+        let mut pool = pool::<E>();
+        pool.used -= elements.len();
+        pool.idle += elements.len();
+        pool.free.push(elements);
         let mut surplus = Vec::new();
-        while pool.free_floats > pool.peak_floats {
+        while pool.idle > pool.peak {
             let oldest = pool.free.remove(0);
-            pool.free_floats -= oldest.len();
+            pool.idle -= oldest.len();
             surplus.push(oldest);
         }
         drop(pool);
     }
 }
 
-impl Deref for Buffer {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
-        &self.floats[..self.len]
+impl<E: Pooled> Deref for Buffer<E> {
+    type Target = [E];
+    fn deref(&self) -> &[E] {
+        &self.elements[..self.len]
     }
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.floats[..self.len]
+impl<E: Pooled> DerefMut for Buffer<E> {
+    fn deref_mut(&mut self) -> &mut [E] {
+        &mut self.elements[..self.len]
     }
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Runs `work` with `len` floats of this thread, of arbitrary content.
-pub(crate) fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+/// Runs `work` with `len` elements of this thread, of arbitrary content.
+pub(crate) fn with_scratch<E: Pooled, R>(len: usize, work: impl FnOnce(&mut [E]) -> R) -> R {
     // Taken out while in use, so that a nested call finds an empty one instead of a borrowed one.
-    let mut scratch = SCRATCH.take();
+    let mut scratch = E::scratch().take();
     if scratch.len() < len {
-        scratch.resize(len, 0.0);
+        scratch.resize(len, E::default());
     }
     let result = work(&mut scratch[..len]);
-    SCRATCH.set(scratch);
+    E::scratch().set(scratch);
     result
 }
 
-/// Cuts the first `len` floats off.
-pub(crate) fn cut<'a>(rest: &mut &'a [f32], len: usize) -> &'a [f32] {
+/// Cuts the first `len` elements off.
+pub(crate) fn cut<'a, E>(rest: &mut &'a [E], len: usize) -> &'a [E] {
     let (first, last) = rest.split_at(len);
     *rest = last;
     first

@@ -2,140 +2,84 @@
 
 use rayon::prelude::*;
 
-use crate::block::Block;
-use crate::block_backward::Chunk;
 use crate::form::Form;
 use crate::isa::Isa;
 use crate::product::Left;
+use crate::sides::{Side, Sides};
 
-/// Floats of a weight gradient that one task computes, about.
-const TASK_FLOATS: usize = 1 << 16;
-/// How much of the inner index a weight gradient takes at a time, from as many chunks as that needs: both sides stay in
-/// the second-level cache, and sums are not stored too often.
+/// Rows of a weight gradient that one task computes: a whole number of panels on every machine. With more the right side
+/// would be read less often, with fewer the tasks are easier to divide among threads.
+const TASK_ROWS: usize = 64;
+/// How many rows a weight gradient takes at a time: a task's part of both sides stays in the second-level cache, and sums
+/// are not stored too often.
 const GRADIENT_DEPTH: usize = 256;
 
-impl Block {
-    /// The gradients of query, key, value, output, up and down over some chunks, or adds to them.
-    pub fn weight_gradients<E: Form>(
-        &self,
-        chunks: &[Chunk<'_>],
-        accumulate: bool,
-        gradients: &mut [Vec<f32>; 6],
-    ) {
-        let (d, m, dropout) = (self.d, self.m, self.dropout.is_some());
-        // Left side with its columns, right side with its floats a row and first column, columns of the result.
-        let pairs: [Pair<'_>; 6] = [
-            self.pair(chunks, d, (3 * d, 0), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (3 * d, d), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (3 * d, 2 * d), d, |(_, sides, _)| {
-                (sides.normal_attention, sides.grad_qkv)
-            }),
-            self.pair(chunks, d, (d, 0), d, |(saved, sides, _)| {
-                let grad = if dropout {
-                    sides.dropped[0]
-                } else {
-                    sides.grad_middle
-                };
-                (saved.attended, grad)
-            }),
-            self.pair(chunks, d, (m, 0), m, |(_, sides, _)| {
-                (sides.normal_mlp, sides.grad_hidden)
-            }),
-            self.pair(chunks, m, (d, 0), d, |(_, sides, grad)| {
-                (sides.active, if dropout { sides.dropped[1] } else { grad })
-            }),
-        ];
-        let tasks: Vec<_> = pairs
-            .iter()
-            .zip(gradients)
-            .flat_map(|(pair, out)| {
-                let rows = pair.task_rows();
-                let blocks = out.chunks_mut(rows * pair.cols).enumerate();
-                blocks.map(move |(index, out)| (pair, index * rows, out))
-            })
-            .collect();
-        let isa = self.isa();
-        tasks
-            .into_par_iter()
-            .with_max_len(1)
-            .for_each(|(pair, first, out)| pair.compute::<E>(isa, first, out, accumulate));
-    }
-
-    fn pair<'a, C>(
-        &self,
-        chunks: &'a [C],
-        rows: usize,
-        (stride, first): (usize, usize),
-        cols: usize,
-        sides: impl Fn(&'a C) -> (&'a [f32], &'a [f32]),
-    ) -> Pair<'a> {
-        Pair {
-            rows,
-            cols,
-            stride,
-            first,
-            sides: chunks.iter().map(sides).collect(),
-        }
-    }
+/// The gradients of query, key, value, output, up and down over some rows, or adds to them.
+pub(crate) fn weight_gradients<E: Form>(
+    isa: Isa,
+    sides: &Sides<Side<'_, E>>,
+    accumulate: bool,
+    gradients: &mut [Vec<f32>; 6],
+) {
+    let [query, key, value] = sides.grad_qkv;
+    let pairs = [
+        (sides.normal_attention, query),
+        (sides.normal_attention, key),
+        (sides.normal_attention, value),
+        (sides.attended, sides.grad_attention),
+        (sides.normal_mlp, sides.grad_hidden),
+        (sides.active, sides.grad_mlp),
+    ];
+    let pairs = pairs.map(|(left, right)| Pair { left, right });
+    let tasks: Vec<_> = pairs
+        .iter()
+        .zip(gradients)
+        .flat_map(|(pair, out)| {
+            let blocks = out.chunks_mut(TASK_ROWS * pair.right.cols).enumerate();
+            blocks.map(move |(index, out)| (pair, index * TASK_ROWS / isa.panel(), out))
+        })
+        .collect();
+    tasks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|(pair, first, out)| pair.compute(isa, first, out, accumulate));
 }
 
-/// A weight gradient: the sum over chunks of the transposed left side times the right side.
-struct Pair<'a> {
-    rows: usize,
-    cols: usize,
-    /// Floats of a row of the right side.
-    stride: usize,
-    /// First column of the right side.
-    first: usize,
-    sides: Vec<(&'a [f32], &'a [f32])>,
+/// A weight gradient: the transposed left side times the right side.
+struct Pair<'a, E> {
+    left: Side<'a, E>,
+    right: Side<'a, E>,
 }
 
-impl Pair<'_> {
-    /// Rows that one task computes: with many the right side is copied seldom, with few there are tasks for many cores.
-    fn task_rows(&self) -> usize {
-        (TASK_FLOATS / self.cols).clamp(128, 256)
-    }
-
-    /// The rows from `row` on that `out` has room for.
-    fn compute<E: Form>(&self, isa: Isa, row: usize, out: &mut [f32], accumulate: bool) {
-        let panel = isa.panel();
-        let rows = out.len() / self.cols;
-        // The last chunk may be shorter than the first.
-        let chunk = self.sides[0].0.len() / self.rows;
-        let together = (GRADIENT_DEPTH / chunk).max(1);
-        let most = (chunk * together).div_ceil(E::NUMBERS);
-        E::with_scratch(most * (rows + panel), |scratch| {
-            let (left, right) = scratch.split_at_mut(most * rows);
-            for (index, group) in self.sides.chunks(together).enumerate() {
-                let depth: usize = group.iter().map(|(left, _)| left.len() / self.rows).sum();
-                let depth = depth.div_ceil(E::NUMBERS);
-                let sides = group.iter().map(|(left, _)| *left);
-                let left = Left {
-                    data: E::columns(isa, sides, self.rows, row..row + rows, rows, left),
-                    row: 1,
-                    col: rows,
-                };
-                for start in (0..self.cols).step_by(panel) {
-                    let cols = panel.min(self.cols - start);
-                    let sides = group.iter().map(|(_, right)| *right);
-                    let first = self.first + start;
-                    let right =
-                        E::columns(isa, sides, self.stride, first..first + cols, panel, right);
+impl<E: Form> Pair<'_, E> {
+    /// As many rows of the gradient as `out` has room for, from those of the left side's panel `first` on.
+    fn compute(&self, isa: Isa, first: usize, out: &mut [f32], accumulate: bool) {
+        let (panel, cols) = (isa.panel(), self.right.cols);
+        let depth = self.left.panels().next().map_or(0, <[E]>::len) / panel;
+        let step = GRADIENT_DEPTH / E::NUMBERS;
+        for start in (0..depth).step_by(step) {
+            let depth = step.min(depth - start);
+            let block = start * panel..(start + depth) * panel;
+            for (index, right) in self.right.panels().enumerate() {
+                let col = index * panel;
+                let lefts = self.left.panels().skip(first);
+                for (left, out) in lefts.zip(out.chunks_mut(panel * cols)) {
+                    let left = Left {
+                        data: &left[block.clone()],
+                        row: 1,
+                        col: panel,
+                    };
                     E::times_panel(
                         isa,
-                        [rows, depth, cols],
+                        [out.len() / cols, depth, panel.min(cols - col)],
                         left,
-                        right,
-                        &mut out[start..],
-                        self.cols,
-                        accumulate || index > 0,
+                        &right[block.clone()],
+                        &mut out[col..],
+                        cols,
+                        accumulate || start > 0,
                     );
                 }
             }
-        });
+        }
     }
 }

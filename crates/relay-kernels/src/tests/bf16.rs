@@ -101,38 +101,29 @@ fn products_are_those_of_rounded_numbers() {
 #[test]
 fn products_over_rows_are_those_of_rounded_numbers() {
     for [rows, depth, cols] in [[1, 1, 1], [5, 3, 7], [18, 65, 40], [33, 130, 64]] {
-        // The left side is transposed: `depth` rows of `rows` numbers, in two parts of which the first is odd.
+        // The left side is transposed: `depth` rows of `rows` numbers.
         let (across, right) = (noise(5, depth * rows), noise(6, depth * cols));
         let mut x = vec![0.0; rows * depth];
         for (at, value) in across.iter().enumerate() {
             x[at % rows * depth + at / rows] = *value;
         }
         let expected = exact([rows, depth, cols], &x, &right);
-        let first = depth.div_ceil(2) | 1;
         for isa in Isa::available() {
             let (panel, duos) = (isa.panel(), depth.div_ceil(2));
             if cols > panel {
                 continue;
             }
             let (mut left, mut rights) = (vec![Duo(1); duos * rows], vec![Duo(1); duos * panel]);
-            let parts = |x: &[f32], width: usize| {
-                let (a, b) = x.split_at(first * width);
-                [a.to_vec(), b.to_vec()]
-            };
-            let [a, b] = parts(&across, rows);
-            let sides = [&a[..], &b[..]].into_iter();
-            let left = Duo::columns(isa, sides, rows, 0..rows, rows, &mut left);
-            let [a, b] = parts(&right, cols);
-            let sides = [&a[..], &b[..]].into_iter();
-            let rights = Duo::columns(isa, sides, cols, 0..cols, panel, &mut rights);
+            Duo::columns(isa, &across, rows, 0..rows, &mut left, rows);
+            Duo::columns(isa, &right, cols, 0..cols, &mut rights, panel);
             let left = Left {
-                data: left,
+                data: &left,
                 row: 1,
                 col: rows,
             };
             let mut out = vec![f32::NAN; rows * cols];
             let sizes = [rows, duos, cols];
-            Duo::times_panel(isa, sizes, left, rights, &mut out, cols, false);
+            Duo::times_panel(isa, sizes, left, &rights, &mut out, cols, false);
             assert_close(&format!("{isa:?} {sizes:?}"), &out, &expected, 2e-6);
         }
     }
