@@ -56,7 +56,7 @@ impl StepwiseRun {
             }),
         };
         let config = TrainConfig {
-            steps: 1 << 40,
+            steps: 1 << 30,
             warmup_ratio: 0.0,
             checkpoint_every: 0,
             validate_every: 0,
