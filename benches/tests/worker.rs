@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 fn every_kind_of_work_is_done() {
     let shape = |width: usize, iterations: usize, new_tokens: usize, precision: &str| {
         json!({
-            "d_model": 16, "heads": 2, "layers": 2, "vocab": 40, "batch": 3, "width": width,
+            "d_model": 16, "heads": 2, "layers": 2, "vocab": 300, "batch": 3, "width": width,
             "iterations": iterations, "new_tokens": new_tokens, "precision": precision,
         })
     };
