@@ -7,14 +7,13 @@ use rayon::prelude::*;
 
 use crate::attention::{Attention, Sample};
 use crate::dropout::{AddDropped, LayerDropout};
-use crate::floats::Floats;
 use crate::form::Form;
 use crate::isa::Isa;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::rows::{AddBias, Gelu, Norm};
 use crate::weights::Four;
 
-/// Floats of a chunk's stream: with what a layer makes of them they fit the second-level cache.
+/// Floats of a chunk's stream: with what a layer's forward pass makes of them they fit the second-level cache.
 const CHUNK_FLOATS: usize = 16_384;
 /// Chunks that there should be at least, for the sake of many cores.
 const CHUNKS: usize = 8;
@@ -34,20 +33,20 @@ pub(crate) struct Block {
     pub pads: Vec<usize>,
 }
 
-/// The vectors among the parameters.
+/// The vectors among the parameters, or one thing for each.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Vectors<'a> {
-    pub norm_attention: [&'a [f32]; 2],
-    pub norm_mlp: [&'a [f32]; 2],
-    pub up_bias: &'a [f32],
-    pub down_bias: &'a [f32],
+pub(crate) struct Vectors<T> {
+    /// Scale and shift.
+    pub norm_attention: [T; 2],
+    /// Scale and shift.
+    pub norm_mlp: [T; 2],
+    pub up_bias: T,
+    pub down_bias: T,
 }
 
-impl<'a> Vectors<'a> {
+impl<T> Vectors<T> {
     /// From scale and shift of the first norm, of the second, and both biases.
-    pub fn of(floats: &'a [Floats; 6]) -> Self {
-        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] =
-            floats.each_ref().map(Floats::get);
+    pub fn of([gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias]: [T; 6]) -> Self {
         Self {
             norm_attention: [gamma, beta],
             norm_mlp: [gamma_mlp, beta_mlp],
@@ -86,7 +85,7 @@ impl Block {
     }
 
     /// The batch in chunks: the index of each chunk's first sample, and its part of `pads`.
-    pub fn samples(&self, chunk: usize) -> impl IndexedParallelIterator<Item = (usize, &[usize])> {
+    fn samples(&self, chunk: usize) -> impl IndexedParallelIterator<Item = (usize, &[usize])> {
         let chunks = self.pads.par_chunks(chunk).enumerate();
         chunks.map(move |(index, pads)| (index * chunk, pads))
     }
@@ -133,7 +132,7 @@ impl Block {
     pub fn forward<E: Form>(
         &self,
         x: &[f32],
-        vectors: Vectors<'_>,
+        vectors: Vectors<&[f32]>,
         weights: &Four<E>,
         saved: Option<&mut Buffer>,
     ) -> Vec<f32> {
@@ -161,7 +160,7 @@ impl Block {
         &self,
         (start, pads): (usize, &[usize]),
         x: &[f32],
-        vectors: Vectors<'_>,
+        vectors: Vectors<&[f32]>,
         weights: &Four<E>,
         saved: &mut [f32],
         out: &mut [f32],

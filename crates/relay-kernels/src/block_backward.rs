@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use crate::attention::{Kept, Sample};
 use crate::block::{Block, Saved, Vectors};
-use crate::dropout::Dropped;
+use crate::dropout::{DropoutMask, Dropped, LayerDropout};
 use crate::form::Form;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::prefetch::fetch;
@@ -27,15 +27,48 @@ const ROUND_ELEMENTS: usize = if cfg!(test) { 1 << 17 } else { 1 << 22 };
 #[derive(Debug)]
 pub(crate) struct Gradients {
     pub x: Vec<f32>,
-    pub norm_attention: [Vec<f32>; 2],
+    /// In the order of [`Vectors::of`].
+    pub vectors: [Vec<f32>; 6],
     /// Query, key, value, output, up, down.
     pub matrices: [Vec<f32>; 6],
-    pub norm_mlp: [Vec<f32>; 2],
-    pub up_bias: Vec<f32>,
-    pub down_bias: Vec<f32>,
 }
 
 impl Block {
+    /// The gradients from that of the output.
+    pub fn backward<E: Form>(
+        &self,
+        x: &[f32],
+        grad: &[f32],
+        vectors: Vectors<&[f32]>,
+        weights: &Four<E>,
+        saved: &[f32],
+    ) -> Gradients {
+        let (d, m) = (self.d, self.m);
+        let mut gradients = Gradients {
+            x: vec![0.0; x.len()],
+            vectors: self.vectors().map(|len| vec![0.0; len]),
+            matrices: [[d, d], [d, d], [d, d], [d, d], [d, m], [m, d]]
+                .map(|[rows, cols]| vec![0.0; rows * cols]),
+        };
+        let pass = Pass {
+            block: self,
+            x,
+            grad,
+            vectors,
+            weights,
+            saved,
+        };
+        let chunk = self.chunk();
+        let round = (ROUND_ELEMENTS / self.layout::<E>(chunk).elements()).max(1) * chunk;
+        let most = self.layout::<E>(round.min(self.batch)).elements();
+        let mut sides = Buffer::take(most);
+        for start in (0..self.batch).step_by(round) {
+            let samples = start..self.batch.min(start + round);
+            pass.round(samples, &mut sides, &mut gradients);
+        }
+        gradients
+    }
+
     /// The sides that so many samples leave.
     fn layout<E: Form>(&self, samples: usize) -> Layout {
         let chunk = self.chunk();
@@ -48,236 +81,261 @@ impl Block {
         }
     }
 
-    /// Floats of the gradients of all vectors.
-    fn vectors(&self) -> usize {
-        5 * self.d + self.m
-    }
-
-    /// The gradients from that of the output.
-    pub fn backward<E: Form>(
-        &self,
-        x: &[f32],
-        grad: &[f32],
-        vectors: Vectors<'_>,
-        weights: &Four<E>,
-        saved: &[f32],
-    ) -> Gradients {
+    /// Lengths of the vectors, in the order of [`Vectors::of`].
+    fn vectors(&self) -> [usize; 6] {
         let (d, m) = (self.d, self.m);
-        let mut gradients = Gradients {
-            x: vec![0.0; x.len()],
-            norm_attention: [vec![0.0; d], vec![0.0; d]],
-            matrices: [[d, d], [d, d], [d, d], [d, d], [d, m], [m, d]]
-                .map(|[rows, cols]| vec![0.0; rows * cols]),
-            norm_mlp: [vec![0.0; d], vec![0.0; d]],
-            up_bias: vec![0.0; m],
-            down_bias: vec![0.0; d],
-        };
-        let chunk = self.chunk();
-        let round = (ROUND_ELEMENTS / self.layout::<E>(chunk).elements()).max(1) * chunk;
-        let most = self.layout::<E>(round.min(self.batch)).elements();
-        let mut sides = Buffer::take(most);
-        for start in (0..self.batch).step_by(round) {
-            let samples = start..self.batch.min(start + round);
-            self.backward_round(
-                samples,
-                x,
-                grad,
-                vectors,
-                weights,
-                saved,
-                &mut sides,
-                &mut gradients,
-            );
-        }
-        gradients
+        [d, d, d, d, m, d]
     }
+}
 
-    /// Adds the gradients of some samples, whole chunks of them.
-    #[allow(clippy::too_many_arguments)]
-    fn backward_round<E: Form>(
-        &self,
-        samples: Range<usize>,
-        x: &[f32],
-        grad: &[f32],
-        vectors: Vectors<'_>,
-        weights: &Four<E>,
-        saved: &[f32],
-        sides: &mut [E],
-        gradients: &mut Gradients,
-    ) {
-        let (chunk, sample) = (self.chunk(), self.sample());
+/// What a backward pass reads.
+struct Pass<'a, E> {
+    block: &'a Block,
+    x: &'a [f32],
+    /// Gradient of the output.
+    grad: &'a [f32],
+    vectors: Vectors<&'a [f32]>,
+    weights: &'a Four<E>,
+    saved: &'a [f32],
+}
+
+impl<E: Form> Pass<'_, E> {
+    /// Adds the gradients of some samples, whole chunks of them but for the last.
+    fn round(&self, samples: Range<usize>, sides: &mut [E], gradients: &mut Gradients) {
+        let (block, isa) = (self.block, self.block.isa());
+        let (chunk, sample) = (block.chunk(), block.sample());
         let of = |floats| samples.start * floats..samples.end * floats;
-        let (x, grad, saved) = (&x[of(sample)], &grad[of(sample)], &saved[of(self.saved())]);
-        let inputs = x
-            .par_chunks(chunk * sample)
-            .zip(grad.par_chunks(chunk * sample))
-            .zip(self.samples(chunk).skip(samples.start / chunk));
-        let inputs = inputs.zip(saved.par_chunks(chunk * self.saved()));
-        let layout = self.layout::<E>(samples.len());
+        let pads = block.pads[of(1)].par_chunks(chunk).enumerate();
+        let inputs = pads
+            .zip(self.x[of(sample)].par_chunks(chunk * sample))
+            .zip(self.grad[of(sample)].par_chunks(chunk * sample))
+            .zip(self.saved[of(block.saved())].par_chunks(chunk * block.saved()));
+        let layout = block.layout::<E>(samples.len());
         let sides = &mut sides[..layout.elements()];
         let slots = layout.slots(sides);
-        let mut sums = Buffer::take(slots.len() * self.vectors());
+        let vectors = block.vectors().iter().sum();
+        let mut sums = Buffer::take(slots.len() * vectors);
         let outputs = gradients.x[of(sample)]
             .par_chunks_mut(chunk * sample)
-            .zip(slots)
-            .zip(sums.par_chunks_exact_mut(self.vectors()));
-        inputs
-            .zip(outputs)
-            .for_each(|((((x, grad), samples), saved), ((grad_x, slots), sums))| {
-                let saved = self.split_saved(samples.1.len(), saved);
-                self.backward_chunk(
-                    samples, x, grad, vectors, weights, saved, slots, sums, grad_x,
-                );
-            });
+            .zip_eq(slots)
+            .zip_eq(sums.par_chunks_exact_mut(vectors));
+        inputs.zip_eq(outputs).for_each(
+            |(((((index, pads), x), grad), saved), ((grad_x, mut sides), mut sums))| {
+                let chunk = Chunk {
+                    block,
+                    first: samples.start + index * chunk,
+                    pads,
+                    x,
+                    grad,
+                    vectors: self.vectors,
+                    weights: self.weights,
+                    saved: block.split_saved(pads.len(), saved),
+                };
+                sums.fill(0.0);
+                let sums = Vectors::of(block.vectors().map(|len| cut_mut(&mut sums, len)));
+                chunk.backward(&mut sides, sums, grad_x);
+            },
+        );
 
-        for sums in sums.chunks_exact(self.vectors()) {
-            let mut rest = sums;
-            let [gamma, beta] = &mut gradients.norm_attention;
-            let [gamma_mlp, beta_mlp] = &mut gradients.norm_mlp;
-            let (up_bias, down_bias) = (&mut gradients.up_bias, &mut gradients.down_bias);
-            for sums in [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] {
-                let x = cut(&mut rest, sums.len());
-                self.isa().run(ColumnSums { x, sums });
+        for mut sums in sums.chunks_exact(vectors) {
+            for gradient in &mut gradients.vectors {
+                isa.run(ColumnSums {
+                    x: cut(&mut sums, gradient.len()),
+                    sums: gradient,
+                });
             }
         }
         let (sides, more) = (layout.sides(sides), samples.start > 0);
-        weight_gradients(self.isa(), &sides, more, &mut gradients.matrices);
+        weight_gradients(isa, &sides, more, &mut gradients.matrices);
+    }
+}
+
+/// What the backward pass of a chunk reads.
+struct Chunk<'a, E> {
+    block: &'a Block,
+    /// Index of its first sample.
+    first: usize,
+    /// Of each of its samples.
+    pads: &'a [usize],
+    x: &'a [f32],
+    grad: &'a [f32],
+    vectors: Vectors<&'a [f32]>,
+    weights: &'a Four<E>,
+    saved: Saved<&'a [f32]>,
+}
+
+/// What a chunk's backward pass writes to on its way.
+struct Room<'a> {
+    /// The output of a norm.
+    normal: &'a mut [f32],
+    /// Its gradient.
+    grad_normal: &'a mut [f32],
+    /// The gradient of the stream between attention and MLP.
+    grad_middle: &'a mut [f32],
+    /// A gradient with what was dropped left out.
+    dropped: &'a mut [f32],
+    /// The MLP's part, and then attention's.
+    wide: &'a mut [f32],
+}
+
+impl<E: Form> Chunk<'_, E> {
+    fn rows(&self) -> usize {
+        self.pads.len() * self.block.attention.width
     }
 
-    #[allow(clippy::too_many_arguments)]
-    fn backward_chunk<E: Form>(
+    /// Leaves the sides, adds to `sums` and gives the gradient of the input.
+    fn backward(
         &self,
-        (start, pads): (usize, &[usize]),
-        x: &[f32],
-        grad: &[f32],
-        vectors: Vectors<'_>,
-        weights: &Four<E>,
-        saved: Saved<&[f32]>,
-        mut sides: Sides<Slot<'_, E>>,
-        sums: &mut [f32],
+        sides: &mut Sides<Slot<'_, E>>,
+        mut sums: Vectors<&mut [f32]>,
         grad_x: &mut [f32],
     ) {
-        let (isa, d, m) = (self.isa(), self.d, self.m);
-        let rows = pads.len() * self.attention.width;
-        sums.fill(0.0);
-        let mut rest = sums;
-        let mut next = |len| cut_mut(&mut rest, len);
-        let (gamma_attention, beta_attention, gamma_mlp, beta_mlp) =
-            (next(d), next(d), next(d), next(d));
-        let (up_bias, down_bias) = (next(m), next(d));
-        // The MLP's part, and then attention's in the same place.
-        let wide = (2 * rows * m).max(3 * rows * d + self.attention.scratch());
-        with_scratch(4 * rows * d + wide, |mut scratch| {
-            let mut next = || cut_mut(&mut scratch, rows * d);
-            let (grad_normal, grad_middle, normal, dropped) = (next(), next(), next(), next());
-            let first = start * self.sample();
-            let grad_mlp = match self.dropout {
-                Some(dropout) => {
-                    isa.run(Dropped {
-                        mask: dropout.mlp,
-                        first,
-                        x: grad,
-                        out: dropped,
-                    });
-                    &*dropped
-                }
-                None => grad,
+        let (narrow, mlp) = (self.rows() * self.block.d, 2 * self.rows() * self.block.m);
+        let attention = 3 * narrow + self.block.attention.scratch();
+        with_scratch(4 * narrow + mlp.max(attention), |mut scratch| {
+            let mut next = || cut_mut(&mut scratch, narrow);
+            let mut room = Room {
+                normal: next(),
+                grad_normal: next(),
+                grad_middle: next(),
+                dropped: next(),
+                wide: scratch,
             };
-            sides.grad_mlp.fill(isa, grad_mlp, d, 0);
-            isa.run(ColumnSums {
-                x: grad_mlp,
-                sums: down_bias,
-            });
-            let (grad_hidden, active) = scratch[..2 * rows * m].split_at_mut(rows * m);
-            E::times(isa, rows, grad_mlp, &weights.down, grad_hidden, m, false);
-            isa.run(GeluBackward {
-                u: saved.hidden,
-                grad: grad_hidden,
-                grad_bias: up_bias,
-                out: active,
-            });
-            sides.active.fill(isa, active, m, 0);
-            sides.grad_hidden.fill(isa, grad_hidden, m, 0);
-            E::times(isa, rows, grad_hidden, &weights.up, grad_normal, d, false);
-            isa.run(NormBackward {
-                x: saved.middle,
-                moments: saved.moments[1],
-                gamma: vectors.norm_mlp[0],
-                beta: vectors.norm_mlp[1],
-                grad: grad_normal,
-                base: Some(grad),
-                grad_x: grad_middle,
-                grad_gamma: gamma_mlp,
-                grad_beta: beta_mlp,
-                out: normal,
-            });
-            sides.normal_mlp.fill(isa, normal, d, 0);
-
-            // What attention has saved of a sample; the first is fetched while the product runs.
-            let kept = |sample: usize| {
-                let mut qkv = saved.qkv.chunks_exact(3 * self.sample());
-                let mut probabilities = saved
-                    .probabilities
-                    .chunks_exact(self.attention.probabilities());
-                Kept {
-                    qkv: qkv.nth(sample).unwrap_or_default(),
-                    probabilities: probabilities.nth(sample).unwrap_or_default(),
-                }
-            };
-            fetch(kept(0).qkv);
-            fetch(kept(0).probabilities);
-            let grad_attention = match self.dropout {
-                Some(dropout) => {
-                    isa.run(Dropped {
-                        mask: dropout.attention,
-                        first,
-                        x: grad_middle,
-                        out: dropped,
-                    });
-                    &*dropped
-                }
-                None => &*grad_middle,
-            };
-            sides.attended.fill(isa, saved.attended, d, 0);
-            sides.grad_attention.fill(isa, grad_attention, d, 0);
-            E::times(
-                isa,
-                rows,
-                grad_attention,
-                &weights.output,
-                grad_normal,
-                d,
-                false,
-            );
-            let (grad_qkv, scratch) = scratch.split_at_mut(3 * rows * d);
-            let samples = pads.iter().zip(grad_normal.chunks_exact(self.sample()));
-            let samples = samples.zip(grad_qkv.chunks_exact_mut(3 * self.sample()));
-            for (index, ((pads, grad), grad_qkv)) in samples.enumerate() {
-                let sample = Sample {
-                    index: start + index,
-                    pads: *pads,
-                };
-                let (kept, next) = (kept(index), kept(index + 1));
-                self.attention
-                    .backward(sample, kept, next, grad, grad_qkv, scratch);
-            }
-            for (index, side) in sides.grad_qkv.iter_mut().enumerate() {
-                side.fill(isa, grad_qkv, 3 * d, index * d);
-            }
-            E::times(isa, rows, grad_qkv, &weights.qkv, grad_normal, d, false);
-            isa.run(NormBackward {
-                x,
-                moments: saved.moments[0],
-                gamma: vectors.norm_attention[0],
-                beta: vectors.norm_attention[1],
-                grad: grad_normal,
-                base: Some(grad_middle),
-                grad_x,
-                grad_gamma: gamma_attention,
-                grad_beta: beta_attention,
-                out: normal,
-            });
-            sides.normal_attention.fill(isa, normal, d, 0);
+            self.mlp(&mut room, sides, &mut sums);
+            self.attention(&mut room, sides, &mut sums, grad_x);
         });
+    }
+
+    /// From the gradient of the output to that of the stream before the MLP.
+    fn mlp(
+        &self,
+        room: &mut Room<'_>,
+        sides: &mut Sides<Slot<'_, E>>,
+        sums: &mut Vectors<&mut [f32]>,
+    ) {
+        let (isa, rows) = (self.block.isa(), self.rows());
+        let (d, m) = (self.block.d, self.block.m);
+        let grad_mlp = self.dropped(|dropout| dropout.mlp, self.grad, room.dropped);
+        sides.grad_mlp.fill(isa, grad_mlp, d, 0);
+        isa.run(ColumnSums {
+            x: grad_mlp,
+            sums: sums.down_bias,
+        });
+        let (grad_hidden, active) = room.wide[..2 * rows * m].split_at_mut(rows * m);
+        let down = &self.weights.down;
+        E::times(isa, rows, grad_mlp, down, grad_hidden, m, false);
+        isa.run(GeluBackward {
+            u: self.saved.hidden,
+            grad: grad_hidden,
+            grad_bias: sums.up_bias,
+            out: active,
+        });
+        sides.active.fill(isa, active, m, 0);
+        sides.grad_hidden.fill(isa, grad_hidden, m, 0);
+        let up = &self.weights.up;
+        E::times(isa, rows, grad_hidden, up, room.grad_normal, d, false);
+        let [gamma, beta] = self.vectors.norm_mlp;
+        let [grad_gamma, grad_beta] = &mut sums.norm_mlp;
+        isa.run(NormBackward {
+            x: self.saved.middle,
+            moments: self.saved.moments[1],
+            gamma,
+            beta,
+            grad: room.grad_normal,
+            base: Some(self.grad),
+            grad_x: room.grad_middle,
+            grad_gamma,
+            grad_beta,
+            out: room.normal,
+        });
+        sides.normal_mlp.fill(isa, room.normal, d, 0);
+    }
+
+    /// From the gradient of the stream behind attention to that of the input.
+    fn attention(
+        &self,
+        room: &mut Room<'_>,
+        sides: &mut Sides<Slot<'_, E>>,
+        sums: &mut Vectors<&mut [f32]>,
+        grad_x: &mut [f32],
+    ) {
+        let (block, isa, d, rows) = (self.block, self.block.isa(), self.block.d, self.rows());
+        // The first sample's is fetched while the product runs.
+        let kept = self.kept(0);
+        fetch(kept.qkv);
+        fetch(kept.probabilities);
+        let grad = self.dropped(|dropout| dropout.attention, room.grad_middle, room.dropped);
+        sides.attended.fill(isa, self.saved.attended, d, 0);
+        sides.grad_attention.fill(isa, grad, d, 0);
+        let output = &self.weights.output;
+        E::times(isa, rows, grad, output, room.grad_normal, d, false);
+        let (grad_qkv, scratch) = room.wide.split_at_mut(3 * rows * d);
+        let samples = self.pads.iter().enumerate();
+        let samples = samples.zip(room.grad_normal.chunks_exact(block.sample()));
+        let samples = samples.zip(grad_qkv.chunks_exact_mut(3 * block.sample()));
+        for (((index, pads), grad), grad_qkv) in samples {
+            let sample = Sample {
+                index: self.first + index,
+                pads: *pads,
+            };
+            let (kept, next) = (self.kept(index), self.kept(index + 1));
+            block
+                .attention
+                .backward(sample, kept, next, grad, grad_qkv, scratch);
+        }
+        for (index, side) in sides.grad_qkv.iter_mut().enumerate() {
+            side.fill(isa, grad_qkv, 3 * d, index * d);
+        }
+        let qkv = &self.weights.qkv;
+        E::times(isa, rows, grad_qkv, qkv, room.grad_normal, d, false);
+        let [gamma, beta] = self.vectors.norm_attention;
+        let [grad_gamma, grad_beta] = &mut sums.norm_attention;
+        isa.run(NormBackward {
+            x: self.x,
+            moments: self.saved.moments[0],
+            gamma,
+            beta,
+            grad: room.grad_normal,
+            base: Some(room.grad_middle),
+            grad_x,
+            grad_gamma,
+            grad_beta,
+            out: room.normal,
+        });
+        sides.normal_attention.fill(isa, room.normal, d, 0);
+    }
+
+    /// A gradient with what a mask has dropped left out, if anything is dropped.
+    fn dropped<'b>(
+        &self,
+        mask: impl Fn(LayerDropout) -> DropoutMask,
+        x: &'b [f32],
+        out: &'b mut [f32],
+    ) -> &'b [f32] {
+        let Some(dropout) = self.block.dropout else {
+            return x;
+        };
+        self.block.isa().run(Dropped {
+            mask: mask(dropout),
+            first: self.first * self.block.sample(),
+            x,
+            out,
+        });
+        out
+    }
+
+    /// What attention has saved of one of the chunk's samples; nothing for those behind the last.
+    fn kept(&self, sample: usize) -> Kept<'_> {
+        fn part(floats: &[f32], len: usize, sample: usize) -> &[f32] {
+            floats.chunks_exact(len).nth(sample).unwrap_or_default()
+        }
+        let Saved {
+            qkv, probabilities, ..
+        } = &self.saved;
+        let attention = &self.block.attention;
+        Kept {
+            qkv: part(qkv, 3 * self.block.sample(), sample),
+            probabilities: part(probabilities, attention.probabilities(), sample),
+        }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) trait Form: Pooled + Send + Sync {
         accumulate: bool,
     );
 
-    /// Some columns of rows of `stride` floats, [`NUMBERS`](Self::NUMBERS) of them below each other to an element, in rows of `to_stride`
-    /// elements; an odd last row stands above zeros.
+    /// Some columns of rows of `stride` floats, [`NUMBERS`](Self::NUMBERS) of them below each other to an element, in rows
+    /// of `to_stride` elements; an odd last row stands above zeros.
     fn columns(
         isa: Isa,
         x: &[f32],

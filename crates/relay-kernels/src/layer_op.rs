@@ -106,8 +106,8 @@ impl Call {
         tensor(out, [*batch, attention.width, *d])
     }
 
-    fn vectors(&self) -> Vectors<'_> {
-        Vectors::of(&self.vectors)
+    fn vectors(&self) -> Vectors<&[f32]> {
+        Vectors::of(self.vectors.each_ref().map(Floats::get))
     }
 }
 
@@ -141,8 +141,7 @@ impl Operation<13> for Call {
             }
         };
         let [query, key, value, output, up, down] = gradients.matrices;
-        let [gamma, beta] = gradients.norm_attention;
-        let [gamma_mlp, beta_mlp] = gradients.norm_mlp;
+        let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = gradients.vectors;
         [
             tensor(
                 gradients.x,
@@ -157,9 +156,9 @@ impl Operation<13> for Call {
             tensor(gamma_mlp, [d]),
             tensor(beta_mlp, [d]),
             tensor(up, [d, m]),
-            tensor(gradients.up_bias, [m]),
+            tensor(up_bias, [m]),
             tensor(down, [m, d]),
-            tensor(gradients.down_bias, [d]),
+            tensor(down_bias, [d]),
         ]
     }
 }

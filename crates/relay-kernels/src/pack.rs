@@ -23,7 +23,7 @@ pub(crate) struct Matrix<'a> {
 
 /// Copies `count` floats of each row, such as a panel's columns.
 ///
-/// A copy whose length the compiler knows is a few moves; else each of these short ones is a call, which takes longer.
+/// A copy of a short length that the compiler knows is a few moves; any other is a call, which takes longer.
 pub(crate) fn copy_rows<'a>(count: usize, rows: impl Iterator<Item = (&'a mut [f32], &'a [f32])>) {
     fn of<'a, const COUNT: usize>(rows: impl Iterator<Item = (&'a mut [f32], &'a [f32])>) {
         rows.for_each(|(to, from)| to[..COUNT].copy_from_slice(&from[..COUNT]));

@@ -4,14 +4,13 @@ use rayon::prelude::*;
 
 use crate::form::Form;
 use crate::isa::Isa;
-use crate::product::Left;
 use crate::sides::{Side, Sides};
 
-/// Rows of a weight gradient that one task computes: a whole number of panels on every machine. With more the right side
+/// Rows of a weight gradient that one task computes, or those of a panel if these are more. With more rows the right side
 /// would be read less often, with fewer the tasks are easier to divide among threads.
 const TASK_ROWS: usize = 64;
-/// How many rows a weight gradient takes at a time: a task's part of both sides stays in the second-level cache, and sums
-/// are not stored too often.
+/// How many rows of both sides a weight gradient takes at a time: the task's part of the left side stays in the second-level
+/// cache beside one panel of the right side after the other, and sums are not stored too often.
 const GRADIENT_DEPTH: usize = 256;
 
 /// The gradients of query, key, value, output, up and down over some rows, or adds to them.
@@ -31,12 +30,14 @@ pub(crate) fn weight_gradients<E: Form>(
         (sides.active, sides.grad_mlp),
     ];
     let pairs = pairs.map(|(left, right)| Pair { left, right });
+    let panels = (TASK_ROWS / isa.panel()).max(1);
     let tasks: Vec<_> = pairs
         .iter()
         .zip(gradients)
         .flat_map(|(pair, out)| {
-            let blocks = out.chunks_mut(TASK_ROWS * pair.right.cols).enumerate();
-            blocks.map(move |(index, out)| (pair, index * TASK_ROWS / isa.panel(), out))
+            let blocks = out.chunks_mut(panels * isa.panel() * pair.right.cols);
+            let blocks = blocks.enumerate();
+            blocks.map(move |(index, out)| (pair, index * panels, out))
         })
         .collect();
     tasks
@@ -54,26 +55,18 @@ struct Pair<'a, E> {
 impl<E: Form> Pair<'_, E> {
     /// As many rows of the gradient as `out` has room for, from those of the left side's panel `first` on.
     fn compute(&self, isa: Isa, first: usize, out: &mut [f32], accumulate: bool) {
-        let (panel, cols) = (isa.panel(), self.right.cols);
-        let depth = self.left.panels().next().map_or(0, <[E]>::len) / panel;
+        let (panel, cols, depth) = (isa.panel(), self.right.cols, self.right.depth);
         let step = GRADIENT_DEPTH / E::NUMBERS;
         for start in (0..depth).step_by(step) {
-            let depth = step.min(depth - start);
-            let block = start * panel..(start + depth) * panel;
-            for (index, right) in self.right.panels().enumerate() {
-                let col = index * panel;
-                let lefts = self.left.panels().skip(first);
-                for (left, out) in lefts.zip(out.chunks_mut(panel * cols)) {
-                    let left = Left {
-                        data: &left[block.clone()],
-                        row: 1,
-                        col: panel,
-                    };
+            let rows = start..depth.min(start + step);
+            for (index, col) in (0..cols).step_by(panel).enumerate() {
+                let right = self.right.rows(index, rows.clone());
+                for (index, out) in out.chunks_mut(panel * cols).enumerate() {
                     E::times_panel(
                         isa,
-                        [out.len() / cols, depth, panel.min(cols - col)],
-                        left,
-                        &right[block.clone()],
+                        [out.len() / cols, rows.len(), panel.min(cols - col)],
+                        self.left.transpose(first + index, rows.clone()),
+                        right,
                         &mut out[col..],
                         cols,
                         accumulate || start > 0,

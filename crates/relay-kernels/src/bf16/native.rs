@@ -61,7 +61,7 @@ pub(super) fn product(simd: V4, product: Product<'_, Emulated>) {
         product.with_simd(simd);
     }
     check();
-    // SAFETY: `simd` is the proof of all features but the last, which `check` has seen.
+    // SAFETY: `simd` is the proof of all features but `avx512bf16`, which `check` has seen.
     unsafe { run(simd, product.with_dot()) }
 }
 

@@ -80,8 +80,8 @@ impl Layer {
         })
     }
 
-    pub fn vectors(&self) -> Vectors<'_> {
-        Vectors::of(&self.vectors)
+    pub fn vectors(&self) -> Vectors<&[f32]> {
+        Vectors::of(self.vectors.each_ref().map(Floats::get))
     }
 }
 

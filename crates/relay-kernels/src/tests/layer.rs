@@ -2,11 +2,12 @@
 
 use super::{Case, assert_close, reference};
 use crate::attention::Attention;
+use crate::bf16::Duo;
 use crate::block::{Block, Vectors};
 use crate::floats::{Floats, tensor};
 use crate::form::Form;
 use crate::isa::Isa;
-use crate::pool::Buffer;
+use crate::pool::{Buffer, with_scratch};
 use crate::rope::Rope;
 use crate::weights::{Four, Weights};
 
@@ -54,14 +55,21 @@ pub(super) fn run_in<E: Form>(
         .map(|i: usize| Floats::new(&tensor(t[i].clone(), [t[i].len()])).unwrap());
     let weights = Weights::of(isa, d, m, matrices);
     let (forward, backward) = choose(&weights);
-    let vectors = Vectors {
-        norm_attention: [&t[1], &t[2]],
-        norm_mlp: [&t[7], &t[8]],
-        up_bias: &t[10],
-        down_bias: &t[12],
-    };
+    let vectors = Vectors::of([1, 2, 7, 8, 10, 12].map(|i: usize| &t[i][..]));
     let mut saved = Buffer::take(case.batch * block.saved());
     saved.fill(f32::NAN);
+    // Nor does it matter what memory held that is used on the way.
+    let scratch = 1 << 16;
+    rayon::broadcast(|_| {
+        with_scratch(scratch, |x: &mut [f32]| x.fill(f32::NAN));
+        with_scratch(scratch, |x: &mut [Duo]| x.fill(Duo(0x7fc0_7fc0)));
+    });
+    let mut used: Vec<_> = (0..4).map(|i| Buffer::take(scratch << i)).collect();
+    used.iter_mut().for_each(|used| used.fill(f32::NAN));
+    drop(used);
+    let mut used: Vec<_> = (0..4).map(|i| Buffer::take(scratch << i)).collect();
+    used.iter_mut().for_each(|used| used.fill(Duo(0x7fc0_7fc0)));
+    drop(used);
     let out = block.forward(&t[0], vectors, forward, Some(&mut saved));
     assert_eq!(
         out,
@@ -70,22 +78,10 @@ pub(super) fn run_in<E: Form>(
     );
     let g = block.backward(&t[0], grad, vectors, backward, &saved);
     let [query, key, value, output, up, down] = g.matrices;
-    let [gamma, beta] = g.norm_attention;
-    let [gamma_mlp, beta_mlp] = g.norm_mlp;
+    let [gamma, beta, gamma_mlp, beta_mlp, up_bias, down_bias] = g.vectors;
     let gradients = vec![
-        g.x,
-        gamma,
-        beta,
-        query,
-        key,
-        value,
-        output,
-        gamma_mlp,
-        beta_mlp,
-        up,
-        g.up_bias,
-        down,
-        g.down_bias,
+        g.x, gamma, beta, query, key, value, output, gamma_mlp, beta_mlp, up, up_bias, down,
+        down_bias,
     ];
     (out, gradients)
 }

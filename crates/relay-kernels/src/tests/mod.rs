@@ -104,7 +104,16 @@ impl Case {
                 .dropping(0.2),
             case(2, 40, 24, 3, false, false).sloping(),
             case(2, 70, 32, 2, true, false).sloping().dropping(0.2),
+            // Chunks of an odd number of rows, a short one behind whole ones in a round of the backward pass.
+            case(17, 21, 16, 2, true, true),
+            // More rows in a round than a weight gradient takes at a time, and an odd MLP.
+            case(2, 260, 12, 2, false, true).with_mlp(13),
         ]
+    }
+
+    /// The case with an MLP of another width.
+    fn with_mlp(self, m: usize) -> Self {
+        Self { m, ..self }
     }
 
     /// The case with other columns at the left.
