@@ -59,6 +59,15 @@ fn matrix(data: &[f32], [_, depth, cols]: [usize; 3]) -> Matrix<'_> {
     }
 }
 
+/// A matrix of `[rows, depth]` column by column.
+fn transposed(x: &[f32], [rows, depth]: [usize; 2]) -> Vec<f32> {
+    let mut across = vec![0.0; rows * depth];
+    for (at, value) in x.iter().enumerate() {
+        across[at % depth * rows + at / depth] = *value;
+    }
+    across
+}
+
 #[test]
 fn products_with_packed_matrices() {
     for size @ [rows, depth, cols] in SIZES {
@@ -81,11 +90,7 @@ fn products_with_rows_panels_and_transposes() {
     for size @ [rows, depth, cols] in SIZES {
         let (x, right) = (numbers(rows * depth), numbers(depth * cols));
         let once = expected(size, &x, &right);
-        // The left side stands column by column.
-        let mut across = vec![0.0; rows * depth];
-        for (at, value) in x.iter().enumerate() {
-            across[at % depth * rows + at / depth] = *value;
-        }
+        let across = transposed(&x, [rows, depth]);
         let turned = Left {
             data: &across,
             row: 1,
@@ -126,6 +131,51 @@ fn products_in_bf16() {
                 Product::<Emulated>::of_packed(isa, rows, x, &packed, &mut out, cols, false);
             bf16::run(isa, product);
             assert_eq!(out, once, "{isa:?} {size:?}");
+        }
+    }
+}
+
+/// Both sides in panels, as those of weight gradients are, and added to what is there.
+#[test]
+fn products_of_panels_in_both_forms() {
+    fn across<E>(panel: &Packed<E>, row: usize) -> Left<'_, E> {
+        Left {
+            data: &panel.data,
+            row: 1,
+            col: row,
+        }
+    }
+    for size @ [rows, depth, cols] in SIZES {
+        let (x, right) = (numbers(rows * depth), numbers(depth * cols));
+        let more: Vec<_> = expected(size, &x, &right).iter().map(|x| x + 1.0).collect();
+        let x = transposed(&x, [rows, depth]);
+        for isa in Isa::available() {
+            let panel = isa.panel();
+            if rows.max(cols) > panel {
+                continue;
+            }
+            let x = Packed::beside(isa, &[matrix(&x, [cols, depth, rows])]);
+            let right = Packed::beside(isa, &[matrix(&right, size)]);
+            let mut out = vec![1.0; rows * cols];
+            times_panel(
+                isa,
+                size,
+                across(&x, panel),
+                &right.data,
+                &mut out,
+                cols,
+                true,
+            );
+            assert_eq!(out, more, "{isa:?} {size:?}");
+
+            let [x, right] = [x, right].map(|matrix| Packed::narrowed(isa, &matrix));
+            let size = [rows, right.depth, cols];
+            let mut out = vec![1.0; rows * cols];
+            let (left, right) = (across(&x, panel), &right.data);
+            let product =
+                Product::<Emulated>::of_panel(isa, size, left, right, &mut out, cols, true);
+            bf16::run(isa, product);
+            assert_eq!(out, more, "{isa:?} {size:?} in bf16");
         }
     }
 }
