@@ -9,6 +9,7 @@ use pulp::{Simd, WithSimd};
 
 use crate::dot::Dot;
 use crate::isa::Isa;
+use crate::pack::Packed;
 use crate::product::Product;
 
 #[cfg(target_arch = "x86_64")]
@@ -102,6 +103,23 @@ pub(crate) fn narrow_below<'a>(
         return native::narrow_pairs(simd, pairs);
     }
     pairs.for_each(|rows, to| isa.run(Rows { rows, to }));
+}
+
+impl Packed<Duo> {
+    /// The matrix in bf16.
+    pub fn narrowed(isa: Isa, matrix: &Packed) -> Self {
+        let (panel, depth) = (isa.panel(), matrix.depth.div_ceil(2));
+        let mut data = vec![Duo::default(); matrix.data.len() / matrix.depth.max(1) * depth];
+        let panels = matrix.data.chunks_exact(matrix.depth.max(1) * panel);
+        for (from, to) in panels.zip(data.chunks_exact_mut(depth.max(1) * panel)) {
+            narrow_below(isa, from.chunks_exact(panel), to.chunks_exact_mut(panel));
+        }
+        Self {
+            data,
+            depth,
+            cols: matrix.cols,
+        }
+    }
 }
 
 /// Rows, and where two of them at a time go.

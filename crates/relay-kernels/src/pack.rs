@@ -1,11 +1,10 @@
 //! Matrices cut into panels of columns, the order in which products read them.
 
-use crate::bf16::{Duo, narrow_below};
 use crate::isa::Isa;
 
 /// A right-hand matrix `[depth, cols]`, stored as panels of [`Isa::panel`] columns, each `[depth, panel]`.
 ///
-/// The last panel is filled up with zeros. In bf16 an element is a [`Duo`] of rows, and `depth` counts these.
+/// The last panel is filled up with zeros. In bf16 an element is a [`Duo`](crate::bf16::Duo) of rows, and `depth` counts these.
 #[derive(Debug)]
 pub(crate) struct Packed<E = f32> {
     pub data: Vec<E>,
@@ -89,23 +88,6 @@ impl Packed {
             data: vec![0.0; cols.div_ceil(isa.panel()) * isa.panel() * depth],
             depth,
             cols,
-        }
-    }
-}
-
-impl Packed<Duo> {
-    /// The matrix in bf16.
-    pub fn narrowed(isa: Isa, matrix: &Packed) -> Self {
-        let (panel, depth) = (isa.panel(), matrix.depth.div_ceil(2));
-        let mut data = vec![Duo::default(); matrix.data.len() / matrix.depth.max(1) * depth];
-        let panels = matrix.data.chunks_exact(matrix.depth.max(1) * panel);
-        for (from, to) in panels.zip(data.chunks_exact_mut(depth.max(1) * panel)) {
-            narrow_below(isa, from.chunks_exact(panel), to.chunks_exact_mut(panel));
-        }
-        Self {
-            data,
-            depth,
-            cols: matrix.cols,
         }
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
 
-use crate::generate_looped::indices;
+use crate::indices::indices;
 
 /// Columns that are collected before they are joined to the others.
 const TAIL: usize = 32;

@@ -8,8 +8,8 @@ use crate::causal::CausalTransformer;
 use crate::config::{Positions, TransformerConfig};
 use crate::context::FORBIDDEN;
 use crate::generate_causal::NextToken;
-use crate::generate_looped::indices;
 use crate::greedy::Logits;
+use crate::indices::indices;
 use crate::positions::{Rope, alibi_slopes};
 
 /// What all layers share when one column is added.

@@ -8,6 +8,7 @@ use relay_kernels::Choices;
 use crate::context::Context;
 use crate::error::{ModelError, Result};
 use crate::greedy::Logits;
+use crate::indices::indices;
 use crate::looped::{LoopedInput, LoopedTransformer};
 
 /// Right-aligned problems to write chains for.
@@ -279,11 +280,4 @@ impl<B: Backend> LoopedDecoder for States<'_, B> {
 fn choose<B: Backend>(logits: Tensor<B, 2>) -> Choices<B> {
     let chosen: Vec<_> = Logits::read(logits).greedy().collect();
     chosen.into()
-}
-
-/// Row numbers as a tensor.
-pub(crate) fn indices<B: Backend>(rows: &[usize], device: &B::Device) -> Tensor<B, 1, Int> {
-    let rows: Vec<i32> = rows.iter().map(|row| *row as i32).collect();
-    let length = rows.len();
-    Tensor::from_data(TensorData::new(rows, [length]), device)
 }

@@ -57,6 +57,7 @@ mod generate_causal;
 mod generate_looped;
 mod greedy;
 mod ids;
+mod indices;
 mod init;
 mod layer;
 mod looped;

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{PipelineError, Result, reuse::TAKING};
+use crate::{PipelineError, Result};
+
+/// How the name of a stage's directory begins that is being taken over.
+pub(crate) const TAKING: &str = ".taking-";
 
 /// Removes the unfinished files of [`write_atomically`](crate::write_atomically) in a run directory and all directories
 /// in it, and stages that were taken over by half. Only for the process that holds the directory's lock: nobody else

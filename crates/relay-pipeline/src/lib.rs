@@ -60,6 +60,7 @@ mod line_file;
 mod lock;
 mod machine;
 mod making;
+mod markup;
 mod merge;
 mod ordered;
 mod overrides;

@@ -8,13 +8,14 @@ use std::{
 
 use relay_train::{read_manifest, refuse_links};
 
-use crate::{Done, PipelineError, Result, done::checkpoint_of, left_over::remove_stage};
+use crate::{
+    Done, PipelineError, Result,
+    done::checkpoint_of,
+    left_over::{TAKING, remove_stage},
+};
 
 /// File in a stage's directory that names the run which made it, if that was another one.
 const TAKEN_FROM: &str = "taken_from.txt";
-
-/// How the name of a stage's directory begins that is being taken over.
-pub(crate) const TAKING: &str = ".taking-";
 
 /// Takes over stage `name` into the directory `run` if one of the runs in `lenders` has finished it, made from the same.
 ///

@@ -50,7 +50,7 @@ pub(super) fn svg(figure: &Figure) -> Result<String> {
         extent.height,
         size.0,
         size.1,
-        crate::report::escape(&figure.title),
+        crate::markup::escape(&figure.title),
     ))
 }
 

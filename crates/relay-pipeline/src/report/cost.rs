@@ -1,7 +1,6 @@
 //! What every stage and arm cost.
 
-use super::escape;
-use crate::{Results, StageCost, arms::arm_label};
+use crate::{Results, StageCost, arms::arm_label, markup::escape};
 
 const NAMES: [&str; 7] = [
     "minutes",

@@ -1,9 +1,10 @@
 //! Where chains go wrong.
 
-use super::{cost::head, escape};
+use super::cost::head;
 use crate::{
     ChainForensics, Results, Share,
     arms::{arm_label, task_label},
+    markup::escape,
 };
 
 /// A table per task, with the most frequent confusions below.

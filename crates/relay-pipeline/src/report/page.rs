@@ -4,7 +4,6 @@ use serde_json::Value;
 
 use super::{
     cost::cost,
-    escape,
     forensics::forensics,
     tables::{answers, chains, claims},
     written::written_chains,
@@ -12,6 +11,7 @@ use super::{
 use crate::{
     OrderedMap, Results, Verdict,
     arms::{arm_label, task_label},
+    markup::escape,
     plot::Figure,
 };
 

@@ -1,9 +1,9 @@
 //! The tables of the page.
 
-use super::escape;
 use crate::{
     Claim, Measure, Number, Results, Share, Verdict,
     arms::{arm_label, task_label},
+    markup::escape,
     table::{cell, tested},
 };
 

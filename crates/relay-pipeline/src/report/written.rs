@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::escape;
 use crate::{
     ChainYield, Results,
     arms::{arm_label, task_label},
+    markup::escape,
 };
 
 /// By stage and task: how many chains were wanted, kept and left out, and how many of those kept are right.
