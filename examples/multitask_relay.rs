@@ -18,12 +18,11 @@ use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
     CliError, CommandLine, Computing, DeviceName, PipelineRun, Program, adjusted, check_seed,
-    finish, on_device, overrides, parse_args, print, refuse_run, run_several, start_logging,
-    warn_of_new_run,
+    finish, on_device, overrides, parse_args, print, run_several, start_logging, warn_of_new_run,
 };
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, PlannedRun, Settings, SeveralRuns,
-    Sweep, estimate, estimate_table, holds_run, preset,
+    Sweep, check_shared_dir, estimate, estimate_table, holds_run, preset,
 };
 
 #[global_allocator]
@@ -47,7 +46,8 @@ struct Args {
     /// Go on with the run in the directory.
     #[arg(long)]
     resume: bool,
-    /// Go on with the run in the directory under changed settings: redo just what they change.
+    /// Go on with the run in the directory under changed settings: redo just what they change. What it was goes to
+    /// `set-aside` there.
     #[arg(long, conflicts_with = "resume")]
     update: bool,
     /// Keep the activations of N iterations at a time when a looped model is trained, and compute the others again:
@@ -163,7 +163,7 @@ fn run_seeds(
             .map_or(String::new(), |task| format!("-{task}-alone"));
         PathBuf::from(format!("runs/{}{task}-seeds", args.preset))
     });
-    refuse_run(&dir)?;
+    check_shared_dir(&dir).map_err(CliError::usage)?;
     let runs = planned(args, sets, device, &dir).map_err(CliError::usage)?;
     if existing != Existing::Refuse && !runs.iter().any(|run| holds_run(&run.dir)) {
         warn_of_new_run(&dir);

@@ -13,15 +13,19 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use relay_examples::{
-    CliError, Computing, DeviceName, adjusted, finish, parse_args, print, refuse_run, run_command,
-    run_several, start_logging,
+    CliError, Computing, DeviceName, adjusted, finish, parse_args, print, run_command, run_several,
+    start_logging,
 };
 use relay_pipeline::{
-    Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep, preset,
+    Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep,
+    check_shared_dir, preset,
 };
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Where the runs of single tasks lie, and what is made from them.
+const SINGLE: &str = "single";
 
 /// Runs what the paper's figures are made from, and makes them.
 #[derive(Debug, Parser)]
@@ -75,8 +79,11 @@ fn run(args: Args) -> Result<(), CliError> {
         .out
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("runs/{}-figures", args.preset)));
-    refuse_run(&out)?;
     let groups = groups(&args, &out, device).map_err(CliError::usage)?;
+    let single = out.join(SINGLE);
+    for dir in groups.iter().map(|group| &group.dir).chain([&out, &single]) {
+        check_shared_dir(dir).map_err(CliError::usage)?;
+    }
     let several = SeveralRuns {
         runs: groups.iter().flat_map(|group| group.runs.clone()).collect(),
         existing: Existing::Resume,
@@ -114,7 +121,7 @@ fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, Pip
     }
     if alone {
         for task in tasks {
-            let dir = out.join("single").join(task);
+            let dir = out.join(SINGLE).join(task);
             let settings = |seed| settings(args, seed, Some(task));
             let with_task = |seed, _: &[_]| command(seed).option("--task", task).to_string();
             let runs = seeds.runs(&dir, settings, with_task)?;
@@ -158,7 +165,7 @@ fn put_together(
         }
     }
     if let Some(single) = single {
-        let dir = out.join("single");
+        let dir = out.join(SINGLE);
         single.write(&dir)?;
         let runs = groups
             .iter()

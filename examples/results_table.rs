@@ -10,8 +10,8 @@ use std::{
 };
 
 use clap::Parser;
-use relay_examples::{CliError, finish, parse_args, print, refuse_run};
-use relay_pipeline::{Aggregate, Results};
+use relay_examples::{CliError, finish, parse_args, print};
+use relay_pipeline::{Aggregate, Results, check_shared_dir};
 
 /// Prints answer accuracy by arm as a Markdown table, mean over the runs, lowest and highest in brackets; then the verdicts
 /// on the paper's claims, seed by seed.
@@ -39,7 +39,7 @@ fn run(args: Args) -> Result<(), CliError> {
     distinct(&args.runs)?;
     let all = Aggregate::of_runs(&runs).map_err(CliError::usage)?;
     if let Some(out) = &args.out {
-        refuse_run(out)?;
+        check_shared_dir(out).map_err(CliError::usage)?;
         all.write(out).map_err(CliError::failure)?;
     }
     print(if args.short {

@@ -11,13 +11,12 @@ use std::{
     io::{self, IsTerminal, Read},
     path::PathBuf,
     process::ExitCode,
-    sync::atomic::AtomicU8,
 };
 
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Program, finish, on_device, parse_args, print, start_logging, stop_on_signals,
+    CliError, Program, end_on_signals, finish, on_device, parse_args, print, start_logging,
 };
 use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, holds_run, solve_each};
 use relay_train::StopFlag;
@@ -42,8 +41,8 @@ struct Args {
     /// Task of the problems: `ari`, `ed`, `lis`, or a name in your own data; not needed where the run has one only.
     #[arg(long)]
     task: Option<String>,
-    /// Steps that a problem takes, and iterations of a looped model [default: as many as the task says; needed for your own
-    /// data].
+    /// Steps that a problem takes: the iterations of a looped model, and room for as many in the text of an auto-regressive
+    /// one, which may use it for others [default: as many as the task says; needed for your own data].
     #[arg(long)]
     iterations: Option<usize>,
     /// Most tokens that a step may have [default: as many as the task says].
@@ -73,18 +72,17 @@ fn run(args: Args) -> Result<(), CliError> {
         )));
     }
     let (questions, places) = questions(&args)?;
-    let stop = StopFlag::default();
-    let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
+    // There is nothing to save, and a long problem may take minutes.
+    end_on_signals("stopped before all problems were solved").map_err(CliError::failure)?;
     let solving = Solving {
         questions,
         run_dir: args.run_dir,
         arm: args.arm,
         json: args.json,
-        stop,
     };
     let solved = on_device(device, solving).map_err(CliError::usage)?;
     solved.map_err(|failed| match failed {
-        Failed::Solving(error) => explained(error, &places, &signal),
+        Failed::Solving(error) => explained(error, &places),
         Failed::Printing(error) => error,
     })
 }
@@ -132,7 +130,6 @@ struct Solving {
     run_dir: PathBuf,
     arm: String,
     json: bool,
-    stop: StopFlag,
 }
 
 /// Why not all is solved and printed.
@@ -158,18 +155,15 @@ impl Program for Solving {
             };
             text.and_then(print).map_err(Failed::Printing)
         };
-        let (run, questions) = (&self.run_dir, &self.questions);
-        solve_each::<B, Failed>(run, &self.arm, questions, device, self.stop, each)
+        let (run, questions, never) = (&self.run_dir, &self.questions, StopFlag::default());
+        solve_each::<B, Failed>(run, &self.arm, questions, device, never, each)
     }
 }
 
 /// A text that is no problem is a mistake on the command line; `places` says where each stands.
-fn explained(error: PipelineError, places: &[String], signal: &AtomicU8) -> CliError {
+fn explained(error: PipelineError, places: &[String]) -> CliError {
     let usage = error.is_usage();
     match error {
-        error if error.is_interrupted() => {
-            CliError::interrupted("stopped before all problems were solved", signal)
-        }
         PipelineError::Asked { number, reason } if usage => {
             // One alone needs no place.
             let place = places.get(number - 1).map(|place| format!("{place}: "));

@@ -12,10 +12,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, CommandLine, Computing, DeviceName, adjusted, finish, parse_args, print, refuse_run,
-    run_command, run_several, start_logging,
+    CliError, CommandLine, Computing, DeviceName, adjusted, finish, parse_args, print, run_command,
+    run_several, start_logging,
 };
-use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, preset};
+use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, check_shared_dir, preset};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -63,7 +63,7 @@ fn run(args: Args) -> Result<(), CliError> {
         axes,
         seeds: args.seeds.clone(),
     };
-    refuse_run(&args.out)?;
+    check_shared_dir(&args.out).map_err(CliError::usage)?;
     let runs = sweep
         .runs(
             &args.out,

@@ -1,6 +1,7 @@
 //! Logging, and how a program ends.
 
 use std::{
+    env,
     fmt::Display,
     io::{self, IsTerminal, Write},
     process::ExitCode,
@@ -60,11 +61,17 @@ pub fn start_logging() {
     let _already_set = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal() && !without_colour())
         // It would tell by `eprintln!` that standard error cannot be written, and so end a training by a panic.
         .log_internal_errors(false)
         .with_target(false)
         .try_init();
+}
+
+/// Whether the environment asks for text without colours.
+fn without_colour() -> bool {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_some() || set("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Prints one line for an error and gives the exit code: 0 done, 1 failure, 2 usage, 128 + n for signal n.

@@ -33,6 +33,6 @@ pub use many::{overrides, run_command, run_several};
 pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};
 pub use print::print;
-pub use run::{PipelineRun, refuse_run, warn_of_new_run};
-pub use signals::stop_on_signals;
+pub use run::{PipelineRun, warn_of_new_run};
+pub use signals::{end_on_signals, stop_on_signals};
 pub use slot::{Bench, Slot, trained_arm};

@@ -72,23 +72,6 @@ pub(crate) fn explain(error: PipelineError, go_on: &str, signal: &AtomicU8) -> C
     }
 }
 
-/// That no run lies in `dir` itself: what several runs have in common would take the place of its figures.
-///
-/// # Errors
-/// A usage error that names the directory.
-pub fn refuse_run(dir: &Path) -> Result<(), CliError> {
-    if !holds_run(dir) {
-        return Ok(());
-    }
-    let (dir, right) = (
-        dir.display(),
-        "choose another directory for several together",
-    );
-    Err(CliError::usage(format!(
-        "{dir} holds a run of its own: {right}"
-    )))
-}
-
 /// Says that there was nothing to go on with. It is no error: scripts give `--resume` whether there is a run or not.
 pub fn warn_of_new_run(dir: &Path) {
     let dir = dir.display();

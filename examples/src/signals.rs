@@ -109,15 +109,37 @@ fn acknowledge() {
 }
 
 fn end_at_once(signal: i32) -> ! {
-    // Standard error may be a pipe that nobody empties, or be held by somebody who waits for that: the end does not wait.
+    end(
+        signal,
+        "ended at once by a second signal; what was done since the last checkpoint is lost",
+    )
+}
+
+/// Ends the process at the first signal of those that [`stop_on_signals`] hears, with this message: for programs that have
+/// nothing to save.
+///
+/// # Errors
+/// As [`stop_on_signals`].
+pub fn end_on_signals(message: &'static str) -> io::Result<()> {
+    let mut signals = arrivals()?;
+    let wait = move || {
+        if let Some(signal) = signals.next() {
+            end(signal, message);
+        }
+    };
+    thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(())
+}
+
+fn end(signal: i32, message: &'static str) -> ! {
+    // Outputs may be pipes that nobody empties, or be held by somebody who waits for that: the end does not wait.
     let (said, heard) = channel();
     let _none_if_out_of_threads = thread::Builder::new().spawn(move || {
-        let lost = "what was done since the last checkpoint is lost";
-        let _ = writeln!(
-            io::stderr(),
-            "error: ended at once by a second signal; {lost}"
-        );
+        let _ = writeln!(io::stderr(), "error: {message}");
+        // What is being printed is printed whole, and nothing begun after it.
+        let _whole = io::stdout().lock();
         let _ = said.send(());
+        thread::park();
     });
     let _ = heard.recv_timeout(PATIENCE);
     low_level::exit(128 + signal)

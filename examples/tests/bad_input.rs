@@ -223,6 +223,34 @@ fn what_several_runs_have_in_common_does_not_go_into_one_of_them() {
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
+#[test]
+fn files_of_others_are_not_written_over_by_what_several_runs_have_in_common() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = text(dir.path());
+    fs::create_dir(dir.path().join("figures")).unwrap();
+    for file in ["thesis.txt", "figures/hit_matrix_mine.png"] {
+        fs::write(dir.path().join(file), "years of work").unwrap();
+    }
+    let before = all_below(dir.path());
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results/mini/seed-1");
+    let smoke = ["--preset", "smoke"];
+    for (name, options) in [
+        ("multitask_relay", &["--seeds", "1,2", "--run-dir", out][..]),
+        ("paper_figures", &["--seeds", "1", "--out", out]),
+        ("sweep", &["--set", "stage1.lambda=1,2", "--out", out]),
+    ] {
+        refuses(
+            name,
+            &[&smoke[..], options].concat(),
+            2,
+            &[out, "`figures`"],
+        );
+    }
+    let args = [text(&results), "--out", out];
+    refuses("results_table", &args, 2, &[out, "`figures`"]);
+    assert_eq!(all_below(dir.path()), before);
+}
+
 /// The settings of one run would otherwise be put on the one that lies where its preset's runs lie.
 #[test]
 fn a_run_to_be_changed_to_the_settings_of_a_file_has_to_be_named() {

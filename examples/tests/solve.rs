@@ -4,9 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::{
+    fs,
     io::Write,
     path::Path,
     process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use common::program;
@@ -75,4 +78,47 @@ fn each_line_is_answered_or_named() {
         stderr.contains("must be one that the run has trained: looped_vanilla"),
         "{stderr}"
     );
+
+    // Whoever asks is told if the model is not the one that the run stands for.
+    let answers = |warning: &str| {
+        let (code, stdout, stderr) = solve(&run, &options, "1 + 2 =\n");
+        assert_eq!(code, Some(0), "{stderr}");
+        assert!(stdout.contains("ari: 1 + 2 =\n"), "{stdout}");
+        let told = stderr.contains("WARN");
+        assert!(
+            told == !warning.is_empty() && stderr.contains(warning),
+            "{stderr}"
+        );
+    };
+    answers("");
+    let settings = run.join("settings.json");
+    let held = fs::read_to_string(&settings).unwrap();
+    fs::write(&settings, held.replacen("\"seed\": 1", "\"seed\": 2", 1)).unwrap();
+    answers("other settings");
+    fs::write(&settings, held).unwrap();
+    fs::remove_file(run.join("looped_vanilla/done.json")).unwrap();
+    answers("not trained to its end");
+    #[cfg(unix)]
+    a_signal_ends_a_long_problem(&run, &options);
+}
+
+#[cfg(unix)]
+fn a_signal_ends_a_long_problem(run: &Path, options: &[&str]) {
+    let problem = "1 + ".repeat(1500) + "1 =";
+    let mut child = Command::new(program("solve"))
+        .arg("--run-dir")
+        .arg(run)
+        .args(options)
+        .arg(problem)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    sleep(Duration::from_secs(3));
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", "INT", &pid]).status();
+    assert!(sent.unwrap().success());
+    let clock = Instant::now();
+    let code = child.wait().unwrap().code();
+    assert_eq!(code, Some(130));
+    assert!(clock.elapsed() < Duration::from_secs(20));
 }

@@ -71,7 +71,7 @@ pub enum PipelineError {
     #[error(
         "{0} holds a run with other settings: {field} is {held} there and {wanted} here; choose another directory, or go on \
          under its own settings by `multitask_relay --settings {0}/settings.json --run-dir {0} --resume`, or let \
-         `multitask_relay --update` take these",
+         `multitask_relay --update` take these (what they change is made anew, and what it was goes to {0}/set-aside)",
         path.display()
     )]
     OtherSettings {
@@ -89,6 +89,14 @@ pub enum PipelineError {
     Foreign {
         /// The directory.
         path: PathBuf,
+    },
+    /// A directory for what several runs have in common holds something else.
+    #[error("{} holds {held}: choose another directory for several runs together", path.display())]
+    NotShared {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        held: String,
     },
     /// There is no preset of that name.
     #[error("unknown preset `{name}`; known are {known}")]
@@ -169,6 +177,7 @@ impl PipelineError {
                 | Self::Settings { .. }
                 | Self::NotEmpty { .. }
                 | Self::Foreign { .. }
+                | Self::NotShared { .. }
                 | Self::OtherSettings { .. }
                 | Self::Question { .. }
         )

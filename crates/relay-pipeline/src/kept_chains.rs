@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{PipelineError, Result};
 
 /// The file of what a stage has written.
-const UNFINISHED: &str = "unfinished.jsonl";
+pub(crate) const UNFINISHED: &str = "unfinished.jsonl";
 
 /// Chains of a stage, part by part, in a file that is gone once the stage is finished.
 #[derive(Debug)]

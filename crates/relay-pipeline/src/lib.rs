@@ -74,6 +74,7 @@ mod run_dir;
 mod self_chains;
 mod settings;
 mod several;
+mod shared_dir;
 mod side_by_side;
 mod single_task;
 mod solve;
@@ -118,6 +119,7 @@ pub use settings::{
     StageSettings, TaskSettings,
 };
 pub use several::{PlannedRun, SeveralRuns};
+pub use shared_dir::check_shared_dir;
 pub use solve::{Solved, solve, solve_each};
 pub use stages::{Machines, Stages, Writer};
 pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};

@@ -84,12 +84,26 @@ fn processor(cpuinfo: &str) -> Option<String> {
     })
 }
 
-/// Says in the results which of `stages` were finished on another machine, or another device, than the one that they were put
-/// together on. Stages from before machines were noted are left out.
+/// Says in the results which machine and device made the stage that took longest, and which of `stages` were finished on
+/// others. Stages from before machines were noted are left out; where no machine is known, it is the one that the results are
+/// put together on.
 pub(crate) fn name_machines<'a>(
     results: &mut Results,
-    stages: impl Iterator<Item = (String, &'a Done)>,
+    stages: impl Iterator<Item = (String, &'a Done)> + Clone,
 ) {
+    let known = stages
+        .clone()
+        .filter(|(_, done)| !done.machine.is_unknown());
+    if let Some((_, longest)) = known.max_by(|(_, a), (_, b)| a.seconds.total_cmp(&b.seconds)) {
+        let device = longest.machine.device.clone();
+        results.machine = Machine {
+            device: String::new(),
+            ..longest.machine.clone()
+        };
+        if !device.is_empty() {
+            results.device = device;
+        }
+    }
     let here = results.machine.clone();
     for (stage, Done { machine, .. }) in stages {
         let mut machine = machine.clone();
@@ -122,12 +136,12 @@ mod tests {
 
     #[test]
     fn stages_that_another_machine_finished_are_named() {
-        let mut results = Results::new("mini", 1, "flex");
-        let done = |machine: &Machine| Done {
+        let mut results = Results::new("mini", 1, "ndarray");
+        let done = |seconds: f64, machine: &Machine| Done {
             made_from: String::new(),
             result: String::new(),
             files: Vec::new(),
-            seconds: 1.0,
+            seconds,
             machine: machine.clone(),
             notes: serde_json::Value::Null,
         };
@@ -141,11 +155,12 @@ mod tests {
             ..results.machine.clone()
         };
         let (here, there, old) = (
-            done(&results.machine),
-            done(&other),
-            done(&Machine::default()),
+            done(1.0, &results.machine),
+            done(1.0, &other),
+            done(9.0, &Machine::default()),
         );
-        let (same, gpu) = (done(&on("flex")), done(&on("cuda")));
+        // The longest one tells where the run was made, wherever its results were put together.
+        let (same, gpu) = (done(2.0, &on("flex")), done(1.0, &on("cuda")));
         let stages = [
             ("x", &here),
             ("y", &there),
@@ -159,6 +174,7 @@ mod tests {
             results.other_machines.keys().collect::<Vec<_>>(),
             ["y", "g"]
         );
+        assert_eq!(results.device, "flex");
         let named = results.other_machines.get("y").map(Machine::to_string);
         assert_eq!(named.as_deref(), Some("another, 2 cores"));
         let named = results.other_machines.get("g").map(Machine::to_string);

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use relay_train::first_difference;
 use serde_json::Value;
 
 use crate::{
@@ -67,7 +68,8 @@ impl Settings {
     /// When there is no such setting (what there is is listed), it is one that a run derives from others, or the value is of
     /// another kind; path and value are named.
     pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
-        let mut json = to_value(self)?;
+        let before = to_value(self)?;
+        let mut json = before.clone();
         let parsed = json_or_word(value);
         for full in full_paths(path) {
             refuse_without_effect(&full, path, value)?;
@@ -77,9 +79,21 @@ impl Settings {
             serde_json::from_value(json).map_err(|e| not_read_back(path, value, &e.to_string()))?;
         let read = to_value(&settings)?;
         for full in full_paths(path) {
-            let place = read.pointer(&format!("/{}", full.replace('.', "/")));
-            if place.is_some_and(|read| list_for_object(&parsed, read)) {
+            let at = format!("/{}", full.replace('.', "/"));
+            let Some(read) = read.pointer(&at) else {
+                continue;
+            };
+            if list_for_object(&parsed, read) {
                 return Err(PipelineError::settings(path, value, AN_OBJECT));
+            }
+            if let Some(lost) = before
+                .pointer(&at)
+                .and_then(|was| reset(was, &parsed, read))
+            {
+                let right = format!(
+                    "an object that has `{lost}`, too: left out, it would have its default; or set its fields one by one, such as {path}.NAME=VALUE"
+                );
+                return Err(PipelineError::settings(path, value, right));
             }
         }
         *self = settings;
@@ -278,6 +292,21 @@ fn one_of(above: &str, names: &[&str]) -> String {
     } else {
         format!("one of {names} in `{above}`")
     }
+}
+
+/// A field of an object that the object given for it leaves out, and that would fall back to another value by that.
+fn reset(was: &Value, given: &Value, read: &Value) -> Option<String> {
+    let (Value::Object(was), Value::Object(given), Value::Object(read)) = (was, given, read) else {
+        return None;
+    };
+    was.iter().find_map(|(name, was)| {
+        // What is no longer there is of another kind of object, such as another optimizer.
+        let read = read.get(name)?;
+        match given.get(name) {
+            Some(given) => reset(was, given, read).map(|inner| format!("{name}.{inner}")),
+            None => first_difference("", was, read).map(|_| name.clone()),
+        }
+    })
 }
 
 /// Whether a list was given where an object is read: its items would pass for the fields, in their order.

@@ -128,10 +128,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     fn train(&self, arm: &'static str, missing: Missing) -> Result<Done> {
-        let made_from = json!({
-            "data": self.corpus.fingerprint(DataUse::Training)?, "seed": self.settings.seed,
-            "stage": self.stages.describe(arm)?,
-        });
+        let made_from = self.stages.made_from(arm)?;
         self.stage(arm, &made_from, missing, |dir| {
             let why = match arm {
                 LOOPED_ALIGNED => "Stage I: the looped model learns the steps",

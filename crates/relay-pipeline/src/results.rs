@@ -36,7 +36,7 @@ pub struct Results {
     /// The command that made the run.
     #[serde(default)]
     pub command: String,
-    /// The machine that the results were put together on.
+    /// The machine that made the stage which took longest, on [`device`](Self::device).
     #[serde(default)]
     pub machine: Machine,
     /// Stage to the machine that finished it, where that was another one.

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Instant,
 };
 
@@ -52,6 +52,8 @@ pub struct RunDir {
     making: Arc<Making>,
     /// Name of the device that stages are made on, if it is known.
     device: String,
+    /// Held while results of before are moved aside: stages beside each other find out at the same time that they are.
+    moving: Mutex<()>,
     // The lock goes with the process, however it ends.
     lock: File,
 }
@@ -87,6 +89,7 @@ impl RunDir {
             lenders: Vec::new(),
             making: Arc::default(),
             device: String::new(),
+            moving: Mutex::default(),
             lock,
         };
         this.settle(settings)?;
@@ -153,7 +156,7 @@ impl RunDir {
         }
         let text = pretty(&file, &wanted)?;
         if settings::differ(&file, &wanted) {
-            aside::keep_results(&self.path)?;
+            self.keep_results()?;
         }
         write_atomically(&file, text.as_bytes())
     }
@@ -161,8 +164,7 @@ impl RunDir {
     /// Runs a stage unless it is done, and says so.
     ///
     /// The stage's directory holds `stage.json` (what it is being made from) and, at the end, `done.json`. A stage that
-    /// was begun from something else is begun anew; what was trained or written of it goes to `set-aside`, unless it was
-    /// asked to be redone.
+    /// was begun from something else is begun anew; what was trained or written of it goes to `set-aside`.
     ///
     /// # Errors
     /// What the stage returns, or why its directory could not be written.
@@ -173,16 +175,15 @@ impl RunDir {
         work: impl FnOnce(&Path) -> Result<Made>,
     ) -> Result<Done> {
         self.check_there()?;
-        let done = match self.finished(name, made_from) {
-            Err(PipelineError::NotFinished { .. }) => self.make(name, made_from, work)?,
+        match self.finished(name, made_from) {
+            Err(PipelineError::NotFinished { .. }) => self.make(name, made_from, work),
             Ok(done) => {
                 tracing::info!("{name}: done before, taken as it is");
-                done
+                KeptChains::remove(&self.path.join(name))?;
+                Ok(done)
             }
-            Err(error) => return Err(error),
-        };
-        KeptChains::remove(&self.path.join(name))?;
-        Ok(done)
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a stage, or takes it over.
@@ -232,6 +233,8 @@ impl RunDir {
         };
         let marker = dir.join("done.json");
         write_atomically(&marker, pretty(&marker, &done)?.as_bytes())?;
+        // Still in turn: whoever waits for the stage copies a directory that nobody changes.
+        KeptChains::remove(&dir)?;
         Ok(done)
     }
 
@@ -274,7 +277,8 @@ fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
 }
 
-fn hash_value(value: &Value) -> String {
+/// The hash of what a stage is made from, as its markers have it.
+pub(crate) fn hash_value(value: &Value) -> String {
     blake3::hash(value.to_string().as_bytes())
         .to_hex()
         .to_string()

@@ -199,7 +199,8 @@ impl Settings {
     pub fn load(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
         let corrupt = |reason: String| PipelineError::corrupt(file, reason);
-        let mut reader = serde_json::Deserializer::from_str(&text);
+        // Editors of some systems put a byte order mark before everything.
+        let mut reader = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
         let settings =
             serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;

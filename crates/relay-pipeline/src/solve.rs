@@ -7,7 +7,10 @@ use relay_tasks::{Chain, Example, Problem, Score};
 use relay_train::{StopFlag, start_threads};
 
 use crate::{
-    ChainLine, Corpus, PipelineError, Question, Result, Settings, Stages, Unsolved, chains, corpus,
+    ChainLine, Corpus, Done, PipelineError, Question, Result, Settings, Stages, Unsolved,
+    arms::{AR_BASELINE, LOOPED_ALIGNED, LOOPED_VANILLA},
+    chains, corpus,
+    run_dir::hash_value,
 };
 
 /// Questions that are answered at a time; a stop is looked for between them.
@@ -81,12 +84,38 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
         })
         .collect::<Result<_>>()?;
     let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
+    warn_of_others(&stages, run, arm, &dir)?;
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
     let write = stages.writer(arm, &dir)?;
     for (examples, asked) in examples.chunks(PART).zip(asked.chunks(PART)) {
         for (chain, asked) in write(examples)?.iter().zip(asked) {
             each(solved(corpus.as_ref(), asked, chain))?;
         }
+    }
+    Ok(())
+}
+
+/// Says if the model in `dir` is not the one that the settings of the run stand for.
+fn warn_of_others<B: AutodiffBackend>(
+    stages: &Stages<B>,
+    run: &Path,
+    arm: &str,
+    dir: &Path,
+) -> Result<()> {
+    if Done::read(dir)?.is_none() {
+        tracing::warn!("{arm} is not trained to its end: its newest checkpoint answers");
+    }
+    // What an arm is fine-tuned from can be told without all that lies between.
+    let first = match arm {
+        LOOPED_ALIGNED | LOOPED_VANILLA => arm,
+        _ => AR_BASELINE,
+    };
+    let wanted = hash_value(&stages.made_from(first)?);
+    if Done::read(&run.join(first))?.is_some_and(|done| done.made_from != wanted) {
+        tracing::warn!(
+            "{first} was trained under other settings, on other data or by another version of this program than the run has now: \
+             {arm} answers as it was trained; --resume of the run trains it anew"
+        );
     }
     Ok(())
 }

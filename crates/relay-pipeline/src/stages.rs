@@ -16,7 +16,7 @@ use relay_train::{
 use serde_json::{Value, json};
 
 use crate::{
-    ChainSettings, ChainYield, Corpus, Made, PipelineError, Result, Settings,
+    ChainSettings, ChainYield, Corpus, DataUse, Made, PipelineError, Result, Settings,
     arms::{LOOPED_ALIGNED, is_looped},
     chains,
     cost::Written,
@@ -115,6 +115,17 @@ impl<B: AutodiffBackend> Stages<B> {
         Ok(json!({ "model": self.model_settings(arm)?, "stage": to_value(&stage)? }))
     }
 
+    /// All that the training of an arm on the original data depends on.
+    ///
+    /// # Errors
+    /// When data that are files cannot be read.
+    pub(crate) fn made_from(&self, arm: &str) -> Result<Value> {
+        Ok(json!({
+            "data": self.corpus.fingerprint(DataUse::Training)?, "seed": self.settings.seed,
+            "stage": self.describe(arm)?,
+        }))
+    }
+
     /// Trains an arm on the original data, going on from what `dir` holds of it.
     ///
     /// # Errors
@@ -149,6 +160,10 @@ impl<B: AutodiffBackend> Stages<B> {
             .iter()
             .map(|problem| codec.encode(problem))
             .collect::<Result<_, _>>()?;
+        if examples.is_empty() {
+            let nothing = "there is nothing to fine-tune on: no chain was kept, and `original` asks for no sample of the original data";
+            return Err(PipelineError::corrupt(merged, format!("{arm}: {nothing}")));
+        }
         let stage = self.settings.stage(arm)?;
         let train = self.train_config(arm, phase)?;
         let source = Box::new(ExampleListSource::new(

@@ -202,7 +202,9 @@ fn judged(weights: &[f32]) -> u64 {
 
 /// The mean of some numbers, 0 where there are none.
 pub(crate) fn mean(numbers: &[f32]) -> f32 {
-    numbers.iter().sum::<f32>() / numbers.len().max(1) as f32
+    // A sum of nothing were -0.
+    let sum = numbers.iter().fold(0.0, |sum, number| sum + number);
+    sum / numbers.len().max(1) as f32
 }
 
 /// The weight of each task of `codec`: as given, or 1 for all when none is given.

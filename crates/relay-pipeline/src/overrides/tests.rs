@@ -252,3 +252,30 @@ fn of_several_values_that_one_is_named_which_is_wrong() {
         assert!(text.contains(expected), "{text}");
     }
 }
+
+#[test]
+fn what_an_object_leaves_out_does_not_fall_back_to_its_default() {
+    for (path, value, lost) in [
+        ("looped_aligned.train", "{\"steps\": 5}", "`"),
+        ("model", "{\"d_model\": 16}", "`"),
+        ("data.generated.0.task", "{\"task\": \"ari\"}", "`p`"),
+    ] {
+        let error = changed(path, value).unwrap_err().to_string();
+        let right = format!("{path}.NAME=VALUE");
+        assert!(
+            error.contains("an object that has ") && error.contains(lost) && error.contains(&right),
+            "{error}"
+        );
+    }
+    // All that is left out has its default before; and another kind of object has other fields.
+    let recovery = changed("stage1.train.recovery", "{\"retries\": 3}").unwrap();
+    assert_eq!(recovery.looped_aligned.train.recovery.retries, 3);
+    let all = "{\"mixed\": {\"samples\": 4}}";
+    assert!(changed("looped_vanilla.batching", all).is_ok());
+    // Whole as it was, with one change.
+    let mini = crate::preset("mini", 1).unwrap();
+    let mut train = crate::json::to_value(&mini.looped_aligned.train).unwrap();
+    train["steps"] = 70_000.into();
+    let all = changed("looped_aligned.train", &train.to_string()).unwrap();
+    assert_eq!(all.looped_aligned.train.steps, 70_000);
+}

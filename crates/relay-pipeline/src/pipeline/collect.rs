@@ -57,7 +57,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 .iter()
                 .map(|(arm, record, _)| (format!("evaluation/{arm}"), record)),
         );
-        name_machines(&mut results, stages.into_iter());
+        name_machines(&mut results, stages.iter().cloned());
         let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
         cost::add_evaluation(&mut results, evaluations, made_of);
         for (arm, _, measured) in measured {

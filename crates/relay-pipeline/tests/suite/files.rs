@@ -77,4 +77,5 @@ fn learns_from_files() {
     assert_eq!(models(), taught);
     assert_ne!(marker("chains"), written);
     assert_eq!(marker("set-aside/chains-1"), written);
+    assert!(path.join("set-aside/results-1/report.html").exists());
 }

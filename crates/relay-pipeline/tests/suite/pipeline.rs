@@ -278,10 +278,13 @@ fn what_was_trained_is_kept_where_it_no_longer_fits() {
     train(Existing::Resume).unwrap();
     let kept = dir.path().join("set-aside/ar_baseline-1").join(checkpoint);
     assert_eq!(fs::read(kept).unwrap(), trained);
-    // Whoever asks for it to be redone needs no copy.
+    // The results were of it.
+    assert!(dir.path().join("set-aside/results-1/report.html").exists());
+    // Nor is it lost where it was asked to be redone: by a forgotten option, maybe.
     foreign();
     train(Existing::Update).unwrap();
-    assert!(!dir.path().join("set-aside/ar_baseline-2").exists());
+    let kept = dir.path().join("set-aside/ar_baseline-2").join(checkpoint);
+    assert_eq!(fs::read(kept).unwrap(), trained);
 }
 
 #[test]
