@@ -8,8 +8,9 @@
 
 use std::{
     fmt::Write,
+    fs,
     io::{self, IsTerminal, Read},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -65,8 +66,11 @@ fn run(args: Args) -> Result<(), CliError> {
     let device = args.device.parse().map_err(CliError::usage)?;
     if !holds_run(&args.run_dir) {
         let dir = args.run_dir.display();
-        let right =
-            "give the --run-dir of a run that multitask_relay, own_data or paper_figures has made";
+        let below = runs_below(&args.run_dir);
+        let right = match below.is_empty() {
+            true => "give the --run-dir of a run that multitask_relay, own_data or paper_figures has made".to_owned(),
+            false => format!("give one of those below it: {}", below.join(", ")),
+        };
         return Err(CliError::usage(format!(
             "there is no run in {dir}: {right}"
         )));
@@ -85,6 +89,17 @@ fn run(args: Args) -> Result<(), CliError> {
         Failed::Solving(error) => explained(error, &places),
         Failed::Printing(error) => error,
     })
+}
+
+/// The runs in the directory of several seeds or of a sweep.
+fn runs_below(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let runs = entries
+        .map(|entry| entry.path())
+        .filter(|path| holds_run(path));
+    let mut runs: Vec<String> = runs.map(|path| path.display().to_string()).collect();
+    runs.sort();
+    runs
 }
 
 /// What is asked: by the command line, or by standard input where that asks nothing; and where each problem stands, for

@@ -86,7 +86,7 @@ fn each_line_is_answered_or_named() {
         assert!(stdout.contains("ari: 1 + 2 =\n"), "{stdout}");
         let told = stderr.contains("WARN");
         assert!(
-            told == !warning.is_empty() && stderr.contains(warning),
+            told != warning.is_empty() && stderr.contains(warning),
             "{stderr}"
         );
     };
@@ -98,6 +98,11 @@ fn each_line_is_answered_or_named() {
     fs::write(&settings, held).unwrap();
     fs::remove_file(run.join("looped_vanilla/done.json")).unwrap();
     answers("not trained to its end");
+    let (code, _, stderr) = solve(dir.path(), &options, "1 + 2 =\n");
+    assert!(
+        code == Some(2) && stderr.contains(&run.display().to_string()),
+        "{stderr}"
+    );
     #[cfg(unix)]
     a_signal_ends_a_long_problem(&run, &options);
 }

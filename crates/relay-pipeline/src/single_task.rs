@@ -28,7 +28,10 @@ impl Settings {
         let mut settings = self.clone();
         settings.share_of_updates(names.len() as u64);
         settings.keep_task(task);
-        settings.preset = format!("{}-{task}-alone", self.preset);
+        let alone = format!("-{task}-alone");
+        if !settings.preset.ends_with(&alone) {
+            settings.preset += &alone;
+        }
         settings.validate()?;
         Ok(settings)
     }
@@ -63,6 +66,7 @@ mod tests {
         });
         let one = all.single_task("ed").unwrap();
         assert_eq!(one.task_names(), ["ed"]);
+        assert_eq!(one.single_task("ed").unwrap(), one);
         assert_eq!(
             one.looped_aligned.train.steps,
             all.looped_aligned.train.steps.div_ceil(3)

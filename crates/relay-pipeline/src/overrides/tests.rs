@@ -258,7 +258,7 @@ fn what_an_object_leaves_out_does_not_fall_back_to_its_default() {
     for (path, value, lost) in [
         ("looped_aligned.train", "{\"steps\": 5}", "`"),
         ("model", "{\"d_model\": 16}", "`"),
-        ("data.generated.0.task", "{\"task\": \"ari\"}", "`p`"),
+        ("data.generated.0.task", "{\"task\": \"ari\"}", "`domain`"),
     ] {
         let error = changed(path, value).unwrap_err().to_string();
         let right = format!("{path}.NAME=VALUE");
