@@ -164,7 +164,8 @@ impl RunDir {
     /// Runs a stage unless it is done, and says so.
     ///
     /// The stage's directory holds `stage.json` (what it is being made from) and, at the end, `done.json`. A stage that
-    /// was begun from something else is begun anew; what was trained or written of it goes to `set-aside`.
+    /// was begun from something else is begun anew; what was trained or written of it goes to `set-aside`, and comes back
+    /// from there when it is wanted again.
     ///
     /// # Errors
     /// What the stage returns, or why its directory could not be written.
@@ -196,17 +197,23 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);
-        let begun = dir.join(BEGUN);
-        let as_wanted = fs::read_to_string(&begun).ok().as_deref() == Some(hash.as_str());
+        let mut as_wanted = begun_from(&dir, &hash);
         if !as_wanted && dir.exists() {
             self.clear_stage(name, &dir)?;
+        }
+        if !dir.exists() && self.bring_back(name, &hash, &dir)? {
+            as_wanted = true;
+            match self.finished(name, made_from) {
+                Err(PipelineError::NotFinished { .. }) => {}
+                finished => return finished,
+            }
         }
         if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
             return Ok(done);
         }
         if !as_wanted {
             fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
-            write_atomically(&begun, hash.as_bytes())?;
+            write_atomically(&dir.join(BEGUN), hash.as_bytes())?;
         }
         let clock = Instant::now();
         let made = match work(&dir) {
@@ -275,6 +282,11 @@ fn same_file(a: &fs::Metadata, b: &fs::Metadata) -> bool {
 #[cfg(not(unix))]
 fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
     true
+}
+
+/// Whether the stage in `dir` was begun from what has this hash.
+fn begun_from(dir: &Path, hash: &str) -> bool {
+    fs::read_to_string(dir.join(BEGUN)).is_ok_and(|begun| begun == hash)
 }
 
 /// The hash of what a stage is made from, as its markers have it.

@@ -6,10 +6,10 @@ use std::{
     sync::PoisonError,
 };
 
-use super::{Existing, RunDir};
-use crate::{PipelineError, Result, left_over};
+use super::{Existing, RunDir, begun_from};
+use crate::{Done, PipelineError, Result, left_over};
 
-/// Where stages go that were made from something else; nothing reads what is there.
+/// Where stages go that were made from something else.
 pub(crate) const SET_ASIDE: &str = "set-aside";
 
 /// What tells of a whole run, besides its stages.
@@ -41,6 +41,38 @@ impl RunDir {
         fs::rename(dir, &place).map_err(|e| PipelineError::io("rename", dir, e))
     }
 
+    /// Brings the stage `name` back to `dir` if it was set aside and was made, or at least begun, from the same. Says whether it did.
+    pub(super) fn bring_back(&self, name: &str, hash: &str, dir: &Path) -> Result<bool> {
+        let of_stage = |path: &PathBuf| {
+            let held = path.file_name().unwrap_or_default().to_string_lossy();
+            let number = held
+                .strip_prefix(&aside_name(name))
+                .and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+        };
+        let entries = fs::read_dir(self.path.join(SET_ASIDE));
+        let entries = entries.into_iter().flatten().flatten();
+        let held = entries.map(|entry| entry.path()).filter(of_stage);
+        // One that was finished before those that were not; none that was damaged since.
+        let rank = |path: &PathBuf| match Done::read(path) {
+            Ok(None) => Some(1),
+            Ok(Some(done)) if done.made_from == hash && done.check(path).is_ok() => Some(0),
+            _ => None,
+        };
+        let held = held.filter(|path| begun_from(path, hash));
+        let ranked = held.filter_map(|path| Some((rank(&path)?, path)));
+        let Some((_, found)) = ranked.min() else {
+            return Ok(false);
+        };
+        if let Some(parent) = dir.parent() {
+            fs::create_dir_all(parent).map_err(|e| PipelineError::io("create", parent, e))?;
+        }
+        fs::rename(&found, dir).map_err(|e| PipelineError::io("rename", &found, e))?;
+        let found = found.display();
+        tracing::info!("{name}: was made from the same before, is taken from {found}");
+        Ok(true)
+    }
+
     /// Moves what tells of the run aside, if there is something: it is of other settings or stages than those to come.
     pub(super) fn keep_results(&self) -> Result<()> {
         let _alone = self.moving.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,11 +95,16 @@ impl RunDir {
     }
 }
 
+/// What a stage is called aside, before its number.
+fn aside_name(stage: &str) -> String {
+    stage.replace('/', "-")
+}
+
 /// A place for what was called `name`, where nothing is yet.
 fn free_place(dir: &Path, name: &str) -> Result<PathBuf> {
     let kept = dir.join(SET_ASIDE);
     fs::create_dir_all(&kept).map_err(|e| PipelineError::io("create", &kept, e))?;
-    let place = |number: u32| kept.join(format!("{}-{number}", name.replace('/', "-")));
+    let place = |number: u32| kept.join(format!("{}-{number}", aside_name(name)));
     let free = (1..=u32::MAX).map(place).find(|place| !place.exists());
     free.ok_or_else(|| PipelineError::corrupt(&kept, "it has no place left"))
 }
@@ -77,4 +114,56 @@ fn free_place(dir: &Path, name: &str) -> Result<PathBuf> {
 fn is_dear(name: &str, stage: &Path) -> bool {
     let trained = relay_train::list_checkpoints(stage).is_ok_and(|found| !found.is_empty());
     trained || (stage.join("done.json").exists() && !name.starts_with("evaluation"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::Made;
+
+    #[test]
+    fn what_is_wanted_again_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = crate::preset("smoke", 1).unwrap();
+        let run = RunDir::open(dir.path(), &settings, Existing::Update).unwrap();
+        let train = |weights: &'static str| {
+            move |stage: &Path| {
+                let checkpoint = stage.join("step-000000001");
+                fs::create_dir_all(&checkpoint).unwrap();
+                fs::write(checkpoint.join("weights"), weights).unwrap();
+                Ok(Made {
+                    files: vec!["step-000000001/weights".into()],
+                    ..Made::default()
+                })
+            }
+        };
+        let name = "own/phase-1/model";
+        let held = |path: &str| {
+            fs::read_to_string(dir.path().join(path).join("step-000000001/weights")).ok()
+        };
+        let first = run.stage(name, &json!(1), train("first")).unwrap();
+        run.stage(name, &json!(2), train("second")).unwrap();
+        assert_eq!(
+            held("set-aside/own-phase-1-model-1").as_deref(),
+            Some("first")
+        );
+        let back = run.stage(name, &json!(1), |_| panic!("made anew")).unwrap();
+        assert_eq!(back, first);
+        assert_eq!(held(name).as_deref(), Some("first"));
+        assert_eq!(
+            held("set-aside/own-phase-1-model-2").as_deref(),
+            Some("second")
+        );
+        assert!(!dir.path().join("set-aside/own-phase-1-model-1").exists());
+
+        // One that was damaged there is made anew.
+        let damaged = dir
+            .path()
+            .join("set-aside/own-phase-1-model-2/step-000000001/weights");
+        fs::write(damaged, "x").unwrap();
+        run.stage(name, &json!(2), train("third")).unwrap();
+        assert_eq!(held(name).as_deref(), Some("third"));
+    }
 }
