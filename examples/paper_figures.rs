@@ -80,8 +80,9 @@ fn run(args: Args) -> Result<(), CliError> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("runs/{}-figures", args.preset)));
     let groups = groups(&args, &out, device).map_err(CliError::usage)?;
-    let single = out.join(SINGLE);
-    for dir in groups.iter().map(|group| &group.dir).chain([&out, &single]) {
+    let single = groups.iter().any(|group| group.alone);
+    let single = single.then(|| out.join(SINGLE));
+    for dir in groups.iter().map(|group| &group.dir).chain(&single) {
         check_shared_dir(dir).map_err(CliError::usage)?;
     }
     let several = SeveralRuns {

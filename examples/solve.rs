@@ -68,7 +68,11 @@ fn run(args: Args) -> Result<(), CliError> {
         let dir = args.run_dir.display();
         let below = runs_below(&args.run_dir);
         let right = match below.is_empty() {
-            true => "give the --run-dir of a run that multitask_relay, own_data or paper_figures has made".to_owned(),
+            true => {
+                "give the --run-dir of a run that multitask_relay, own_data or paper_figures has \
+                     made"
+                    .to_owned()
+            }
             false => format!("give one of those below it: {}", below.join(", ")),
         };
         return Err(CliError::usage(format!(

@@ -97,7 +97,7 @@ fn each_line_is_answered_or_named() {
     answers("other settings");
     fs::write(&settings, held).unwrap();
     fs::remove_file(run.join("looped_vanilla/done.json")).unwrap();
-    answers("not trained to its end");
+    answers("not marked as trained to its end");
     let (code, _, stderr) = solve(dir.path(), &options, "1 + 2 =\n");
     assert!(
         code == Some(2) && stderr.contains(&run.display().to_string()),
@@ -118,8 +118,17 @@ fn a_signal_ends_a_long_problem(run: &Path, options: &[&str]) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    sleep(Duration::from_secs(3));
     let pid = child.id().to_string();
+    // A signal that nobody listens for yet ends it in another way.
+    let listens = || {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        caught.is_none_or(|mask| mask >> 1 & 1 == 1)
+    };
+    while !listens() {
+        sleep(Duration::from_millis(10));
+    }
     let sent = Command::new("kill").args(["-s", "INT", &pid]).status();
     assert!(sent.unwrap().success());
     let clock = Instant::now();

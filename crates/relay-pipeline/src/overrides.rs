@@ -65,8 +65,8 @@ impl Settings {
     /// ```
     ///
     /// # Errors
-    /// When there is no such setting (what there is is listed), it is one that a run derives from others, or the value is of
-    /// another kind; path and value are named.
+    /// When there is no such setting (what there is is listed), it is one that a run derives from others, the value is of
+    /// another kind, or an object leaves out a field that would fall back to its default; path and value are named.
     pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
         let before = to_value(self)?;
         let mut json = before.clone();
@@ -75,23 +75,19 @@ impl Settings {
             refuse_without_effect(&full, path, value)?;
             put(&mut json, &full, path, parsed.clone())?;
         }
-        let settings: Self =
-            serde_json::from_value(json).map_err(|e| not_read_back(path, value, &e.to_string()))?;
+        let settings: Self = serde_json::from_value(json.clone())
+            .map_err(|e| not_read_back(path, value, &e.to_string()))?;
         let read = to_value(&settings)?;
         for full in full_paths(path) {
             let at = format!("/{}", full.replace('.', "/"));
-            let Some(read) = read.pointer(&at) else {
-                continue;
-            };
-            if list_for_object(&parsed, read) {
+            if (read.pointer(&at)).is_some_and(|read| list_for_object(&parsed, read)) {
                 return Err(PipelineError::settings(path, value, AN_OBJECT));
             }
-            if let Some(lost) = before
-                .pointer(&at)
-                .and_then(|was| reset(was, &parsed, read))
-            {
+            let was = before.pointer(&at).unwrap_or(&Value::Null);
+            if let Some(lost) = lost(was, &parsed, &at, &json, &read) {
                 let right = format!(
-                    "an object that has `{lost}`, too: left out, it would have its default; or set its fields one by one, such as {path}.NAME=VALUE"
+                    "an object that has `{lost}`, too: left out, it would have its default; or set its fields one by one, such \
+                     as {path}.NAME=VALUE"
                 );
                 return Err(PipelineError::settings(path, value, right));
             }
@@ -294,18 +290,24 @@ fn one_of(above: &str, names: &[&str]) -> String {
     }
 }
 
-/// A field of an object that the object given for it leaves out, and that would fall back to another value by that.
-fn reset(was: &Value, given: &Value, read: &Value) -> Option<String> {
-    let (Value::Object(was), Value::Object(given), Value::Object(read)) = (was, given, read) else {
+/// A field of the object `was` that the one `given` for it, at `at` in `json`, leaves out, and that has another value by that in
+/// what was `read` of it.
+fn lost(was: &Value, given: &Value, at: &str, json: &Value, read: &Value) -> Option<String> {
+    let (Value::Object(was), Value::Object(given)) = (was, given) else {
         return None;
     };
     was.iter().find_map(|(name, was)| {
-        // What is no longer there is of another kind of object, such as another optimizer.
-        let read = read.get(name)?;
-        match given.get(name) {
-            Some(given) => reset(was, given, read).map(|inner| format!("{name}.{inner}")),
-            None => first_difference("", was, read).map(|_| name.clone()),
+        if let Some(given) = given.get(name) {
+            let inner = lost(was, given, &format!("{at}/{name}"), json, read);
+            return inner.map(|inner| format!("{name}.{inner}"));
         }
+        let mut with = json.clone();
+        let place = with.pointer_mut(at).and_then(Value::as_object_mut)?;
+        place.insert(name.clone(), was.clone());
+        // What cannot be read with it is of another kind, such as another optimizer.
+        let settings: Settings = serde_json::from_value(with).ok()?;
+        let changed = first_difference("", read, &to_value(&settings).ok()?);
+        changed.map(|_| name.clone())
     })
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum Missing {
 
 /// The stages between the arms of Stage II, and their directories.
 const CHAINS: &str = "chains";
-const MERGED: &str = "merged";
+pub(crate) const MERGED: &str = "merged";
 
 /// What the report says of how it came about.
 #[derive(Debug, Clone)]
@@ -193,10 +193,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
 
     /// Stage II, second half: the baseline is fine-tuned on the merged data.
     fn fine_tune(&self, baseline: &Done, merged: &Done, missing: Missing) -> Result<Done> {
-        let made_from = json!({
-            "baseline": baseline.result, "merged": merged.result,
-            "stage": self.stages.describe(AR_RELAY)?, "seed": self.settings.seed,
-        });
+        let made_from = self.stages.fine_tuned_from(baseline, merged)?;
         self.stage(AR_RELAY, &made_from, missing, |dir| {
             tracing::info!(
                 "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"

@@ -36,7 +36,7 @@ pub struct Results {
     /// The command that made the run.
     #[serde(default)]
     pub command: String,
-    /// The machine that made the stage which took longest, on [`device`](Self::device).
+    /// The machine that finished the stage which took longest, on [`device`](Self::device); arms of self-chains count as one stage.
     #[serde(default)]
     pub machine: Machine,
     /// Stage to the machine that finished it, where that was another one.

@@ -8,8 +8,10 @@ use relay_train::{StopFlag, start_threads};
 
 use crate::{
     ChainLine, Corpus, Done, PipelineError, Question, Result, Settings, Stages, Unsolved,
-    arms::{AR_BASELINE, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA},
     chains, corpus,
+    cost::needs,
+    pipeline::MERGED,
     run_dir::hash_value,
 };
 
@@ -95,26 +97,38 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     Ok(())
 }
 
-/// Says if the model in `dir` is not the one that the settings of the run stand for.
+/// Says if the model in `dir` is not, or not yet, the one that the settings of the run stand for. It answers all the same, so
+/// markers that cannot be read say nothing.
 fn warn_of_others<B: AutodiffBackend>(
     stages: &Stages<B>,
     run: &Path,
     arm: &str,
     dir: &Path,
 ) -> Result<()> {
-    if Done::read(dir)?.is_none() {
-        tracing::warn!("{arm} is not trained to its end: its newest checkpoint answers");
-    }
-    // What an arm is fine-tuned from can be told without all that lies between.
-    let first = match arm {
-        LOOPED_ALIGNED | LOOPED_VANILLA => arm,
-        _ => AR_BASELINE,
+    let done_in = |dir: &Path| Done::read(dir).ok().flatten();
+    let Some(own) = done_in(dir) else {
+        tracing::warn!("{arm} is not marked as trained to its end: its newest checkpoint answers");
+        return Ok(());
     };
-    let wanted = hash_value(&stages.made_from(first)?);
-    if Done::read(&run.join(first))?.is_some_and(|done| done.made_from != wanted) {
+    let mut other = None;
+    for stage in [LOOPED_ALIGNED, LOOPED_VANILLA, AR_BASELINE] {
+        let stage_dir = run.join(stage);
+        // Whoever copied the model alone has nothing to compare it with.
+        if needs(arm, stage) && stage_dir.exists() {
+            let wanted = hash_value(&stages.made_from(stage)?);
+            let as_wanted = done_in(&stage_dir).is_some_and(|done| done.made_from == wanted);
+            other = other.or((!as_wanted).then_some(stage));
+        }
+    }
+    let below = [AR_BASELINE, MERGED].map(|stage| done_in(&run.join(stage)));
+    if let (AR_RELAY, [Some(baseline), Some(merged)]) = (arm, below) {
+        let wanted = hash_value(&stages.fine_tuned_from(&baseline, &merged)?);
+        other = other.or((own.made_from != wanted).then_some(AR_RELAY));
+    }
+    if let Some(stage) = other {
         tracing::warn!(
-            "{first} was trained under other settings, on other data or by another version of this program than the run has now: \
-             {arm} answers as it was trained; --resume of the run trains it anew"
+            "{stage} is of other settings or data, or another version of this program, than the run has now: {arm} answers as it \
+             was trained; going on with the run under its settings.json trains it anew"
         );
     }
     Ok(())

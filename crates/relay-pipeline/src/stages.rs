@@ -16,8 +16,8 @@ use relay_train::{
 use serde_json::{Value, json};
 
 use crate::{
-    ChainSettings, ChainYield, Corpus, DataUse, Made, PipelineError, Result, Settings,
-    arms::{LOOPED_ALIGNED, is_looped},
+    ChainSettings, ChainYield, Corpus, DataUse, Done, Made, PipelineError, Result, Settings,
+    arms::{AR_RELAY, LOOPED_ALIGNED, is_looped},
     chains,
     cost::Written,
     done::{checkpoint_of, redo},
@@ -126,6 +126,17 @@ impl<B: AutodiffBackend> Stages<B> {
         }))
     }
 
+    /// All that the fine-tuning of Stage II depends on.
+    ///
+    /// # Errors
+    /// When the settings cannot be written as JSON.
+    pub(crate) fn fine_tuned_from(&self, baseline: &Done, merged: &Done) -> Result<Value> {
+        Ok(json!({
+            "baseline": baseline.result, "merged": merged.result,
+            "stage": self.describe(AR_RELAY)?, "seed": self.settings.seed,
+        }))
+    }
+
     /// Trains an arm on the original data, going on from what `dir` holds of it.
     ///
     /// # Errors
@@ -161,7 +172,8 @@ impl<B: AutodiffBackend> Stages<B> {
             .map(|problem| codec.encode(problem))
             .collect::<Result<_, _>>()?;
         if examples.is_empty() {
-            let nothing = "there is nothing to fine-tune on: no chain was kept, and `original` asks for no sample of the original data";
+            let nothing = "there is nothing to fine-tune on: no chain was kept, and `original` asks for no sample of the \
+                           original data";
             return Err(PipelineError::corrupt(merged, format!("{arm}: {nothing}")));
         }
         let stage = self.settings.stage(arm)?;

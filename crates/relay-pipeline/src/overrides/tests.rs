@@ -256,9 +256,19 @@ fn of_several_values_that_one_is_named_which_is_wrong() {
 #[test]
 fn what_an_object_leaves_out_does_not_fall_back_to_its_default() {
     for (path, value, lost) in [
-        ("looped_aligned.train", "{\"steps\": 5}", "`"),
-        ("model", "{\"d_model\": 16}", "`"),
+        (
+            "looped_aligned.train",
+            "{\"steps\": 5}",
+            "`checkpoint_every`",
+        ),
+        ("model", "{\"d_model\": 16}", "`dropout`"),
         ("data.generated.0.task", "{\"task\": \"ari\"}", "`domain`"),
+        // Left out of the file where it has its default, so that nothing is left of it.
+        (
+            "looped_aligned.curriculum",
+            "{\"start\": 0.0, \"steps\": 300}",
+            "`tasks`",
+        ),
     ] {
         let error = changed(path, value).unwrap_err().to_string();
         let right = format!("{path}.NAME=VALUE");

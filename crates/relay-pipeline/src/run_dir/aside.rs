@@ -41,7 +41,8 @@ impl RunDir {
         fs::rename(dir, &place).map_err(|e| PipelineError::io("rename", dir, e))
     }
 
-    /// Brings the stage `name` back to `dir` if it was set aside and was made, or at least begun, from the same. Says whether it did.
+    /// Brings the stage `name` back to `dir` if it was set aside and was made, or at least begun, from the same. Says whether
+    /// it did.
     pub(super) fn bring_back(&self, name: &str, hash: &str, dir: &Path) -> Result<bool> {
         let of_stage = |path: &PathBuf| {
             let held = path.file_name().unwrap_or_default().to_string_lossy();
@@ -157,6 +158,27 @@ mod tests {
             Some("second")
         );
         assert!(!dir.path().join("set-aside/own-phase-1-model-1").exists());
+
+        // One that was begun goes on from where it was.
+        let stopped = run.stage(name, &json!(3), |stage| {
+            train("half")(stage).unwrap();
+            Err(PipelineError::Stopped)
+        });
+        assert!(stopped.unwrap_err().is_interrupted());
+        run.stage(name, &json!(1), |_| panic!("made anew")).unwrap();
+        assert_eq!(
+            held("set-aside/own-phase-1-model-3").as_deref(),
+            Some("half")
+        );
+        let on = run.stage(name, &json!(3), |stage| {
+            assert!(
+                stage.join("step-000000001").exists(),
+                "its checkpoint is there"
+            );
+            train("whole")(stage)
+        });
+        on.unwrap();
+        assert_eq!(held(name).as_deref(), Some("whole"));
 
         // One that was damaged there is made anew.
         let damaged = dir
