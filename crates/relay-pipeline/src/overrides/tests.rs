@@ -259,7 +259,7 @@ fn what_an_object_leaves_out_does_not_fall_back_to_its_default() {
         (
             "looped_aligned.train",
             "{\"steps\": 5}",
-            "`checkpoint_every`",
+            "`learning_rate`",
         ),
         ("model", "{\"d_model\": 16}", "`dropout`"),
         ("data.generated.0.task", "{\"task\": \"ari\"}", "`domain`"),
