@@ -256,11 +256,7 @@ fn of_several_values_that_one_is_named_which_is_wrong() {
 #[test]
 fn what_an_object_leaves_out_does_not_fall_back_to_its_default() {
     for (path, value, lost) in [
-        (
-            "looped_aligned.train",
-            "{\"steps\": 5}",
-            "`learning_rate`",
-        ),
+        ("looped_aligned.train", "{\"steps\": 5}", "`learning_rate`"),
         ("model", "{\"d_model\": 16}", "`dropout`"),
         ("data.generated.0.task", "{\"task\": \"ari\"}", "`domain`"),
         // Left out of the file where it has its default, so that nothing is left of it.
