@@ -80,9 +80,11 @@ fn run(args: Args) -> Result<(), CliError> {
         .clone()
         .unwrap_or_else(|| PathBuf::from(format!("runs/{}-figures", args.preset)));
     let groups = groups(&args, &out, device).map_err(CliError::usage)?;
+    // Whatever is asked for: `out` may be no run itself.
     let single = groups.iter().any(|group| group.alone);
     let single = single.then(|| out.join(SINGLE));
-    for dir in groups.iter().map(|group| &group.dir).chain(&single) {
+    let shared = groups.iter().map(|group| &group.dir).chain(&single);
+    for dir in shared.chain([&out]) {
         check_shared_dir(dir).map_err(CliError::usage)?;
     }
     let several = SeveralRuns {
