@@ -22,8 +22,8 @@ use relay_tasks::{
     score,
 };
 use relay_train::{
-    Batching, LoopedObjective, Objective, Precision, Resume, StopFlag, TaskSource, TrainConfig,
-    TrainError, Trainer,
+    Batching, LoopedObjective, Precision, Resume, StopFlag, TaskSource, TrainConfig, TrainError,
+    Trainer, write_looped_chains,
 };
 use serde_json::json;
 
@@ -241,7 +241,7 @@ impl Program for Training {
         let settings = serde_json::to_value(&config)?;
         let trainer = Trainer::new(
             train,
-            objective.clone(),
+            objective,
             codec.clone(),
             settings,
             device.clone(),
@@ -255,8 +255,7 @@ impl Program for Training {
             &self.stop,
         )?;
 
-        let chains =
-            Objective::<B>::write_chains(&objective, &trained.model.valid(), &problems, &device)?;
+        let chains = write_looped_chains(&trained.model.valid(), &problems, &device)?;
         let right = problems
             .iter()
             .zip(&chains)

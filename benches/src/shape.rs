@@ -74,10 +74,10 @@ impl Shape {
         }
     }
 
-    /// Rows of random tokens, one a sample, none of them reserved.
+    /// Rows of random tokens of the paper's tasks, one a sample, none of them reserved. The model may have more, up to a round number.
     pub fn random_rows(&self, rows: usize, name: &str) -> Vec<Vec<TokenId>> {
         let mut stream = Stream::named(1, name, &[]);
-        let mut token = || 3 + stream.below(self.vocab as u64 - 3) as TokenId;
+        let mut token = || 3 + stream.below(TOKENS - 3) as TokenId;
         (0..rows)
             .map(|_| (0..self.width).map(|_| token()).collect())
             .collect()
@@ -107,6 +107,9 @@ impl Shape {
             .collect()
     }
 }
+
+/// Tokens of the paper's three tasks.
+const TOKENS: u64 = 291;
 
 /// The codec of the paper's three tasks: the trainer wants one, whatever the examples are.
 ///

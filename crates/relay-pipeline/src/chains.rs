@@ -369,6 +369,42 @@ mod tests {
         }
     }
 
+    /// The least sure step decides, and what is exactly as sure as is asked for is sure enough.
+    #[test]
+    fn chains_with_an_unsure_step_are_left_out() {
+        let settings = crate::preset("smoke", 1).unwrap();
+        let corpus = crate::corpus(&settings).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chains.jsonl");
+        let ask = ChainSettings {
+            min_confidence: 0.9,
+            tries: 1,
+        };
+        let mut number = 0;
+        let write = |examples: &[Example]| {
+            let chain = |example: &Example| {
+                let mut chain = truth(corpus.as_ref(), example);
+                chain.confidence = vec![0.95; chain.steps.len()];
+                let place = number % chain.steps.len();
+                chain.confidence[place] = if number % 3 == 0 { 0.9 } else { 0.89 };
+                // The answer is no step.
+                chain.answer_confidence = 0.1;
+                number += 1;
+                chain
+            };
+            Ok(examples.iter().map(chain).collect())
+        };
+        let counts = write_chains(corpus.as_ref(), &ask, &file, write).unwrap();
+        let sum = |of: fn(&ChainYield) -> usize| counts.values().map(of).sum::<usize>();
+        let wanted = sum(|count| count.wanted);
+        assert_eq!(sum(|count| count.kept), wanted.div_ceil(3));
+        assert_eq!(sum(|count| count.unsure), wanted - wanted.div_ceil(3));
+        let kept = read_lines::<ChainLine>(&file).unwrap();
+        assert_eq!(kept.len(), wanted.div_ceil(3));
+        let least = |line: &ChainLine| line.confidence.iter().copied().fold(1.0, f32::min);
+        assert!(kept.iter().all(|line| least(line) == 0.9));
+    }
+
     #[test]
     fn later_rounds_write_about_as_many_chains_as_are_missing() {
         let settings = crate::preset("mini", 1).unwrap();

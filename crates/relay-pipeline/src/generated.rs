@@ -62,7 +62,7 @@ impl GeneratedCorpus {
             for index in 0..number(settings) {
                 let problem = match batching {
                     Batching::Mixed { .. } => data.get(index as u64),
-                    // A length comes in proportion to itself, and of twice the length half as many fit into an update.
+                    // An update of a length comes in proportion to it, and of twice the length half as many samples fit into one.
                     Batching::OneLength { .. } => {
                         let length = shortest + index % (longest - shortest + 1);
                         data.get_with_length(index as u64, length)

@@ -10,7 +10,7 @@ use std::{
 };
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_tasks::{Chain, Problem, Stream};
+use relay_tasks::{Chain, Example, Problem, Stream};
 use relay_train::{Effort, Precision};
 use serde_json::{Value, json};
 
@@ -25,6 +25,7 @@ use crate::{
     line_file::read_lines,
     merge::write_merged,
     pipeline::Missing,
+    stages::Writer,
 };
 
 /// Directory of one part of a phase, relative to the arm's.
@@ -139,21 +140,15 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tries: own.map_or(1, |own| own.tries),
             longer: &|round| corpus.phase(phase, round),
         };
-        let counts = if arm == AR_SELF_LOOP {
+        let judge = if arm == AR_SELF_LOOP {
             let vanilla = self.dir.path().join(LOOPED_VANILLA);
-            let solve = self.stages.writer(LOOPED_VANILLA, &vanilla)?;
-            keep_chains(corpus, drawn, file, write, |examples, _, chains| {
-                let same = |(theirs, own): (&Chain, &Chain)| {
-                    own.answer.is_some() && own.answer == theirs.answer
-                };
-                Ok(solve(examples)?.iter().zip(chains).map(same).collect())
-            })?
+            Judge::Model(self.stages.writer(LOOPED_VANILLA, &vanilla)?)
         } else {
-            keep_chains(corpus, drawn, file, write, |_, problems, chains| {
-                let right = |(problem, own): (&Unsolved, &Chain)| is_true(corpus, problem, own);
-                Ok(problems.iter().zip(chains).map(right).collect())
-            })?
+            Judge::Truth(corpus)
         };
+        let counts = keep_chains(corpus, drawn, file, write, |examples, problems, chains| {
+            judge.confirms(examples, problems, chains)
+        })?;
         let mut notes = json!({ "chains": counts });
         written.note(&mut notes)?;
         Ok(notes)
@@ -205,6 +200,36 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 }
 
+/// Who confirms the answers of chains (Appendix D).
+enum Judge<'a> {
+    /// A model that solves the problems, too.
+    Model(Writer<'a>),
+    /// Those who know the answers.
+    Truth(&'a dyn Corpus),
+}
+
+impl Judge<'_> {
+    /// Which of the chains of some problems, which are given as examples, too, have the answer that it has.
+    fn confirms(
+        &self,
+        examples: &[Example],
+        problems: &[Unsolved],
+        chains: &[Chain],
+    ) -> Result<Vec<bool>> {
+        let same =
+            |(theirs, own): (&Chain, &Chain)| own.answer.is_some() && own.answer == theirs.answer;
+        Ok(match self {
+            Self::Model(solve) => solve(examples)?.iter().zip(chains).map(same).collect(),
+            Self::Truth(corpus) => {
+                let pairs = problems.iter().zip(chains);
+                pairs
+                    .map(|(problem, own)| is_true(*corpus, problem, own))
+                    .collect()
+            }
+        })
+    }
+}
+
 /// Whether the answer of a chain is the true one.
 fn is_true(corpus: &dyn Corpus, problem: &Unsolved, chain: &Chain) -> bool {
     let written = corpus.codec().decode_chain(&problem.example, chain);
@@ -248,6 +273,36 @@ fn add(sums: &mut BTreeMap<String, ChainYield>, notes: &Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The model's answer decides where it is the judge, be it right or wrong, and the true one where the truth is.
+    #[test]
+    fn an_answer_is_confirmed_by_its_judge_alone() {
+        let corpus = crate::corpus(&crate::preset("mini", 1).unwrap()).unwrap();
+        let codec = corpus.codec();
+        let mut problems = corpus.longer(0).unwrap();
+        problems.truncate(3);
+        let examples: Vec<_> = problems.iter().map(|one| one.example.clone()).collect();
+        let saying = |answers: [Option<u32>; 3]| {
+            let chain = |answer| Chain {
+                answer,
+                ..Chain::default()
+            };
+            answers.map(chain).to_vec()
+        };
+        let truth: Vec<u32> = problems
+            .iter()
+            .map(|one| codec.encode(&corpus.truth(&one.problem).unwrap()).unwrap())
+            .map(|solved| solved.answer.unwrap())
+            .collect();
+        let wrong = codec.vocab.id("+").unwrap();
+        let chains = saying([Some(truth[0]), Some(wrong), None]);
+        let confirmed = |judge: &Judge<'_>| judge.confirms(&examples, &problems, &chains).unwrap();
+        let by_truth = Judge::Truth(corpus.as_ref());
+        assert_eq!(confirmed(&by_truth), [true, false, false]);
+        let contrary = saying([Some(wrong), Some(wrong), None]);
+        let by_model = Judge::Model(Box::new(|_: &[Example]| Ok(contrary.clone())));
+        assert_eq!(confirmed(&by_model), [false, true, false]);
+    }
 
     fn problems(task: &str, length: usize, number: usize) -> Vec<Problem> {
         let problem = |index: usize| Problem {

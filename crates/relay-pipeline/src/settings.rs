@@ -172,7 +172,8 @@ pub struct SelfChainSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSettings {
-    /// Problems per task and length; a length that has fewer in its test split gives all it has.
+    /// Problems per task and length; a length that has fewer in its test split gives the different ones among four times as
+    /// many draws.
     pub samples: usize,
     /// Task and length of each hit matrix (figures 5 and 6).
     // Once there was one or none.

@@ -104,7 +104,7 @@ impl<B: AutodiffBackend> Stages<B> {
         self
     }
 
-    /// All that an arm's training depends on, besides the data.
+    /// All that the weights of an arm's training depend on, besides the data.
     ///
     /// # Errors
     /// When the settings cannot be written as JSON.
@@ -112,7 +112,9 @@ impl<B: AutodiffBackend> Stages<B> {
         // The stage's own seed is not what it is trained with.
         let mut stage = self.settings.stage(arm)?.clone();
         stage.train.seed = self.settings.seed;
-        Ok(json!({ "model": self.model_settings(arm)?, "stage": to_value(&stage)? }))
+        let mut settings = to_value(&stage)?;
+        stage.train.remove_bookkeeping(&mut settings["train"]);
+        Ok(json!({ "model": self.model_settings(arm)?, "stage": settings }))
     }
 
     /// All that the training of an arm on the original data depends on.

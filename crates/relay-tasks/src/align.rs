@@ -20,7 +20,7 @@ pub struct Aligned {
     /// Targets of every iteration `[T, n]`.
     pub targets: Vec<TokenId>,
     /// Mask M of every iteration `[T, n]` (equation 6): the step's tokens and the one `<pad>` just left of them, which a
-    /// step as wide as the window has no room for.
+    /// step as wide as the example's own window has no room for.
     pub mask: Vec<bool>,
     /// The answer, which the last column has to give after iteration T.
     pub answer: TokenId,
@@ -36,7 +36,7 @@ pub fn align(example: &Example, width: usize) -> Result<Aligned> {
     let mut mask = Vec::with_capacity(targets.capacity());
     for step in &example.steps {
         push_right(&mut targets, step, width)?;
-        let masked = masked_columns(step, width);
+        let masked = masked_columns(example, step);
         mask.resize(mask.len() + width - masked, false);
         mask.resize(mask.len() + masked, true);
     }
@@ -71,9 +71,10 @@ pub fn read_step(columns: &[TokenId]) -> &[TokenId] {
     &columns[start..]
 }
 
-/// How many columns from the right the mask of a step holds.
-pub(crate) fn masked_columns(step: &[TokenId], width: usize) -> usize {
-    (step.len() + 1).min(width)
+/// How many columns from the right the mask of a step holds. The pad that counts is one of the example's own window: where there
+/// is none, a wider window of a batch gives none either, so that a loss does not depend on who else is in the batch.
+pub(crate) fn masked_columns(example: &Example, step: &[TokenId]) -> usize {
+    (step.len() + 1).min(example.width.max(step.len()))
 }
 
 fn push_right(rows: &mut Vec<TokenId>, tokens: &[TokenId], width: usize) -> Result<()> {

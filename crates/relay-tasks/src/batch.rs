@@ -112,7 +112,7 @@ impl LoopedBatch {
                     .iter_mut()
                     .zip(targets)
                     .for_each(|(slot, target)| *slot = target);
-                let masked = masked_columns(step, width);
+                let masked = masked_columns(example, step);
                 let weight = scale / (aligned.iterations * masked) as f32;
                 batch.step_weights[row + width - masked..row + width].fill(weight);
                 batch.columns[t] = batch.columns[t].max(masked);

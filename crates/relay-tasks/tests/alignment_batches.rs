@@ -140,6 +140,24 @@ fn an_example_s_weights_add_up_to_the_scale() {
     }
 }
 
+/// Nine numbers and their step are 11 tokens wide both, so there is no pad to learn; ten numbers are 12 wide.
+#[test]
+fn a_wider_neighbour_changes_no_weight() {
+    let task = TaskConfig::Lis(Default::default()).build().unwrap();
+    let codec = Codec::for_tasks(std::slice::from_ref(&task)).unwrap();
+    let [narrow, wide] = [9, 10].map(|length| {
+        let problem = task.generate(1, Split::Train, 0, length).unwrap();
+        codec.encode(&problem).unwrap()
+    });
+    assert_eq!([narrow.width, wide.width], [11, 12]);
+    let both = LoopedBatch::new(&[&narrow, &wide], 1.0).unwrap();
+    let (nothing, eleventh, twelfth) = (0.0, 1.0 / 11.0, 1.0 / 12.0);
+    let beside = [vec![nothing], vec![eleventh; 11], vec![twelfth; 12]].concat();
+    assert_eq!(both.step_weights, beside);
+    let alone = LoopedBatch::new(&[&narrow], 1.0).unwrap();
+    assert_eq!(alone.step_weights, vec![eleventh; 11]);
+}
+
 #[test]
 fn text_batches_learn_all_that_follows_the_problem() {
     let (codec, examples) = mixture(90, 1);

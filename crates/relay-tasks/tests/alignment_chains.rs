@@ -187,7 +187,7 @@ proptest! {
         for (row, mask) in aligned.targets.chunks(aligned.width).zip(aligned.mask.chunks(aligned.width)) {
             let step = read_step(row).len();
             let masked = mask.iter().filter(|&&masked| masked).count();
-            prop_assert_eq!(masked, (step + 1).min(aligned.width));
+            prop_assert_eq!(masked, (step + 1).min(example.width));
             prop_assert!(mask[aligned.width - masked..].iter().all(|&masked| masked));
         }
 

@@ -11,7 +11,7 @@ use relay_tasks::{
     ArithmeticConfig, CostDialect, Domain, EditDistanceConfig, LisConfig, LisValues, Problem,
     Split, StepOrder, Task, TaskConfig,
 };
-use solvers::{Numbers, Table, evaluate, increasing, piles};
+use solvers::{Numbers, Table, evaluate, increasing, piles, reductions};
 
 fn settings() -> ProptestConfig {
     ProptestConfig {
@@ -100,6 +100,9 @@ proptest! {
         };
         let value = evaluate(&problem.prompt, numbers);
         prop_assert_eq!(problem.answer, value.to_string());
+        if !expansion {
+            prop_assert_eq!(&problem.steps, &reductions(&problem.prompt, numbers));
+        }
         for step in &problem.steps {
             // What an expansion merges by associativity has the same value, but maybe not within the bound.
             let numbers = if expansion { match numbers { Numbers::UpTo(_) => Numbers::UpTo(i64::MAX), other => other } } else { numbers };

@@ -1,6 +1,6 @@
 //! The auto-regressive model: the next token on steps, answer and `<eos>` (Appendix D).
 
-use burn::tensor::backend::AutodiffBackend;
+use burn::tensor::backend::{AutodiffBackend, Backend};
 use relay_models::{CausalChain, CausalTransformer, DropoutKey, Work, generate_causal};
 use relay_tasks::{
     CausalBatch, Chain, Codec, EOS, Example, GroupLimits, TaskInfo, group_causal, read_chain,
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::judged_readout;
 use crate::objective::{
-    InnerModel, LossParts, Objective, check_task_weights, count_by_task, mean, shares, task_weight,
+    InnerModel, LossParts, Objective, check_task_weights, check_vocab, count_by_task, mean, shares,
+    task_weight,
 };
 use crate::{Effort, Result};
 
@@ -55,6 +56,10 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
 
     fn settings(&self) -> Value {
         json!({ "task_weights": self.task_weights, "limits": self.limits })
+    }
+
+    fn check_model(&self, model: &CausalTransformer<B>) -> Result<()> {
+        check_vocab(model.config().transformer.vocab, &self.codec)
     }
 
     fn collate(&self, examples: &[Example]) -> Result<Vec<CausalMicroBatch>> {
@@ -144,18 +149,32 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         examples: &[Example],
         device: &B::Device,
     ) -> Result<Vec<Chain>> {
-        count_by_task(examples, &self.codec, |_| Ok(1))?;
-        let prompts: Vec<Vec<u32>> = examples
-            .iter()
-            .map(|example| example.prompt.clone())
-            .collect();
-        let limits: Vec<usize> = examples.iter().map(longest_chain).collect();
-        let written = generate_causal(model, &prompts, EOS, &limits, device)?;
-        let chains = examples.iter().zip(&written);
-        let chains =
-            chains.map(|(example, written)| read(&self.codec.tasks[example.task], written));
-        Ok(chains.collect())
+        write_causal_chains(model, examples, &self.codec, device)
     }
+}
+
+/// Greedy chains of an auto-regressive model for any number of examples, solved or not, in their order, as text of `codec`.
+///
+/// On a GPU within [`with_generation_of`](crate::with_generation_of), which lets kernels multiply in bf16.
+///
+/// # Errors
+/// When an example is of no task of the codec or does not fit the model.
+pub fn write_causal_chains<B: Backend>(
+    model: &CausalTransformer<B>,
+    examples: &[Example],
+    codec: &Codec,
+    device: &B::Device,
+) -> Result<Vec<Chain>> {
+    count_by_task(examples, codec, |_| Ok(1))?;
+    let prompts: Vec<Vec<u32>> = examples
+        .iter()
+        .map(|example| example.prompt.clone())
+        .collect();
+    let limits: Vec<usize> = examples.iter().map(longest_chain).collect();
+    let written = generate_causal(model, &prompts, EOS, &limits, device)?;
+    let chains = examples.iter().zip(&written);
+    let chains = chains.map(|(example, written)| read(&codec.tasks[example.task], written));
+    Ok(chains.collect())
 }
 
 /// No right chain has more tokens: its steps fit into the window and may each have a `<sep>` after them, then come the
@@ -195,6 +214,47 @@ mod tests {
     use relay_tasks::{SEP, TaskConfig};
 
     use super::*;
+
+    /// The confidence of a step is the mean over its own tokens, of which an inserted `<sep>` is none.
+    #[test]
+    fn every_step_has_its_own_confidence() {
+        let codec = Codec::for_tasks(&[TaskConfig::Ari(Default::default()).build().unwrap()]);
+        let codec = codec.unwrap();
+        let (one, end) = (
+            codec.vocab.id("1").unwrap(),
+            codec.tasks[0].step_end.unwrap(),
+        );
+        let separated = TaskInfo {
+            step_end: None,
+            answer_is_last_step: false,
+            ..codec.tasks[0].clone()
+        };
+        let of = |info, tokens: [u32; 6]| {
+            let written = CausalChain {
+                tokens: tokens.to_vec(),
+                probabilities: vec![0.1, 0.3, 0.5, 0.7, 0.8, 0.9],
+                ended: true,
+            };
+            let Chain {
+                confidence,
+                answer_confidence,
+                ..
+            } = read(info, &written);
+            (confidence, answer_confidence)
+        };
+        let text = [one, end, one, one, end, one];
+        let third = (0.5_f32 + 0.7 + 0.8) / 3.0;
+        let (found, answer) = of(&codec.tasks[0], text);
+        assert_eq!((found.len(), answer), (3, 0.9));
+        for (found, right) in found.iter().zip([0.2, third, 0.9]) {
+            assert!((found - right).abs() < 1e-6, "{found}");
+        }
+        let (found, answer) = of(&separated, [one, SEP, one, one, SEP, one]);
+        assert_eq!((found.len(), answer), (2, 0.9));
+        for (found, right) in found.iter().zip([0.1, 0.6]) {
+            assert!((found - right).abs() < 1e-6, "{found}");
+        }
+    }
 
     #[test]
     fn a_text_without_an_end_has_no_answer() {

@@ -87,10 +87,16 @@ impl Sealed {
     }
 }
 
-/// Writes a checkpoint into `dir`, which must be there: aside and synced, then renamed; gives its name.
+/// Writes a checkpoint into `dir`, which must be there; gives its name.
 pub(crate) fn save(dir: &Path, checkpoint: &Sealed) -> Result<String> {
     let name = name_of(checkpoint.step);
-    let (place, aside) = (dir.join(&name), dir.join(format!(".partial-{name}")));
+    save_as(dir, &name, checkpoint)?;
+    Ok(name)
+}
+
+/// Writes a checkpoint as `name` into `dir`, which must be there: aside and synced, then renamed.
+pub(crate) fn save_as(dir: &Path, name: &str, checkpoint: &Sealed) -> Result<()> {
+    let (place, aside) = (dir.join(name), dir.join(format!(".partial-{name}")));
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(TrainError::io("remove", &aside))?;
     }
@@ -102,10 +108,9 @@ pub(crate) fn save(dir: &Path, checkpoint: &Sealed) -> Result<String> {
     write_synced(&aside.join(MANIFEST), checkpoint.manifest.as_bytes())?;
     sync_dir(&aside)?;
     // One of the same step can only be damaged, or the run would have gone on from it.
-    remove_dir(dir, &name)?;
+    remove_dir(dir, name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;
-    sync_dir(dir)?;
-    Ok(name)
+    sync_dir(dir)
 }
 
 /// Removes what a run that was killed while it saved has left behind.

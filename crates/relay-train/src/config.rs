@@ -1,6 +1,7 @@
 //! Settings of a training run.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::adamw::AdamW;
 use crate::muon::Muon;
@@ -10,7 +11,7 @@ use crate::{Precision, Recovery, Result, TrainError};
 const MOST_STEPS: u64 = 1 << 39;
 
 /// How one model is trained. Everything that changes what is learnt from given data is here or in the objective. A run goes
-/// on with the settings it was begun with, all of them.
+/// on with the settings it was begun with, but for [some that change nothing in its weights](Self::remove_bookkeeping).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct TrainConfig {
@@ -156,7 +157,29 @@ const MOST_VALIDATED: usize = 1 << 24;
 /// The most columns that a width is made a multiple of: all of them are padding that is computed.
 const WIDEST_MULTIPLE: usize = 4096;
 
+/// The most Newton-Schulz iterations: within one of them nothing heeds a stop, and after some ten nothing changes any more.
+const MOST_NEWTON_SCHULZ: usize = 100;
+
 impl TrainConfig {
+    /// Takes out of a training's settings, as JSON, those that no weight depends on: when it logs, validates and saves, and how much
+    /// of that is kept.
+    ///
+    /// Two trainings whose settings are the same without these learn the same, and each can go on from the other's checkpoints.
+    /// Where a divergence sends a training back to a checkpoint, its results do depend on when lines and checkpoints are due, so
+    /// these two stay.
+    pub fn remove_bookkeeping(&self, settings: &mut Value) {
+        let Some(settings) = settings.as_object_mut() else {
+            return;
+        };
+        let mut fields = vec!["validate_every", "validate_samples", "keep_last"];
+        if self.recovery.on_divergence.acts().is_none() {
+            fields.extend(["log_every", "checkpoint_every"]);
+        }
+        for field in fields {
+            settings.remove(field);
+        }
+    }
+
     /// Checks every field.
     ///
     /// # Errors
@@ -280,7 +303,12 @@ impl OptimizerConfig {
             let (momentum, steps) = (muon.momentum, muon.newton_schulz_steps);
             let inside = (0.0..1.0).contains(&momentum);
             check("optimizer.muon.momentum", momentum, inside, "in [0, 1)")?;
-            at_least_one("optimizer.muon.newton_schulz_steps", steps as u64)?;
+            let field = "optimizer.muon.newton_schulz_steps";
+            at_least_one(field, steps as u64)?;
+            if steps > MOST_NEWTON_SCHULZ {
+                let right = format!("at most {MOST_NEWTON_SCHULZ}");
+                return Err(TrainError::setting(field, steps, right));
+            }
         }
         let AdamW {
             beta1,

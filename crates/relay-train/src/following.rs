@@ -69,6 +69,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         leader: &Leader,
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
+        self.objective.check_model(&model)?;
         leader.check_workers(1 + self.more_devices.len())?;
         let first = leader.next(Some(stop)).map_err(|error| match error {
             // It may have waited for other machines all the time, and goes on without this one.

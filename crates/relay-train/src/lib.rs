@@ -1,13 +1,40 @@
 //! Losses, optimizers, trainer and checkpoints for loop-aligned reasoning.
 //!
-//! ```
-//! use relay_train::{Schedule, TrainConfig};
+//! Train, load, write chains:
 //!
-//! let config = TrainConfig { steps: 200, warmup_ratio: 0.05, ..TrainConfig::default() };
-//! config.validate()?;
-//! let schedule = Schedule::new(&config);
-//! assert_eq!(schedule.factor(9), 1.0); // the warm-up is over after 10 of 200 updates
-//! # Ok::<(), relay_train::TrainError>(())
+//! ```
+//! use burn::backend::{Autodiff, Flex};
+//! use relay_models::{LoopedConfig, TransformerConfig};
+//! use relay_tasks::{Codec, EditDistanceConfig, GroupLimits, Split, TaskConfig};
+//! use relay_train::{
+//!     Batching, Checkpoint, LoopedObjective, Resume, StopFlag, TaskSource, TrainConfig, Trainer, write_looped_chains,
+//! };
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let task = TaskConfig::Ed(EditDistanceConfig { letters: 3, ..Default::default() }).build()?;
+//! let codec = Codec::for_tasks(&[task.clone()])?;
+//! let transformer = TransformerConfig { vocab: codec.vocab.len(), d_model: 32, ..Default::default() };
+//! let model = LoopedConfig { transformer, ..Default::default() };
+//!
+//! let config = TrainConfig { steps: 2, ..Default::default() }; // 2,000 and more learn something
+//! let batching = Batching::OneLength { tokens: 64 };
+//! let source = TaskSource::new(vec![task.clone()], vec![2..=4], codec.clone(), batching, None, config.seed)?;
+//! let objective = LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone());
+//! let run_dir = tempfile::tempdir()?; // any directory: a second start goes on with what it holds
+//! let (settings, device) = (serde_json::to_value(&model)?, Default::default());
+//! let trainer = Trainer::new(config, objective, codec, settings, device, run_dir.path())?;
+//! let start = model.init::<Autodiff<Flex>>(&device, 1);
+//! trainer.run(start, Box::new(source), &[], Resume::Continue, &StopFlag::new())?;
+//!
+//! // Later, or in another program.
+//! let checkpoint = Checkpoint::open(run_dir.path())?;
+//! let model = checkpoint.looped::<Flex>(&device)?;
+//! let problem = task.generate(1, Split::Test, 0, 5)?; // longer than any trained on
+//! let problems = [checkpoint.manifest().codec.encode(&problem)?];
+//! let chains = write_looped_chains(&model, &problems, &device)?;
+//! assert_eq!(chains[0].steps.len(), problems[0].iterations);
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! In the order of a training run:
@@ -28,6 +55,7 @@
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `after_update` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
 //! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `resume` | all that is needed to go on, on disk |
+//! | `model_file` | models on disk, outside a run |
 //! | `error` | what can go wrong |
 
 mod adamw;
@@ -56,6 +84,7 @@ mod loss;
 mod machines;
 mod manifest;
 mod metrics;
+mod model_file;
 mod moments;
 mod muon;
 mod objective;
@@ -83,7 +112,7 @@ mod wire;
 mod workers;
 
 pub use batching::Batching;
-pub use causal_objective::{CausalMicroBatch, CausalObjective};
+pub use causal_objective::{CausalMicroBatch, CausalObjective, write_causal_chains};
 pub use checkpoint::{
     list as list_checkpoints, name_of as checkpoint_name, remove_after as remove_checkpoints_after,
 };
@@ -96,10 +125,11 @@ pub use error::{Result, TrainError};
 pub use following::Followed;
 pub use gradients::GradientSet;
 pub use list_source::{ExampleListSource, hash_examples};
-pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
+pub use looped_objective::{LoopedMicroBatch, LoopedObjective, write_looped_chains};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use machines::{Followers, Leader};
 pub use manifest::{Counters, FileRecord, Manifest};
+pub use model_file::{Checkpoint, save_model};
 pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective, check_task_weights};
 pub use own_pool::start_threads;
 pub use plain::refuse_links;

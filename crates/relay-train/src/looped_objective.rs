@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_states, tokens};
 use crate::loss::{judged_readout, readout_of_last};
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_task_weights, count_by_task, keep_all, mean,
-    shares, task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_task_weights, check_vocab, count_by_task,
+    keep_all, mean, shares, task_weight,
 };
 use crate::recompute;
 use crate::{Effort, GradientSet, LossReport, Result, TrainError};
@@ -156,6 +156,15 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         settings
     }
 
+    fn check_model(&self, model: &LoopedTransformer<B>) -> Result<()> {
+        check_vocab(model.config().transformer.vocab, &self.codec)?;
+        if self.aligned && model.head_step.is_none() {
+            let expected = "true for the aligned objective, which trains the step head";
+            return Err(TrainError::setting("step_head", false, expected));
+        }
+        Ok(())
+    }
+
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
         check_task_weights(&self.task_weights, self.codec.tasks.len())?;
         if !(self.lambda.is_finite() && self.lambda >= 0.0) {
@@ -198,7 +207,7 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
     }
 
     /// # Panics
-    /// When it is the aligned objective and the model has no step head.
+    /// When it is the aligned objective and the model has no step head: see [`check_model`](Objective::check_model).
     fn loss(
         &self,
         model: &LoopedTransformer<B>,
@@ -261,33 +270,45 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         examples: &[Example],
         device: &B::Device,
     ) -> Result<Vec<Chain>> {
-        let mut chains = vec![Chain::default(); examples.len()];
-        for group in group_looped(examples, &GENERATION) {
-            let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
-            let LoopedBatch {
-                tokens,
-                size,
-                width,
-                pads,
-                sample_iterations,
-                ..
-            } = LoopedBatch::prompts(&members)?;
-            let prompts = LoopedPrompts {
-                tokens,
-                size,
-                width,
-                pads,
-                iterations: sample_iterations,
-            };
-            for (index, written) in group
-                .into_iter()
-                .zip(generate_looped(model, &prompts, device)?)
-            {
-                chains[index] = read(&written, examples[index].width);
-            }
-        }
-        Ok(chains)
+        write_looped_chains(model, examples, device)
     }
+}
+
+/// Greedy chains of a looped model for any number of examples, solved or not, in their order: step t is what iteration t spells.
+///
+/// On a GPU within [`with_generation_of`](crate::with_generation_of), which lets kernels multiply in bf16.
+///
+/// # Errors
+/// When an example does not fit the model: a token is none of its vocabulary, there is no problem, or no iteration.
+pub fn write_looped_chains<B: Backend>(
+    model: &LoopedTransformer<B>,
+    examples: &[Example],
+    device: &B::Device,
+) -> Result<Vec<Chain>> {
+    let mut chains = vec![Chain::default(); examples.len()];
+    for group in group_looped(examples, &GENERATION) {
+        let members: Vec<&Example> = group.iter().map(|&index| &examples[index]).collect();
+        let LoopedBatch {
+            tokens,
+            size,
+            width,
+            pads,
+            sample_iterations,
+            ..
+        } = LoopedBatch::prompts(&members)?;
+        let prompts = LoopedPrompts {
+            tokens,
+            size,
+            width,
+            pads,
+            iterations: sample_iterations,
+        };
+        let written = generate_looped(model, &prompts, device)?;
+        for (index, written) in group.into_iter().zip(written) {
+            chains[index] = read(&written, examples[index].width);
+        }
+    }
+    Ok(chains)
 }
 
 /// What the model reads of a micro-batch.
@@ -341,4 +362,32 @@ fn read(written: &LoopedChain, width: usize) -> Chain {
         chain.steps.push(step.to_vec());
     }
     chain
+}
+
+#[cfg(test)]
+mod tests {
+    use relay_tasks::PAD;
+
+    use super::*;
+
+    /// A batch may be wider than the example, and what stands left of a step is none of it.
+    #[test]
+    fn every_step_has_its_own_confidence() {
+        let written = LoopedChain {
+            columns: vec![vec![9, PAD, 5, 6], vec![9, 9, PAD, 7], vec![9, 5, 6, 7]],
+            probabilities: vec![
+                vec![0.1, 0.2, 0.5, 0.7],
+                vec![0.1, 0.2, 0.3, 0.9],
+                vec![0.1, 0.3, 0.5, 0.7],
+            ],
+            answer: 7,
+            answer_probability: 0.4,
+        };
+        let chain = read(&written, 3);
+        assert_eq!(chain.steps, [vec![5, 6], vec![7], vec![5, 6, 7]]);
+        for (found, right) in chain.confidence.iter().zip([0.6, 0.9, 0.5]) {
+            assert!((found - right).abs() < 1e-6, "{found}");
+        }
+        assert_eq!((chain.answer, chain.answer_confidence), (Some(7), 0.4));
+    }
 }

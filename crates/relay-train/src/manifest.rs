@@ -115,6 +115,23 @@ impl FileRecord {
 }
 
 impl Manifest {
+    /// One without settings and files.
+    pub(crate) fn new(counters: Counters, window: Window, codec: Codec) -> Self {
+        Self {
+            format: FORMAT,
+            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
+            counters,
+            window,
+            training: Value::Null,
+            objective: Value::Null,
+            data: Value::Null,
+            model: Value::Null,
+            codec,
+            files: BTreeMap::new(),
+            digest: String::new(),
+        }
+    }
+
     /// The text of the file, with its digest.
     pub(crate) fn seal(mut self) -> Result<String, String> {
         self.digest = self.own_digest()?;
@@ -219,22 +236,9 @@ mod tests {
 
     #[test]
     fn a_manifest_without_effort_keeps_its_digest() {
-        let manifest = |counters| Manifest {
-            format: FORMAT,
-            program: "test".to_owned(),
-            counters,
-            window: Window::default(),
-            training: Value::Null,
-            objective: Value::Null,
-            data: Value::Null,
-            model: Value::Null,
-            codec: Codec::for_tasks(&[relay_tasks::TaskConfig::Ed(Default::default())
-                .build()
-                .unwrap()])
-            .unwrap(),
-            files: BTreeMap::new(),
-            digest: String::new(),
-        };
+        let task = relay_tasks::TaskConfig::Ed(Default::default()).build();
+        let codec = Codec::for_tasks(&[task.unwrap()]).unwrap();
+        let manifest = |counters| Manifest::new(counters, Window::default(), codec.clone());
         let old = manifest(Counters::default()).seal().unwrap();
         assert!(!old.contains("effort"));
         let mut counters = Manifest::open(old.as_bytes()).unwrap().counters;

@@ -29,6 +29,14 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     /// Settings that change what is learnt; a run is resumed only under the same.
     fn settings(&self) -> Value;
 
+    /// Whether `model` can learn this at all, asked once before the first update. The default takes any.
+    ///
+    /// # Errors
+    /// Names the setting of the model that is wrong.
+    fn check_model(&self, _model: &Self::Model) -> Result<()> {
+        Ok(())
+    }
+
     /// The micro-batches of one update. Their losses add up to the sum over the tasks of the task's weight times the
     /// mean over its samples (for the next-token objective: over its target tokens).
     ///
@@ -233,10 +241,23 @@ pub fn check_task_weights(weights: &[f32], tasks: usize) -> Result<()> {
     ))
 }
 
+/// That a model of `vocab` tokens has all those of `codec`.
+///
+/// # Errors
+/// [`TrainError::Setting`] names them as `transformer.vocab`.
+pub(crate) fn check_vocab(vocab: usize, codec: &Codec) -> Result<()> {
+    let tokens = codec.vocab.len();
+    if vocab >= tokens {
+        return Ok(());
+    }
+    let expected = format!("at least {tokens}, the tokens of the codec");
+    Err(TrainError::setting("transformer.vocab", vocab, expected))
+}
+
 /// Per task of `codec` the sum of `count` over its examples.
 ///
 /// # Errors
-/// When an example is of no task of the codec.
+/// When an example is of no task of the codec, or a token of it is none of the vocabulary.
 pub(crate) fn count_by_task(
     examples: &[Example],
     codec: &Codec,
@@ -250,6 +271,14 @@ pub(crate) fn count_by_task(
             return Err(TrainError::input(what, example.task, expected));
         };
         *sum += count(example)?;
+        let steps = example.steps.iter().flatten();
+        let mut tokens = example.prompt.iter().chain(steps).chain(&example.answer);
+        let vocab = codec.vocab.len();
+        if let Some(token) = tokens.find(|token| **token as usize >= vocab) {
+            let expected = format!("below {vocab}, the number of tokens of the codec");
+            let what = format!("a token of example {at}");
+            return Err(TrainError::input(what, token, expected));
+        }
     }
     Ok(counts)
 }

@@ -157,7 +157,7 @@ impl Verified {
     }
 
     /// As [`newest`](Self::newest), but there has to be one.
-    fn newest_or_error(dir: &Path) -> Result<Self> {
+    pub fn newest_or_error(dir: &Path) -> Result<Self> {
         let none = || TrainError::NoCheckpoint {
             dir: dir.to_owned(),
             reason: "there is none".to_owned(),
@@ -217,7 +217,7 @@ impl Verified {
 }
 
 /// `model` with the weights of a checkpoint: of the newest good one in `dir`, or of `dir` itself if it is one. They are
-/// the averaged weights if the run kept an average.
+/// the averaged weights if the run kept an average. [`Checkpoint`](crate::Checkpoint) needs not know codec and settings.
 ///
 /// # Errors
 /// When there is no good checkpoint, or it was made for another codec (vocabulary, tasks, dialects), with other model

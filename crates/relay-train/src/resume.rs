@@ -1,14 +1,12 @@
 //! What a trainer puts into a checkpoint, and how it goes on from one.
 
-use std::collections::BTreeMap;
-
 use burn::module::AutodiffModule;
 use burn::tensor::backend::AutodiffBackend;
 use serde_json::Value;
 
 use crate::average::Average;
 use crate::checkpoint::{self, MANIFEST, MODEL, OPTIMIZER, Sealed, WEIGHTS};
-use crate::manifest::{FORMAT, Manifest};
+use crate::manifest::Manifest;
 use crate::optimizer::Optimizer;
 use crate::restore::Verified;
 use crate::step::State;
@@ -18,17 +16,11 @@ use crate::{Counters, Objective, Result, Resume, TrainError, Trainer, Window};
 impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     pub(crate) fn manifest(&self, state: &State<B, O::Model>, data: &Value) -> Result<Manifest> {
         Ok(Manifest {
-            format: FORMAT,
-            program: concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION")).to_owned(),
-            counters: state.counters,
-            window: state.window.clone(),
             training: self.training()?,
             objective: self.objective.settings(),
             data: data.clone(),
             model: self.model_settings.clone(),
-            codec: self.codec.clone(),
-            files: BTreeMap::new(),
-            digest: String::new(),
+            ..Manifest::new(state.counters, state.window.clone(), self.codec.clone())
         })
     }
 
@@ -94,7 +86,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         Ok(state)
     }
 
-    /// That a checkpoint was made by a run with these settings.
+    /// That a checkpoint was made by a run with these settings, but for those that no weight depends on.
     pub(crate) fn check(&self, found: &Verified, data: &Value) -> Result<()> {
         found.check(&self.codec, &self.model_settings)?;
         found.check_settings(
@@ -102,7 +94,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             &found.manifest.objective,
             &self.objective.settings(),
         )?;
-        found.check_settings("training", &found.manifest.training, &self.training()?)?;
+        let (mut held, mut wanted) = (found.manifest.training.clone(), self.training()?);
+        for settings in [&mut held, &mut wanted] {
+            self.config.remove_bookkeeping(settings);
+        }
+        found.check_settings("training", &held, &wanted)?;
         if !found.manifest.data.is_null() && !data.is_null() {
             found.check_settings("data", &found.manifest.data, data)?;
         }

@@ -10,7 +10,9 @@ use crate::{Batching, Curriculum, ExampleSource, Result, TrainError};
 /// Draws a task's examples of one update apart from those of the next: no update has more.
 const INDICES_PER_STEP: u64 = 1 << 24;
 
-/// Examples of the training split of some tasks, lengths in proportion as in the paper.
+/// Examples of the training split of some tasks. The mean loss of a length counts in proportion to the length, as in the paper: by
+/// [`Mixed`](Batching::Mixed) batching through the number of its samples, by [`OneLength`](Batching::OneLength) through the
+/// number of updates, of which a longer one has fewer samples.
 #[derive(Debug)]
 pub struct TaskSource {
     data: Vec<Dataset>,

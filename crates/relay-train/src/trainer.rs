@@ -120,8 +120,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// remembered by the checkpoints.
     ///
     /// # Errors
-    /// When a setting is wrong or asks for more than `device` can do, the model's vocabulary is too small, or `dir` cannot
-    /// be made.
+    /// When a setting is wrong or asks for more than `device` can do, or `dir` cannot be made.
     pub fn new(
         config: TrainConfig,
         objective: O,
@@ -132,14 +131,6 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<Self> {
         config.validate()?;
         check_precision::<B>(config.precision, &device)?;
-        if let Some(vocab) = model_settings
-            .pointer("/transformer/vocab")
-            .and_then(Value::as_u64)
-            && vocab < codec.vocab.len() as u64
-        {
-            let expected = format!("at least {}, the tokens of the codec", codec.vocab.len());
-            return Err(TrainError::setting("transformer.vocab", vocab, expected));
-        }
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let dir = dir.to_owned();
         Ok(Self {
@@ -190,7 +181,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// # Errors
     /// - [`TrainError::NotEmpty`], [`TrainError::NoCheckpoint`] and [`TrainError::OtherSettings`] when what the directory holds
     ///   is not what `resume` asks for, or was made with other settings.
-    /// - [`TrainError::Input`] when an example to validate with is of no task or has no answer, or an update has no example.
+    /// - [`TrainError::Setting`] when the model is none that the objective can train, as
+    ///   [`check_model`](Objective::check_model) says.
+    /// - [`TrainError::Input`] when an example to validate with is of no task or has no answer, an update has no example, or an
+    ///   example has a token that is none of the vocabulary.
     /// - [`TrainError::Interrupted`] when `stop` is set, after a checkpoint was saved unless it could hold nothing new.
     /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
     ///   the loss grows far above its past, as far as the settings say that the run ends then.
@@ -218,6 +212,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         resume: Resume,
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
+        self.objective.check_model(&model)?;
         refuse_links(&self.dir)?;
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());

@@ -9,7 +9,9 @@ use burn::{
 use outside::Countdown;
 use relay_models::{LoopedConfig, TransformerConfig};
 use relay_tasks::{Codec, Example, GroupLimits, Split, Task};
-use relay_train::{Batching, LoopedObjective, Objective, Resume, StopFlag, TaskSource, TrainConfig, Trainer, load_model};
+use relay_train::{
+    Batching, Checkpoint, LoopedObjective, Resume, StopFlag, TaskSource, TrainConfig, Trainer, write_looped_chains,
+};
 
 type Train = Autodiff<Flex>;
 
@@ -35,16 +37,17 @@ fn trains_saves_loads_and_generates() {
     let objective = LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone());
     let settings = serde_json::to_value(&config).unwrap();
     let trainer =
-        Trainer::new(train, objective.clone(), codec.clone(), settings.clone(), device, dir.path()).unwrap();
+        Trainer::new(train, objective, codec.clone(), settings, device, dir.path()).unwrap();
     let model = config.init::<Train>(&device, 1);
     let trained = trainer.run(model, Box::new(source), &[], Resume::Continue, &StopFlag::default()).unwrap();
 
     let problems: Vec<Example> = (0..8)
         .map(|index| codec.encode(&task.generate(1, Split::Test, index, 3).unwrap()).unwrap())
         .collect();
-    let write = |model: &_| Objective::<Train>::write_chains(&objective, model, &problems, &device).unwrap();
+    let write = |model: &_| write_looped_chains(model, &problems, &device).unwrap();
     let before = write(&trained.model.valid());
-    let loaded = load_model(dir.path(), config.init::<Flex>(&device, 99), &codec, &settings).unwrap();
-    assert_eq!(write(&loaded), before);
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    assert_eq!(checkpoint.manifest().codec, codec);
+    assert_eq!(write(&checkpoint.looped(&device).unwrap()), before);
     assert!(before.iter().all(|chain| chain.steps.len() == 3 && chain.answer.is_some()));
 }

@@ -10,6 +10,7 @@ on_both!(
     iterations_compose,
     padding_changes_nothing,
     samples_do_not_mix,
+    columns_see_what_stands_right_of_them,
     rows_of_nothing_but_padding_stay_finite,
     heads_read_any_columns,
     vanilla_has_no_step_head,
@@ -84,6 +85,23 @@ fn samples_do_not_mix<B: Backend>() {
         let together = states(&model, input(&batch, [3, 5], &[0, 1, 3]), 2);
         let alone = states(&model, input(&batch[5..10], [1, 5], &[1]), 2);
         assert_close(&together[1][5 * 16..10 * 16], &alone[1], 1e-4);
+    }
+}
+
+/// The loop has no direction, unlike the auto-regressive model.
+fn columns_see_what_stands_right_of_them<B: Backend>() {
+    let (mut batch, width) = (tokens(1, 5), 5);
+    for positions in POSITIONS {
+        let model = looped(positions).init::<B>(&Default::default(), 3);
+        let mut first = || {
+            let states = states(&model, input(&batch, [1, width], &[1]), 1);
+            batch[width - 1] = 1 + batch[width - 1] % (VOCAB as i32 - 1);
+            // The first column that is no padding.
+            states[0][16..32].to_vec()
+        };
+        let (before, after) = (first(), first());
+        let moved = before.iter().zip(&after).map(|(a, b)| (a - b).abs());
+        assert!(moved.fold(0.0, f32::max) > 1e-4, "{positions:?}");
     }
 }
 

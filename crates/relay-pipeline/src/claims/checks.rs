@@ -74,7 +74,10 @@ impl<'a> Checks<'a> {
     /// Pooled over the longer lengths, the interval of `arm` lies above that of `other`.
     pub(super) fn clearly_above(&mut self, arm: &str, other: &str) {
         self.pairs(arm, other, "> 0, intervals apart", |a, b| {
-            Some(a.low > b.high)
+            match a.value > b.value {
+                true => (a.low > b.high).then_some(true),
+                false => Some(false),
+            }
         });
     }
 

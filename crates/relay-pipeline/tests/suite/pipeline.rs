@@ -177,7 +177,7 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
         assert!(before.join("results.json").exists(), "{number}");
     }
 
-    // So are other lengths to measure at. A stage's own seed is not what it is trained with.
+    // So are other lengths to measure at. A stage's own seed is not what it is trained with, and how often it tells is not what it learns.
     let judged = made_at(&path, "evaluation/ar_relay");
     let data = |settings: &mut Settings, change: &dyn Fn(&mut TaskSettings)| {
         let DataSettings::Generated(tasks) = &mut settings.data else {
@@ -187,6 +187,8 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     };
     data(&mut settings, &|ari| ari.test[1] = 7);
     settings.looped_aligned.train.seed += 1;
+    settings.looped_aligned.train.log_every += 1;
+    settings.ar_baseline.train.validate_every = 0;
     run(&settings, &path, Existing::Update).unwrap();
     assert_eq!(made_at(&path, "ar_relay"), trained);
     assert_ne!(made_at(&path, "evaluation/ar_relay"), judged);

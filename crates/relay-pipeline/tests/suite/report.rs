@@ -239,6 +239,18 @@ fn claims_follow_the_numbers() {
     assert_eq!(beyond(N / 2 - 8, N / 2 - 6), Verdict::NotDecided);
     assert_eq!(beyond(N, N / 2), Verdict::Holds);
     assert_eq!(beyond(N, N * 3 / 4), Verdict::DoesNotHold);
+    // Better, but not by more than chance; and no better.
+    let gain = |relay| {
+        let mut results = Results::new("mini", 3, "flex");
+        results.train_lengths.insert("ari", [1, 5]);
+        for (arm, right) in [("ar_baseline", N / 2), ("ar_relay", relay)] {
+            results.add(arm, "ari", LengthResult::from_counts(6, N, right, None));
+        }
+        verdict(&results, "relay_beats_baseline")
+    };
+    assert_eq!(gain(N / 2 + 1), Verdict::NotDecided);
+    assert_eq!(gain(N / 2), Verdict::DoesNotHold);
+    assert_eq!(gain(N), Verdict::Holds);
     let empty = Results::new("smoke", 1, "flex");
     assert!(
         judge(&empty)

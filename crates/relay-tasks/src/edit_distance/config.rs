@@ -36,7 +36,9 @@ pub struct EditDistanceConfig {
     pub replace: u32,
     /// Fewest and most different letters that are drawn for one problem, 3 to 10 (at most the alphabet).
     pub drawn: [usize; 2],
-    /// Share of problems whose second string is random, 0.4; in the rest it is the first after random edits.
+    /// Share of draws whose second string is random, 0.4; in the rest it is the first after random edits. Pairs of equal strings
+    /// and of lengths too far apart are drawn again, which happens more often to the edited ones, so that of long problems
+    /// about half are random.
     pub random_share: f64,
 }
 

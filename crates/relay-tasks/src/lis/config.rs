@@ -13,8 +13,9 @@ use crate::error::{Result, TaskError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "range", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LisValues {
-    /// From n + 1 to `max` for n numbers, as in the benchmark. Exhausted where n reaches half of `max`. Default with
-    /// `max` = 249.
+    /// From n + 1 to `max` for n numbers, as in the benchmark. Problems are drawn up to half of `max` numbers, beyond which
+    /// too few different ones are left; longer ones are read and solved as long as there is a number above n. Default
+    /// with `max` = 249.
     Benchmark {
         /// The largest number.
         max: u32,

@@ -84,9 +84,9 @@ impl Lis {
         }
         let range = self.config.range(numbers.len());
         if range.is_empty() {
-            let (count, longest) = (numbers.len(), self.config.longest());
+            let (count, highest) = (numbers.len(), range.end());
             return Err(wrong(format!(
-                "it has {count} numbers, more than {longest}"
+                "it has {count} numbers, so they would have to be above {count} and at most {highest}"
             )));
         }
         match numbers.iter().find(|number| !range.contains(number)) {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panicking")]
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 /// Numbers for the recursive evaluator.
 #[derive(Debug, Clone, Copy)]
@@ -37,47 +37,90 @@ impl Numbers {
     }
 }
 
-/// The value of an expression by recursive descent: sum, product, atom.
+/// The value of an expression by recursive descent.
 pub fn evaluate(expression: &str, numbers: Numbers) -> i64 {
-    let tokens: Vec<&str> = expression
-        .split(' ')
-        .filter(|&token| token != "=")
-        .collect();
-    let mut place = 0;
-    let value = sum(&tokens, &mut place, numbers);
-    assert_eq!(place, tokens.len(), "{expression}");
-    value
+    Descent::through(expression, numbers).0
 }
 
-fn sum(tokens: &[&str], place: &mut usize, numbers: Numbers) -> i64 {
-    let mut value = product(tokens, place, numbers);
-    while let Some(operator @ (&"+" | &"-")) = tokens.get(*place) {
-        *place += 1;
-        let right = product(tokens, place, numbers);
-        value = numbers.apply(value, operator, right);
-    }
-    value
+/// What is left of an expression after each of its operations, as the descent comes to them: from left to right, what binds
+/// tighter first.
+pub fn reductions(expression: &str, numbers: Numbers) -> Vec<String> {
+    let (value, descent) = Descent::through(expression, numbers);
+    let all = descent.done.len();
+    let after = |done: &[(Range<usize>, i64)]| {
+        let (mut words, mut place) = (Vec::new(), 0);
+        while let Some(token) = descent.tokens.get(place) {
+            // The last one that begins here holds the others.
+            let whole = done.iter().rfind(|(span, _)| span.start == place);
+            words.push(whole.map_or((*token).to_owned(), |(_, value)| value.to_string()));
+            place = whole.map_or(place + 1, |(span, _)| span.end);
+        }
+        words.join(" ")
+    };
+    let steps = (1..all).map(|count| after(&descent.done[..count]) + " =");
+    steps.chain([value.to_string()]).collect()
 }
 
-fn product(tokens: &[&str], place: &mut usize, numbers: Numbers) -> i64 {
-    let mut value = atom(tokens, place, numbers);
-    while let Some(operator @ (&"*" | &"/")) = tokens.get(*place) {
-        *place += 1;
-        let right = atom(tokens, place, numbers);
-        value = numbers.apply(value, operator, right);
-    }
-    value
+/// Sum, product, atom.
+struct Descent<'a> {
+    tokens: Vec<&'a str>,
+    place: usize,
+    numbers: Numbers,
+    /// The tokens of each operation that was done, with brackets around them, and its value.
+    done: Vec<(Range<usize>, i64)>,
 }
 
-fn atom(tokens: &[&str], place: &mut usize, numbers: Numbers) -> i64 {
-    *place += 1;
-    if tokens[*place - 1] != "(" {
-        return tokens[*place - 1].parse().expect("a number");
+impl<'a> Descent<'a> {
+    fn through(expression: &'a str, numbers: Numbers) -> (i64, Self) {
+        let tokens = expression.split(' ').filter(|&token| token != "=");
+        let mut this = Self {
+            tokens: tokens.collect(),
+            place: 0,
+            numbers,
+            done: Vec::new(),
+        };
+        let value = this.sum();
+        assert_eq!(this.place, this.tokens.len(), "{expression}");
+        (value, this)
     }
-    let value = sum(tokens, place, numbers);
-    assert_eq!(tokens[*place], ")");
-    *place += 1;
-    value
+
+    fn sum(&mut self) -> i64 {
+        self.chain(Self::product, ["+", "-"])
+    }
+
+    fn product(&mut self) -> i64 {
+        self.chain(Self::atom, ["*", "/"])
+    }
+
+    fn chain(&mut self, operand: fn(&mut Self) -> i64, operators: [&str; 2]) -> i64 {
+        let start = self.place;
+        let mut value = operand(self);
+        while let Some(operator) = self.tokens.get(self.place).copied()
+            && operators.contains(&operator)
+        {
+            self.place += 1;
+            let right = operand(self);
+            value = self.numbers.apply(value, operator, right);
+            self.done.push((start..self.place, value));
+        }
+        value
+    }
+
+    fn atom(&mut self) -> i64 {
+        let start = self.place;
+        self.place += 1;
+        if self.tokens[start] != "(" {
+            return self.tokens[start].parse().expect("a number");
+        }
+        let value = self.sum();
+        assert_eq!(self.tokens[self.place], ")");
+        self.place += 1;
+        // The operation that came last is all that stands in the brackets.
+        if let Some((span, _)) = self.done.last_mut() {
+            *span = start..self.place;
+        }
+        value
+    }
 }
 
 /// Cell (row, column) of the edit distance table by memoised recursion. `border` is what a cell on the border counts.

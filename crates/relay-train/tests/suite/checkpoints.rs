@@ -5,8 +5,9 @@ use std::{fs, path::Path};
 use crate::common::*;
 use relay_tasks::Codec;
 use relay_train::{
-    Batching, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Resume, StopFlag,
-    TaskSource, TrainConfig, TrainError, Trainer, list_checkpoints, load_model, read_manifest,
+    Batching, Checkpoint, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Resume,
+    StopFlag, TaskSource, TrainConfig, TrainError, Trainer, list_checkpoints, load_model,
+    read_manifest, save_model, write_causal_chains, write_looped_chains,
 };
 
 type Plain = burn::backend::Flex;
@@ -19,6 +20,41 @@ fn load(dir: &Path) -> Result<relay_models::LoopedTransformer<Plain>, TrainError
         &codec(),
         &settings(&config),
     )
+}
+
+#[test]
+fn a_model_needs_no_run() {
+    let (dir, new) = trained();
+    let device = Default::default();
+    for place in [dir.path(), &new] {
+        let checkpoint = Checkpoint::open(place).unwrap();
+        assert_eq!(checkpoint.manifest().counters.step, 12);
+        let model = checkpoint.looped::<Plain>(&device).unwrap();
+        let write = |model: &_| write_looped_chains(model, &examples(), &device).unwrap();
+        assert_eq!(write(&model), write(&load(place).unwrap()));
+        let error = checkpoint.causal::<Plain>(&device).unwrap_err().to_string();
+        assert!(error.contains("no auto-regressive model"), "{error}");
+    }
+
+    // From a training loop of one's own.
+    let config = causal(0.0);
+    let model = config.init::<Plain>(&device, 7);
+    let place = dir.path().join("mine");
+    let described = serde_json::to_value(&config).unwrap();
+    save_model(&place, &model, described.clone(), &codec()).unwrap();
+    let found = Checkpoint::open(&place).unwrap();
+    let write = |model: &_| write_causal_chains(model, &examples(), &codec(), &device).unwrap();
+    assert_eq!(write(&found.causal(&device).unwrap()), write(&model));
+    assert_eq!(found.manifest().codec, codec());
+    let error = found.looped::<Plain>(&device).unwrap_err().to_string();
+    assert!(
+        error.contains("mine") && error.contains("is missing"),
+        "{error}"
+    );
+    let error = save_model(&place, &model, described, &codec()).unwrap_err();
+    assert!(matches!(error, TrainError::NotEmpty { .. }), "{error}");
+    let error = run_by_muon(&place).unwrap_err().to_string();
+    assert!(error.contains("within a checkpoint"), "{error}");
 }
 
 #[test]

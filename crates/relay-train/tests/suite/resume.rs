@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use crate::common::*;
 use crate::fragile::{Fragile, go, trainer_of};
 use burn::tensor::backend::AutodiffBackend;
-use relay_train::{OptimizerConfig, StopFlag, TrainConfig, read_manifest};
+use relay_train::{OnDivergence, OptimizerConfig, Recovery, StopFlag, TrainConfig, read_manifest};
 
 fn killed_run_ends_like_a_whole_one<B: AutodiffBackend>(optimizer: OptimizerConfig, kills: &[u64]) {
     let whole = tempfile::tempdir().unwrap();
@@ -81,6 +81,45 @@ fn a_stop_saves_where_it_is() {
     let resumed = trainer(sound(), &settings, dir.path());
     go(&resumed, &StopFlag::new()).unwrap();
     assert!(end(dir.path()) == end(whole.path()));
+}
+
+#[test]
+fn what_no_weight_depends_on_may_change_on_the_way() {
+    let (whole, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let settings = config(OptimizerConfig::adamw());
+    let whole = run::<Flex>(&trainer(settings.clone(), whole.path()), &StopFlag::new()).unwrap();
+    let killed = trainer::<Flex>(settings.clone(), dir.path()).kill_after(8);
+    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    let told_otherwise = TrainConfig {
+        log_every: 5,
+        validate_every: 2,
+        validate_samples: 1,
+        checkpoint_every: 4,
+        keep_last: 1,
+        ..settings.clone()
+    };
+    let resumed = run::<Flex>(&trainer(told_otherwise, dir.path()), &StopFlag::new()).unwrap();
+    assert!(weights(&resumed.model) == weights(&whole.model));
+
+    // Where a divergence ends the run, it hangs on when the loss is looked at.
+    let ends = |log_every| TrainConfig {
+        log_every,
+        checkpoint_every: 6,
+        recovery: Recovery {
+            on_divergence: OnDivergence::End,
+            ..Recovery::default()
+        },
+        ..settings.clone()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let killed = trainer::<Flex>(ends(2), dir.path()).kill_after(8);
+    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    let error = run::<Flex>(&trainer(ends(3), dir.path()), &StopFlag::new()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("training.log_every is 2 there and 3 here"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -342,20 +342,32 @@ fn wrong_settings_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let mut small = looped(0.0);
     small.transformer.vocab = 5;
-    let error = Trainer::<Flex, _>::new(
-        TrainConfig::default(),
-        aligned(),
-        codec(),
-        settings(&small),
-        Default::default(),
-        dir.path(),
-    );
-    assert!(
-        error
-            .unwrap_err()
-            .to_string()
-            .contains("`transformer.vocab` is 5")
-    );
+    let mut headless = looped(0.0);
+    headless.step_head = false;
+    for (config, wrong) in [
+        (small, "`transformer.vocab` is 5"),
+        (headless, "`step_head` is false"),
+    ] {
+        let trainer = trainer::<Flex>(TrainConfig::default(), dir.path());
+        let (model, source) = (
+            config.init(&Default::default(), 1),
+            source(Batching::Mixed { samples: 6 }),
+        );
+        let stop = StopFlag::new();
+        let run = trainer.run(model, Box::new(source), &[], Resume::Fresh, &stop);
+        let error = run.unwrap_err().to_string();
+        assert!(error.contains(wrong), "{error}");
+    }
+    let mut foreign = examples();
+    let vocab = codec().vocab.len();
+    foreign[1].steps[0][0] = vocab as u32;
+    for error in [
+        Objective::<Flex>::collate(&aligned(), &foreign).unwrap_err(),
+        Objective::<Flex>::collate(&next_token(), &foreign).unwrap_err(),
+    ] {
+        let right = format!("a token of example 1 is {vocab}: it must be below {vocab}");
+        assert!(error.to_string().contains(&right), "{error}");
+    }
     let objective = CausalObjective {
         task_weights: vec![1.0],
         ..next_token()

@@ -1,0 +1,117 @@
+//! Models on disk, outside a run: read from its checkpoints, or written by a training loop of one's own.
+
+use std::{collections::BTreeMap, path::Path};
+
+use burn::module::Module;
+use burn::tensor::backend::Backend;
+use relay_models::{CausalConfig, CausalTransformer, LoopedConfig, LoopedTransformer};
+use relay_tasks::Codec;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::checkpoint::{MODEL, Sealed, save_as};
+use crate::manifest::{Counters, Manifest};
+use crate::restore::Verified;
+use crate::tensors::of_model;
+use crate::{Result, TrainError, Window};
+
+/// A checkpoint that was read whole and verified, and the model in it.
+///
+/// The weights are the averaged ones if the run kept an average.
+#[derive(Debug)]
+pub struct Checkpoint {
+    verified: Verified,
+}
+
+impl Checkpoint {
+    /// Reads the newest good checkpoint in `dir`, or `dir` itself if it is one.
+    ///
+    /// # Errors
+    /// When there is no good checkpoint.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let verified = Verified::newest_or_error(dir)?;
+        Ok(Self { verified })
+    }
+
+    /// What it says about itself: codec, settings, how far the run was.
+    pub fn manifest(&self) -> &Manifest {
+        &self.verified.manifest
+    }
+
+    /// The looped model in it.
+    ///
+    /// # Errors
+    /// When its settings or its parameters are those of another model.
+    pub fn looped<B: Backend>(&self, device: &B::Device) -> Result<LoopedTransformer<B>> {
+        let config: LoopedConfig = self.config("looped")?;
+        config.validate()?;
+        self.model(config.init(device, 0))
+    }
+
+    /// The auto-regressive model in it.
+    ///
+    /// # Errors
+    /// When its settings or its parameters are those of another model.
+    pub fn causal<B: Backend>(&self, device: &B::Device) -> Result<CausalTransformer<B>> {
+        let config: CausalConfig = self.config("auto-regressive")?;
+        config.validate()?;
+        self.model(config.init(device, 0))
+    }
+
+    /// `model` with the weights in it: for models of one's own. Whether it has the settings that the weights were learnt with
+    /// is for the caller to know; [`load_model`](crate::load_model) compares them.
+    ///
+    /// # Errors
+    /// When its parameters have other names or shapes.
+    pub fn model<B: Backend, M: Module<B>>(&self, model: M) -> Result<M> {
+        self.verified.model(MODEL, model)
+    }
+
+    fn config<T: DeserializeOwned>(&self, kind: &str) -> Result<T> {
+        serde_json::from_value(self.manifest().model.clone()).map_err(|error| {
+            let reason = format!("it holds no {kind} model: {error}");
+            self.verified.wrong(reason)
+        })
+    }
+}
+
+/// Writes a model, of any training loop, to the new directory `dir`, as a checkpoint that [`Checkpoint::open`] and
+/// [`load_model`](crate::load_model) read. It holds nothing for a [`Trainer`](crate::Trainer) to go on from.
+///
+/// `settings` are the model's own as JSON, for the models of `relay-models` their `config()`.
+///
+/// # Errors
+/// When there is something at `dir` already, its parent is no directory, or it cannot be written.
+pub fn save_model<B: Backend, M: Module<B>>(
+    dir: &Path,
+    model: &M,
+    settings: Value,
+    codec: &Codec,
+) -> Result<()> {
+    if dir.exists() {
+        return Err(TrainError::NotEmpty {
+            dir: dir.to_owned(),
+        });
+    }
+    let name = dir.file_name().and_then(|name| name.to_str());
+    let (Some(parent), Some(name)) = (dir.parent(), name) else {
+        return Err(TrainError::input(
+            "the directory of a model",
+            dir.display(),
+            "a name in UTF-8",
+        ));
+    };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let manifest = Manifest {
+        model: settings,
+        ..Manifest::new(Counters::default(), Window::default(), codec.clone())
+    };
+    let contents = BTreeMap::from([(MODEL, of_model::<B, M>(model))]);
+    let sealed =
+        Sealed::new(manifest, &contents).map_err(|reason| TrainError::checkpoint(dir, reason))?;
+    save_as(parent, name, &sealed)
+}
