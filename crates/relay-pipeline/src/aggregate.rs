@@ -115,12 +115,12 @@ impl Aggregate {
         let Some(first) = runs.first() else {
             return Err(PipelineError::settings("runs", "none", "at least one run"));
         };
+        different_seeds(runs)?;
         // Results of old may lack their settings, and then say nothing of the others'.
         let told = runs.iter().find(|run| !run.settings.is_null());
         for other in runs {
             same_but_for_seeds(told.unwrap_or(first), other)?;
         }
-        different_seeds(runs)?;
         let mut aggregate = Self {
             schema: AGGREGATE_SCHEMA,
             preset: first.preset.clone(),

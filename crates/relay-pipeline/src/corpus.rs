@@ -84,7 +84,8 @@ impl Question {
         };
         checked("the number of iterations", iterations, most.iterations)?;
         let tokens = self.problem.split_whitespace().count() + 1;
-        checked("the width of the window", width.max(tokens), most.width)?;
+        let width = if width == 0 { 0 } else { width.max(tokens) };
+        checked("the width of the window", width, most.width)?;
         let task = self.task(codec)?;
         let example = codec.encode_prompt(task, length, &self.problem, iterations, width)?;
         let problem = Problem {

@@ -40,7 +40,8 @@ impl Done {
             Ok(bytes) => Self::parse(&String::from_utf8_lossy(&bytes))
                 .map(Some)
                 .map_err(|reason| {
-                    PipelineError::corrupt(&file, format!("{reason}; {}", redo(dir)))
+                    let help = "bring it back, or remove it: what the stage has trained or written is then taken up again";
+                    PipelineError::corrupt(&file, format!("{reason}; {help}"))
                 }),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
@@ -89,7 +90,7 @@ pub(crate) fn checkpoint_of(dir: &Path) -> Result<PathBuf> {
     Ok(named.map_or_else(|| dir.to_owned(), |named| dir.join(named)))
 }
 
-/// What to do about a stage whose marker or result is damaged.
+/// What to do about a stage whose result is damaged.
 pub(crate) fn redo(stage: &Path) -> String {
     format!(
         "bring it back, or remove {} to have it made anew when the run goes on",

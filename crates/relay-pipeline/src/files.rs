@@ -20,7 +20,8 @@ mod checks;
 mod lines;
 
 use checks::{
-    check_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines, warn_of_shared,
+    check_sizes, check_training_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines,
+    warn_of_shared,
 };
 use lines::{SolvedLine, UnsolvedLine, bare, problem, read_lines};
 
@@ -52,7 +53,7 @@ pub struct FileCorpus {
 }
 
 /// What the three files hold, and the vocabulary of the first two, as hashes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Hashes {
     codec: String,
     train: String,
@@ -93,6 +94,7 @@ impl FileCorpus {
         let codec_hash = blake3::hash(to_value(&codec)?.to_string().as_bytes());
         let train = encode_all(&codec, &files.train, &original)?;
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
+        check_training_sizes(&train, &files.train)?;
         let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
         let (train, mut valid) = set_aside(train, &original);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
@@ -131,6 +133,27 @@ impl FileCorpus {
                 test: test_hash,
             },
         })
+    }
+}
+
+impl FileCorpus {
+    /// How many tokens a step may have beyond its problem where nobody knows how many those of the training data have.
+    pub(crate) const ROOM: usize = 64;
+
+    /// Data of which nothing is left but what a model knows of them: it can be asked.
+    pub(crate) fn lost(codec: Codec) -> Self {
+        Self {
+            codec,
+            train: Vec::new(),
+            valid: Vec::new(),
+            test: Vec::new(),
+            original: Vec::new(),
+            longer: Vec::new(),
+            beyond: Self::ROOM,
+            most: most_of(&[]),
+            truth: BTreeMap::new(),
+            hashes: Hashes::default(),
+        }
     }
 }
 

@@ -4,13 +4,15 @@ use std::{path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
-use relay_train::{StopFlag, start_threads};
+use relay_train::{Checkpoint, StopFlag, start_threads};
 
 use crate::{
-    ChainLine, Corpus, Done, PipelineError, Question, Result, Settings, Stages, Unsolved,
+    ChainLine, Corpus, DataSettings, Done, FileCorpus, PipelineError, Question, Result, Settings,
+    Stages, Unsolved,
     arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA},
     chains, corpus,
     cost::needs,
+    done::checkpoint_of,
     pipeline::MERGED,
     run_dir::hash_value,
 };
@@ -31,8 +33,9 @@ pub struct Solved {
     pub score: Option<Score>,
 }
 
-/// Solves `questions` by the arm `arm` of the run in `run`, in their order. It needs the run's `settings.json`, the arm's
-/// checkpoints and, where the data are files, these; nothing is written. While the arm is still being trained its newest
+/// Solves `questions` by the arm `arm` of the run in `run`, in their order. It needs the run's `settings.json` and the arm's
+/// checkpoints; nothing is written. Where the data are files that are not there any more, or hold other tokens by now, nobody
+/// knows which answers are right. While the arm is still being trained its newest
 /// checkpoint is taken; an arm that learns from its own chains answers in its last phase only.
 ///
 /// # Errors
@@ -70,11 +73,11 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     let settings = Settings::load(&run.join("settings.json"))?;
     settings.validate()?;
     let arm = settings.arm(arm)?;
-    let corpus = corpus(&settings)?;
     let dir = settings.model_dir(run, arm);
     if !dir.exists() {
         return Err(not_trained(&settings, run, arm).into());
     }
+    let (corpus, lost) = corpus_of(&settings, &dir)?;
     let asked: Vec<_> = (1..)
         .zip(questions)
         .map(|(number, question)| {
@@ -86,7 +89,9 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
         })
         .collect::<Result<_>>()?;
     let stages = Stages::<B>::new(settings, Arc::clone(&corpus), device, stop);
-    warn_of_others(&stages, run, arm, &dir)?;
+    if !lost {
+        warn_of_others(&stages, run, arm, &dir)?;
+    }
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
     let write = stages.writer(arm, &dir)?;
     for (examples, asked) in examples.chunks(PART).zip(asked.chunks(PART)) {
@@ -95,6 +100,31 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
         }
     }
     Ok(())
+}
+
+/// What the model in `dir` is asked by: the data of the run, or, where these are files that are lost or have other tokens than
+/// the model, what it knows of them itself; and whether that is so.
+fn corpus_of(settings: &Settings, dir: &Path) -> Result<(Arc<dyn Corpus>, bool)> {
+    let found = corpus(settings);
+    if !matches!(settings.data, DataSettings::Files(_)) {
+        return Ok((found?, false));
+    }
+    let checkpoint = Checkpoint::open(&checkpoint_of(dir)?)?;
+    let codec = &checkpoint.manifest().codec;
+    let why = match found {
+        Ok(found) => match codec.check_same(found.codec()) {
+            Ok(()) => return Ok((found, false)),
+            Err(error) => error.to_string(),
+        },
+        Err(error @ PipelineError::Io { .. }) => error.to_string(),
+        Err(error) => return Err(error),
+    };
+    tracing::warn!(
+        "{why}: the model is asked without the data of its run, so nobody knows which answers are right, and steps may be as wide as \
+         their problem and {} tokens more, unless a width is given",
+        FileCorpus::ROOM
+    );
+    Ok((Arc::new(FileCorpus::lost(codec.clone())), true))
 }
 
 /// Says if the model in `dir` is not, or not yet, the one that the settings of the run stand for. It answers all the same, so

@@ -30,8 +30,12 @@ impl Metrics {
     /// Opens the files in `dir` and cuts off what comes after `step`.
     pub fn open(dir: &Path, step: u64) -> Result<Self> {
         Ok(Self {
-            values: Lines::open(dir.join("metrics.jsonl"), step)?,
-            times: Lines::open(dir.join("times.jsonl"), step)?,
+            values: Lines::open(dir.join("metrics.jsonl"), step, refuse)?,
+            // No training is given up for the lines of a clock.
+            times: Lines::open(dir.join("times.jsonl"), step, |path, reason, _| {
+                tracing::warn!("{}: {reason}; the lines before it stay", path.display());
+                Ok(())
+            })?,
         })
     }
 
@@ -131,14 +135,35 @@ struct Lines {
     file: File,
 }
 
+/// That lines which are to be kept come after one that cannot be read.
+fn refuse(path: &Path, reason: &str, number: usize) -> Result<()> {
+    let help =
+        format!("{reason}; mend line {number}, or remove the file to go on without what it told");
+    let error = io::Error::new(io::ErrorKind::InvalidData, help);
+    Err(TrainError::io("read", path)(error))
+}
+
 impl Lines {
-    fn open(path: PathBuf, step: u64) -> Result<Self> {
+    /// Opens a file and cuts off what comes after `step`; where lines to keep come after one that cannot be read, `lost` says, given why and
+    /// that line's number, whether they are given up.
+    fn open(
+        path: PathBuf,
+        step: u64,
+        lost: impl FnOnce(&Path, &str, usize) -> Result<()>,
+    ) -> Result<Self> {
         // Bytes: a crash may cut a line within a character.
         match fs::read(&path) {
             Ok(bytes) => {
-                let kept = up_to(&bytes, step)
-                    .map_err(|reason| io::Error::new(io::ErrorKind::InvalidData, reason))
-                    .map_err(TrainError::io("read", &path))?;
+                let Kept {
+                    lines: kept,
+                    behind,
+                } = up_to(&bytes, step);
+                if let Some((number, of)) = behind {
+                    let reason = format!(
+                        "line {number} is no line of it, but one of step {of}, which is to be kept, comes after that"
+                    );
+                    lost(&path, &reason, number)?;
+                }
                 if kept.len() < bytes.len() {
                     replace(&path, kept)?;
                 }
@@ -168,22 +193,22 @@ impl Lines {
     }
 }
 
+/// What of a file is kept.
+struct Kept<'a> {
+    lines: &'a [u8],
+    /// Where lines that should be kept come after one that cannot be read: the number of that one, and the step of the first of them.
+    /// They are on the disk before a checkpoint of their step is, so that no crash does that, and to go on loses them.
+    behind: Option<(usize, u64)>,
+}
+
 /// The lines up to `step`. What a crash left behind them ends them: a line cut in half, even within a character, or bytes
 /// that are no line at all.
-///
-/// # Errors
-/// When lines of steps up to `step` come after one that cannot be read. They are on the disk before a checkpoint of their
-/// step is, so that no crash does that, and to go on would lose them.
-fn up_to(bytes: &[u8], step: u64) -> Result<&[u8], String> {
-    let (mut length, mut ended, mut unreadable) = (0, false, None);
+fn up_to(bytes: &[u8], step: u64) -> Kept<'_> {
+    let (mut length, mut ended, mut unreadable, mut behind) = (0, false, None, None);
     for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
         match step_of(line) {
             Some(of) if of <= step => {
-                if let Some(number) = unreadable {
-                    return Err(format!(
-                        "line {number} is no line of it, but one of step {of}, which is to be kept, comes after that"
-                    ));
-                }
+                behind = behind.or(unreadable.map(|number| (number, of)));
                 if !ended {
                     length += line.len();
                 }
@@ -195,7 +220,10 @@ fn up_to(bytes: &[u8], step: u64) -> Result<&[u8], String> {
             }
         }
     }
-    Ok(&bytes[..length])
+    Kept {
+        lines: &bytes[..length],
+        behind,
+    }
 }
 
 /// The step of a whole line.
@@ -210,7 +238,9 @@ mod tests {
     use super::*;
 
     fn kept(bytes: &[u8], step: u64) -> &str {
-        std::str::from_utf8(up_to(bytes, step).unwrap()).unwrap()
+        let Kept { lines, behind } = up_to(bytes, step);
+        assert_eq!(behind, None);
+        std::str::from_utf8(lines).unwrap()
     }
 
     #[test]
@@ -239,11 +269,14 @@ mod tests {
     }
 
     #[test]
-    fn garbage_before_lines_to_keep_is_an_error() {
+    fn garbage_before_lines_to_keep_is_told() {
         for garbage in [&b"\xff\n"[..], b"{\"st\n", b"\n", b"{\"step\":-1}\n"] {
             let lines = [b"{\"step\":1}\n", garbage, b"{\"step\":2}\n"].concat();
-            let error = up_to(&lines, 2).unwrap_err();
-            assert!(error.starts_with("line 2 is no line of it, but one of step 2"));
+            let found = up_to(&lines, 2);
+            assert_eq!(
+                (found.lines, found.behind),
+                (&b"{\"step\":1}\n"[..], Some((2, 2)))
+            );
             // Without a line to keep behind it, it is what a crash left.
             assert_eq!(kept(&lines, 1), "{\"step\":1}\n");
         }

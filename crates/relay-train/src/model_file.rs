@@ -15,7 +15,7 @@ use crate::restore::Verified;
 use crate::tensors::of_model;
 use crate::{Result, TrainError, Window};
 
-/// A checkpoint that was read whole and verified, and the model in it.
+/// A checkpoint's model, read and verified. Of what a training needs to go on nothing is read, so that this may be damaged.
 ///
 /// The weights are the averaged ones if the run kept an average.
 #[derive(Debug)]
@@ -24,12 +24,12 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the newest good checkpoint in `dir`, or `dir` itself if it is one.
+    /// Reads the newest checkpoint in `dir` whose model is good, or `dir` itself if it is one.
     ///
     /// # Errors
-    /// When there is no good checkpoint.
+    /// When there is no such checkpoint.
     pub fn open(dir: &Path) -> Result<Self> {
-        let verified = Verified::newest_or_error(dir)?;
+        let verified = Verified::newest_or_error(dir, &[MODEL])?;
         Ok(Self { verified })
     }
 

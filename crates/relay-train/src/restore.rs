@@ -11,7 +11,7 @@ use burn::tensor::backend::Backend;
 use relay_tasks::Codec;
 use serde_json::Value;
 
-use crate::checkpoint::{MANIFEST, MODEL, list};
+use crate::checkpoint::{FILES, MANIFEST, MODEL, list};
 use crate::manifest::{FileRecord, Manifest};
 use crate::tensors::{Tensors, decode, into_model};
 use crate::{Result, TrainError, first_difference};
@@ -19,18 +19,18 @@ use crate::{Result, TrainError, first_difference};
 /// The most bytes of a manifest; one of a vocabulary of a million tokens has fewer.
 const LARGEST_MANIFEST: u64 = 64 << 20;
 
-/// A checkpoint that was read whole and found good.
+/// A checkpoint of which all that is needed was read and found good.
 #[derive(Debug)]
 pub(crate) struct Verified {
     pub path: PathBuf,
     pub manifest: Manifest,
-    /// Contents of the files by name, as they were when their hash was taken.
+    /// Contents of the files that are needed by name, as they were when their hash was taken.
     files: BTreeMap<String, Vec<u8>>,
 }
 
 impl Verified {
-    /// Reads and verifies the checkpoint in `path`.
-    pub fn read(path: &Path) -> Result<Self> {
+    /// Reads and verifies the checkpoint in `path`, of its files those that are `needed`.
+    pub fn read(path: &Path, needed: &[&str]) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
         let failed = |name: &str, error| wrong(format!("{name}: {error}"));
         // Asked before a byte is read: memory must not depend on what is found there, and a link leads elsewhere.
@@ -45,7 +45,7 @@ impl Verified {
             return Err(wrong(format!("{MANIFEST} has {bytes} bytes, far too many")));
         }
         let manifest = Manifest::open(&read(MANIFEST)?).map_err(wrong)?;
-        Self::of_files(path.to_owned(), manifest, |name, record| {
+        Self::of_files(path.to_owned(), manifest, needed, |name, record| {
             let found = size(name)?;
             if found != record.bytes {
                 let right = record.bytes;
@@ -66,17 +66,19 @@ impl Verified {
     ) -> Result<Self> {
         let manifest =
             Manifest::open(manifest).map_err(|reason| TrainError::checkpoint(&path, reason))?;
-        Self::of_files(path, manifest, |_, _| next_file())
+        Self::of_files(path, manifest, &FILES, |_, _| next_file())
     }
 
-    /// The files of a manifest, each as `read` gives it, if its hash is right.
+    /// The `needed` files of a manifest, each as `read` gives it, if its hash is right.
     fn of_files(
         path: PathBuf,
         manifest: Manifest,
+        needed: &[&str],
         mut read: impl FnMut(&str, &FileRecord) -> Result<Vec<u8>>,
     ) -> Result<Self> {
         let mut files = BTreeMap::new();
-        for (name, record) in &manifest.files {
+        let records = manifest.files.iter();
+        for (name, record) in records.filter(|(name, _)| needed.contains(&name.as_str())) {
             let bytes = read(name, record)?;
             if FileRecord::of(&bytes) != *record {
                 let reason = format!("{name} was altered: its hash is not that of the manifest");
@@ -92,32 +94,40 @@ impl Verified {
     }
 
     /// As [`read`](Self::read), for a `path` that nobody asked for but that was found: it must not lead elsewhere.
-    fn found(path: &Path) -> Result<Self> {
+    fn found(path: &Path, needed: &[&str]) -> Result<Self> {
         match fs::symlink_metadata(path) {
             Ok(found) if !found.is_dir() => Err(TrainError::checkpoint(path, "it is no directory")),
-            _ => Self::read(path),
+            _ => Self::read(path, needed),
         }
     }
 
-    /// The newest good checkpoint of `dir`, which may be one itself; says which ones are not good, and why.
+    /// The newest checkpoint of `dir`, which may be one itself, that is good in what is `needed`; says which ones are not good, and why.
     ///
     /// # Errors
     /// When there are checkpoints but none is good.
-    pub fn newest(dir: &Path) -> Result<Option<Self>> {
+    pub fn newest(dir: &Path, needed: &[&str]) -> Result<Option<Self>> {
         if dir.join(MANIFEST).exists() {
-            return Self::read(dir).map(Some);
+            return Self::read(dir, needed).map(Some);
         }
-        Self::newest_of(dir, |_| true)
+        Self::newest_with(dir, needed, |_| true)
     }
 
-    /// The newest good checkpoint in `dir` of a step that `wanted` holds of.
+    /// The newest checkpoint in `dir`, good in all its parts, of a step that `wanted` holds of.
     ///
     /// # Errors
     /// When there are such checkpoints but none is good.
     pub fn newest_of(dir: &Path, wanted: impl Fn(u64) -> bool) -> Result<Option<Self>> {
+        Self::newest_with(dir, &FILES, wanted)
+    }
+
+    fn newest_with(
+        dir: &Path,
+        needed: &[&str],
+        wanted: impl Fn(u64) -> bool,
+    ) -> Result<Option<Self>> {
         let mut reasons = Vec::new();
         for (step, name) in list(dir)?.into_iter().filter(|(step, _)| wanted(*step)) {
-            match Self::found(&dir.join(&name)).and_then(|found| found.of_step(step)) {
+            match Self::found(&dir.join(&name), needed).and_then(|found| found.of_step(step)) {
                 Ok(found) => {
                     if !reasons.is_empty() {
                         tracing::warn!(
@@ -157,16 +167,18 @@ impl Verified {
     }
 
     /// As [`newest`](Self::newest), but there has to be one.
-    pub fn newest_or_error(dir: &Path) -> Result<Self> {
+    pub fn newest_or_error(dir: &Path, needed: &[&str]) -> Result<Self> {
         let none = || TrainError::NoCheckpoint {
             dir: dir.to_owned(),
             reason: "there is none".to_owned(),
         };
         let names = || list(dir).map(|found| found.into_iter().map(|(_, name)| name));
         let before: Vec<_> = names()?.collect();
-        let found = match Self::newest(dir) {
+        let found = match Self::newest(dir, needed) {
             // A training that goes on meanwhile has saved the next one, and removed what was being read.
-            Err(TrainError::NoCheckpoint { .. }) if !names()?.eq(before) => Self::newest(dir),
+            Err(TrainError::NoCheckpoint { .. }) if !names()?.eq(before) => {
+                Self::newest(dir, needed)
+            }
             found => found,
         };
         found?.ok_or_else(none)
@@ -216,7 +228,7 @@ impl Verified {
     }
 }
 
-/// `model` with the weights of a checkpoint: of the newest good one in `dir`, or of `dir` itself if it is one. They are
+/// `model` with the weights of a checkpoint: of the newest in `dir` whose model is good, or of `dir` itself if it is one. They are
 /// the averaged weights if the run kept an average. [`Checkpoint`](crate::Checkpoint) needs not know codec and settings.
 ///
 /// # Errors
@@ -228,7 +240,7 @@ pub fn load_model<B: Backend, M: Module<B>>(
     codec: &Codec,
     settings: &Value,
 ) -> Result<M> {
-    let verified = Verified::newest_or_error(dir)?;
+    let verified = Verified::newest_or_error(dir, &[MODEL])?;
     verified.check(codec, settings)?;
     verified.model(MODEL, model)
 }
@@ -239,5 +251,5 @@ pub fn load_model<B: Backend, M: Module<B>>(
 /// # Errors
 /// When there is no good checkpoint.
 pub fn read_manifest(dir: &Path) -> Result<Manifest> {
-    Ok(Verified::newest_or_error(dir)?.manifest)
+    Ok(Verified::newest_or_error(dir, &FILES)?.manifest)
 }

@@ -81,6 +81,51 @@ pub(super) fn warn_of_shared(
     );
 }
 
+/// The widest window to train on: one head's attention alone is 1 GiB there.
+const WIDEST: usize = 1 << 14;
+
+/// The most iterations to train on.
+const MOST_ITERATIONS: usize = 1 << 14;
+
+/// From how many times the median on a problem is told of that is so much larger than the others.
+const OUTLIER: usize = 16;
+
+/// That no training problem is larger than what a training can bear. Tells of one that is far larger than most: it has a
+/// micro-batch of its own, may take longer than all the others together, and it is by the largest one that longer problems are judged.
+pub(super) fn check_training_sizes(train: &[Example], file: &Path) -> Result<()> {
+    type Size = fn(&Example) -> usize;
+    let sizes: [(&str, Size, usize); 2] = [
+        ("the width of its window", |example| example.width, WIDEST),
+        (
+            "the number of its steps",
+            |example| example.iterations,
+            MOST_ITERATIONS,
+        ),
+    ];
+    for (what, size, most) in sizes {
+        let mut all: Vec<usize> = train.iter().map(size).collect();
+        let largest = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)));
+        let Some((line, found)) = largest.map(|line| (line, all[line])) else {
+            return Ok(());
+        };
+        if found > most {
+            let wrong = format!("{what} is {found}, must be at most {most} to be trained on");
+            return Err(at(file, line, &wrong));
+        }
+        let middle = all.len() / 2;
+        let median = *all.select_nth_unstable(middle).1;
+        if found > OUTLIER * median {
+            tracing::warn!(
+                "{}, line {}: {what} is {found}, that of half of the lines at most {median}; this one problem may take longer than \
+                 all the others, and memory for its square",
+                file.display(),
+                line + 1
+            );
+        }
+    }
+    Ok(())
+}
+
 /// The most iterations, and the widest window, that memory is risked for.
 pub(super) fn most_of(train: &[Example]) -> Sizes {
     let most = |known: Option<usize>| (16 * known.unwrap_or(0)).max(1024);

@@ -238,3 +238,36 @@ fn what_is_beyond_all_memory_is_refused() {
         assert!(error.contains(&message), "{error}");
     }
 }
+
+#[test]
+fn a_training_line_that_no_memory_bears_is_named() {
+    let line = |tokens: usize, steps: usize| {
+        let (problem, steps) = ("p ".repeat(tokens), vec!["y"; steps]);
+        json!({ "problem": problem.trim(), "steps": steps, "answer": "y", "length": 1 })
+    };
+    let longer = || vec![json!({ "problem": "p p", "iterations": 3 })];
+    let with = |odd: Value| {
+        let mut train: Vec<Value> = (0..40).map(|_| line(3, 2)).collect();
+        train[6] = odd;
+        corpus_of(train, longer(), vec![line(2, 2)])
+    };
+    for (odd, wrong) in [
+        (
+            line(20_000, 2),
+            "the width of its window is 20001, must be at most 16384",
+        ),
+        (
+            line(3, 17_000),
+            "the number of its steps is 17000, must be at most 16384",
+        ),
+    ] {
+        let error = with(odd).unwrap_err().to_string();
+        assert!(
+            error.contains("train.jsonl") && error.contains("line 7"),
+            "{error}"
+        );
+        assert!(error.contains(wrong), "{error}");
+    }
+    // A large one is told of, and taken.
+    assert_eq!(with(line(1_000, 2)).unwrap().train.len(), 38);
+}

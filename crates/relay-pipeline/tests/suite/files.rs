@@ -1,10 +1,11 @@
 //! Files of one's own: what is learnt from them, what is refused.
 
-use std::fs;
+use std::{fs, slice};
 
-use relay_pipeline::{DataSettings, Existing, FileSettings, own_data_preset};
+use relay_pipeline::{DataSettings, Existing, FileSettings, Question, own_data_preset, solve};
+use relay_train::StopFlag;
 
-use crate::runs::{run, shrink};
+use crate::runs::{Backend, run, shrink};
 
 #[test]
 fn learns_from_files() {
@@ -34,6 +35,7 @@ fn learns_from_files() {
         "test.jsonl",
         (1..=5).map(|n| solved(n).to_string()).collect(),
     );
+    let train_file = train.clone();
     let data = DataSettings::Files(FileSettings {
         train,
         longer,
@@ -78,4 +80,38 @@ fn learns_from_files() {
     assert_ne!(marker("chains"), written);
     assert_eq!(marker("set-aside/chains-1"), written);
     assert!(path.join("set-aside/results-1/report.html").exists());
+
+    // Nor do the models need the data to be asked, whatever became of them.
+    let question = Question {
+        task: None,
+        problem: "b b b b <sep>".into(),
+        iterations: Some(4),
+        width: None,
+    };
+    let ask = || {
+        let stop = StopFlag::default();
+        let device = Default::default();
+        solve::<Backend>(
+            &path,
+            "looped_aligned",
+            slice::from_ref(&question),
+            device,
+            stop,
+        )
+    };
+    let known = ask().unwrap();
+    assert!(known[0].truth.is_some());
+    let more = serde_json::json!({ "problem": "new <sep>", "steps": ["a ;"], "answer": "a" });
+    let lines = fs::read_to_string(&train_file).unwrap();
+    fs::write(&train_file, format!("{lines}\n{more}\n")).unwrap();
+    let other_tokens = ask().unwrap();
+    fs::remove_file(&train_file).unwrap();
+    for found in [other_tokens, ask().unwrap()] {
+        assert_eq!(found[0].written, known[0].written);
+        assert!(found[0].truth.is_none());
+    }
+    let error = run(&settings, &path, Existing::Resume)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("train.jsonl"), "{error}");
 }

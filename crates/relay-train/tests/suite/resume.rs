@@ -136,6 +136,10 @@ fn a_line_of_metrics_cut_within_a_character_is_made_anew() {
         let lines = fs::read(&path).unwrap();
         // Among the lines up to the checkpoint, after 6 updates, it is no trace of a kill.
         fs::write(&path, [cut, b"\n", &lines].concat()).unwrap();
+        if name == "times.jsonl" {
+            // Which is what no training is given up for.
+            continue;
+        }
         let error = run::<Flex>(&trainer(settings(), dir.path()), &StopFlag::new()).unwrap_err();
         let error = error.to_string();
         assert!(
