@@ -6,9 +6,10 @@
 use rayon::prelude::*;
 
 use crate::attention::{Attention, Sample};
-use crate::dropout::{AddDropped, LayerDropout};
+use crate::dropout::{AddDropped, DropoutMask, LayerDropout};
 use crate::form::Form;
 use crate::isa::Isa;
+use crate::pack::Packed;
 use crate::pool::{Buffer, cut, cut_mut, with_scratch};
 use crate::rows::{AddBias, Gelu, Norm};
 use crate::weights::Four;
@@ -165,8 +166,8 @@ impl Block {
         saved: &mut [f32],
         out: &mut [f32],
     ) {
-        let (isa, d, m, epsilon) = (self.isa(), self.d, self.m, self.epsilon);
-        let rows = pads.len() * self.attention.width;
+        let (isa, d, m) = (self.isa(), self.d, self.m);
+        let (rows, first) = (pads.len() * self.attention.width, start * self.sample());
         let Saved {
             moments,
             qkv,
@@ -179,53 +180,18 @@ impl Block {
         let len = (rows * m).max(rows * d + self.attention.scratch());
         with_scratch(len, |scratch| {
             let (normal, rest) = scratch.split_at_mut(rows * d);
-            let [gamma, beta] = vectors.norm_attention;
-            isa.run(Norm {
-                x,
-                gamma,
-                beta,
-                epsilon,
-                out: normal,
-                moments: moments_attention,
-            });
+            self.normalise(x, vectors.norm_attention, normal, moments_attention);
             E::times(isa, rows, normal, &weights.qkv, qkv, 3 * d, false);
-            let samples = pads.iter().zip(qkv.chunks_exact_mut(3 * self.sample()));
-            let samples = samples.zip(attended.chunks_exact_mut(self.sample()));
-            let samples =
-                samples.zip(probabilities.chunks_exact_mut(self.attention.probabilities()));
-            for (index, (((pads, qkv), attended), probabilities)) in samples.enumerate() {
-                let sample = Sample {
-                    index: start + index,
-                    pads: *pads,
-                };
-                self.attention
-                    .forward(sample, qkv, attended, probabilities, rest);
-            }
-            let plain = self.dropout.is_none();
-            if plain {
-                middle.copy_from_slice(x);
-            }
-            E::times(isa, rows, attended, &weights.output, middle, d, plain);
-            if let Some(dropout) = self.dropout {
-                isa.run(AddDropped {
-                    mask: dropout.attention,
-                    first: start * self.sample(),
-                    x,
-                    bias: None,
-                    width: d,
-                    out: middle,
-                });
-            }
+            self.attend((start, pads), qkv, attended, probabilities, rest);
+            let stream = Residual {
+                x,
+                bias: None,
+                mask: self.dropout.map(|dropout| dropout.attention),
+                first,
+            };
+            self.add_product(stream, attended, &weights.output, middle);
 
-            let [gamma, beta] = vectors.norm_mlp;
-            isa.run(Norm {
-                x: middle,
-                gamma,
-                beta,
-                epsilon,
-                out: normal,
-                moments: moments_mlp,
-            });
+            self.normalise(middle, vectors.norm_mlp, normal, moments_mlp);
             E::times(isa, rows, normal, &weights.up, hidden, m, false);
             let active = &mut scratch[..rows * m];
             isa.run(Gelu {
@@ -233,24 +199,106 @@ impl Block {
                 bias: vectors.up_bias,
                 out: active,
             });
-            if plain {
-                isa.run(AddBias {
-                    x: middle,
-                    bias: vectors.down_bias,
-                    out,
-                });
-            }
-            E::times(isa, rows, active, &weights.down, out, d, plain);
-            if let Some(dropout) = self.dropout {
-                isa.run(AddDropped {
-                    mask: dropout.mlp,
-                    first: start * self.sample(),
-                    x: middle,
-                    bias: Some(vectors.down_bias),
-                    width: d,
-                    out,
-                });
-            }
+            let stream = Residual {
+                x: middle,
+                bias: Some(vectors.down_bias),
+                mask: self.dropout.map(|dropout| dropout.mlp),
+                first,
+            };
+            self.add_product(stream, active, &weights.down, out);
         });
     }
+
+    fn normalise(
+        &self,
+        x: &[f32],
+        [gamma, beta]: [&[f32]; 2],
+        out: &mut [f32],
+        moments: &mut [f32],
+    ) {
+        self.isa().run(Norm {
+            x,
+            gamma,
+            beta,
+            epsilon: self.epsilon,
+            out,
+            moments,
+        });
+    }
+
+    /// Attention of a chunk's samples, one after the other.
+    fn attend(
+        &self,
+        (start, pads): (usize, &[usize]),
+        qkv: &mut [f32],
+        attended: &mut [f32],
+        probabilities: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let (attention, sample) = (&self.attention, self.sample());
+        let samples = pads.iter().zip(qkv.chunks_exact_mut(3 * sample));
+        let samples = samples.zip(attended.chunks_exact_mut(sample));
+        let samples = samples.zip(probabilities.chunks_exact_mut(attention.probabilities()));
+        for (index, (((pads, qkv), attended), probabilities)) in samples.enumerate() {
+            let sample = Sample {
+                index: start + index,
+                pads: *pads,
+            };
+            attention.forward(sample, qkv, attended, probabilities, scratch);
+        }
+    }
+
+    /// `out` becomes the stream and, after bias and dropout, the product of `left` and `weights`.
+    fn add_product<E: Form>(
+        &self,
+        stream: Residual<'_>,
+        left: &[f32],
+        weights: &Packed<E>,
+        out: &mut [f32],
+    ) {
+        let (isa, width) = (self.isa(), self.d);
+        let Residual {
+            x,
+            bias,
+            mask,
+            first,
+        } = stream;
+        // Without dropout the product is added to what is there already.
+        match (mask, bias) {
+            (None, None) => out.copy_from_slice(x),
+            (None, Some(bias)) => isa.run(AddBias { x, bias, out }),
+            (Some(_), _) => {}
+        }
+        E::times(
+            isa,
+            out.len() / width,
+            left,
+            weights,
+            out,
+            width,
+            mask.is_none(),
+        );
+        if let Some(mask) = mask {
+            isa.run(AddDropped {
+                mask,
+                first,
+                x,
+                bias,
+                width,
+                out,
+            });
+        }
+    }
+}
+
+/// What a product is added to.
+struct Residual<'a> {
+    /// The stream.
+    x: &'a [f32],
+    /// Of the product.
+    bias: Option<&'a [f32]>,
+    /// Dropout of the product and its bias.
+    mask: Option<DropoutMask>,
+    /// Place of the stream's first float in the whole batch, by which the mask finds it.
+    first: usize,
 }

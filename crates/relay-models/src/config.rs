@@ -51,7 +51,7 @@ pub struct TransformerConfig {
     pub heads: usize,
     /// Layers of the block. Default 3.
     pub layers: usize,
-    /// Hidden width of the perceptron as a multiple of `d_model`. Default 4.
+    /// Hidden width of the MLP as a multiple of `d_model`. Default 4.
     pub mlp_ratio: usize,
     /// Dropout rate in training. Default 0.1.
     pub dropout: f32,

@@ -1,7 +1,7 @@
 //! Floating-point operations, counted from shapes.
 //!
 //! Counted is what stands in matrix products, two operations for each multiplication with its addition: the four
-//! projections of attention, scores and weighted sums, the perceptron, the heads, and linear input injection. Norms,
+//! projections of attention, scores and weighted sums, the MLP, the heads, and linear input injection. Norms,
 //! softmax, GELU and the optimizer are left out; they are few beside the products. With `d` for `d_model`, a forward pass
 //! takes
 //!
@@ -64,7 +64,7 @@ impl TransformerConfig {
     /// ```
     pub fn forward_flops(&self, work: &Work) -> f64 {
         let d = self.d_model as f64;
-        // A window without columns leaves the projections and the perceptron.
+        // A window without columns leaves the projections and the MLP.
         work.passes as f64 * self.flops_per_token_pass(0) as f64
             + work.pairs as f64 * self.layers as f64 * 4.0 * d
             + work.readouts as f64 * 2.0 * d * self.vocab as f64
@@ -112,10 +112,10 @@ mod tests {
         // [3, 2] times [2, 3], and [3, 3] times [3, 2].
         let attention = 2 * (3 * 2 * 3) + 2 * (3 * 3 * 2);
         // [3, 2] times [2, 4], and back.
-        let perceptron = 2 * (3 * 2 * 4) + 2 * (3 * 4 * 2);
+        let mlp = 2 * (3 * 2 * 4) + 2 * (3 * 4 * 2);
         // One row to 5 tokens.
         let readout = 2 * 2 * 5;
-        let layer = projections + attention + perceptron;
+        let layer = projections + attention + mlp;
         let work = Work {
             readouts: 1,
             ..Work::windows(1, 3, 1)

@@ -1,4 +1,4 @@
-//! One pre-norm transformer layer: attention, then a perceptron, each added to the stream.
+//! One pre-norm transformer layer: attention, then an MLP, each added to the stream.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -31,7 +31,7 @@ pub struct Layer<B: Backend> {
     pub value: Param<Tensor<B, 2>>,
     /// `[d_model, d_model]`.
     pub output: Param<Tensor<B, 2>>,
-    /// Before the perceptron.
+    /// Before the MLP.
     pub norm_mlp: LayerNorm<B>,
     /// `[d_model, hidden]`.
     pub up: Param<Tensor<B, 2>>,
@@ -180,7 +180,7 @@ impl<B: Backend> Layer<B> {
         x.clone() + self.mlp(self.norm_mlp.forward(x))
     }
 
-    /// The perceptron; `[rows, d_model]` to the same.
+    /// The MLP; `[rows, d_model]` to the same.
     pub(crate) fn mlp(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = product(x, self.up.val()) + self.up_bias.val().unsqueeze();
         product(gelu(hidden), self.down.val()) + self.down_bias.val().unsqueeze()

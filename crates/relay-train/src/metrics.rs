@@ -5,9 +5,11 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::{self, Debug, Formatter},
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use relay_tasks::Codec;
@@ -24,12 +26,32 @@ use crate::{Result, TrainError, Validated};
 pub(crate) struct Metrics {
     values: Lines,
     times: Lines,
+    listener: Listener,
+}
+
+/// What a program of one's own does with each line.
+#[derive(Clone, Default)]
+pub(crate) struct Listener(Option<Arc<Hear>>);
+
+type Hear = dyn Fn(&Value) + Send + Sync;
+
+impl Listener {
+    pub fn new(listener: impl Fn(&Value) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(listener)))
+    }
+}
+
+impl Debug for Listener {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Listener" } else { "None" })
+    }
 }
 
 impl Metrics {
     /// Opens the files in `dir` and cuts off what comes after `step`.
-    pub fn open(dir: &Path, step: u64) -> Result<Self> {
+    pub fn open(dir: &Path, step: u64, listener: Listener) -> Result<Self> {
         Ok(Self {
+            listener,
             values: Lines::open(dir.join("metrics.jsonl"), step, refuse)?,
             // No training is given up for the lines of a clock.
             times: Lines::open(dir.join("times.jsonl"), step, |path, reason, _| {
@@ -37,6 +59,14 @@ impl Metrics {
                 Ok(())
             })?,
         })
+    }
+
+    fn tell(&mut self, line: &Value) -> Result<()> {
+        self.values.write(line)?;
+        if let Some(listener) = &self.listener.0 {
+            listener(line);
+        }
+        Ok(())
     }
 
     /// A line of training: means over the updates since the last one.
@@ -69,7 +99,7 @@ impl Metrics {
                 )
             })
             .collect();
-        self.values.write(&json!({
+        self.tell(&json!({
             "kind": "train", "step": step, "samples": samples, "learning_rate_factor": rate,
             "loss": mean(window.loss, window.updates), "gradient_norm": mean(window.gradient_norm, window.updates),
             "skipped": window.skipped, "tasks": tasks,
@@ -78,15 +108,12 @@ impl Metrics {
 
     /// A line of validation.
     pub fn valid(&mut self, step: u64, tasks: &BTreeMap<String, Validated>) -> Result<()> {
-        self.values
-            .write(&json!({ "kind": "valid", "step": step, "tasks": tasks }))
+        self.tell(&json!({ "kind": "valid", "step": step, "tasks": tasks }))
     }
 
     /// A line that the loss is far above what it was.
     pub fn diverged(&mut self, step: u64, loss: f64, usual: f64) -> Result<()> {
-        self.values.write(
-            &json!({ "kind": "divergence", "step": step, "loss": loss, "usual_loss": usual }),
-        )
+        self.tell(&json!({ "kind": "divergence", "step": step, "loss": loss, "usual_loss": usual }))
     }
 
     /// A line that the run went back to step `to` from an `error`. It is of the first update that is made anew, so that it
@@ -99,7 +126,7 @@ impl Metrics {
         rate: f64,
     ) -> Result<()> {
         let step = to + 1;
-        self.values.write(&match error {
+        self.tell(&match error {
             TrainError::Diverged { step: at, loss, usual } => json!({
                 "kind": "recovery", "step": step, "diverged_at": at, "loss": loss, "usual_loss": usual,
                 "recoveries": recoveries, "learning_rate_scale": rate,

@@ -140,7 +140,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         tracing::warn!(
             "{why}; going back to step {saved} with {rate} times the learning rate ({recoveries} of {retries} times)"
         );
-        log.metrics = Metrics::open(&self.dir, saved)?;
+        log.metrics = Metrics::open(&self.dir, saved, self.listener.clone())?;
         log.progress.start_from(saved);
         log.metrics.went_back(error, saved, recoveries, rate)?;
         log.saved = saved;

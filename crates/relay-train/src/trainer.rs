@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::after_update::Log;
 use crate::checkpoint;
 use crate::loader::Loader;
-use crate::metrics::Metrics;
+use crate::metrics::{Listener, Metrics};
 use crate::own_pool::in_own_pool;
 use crate::plain::refuse_links;
 use crate::progress::Progress;
@@ -111,6 +111,7 @@ pub struct Trainer<B: AutodiffBackend, O: Objective<B>> {
     pub(crate) collective: bool,
     pub(crate) followers: Option<Followers>,
     pub(crate) dir: PathBuf,
+    pub(crate) listener: Listener,
     quiet: bool,
     kill_after: Option<u64>,
 }
@@ -144,6 +145,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             collective: false,
             followers: None,
             dir,
+            listener: Listener::default(),
             quiet: false,
             kill_after: None,
         })
@@ -154,6 +156,25 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// resumed on another number of devices. The trainer's own device validates, tells and saves.
     pub fn more_devices(mut self, devices: Vec<B::Device>) -> Self {
         self.more_devices = devices;
+        self
+    }
+
+    /// Calls `listener` with every line of `metrics.jsonl` once it is written, on the thread that trains: for a display of one's
+    /// own, or to set the run's [`StopFlag`] early. A run that goes on does not tell again what it told before.
+    ///
+    /// ```
+    /// # use relay_train::{Objective, StopFlag, Trainer};
+    /// # use burn::tensor::backend::AutodiffBackend;
+    /// # fn stops_early<B: AutodiffBackend, O: Objective<B>>(trainer: Trainer<B, O>, stop: StopFlag) -> Trainer<B, O> {
+    /// trainer.on_metrics(move |line| {
+    ///     if line["kind"] == "valid" && line["tasks"]["ed"]["answer_accuracy"].as_f64() >= Some(0.99) {
+    ///         stop.set();
+    ///     }
+    /// })
+    /// # }
+    /// ```
+    pub fn on_metrics(mut self, listener: impl Fn(&Value) + Send + Sync + 'static) -> Self {
+        self.listener = Listener::new(listener);
         self
     }
 
@@ -237,7 +258,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let found = checkpoint::list(&self.dir)?.into_iter();
         let damaged = found.map(|(step, _)| step).filter(|found| *found > step);
         Ok(Log {
-            metrics: Metrics::open(&self.dir, step)?,
+            metrics: Metrics::open(&self.dir, step, self.listener.clone())?,
             progress: Progress::new(name, step, steps, self.quiet),
             saved: step,
             slow: false,

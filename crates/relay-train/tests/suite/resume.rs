@@ -1,6 +1,10 @@
 //! A run that is killed or stopped and resumed ends like one that never was.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{Arc, Mutex},
+};
 
 use crate::common::*;
 use crate::fragile::{Fragile, go, trainer_of};
@@ -81,6 +85,27 @@ fn a_stop_saves_where_it_is() {
     let resumed = trainer(sound(), &settings, dir.path());
     go(&resumed, &StopFlag::new()).unwrap();
     assert!(end(dir.path()) == end(whole.path()));
+}
+
+#[test]
+fn who_listens_hears_every_line_and_may_stop_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (heard, stop) = (Arc::new(Mutex::new(String::new())), StopFlag::new());
+    let listening = |stop: &StopFlag| {
+        let (heard, stop) = (Arc::clone(&heard), stop.clone());
+        trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path()).on_metrics(move |line| {
+            *heard.lock().unwrap() += &format!("{line}\n");
+            if line["kind"] == "valid" {
+                stop.set();
+            }
+        })
+    };
+    let told = || fs::read_to_string(dir.path().join("metrics.jsonl")).unwrap();
+    let error = run(&listening(&stop), &stop).unwrap_err();
+    assert_eq!(error.to_string(), "stopped at step 5");
+    assert_eq!(told(), *heard.lock().unwrap());
+    run(&listening(&stop), &StopFlag::new()).unwrap();
+    assert_eq!(told(), *heard.lock().unwrap());
 }
 
 #[test]
