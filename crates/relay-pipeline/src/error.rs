@@ -107,7 +107,7 @@ pub enum PipelineError {
         known: String,
     },
     /// A setting has a value that cannot be.
-    #[error("settings: {field} is {found}, must be {right}")]
+    #[error("settings: {field} is {}, must be {right}", visible(found))]
     Settings {
         /// The setting.
         field: String,
@@ -117,7 +117,7 @@ pub enum PipelineError {
         right: String,
     },
     /// A problem was asked that cannot be computed as it was asked.
-    #[error("{what} is {found}, must be {right}")]
+    #[error("{what} is {}, must be {right}", visible(found))]
     Question {
         /// What of it is wrong.
         what: &'static str,
@@ -154,6 +154,11 @@ pub enum PipelineError {
     /// Training failed or was stopped.
     #[error(transparent)]
     Train(#[from] relay_train::TrainError),
+}
+
+/// A value that shows as one, though it is empty.
+fn visible(value: &str) -> &str {
+    if value.is_empty() { "empty" } else { value }
 }
 
 impl PipelineError {

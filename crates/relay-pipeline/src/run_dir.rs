@@ -102,10 +102,10 @@ impl RunDir {
     /// # Errors
     /// As [`open`](Self::open), but for the lock.
     pub(crate) fn check(path: &Path, settings: &Settings, existing: Existing) -> Result<()> {
+        refuse_file(path)?;
         if !path.exists() {
             return Ok(());
         }
-        refuse_file(path)?;
         refuse_links(path)?;
         refuse_foreign(path, existing)?;
         check_settings(path, &to_value(settings)?, existing)
@@ -264,8 +264,15 @@ impl RunDir {
     }
 }
 
-/// That the path does not lead to a file.
+/// That the path does not lead to a file, nor nowhere.
 fn refuse_file(path: &Path) -> Result<()> {
+    if path.is_symlink() && !path.exists() {
+        let nowhere = std::io::Error::new(
+            std::io::ErrorKind::NotFound,
+            "it is a link to what is not there",
+        );
+        return Err(PipelineError::io("make a run in", path, nowhere));
+    }
     if path.exists() && !path.is_dir() {
         let no_directory = std::io::ErrorKind::NotADirectory.into();
         return Err(PipelineError::io("make a run in", path, no_directory));

@@ -58,6 +58,10 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         json!({ "task_weights": self.task_weights, "limits": self.limits })
     }
 
+    fn codec(&self) -> Option<&Codec> {
+        Some(&self.codec)
+    }
+
     fn check_model(&self, model: &CausalTransformer<B>) -> Result<()> {
         check_vocab(model.config().transformer.vocab, &self.codec)
     }

@@ -156,6 +156,10 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         settings
     }
 
+    fn codec(&self) -> Option<&Codec> {
+        Some(&self.codec)
+    }
+
     fn check_model(&self, model: &LoopedTransformer<B>) -> Result<()> {
         check_vocab(model.config().transformer.vocab, &self.codec)?;
         if self.aligned && model.head_step.is_none() {

@@ -29,6 +29,11 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     /// Settings that change what is learnt; a run is resumed only under the same.
     fn settings(&self) -> Value;
 
+    /// The codec that it counts tasks and tokens by, if it has one: it has to be that of the trainer.
+    fn codec(&self) -> Option<&Codec> {
+        None
+    }
+
     /// Whether `model` can learn this at all, asked once before the first update. The default takes any.
     ///
     /// # Errors

@@ -121,7 +121,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// remembered by the checkpoints.
     ///
     /// # Errors
-    /// When a setting is wrong or asks for more than `device` can do, or `dir` cannot be made.
+    /// When a setting is wrong or asks for more than `device` can do, `codec` is not that of the objective, or `dir` cannot be
+    /// made.
     pub fn new(
         config: TrainConfig,
         objective: O,
@@ -132,6 +133,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<Self> {
         config.validate()?;
         check_precision::<B>(config.precision, &device)?;
+        if let Some(own) = objective.codec() {
+            own.check_same(&codec)?;
+        }
         fs::create_dir_all(dir).map_err(TrainError::io("create", dir))?;
         let dir = dir.to_owned();
         Ok(Self {

@@ -9,8 +9,7 @@ use crate::{
 
 /// Answer accuracy, a table per task.
 pub(super) fn answers(results: &Results) -> String {
-    let note = "<p>In per cent, with 95 % Wilson intervals; where there are many lengths, point at a number for its own. Shaded \
-                lengths were trained on.</p>\n";
+    let note = "<p>In per cent, with 95 % Wilson intervals. Shaded lengths were trained on.</p>\n";
     let tables: String = results
         .tasks()
         .iter()
@@ -39,8 +38,26 @@ pub(super) fn chains(results: &Results) -> String {
     }
 }
 
+/// Lengths that fit beside each other on a page.
+const COLUMNS: usize = 12;
+
+/// A table of all lengths, or several below each other that share them evenly: what lies beyond the edge of a page is not seen,
+/// and the longest lengths are what it is about.
 fn by_length(results: &Results, task: &str, measures: &[Measure]) -> String {
     let lengths = tested(results, task);
+    let tables = lengths.len().div_ceil(COLUMNS).max(1);
+    let columns = lengths.len().div_ceil(tables).max(1);
+    let part = |lengths: &[usize]| table(results, task, measures, lengths);
+    let tables: String = lengths.chunks(columns).map(part).collect();
+    if tables.is_empty() {
+        return tables;
+    }
+    let task = escape(task_label(task));
+    format!("<h3>{task}</h3>\n<div class=\"wide\">{tables}</div>\n")
+}
+
+/// Empty where no arm has anything to tell.
+fn table(results: &Results, task: &str, measures: &[Measure], lengths: &[usize]) -> String {
     let mut rows = String::new();
     for measure in measures {
         for arm in results.arms.keys() {
@@ -53,7 +70,7 @@ fn by_length(results: &Results, task: &str, measures: &[Measure]) -> String {
                     results,
                     (arm, task),
                     *measure,
-                    &lengths,
+                    lengths,
                     measures.len() > 1,
                 ));
             }
@@ -72,9 +89,7 @@ fn by_length(results: &Results, task: &str, measures: &[Measure]) -> String {
         })
         .collect();
     format!(
-        "<h3>{}</h3>\n<div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">length</th>{head}</tr></thead>\n\
-         <tbody>\n{rows}</tbody>\n</table></div>\n",
-        escape(task_label(task)),
+        "<table>\n<thead><tr><th scope=\"col\">length</th>{head}</tr></thead>\n<tbody>\n{rows}</tbody>\n</table>\n"
     )
 }
 

@@ -17,7 +17,7 @@ impl Settings {
     /// Names the field, its value and what would be right.
     pub fn validate(&self) -> Result<()> {
         // It is part of the name of the directory where none is asked for.
-        if self.preset.contains(['/', '\\', '\0']) {
+        if self.preset.trim().is_empty() || self.preset.contains(['/', '\\', '\0']) {
             let right = "a name without slashes";
             return Err(PipelineError::settings("preset", &self.preset, right));
         }

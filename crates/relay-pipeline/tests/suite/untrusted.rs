@@ -89,6 +89,12 @@ fn the_run_directory_itself_may_be_a_link() {
     symlink(dir.path().join("large disk"), dir.path().join("run")).unwrap();
     open(&dir.path().join("run")).unwrap();
     assert!(dir.path().join("large disk/settings.json").exists());
+    symlink(dir.path().join("nowhere"), dir.path().join("lost")).unwrap();
+    let error = open(&dir.path().join("lost")).unwrap_err().to_string();
+    assert!(
+        error.contains("lost: it is a link to what is not there"),
+        "{error}"
+    );
 }
 
 #[test]

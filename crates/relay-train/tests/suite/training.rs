@@ -5,7 +5,7 @@ use std::{fs, sync::Arc};
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::DropoutKey;
-use relay_tasks::{Chain, Example};
+use relay_tasks::{Chain, Codec, Example};
 use relay_train::{
     Batching, CausalObjective, ExampleSource, InnerModel, LossParts, Objective, OptimizerConfig,
     Precision, Result, Resume, StopFlag, TrainConfig, TrainError, Trainer,
@@ -342,6 +342,16 @@ fn wrong_settings_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let mut small = looped(0.0);
     small.transformer.vocab = 5;
+    let other = Codec::for_tasks(&tasks()[..1]).unwrap();
+    let made = Trainer::<Flex, _>::new(
+        TrainConfig::default(),
+        aligned(),
+        other,
+        Value::Null,
+        Default::default(),
+        dir.path(),
+    );
+    assert!(matches!(made.unwrap_err(), TrainError::Task(_)));
     let mut headless = looped(0.0);
     headless.step_head = false;
     for (config, wrong) in [

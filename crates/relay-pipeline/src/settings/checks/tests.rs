@@ -142,6 +142,10 @@ fn what_would_fail_after_hours_is_refused_at_once() {
         ),
         (error(&|s, _| s.chains.tries = 0), "chains.tries is 0"),
         (
+            error(&|s, _| s.preset.clear()),
+            "preset is empty, must be a name",
+        ),
+        (
             error(&|s, _| s.evaluation.samples = 1 << 50),
             "evaluation.samples is 1125899906842624, must be from 1 to 16777216",
         ),
