@@ -96,7 +96,7 @@ def gpu_groups(quick):
         for name in tasks
     ]
     chains = Group("looped_generation", "batch of chains", sizes("ed"), 4, {"gpu_looped_generation_ed": GPU_LOOPED})
-    exact = Group("train_step", "training step", sizes("ari", "f32"), 1, {"gpu_train_step_ari_f32": GPU_TF32})
+    exact = Group("train_step", "training step", sizes("ari", "f32"), repeats, {"gpu_train_step_ari_f32": GPU_TF32})
     return [*steps, chains, texts(64), texts(512), exact]
 
 

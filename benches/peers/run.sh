@@ -20,8 +20,8 @@ case " $* " in *" --device cuda "* | *" --device=cuda "*) features="--features c
 unset CARGO_BUILD_TARGET
 # shellcheck disable=SC2086
 cargo build --release --locked --package relay-benches $features --bin peer_worker --target-dir target
-# candle's own repository is built for the processor at hand, too; kernels of RELAY choose when they run.
-RUSTFLAGS="-C target-cpu=native" cargo build --release --locked \
+# candle's own repository is built for the processor at hand, too; kernels of RELAY choose when they run. On GPUs it is not compared.
+[ -n "$features" ] || RUSTFLAGS="-C target-cpu=native" cargo build --release --locked \
     --manifest-path benches/peers/candle_side/Cargo.toml --target-dir target/peers-candle || {
     rm -f target/peers-candle/release/candle-side
     echo "candle does not build here: it will be left out" >&2

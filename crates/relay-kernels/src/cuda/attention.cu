@@ -197,8 +197,8 @@ extern "C" __global__ void __launch_bounds__(BOUNDS)
 #endif
 
 // At most 128 registers, for 16 warps on a multiprocessor. With SPLIT shared memory has room for fewer, which may have
-// more registers each.
-#define WARPS (SPLIT ? 12 : 16)
+// more registers each; of 6 tiles it has room for one block.
+#define WARPS (SPLIT ? (TILES == 6 ? 6 : 12) : 16)
 #ifdef KERNEL_attention_backward
 extern "C" __global__ void __launch_bounds__(THREADS, WARPS / TILES)
     attention_backward(const u16* __restrict__ qkv, const float2* __restrict__ angles, const u32* __restrict__ pads,
