@@ -165,15 +165,18 @@ impl TrainConfig {
     /// of that is kept.
     ///
     /// Two trainings whose settings are the same without these learn the same, and each can go on from the other's checkpoints.
-    /// Where a divergence sends a training back to a checkpoint, its results do depend on when lines and checkpoints are due, so
-    /// these two stay.
+    /// Where a training may go back to a checkpoint, its results depend on which ones there are, and where a divergence does more
+    /// than be told, on when lines of metrics are due: what says so stays.
     pub fn remove_bookkeeping(&self, settings: &mut Value) {
         let Some(settings) = settings.as_object_mut() else {
             return;
         };
-        let mut fields = vec!["validate_every", "validate_samples", "keep_last"];
+        let mut fields = vec!["validate_every", "validate_samples"];
         if self.recovery.on_divergence.acts().is_none() {
-            fields.extend(["log_every", "checkpoint_every"]);
+            fields.push("log_every");
+            if !self.recovery.goes_back() {
+                fields.extend(["checkpoint_every", "keep_last"]);
+            }
         }
         for field in fields {
             settings.remove(field);

@@ -145,6 +145,25 @@ fn what_no_weight_depends_on_may_change_on_the_way() {
         error.contains("training.log_every is 2 there and 3 here"),
         "{error}"
     );
+
+    // Numbers without a value send a run back to a checkpoint, whatever a divergence does.
+    let goes_back = |checkpoint_every| TrainConfig {
+        checkpoint_every,
+        recovery: Recovery {
+            retries: 1,
+            ..Recovery::default()
+        },
+        ..settings.clone()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let killed = trainer::<Flex>(goes_back(3), dir.path()).kill_after(8);
+    assert!(run(&killed, &StopFlag::new()).unwrap_err().is_interrupted());
+    let error = run::<Flex>(&trainer(goes_back(4), dir.path()), &StopFlag::new()).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("training.checkpoint_every is 3 there and 4 here"),
+        "{error}"
+    );
 }
 
 #[test]
