@@ -16,7 +16,6 @@ use relay_examples::{
     stop_on_signals,
 };
 use relay_models::{LoopedConfig, TransformerConfig};
-use relay_pipeline::lock;
 use relay_tasks::{
     ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError,
     score,
@@ -177,7 +176,6 @@ fn main() -> ExitCode {
     start_logging();
     finish(parse_args().and_then(|args: Args| {
         let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
-        let _lock = lock(&args.run_dir).map_err(CliError::failure)?;
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
         let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;

@@ -39,7 +39,8 @@ impl Call {
         spec: &LayerSpec<'_>,
     ) -> Option<Self> {
         let [batch, width, d] = dims;
-        let m = tensors[9].shape()[1];
+        let [.., up, _, _, _] = tensors;
+        let m = up.shape()[1];
         check_spec(dims, spec);
         let [_, parameters @ ..] = tensors;
         check_shapes(&parameters, d, m);
@@ -47,24 +48,23 @@ impl Call {
         if spec.rope && head_dim % 2 == 1 || dims.contains(&0) || m == 0 {
             return None;
         }
-        let floats = |index: usize| Floats::new(tensors[index]);
-        let x = floats(0)?;
-        let vectors = [
-            floats(1)?,
-            floats(2)?,
-            floats(7)?,
-            floats(8)?,
-            floats(10)?,
-            floats(12)?,
-        ];
-        let matrices = [
-            floats(3)?,
-            floats(4)?,
-            floats(5)?,
-            floats(6)?,
-            floats(9)?,
-            floats(11)?,
-        ];
+        let [
+            x,
+            gamma,
+            beta,
+            query,
+            key,
+            value,
+            output,
+            gamma_mlp,
+            beta_mlp,
+            up,
+            up_bias,
+            down,
+            down_bias,
+        ] = tensors.map(Floats::new);
+        let vectors = [gamma?, beta?, gamma_mlp?, beta_mlp?, up_bias?, down_bias?];
+        let matrices = [query?, key?, value?, output?, up?, down?];
         let isa = Isa::best();
         let rope = spec.rope.then(|| Rope::of(width, head_dim, spec.rope_base));
         let attention = Attention {
@@ -89,7 +89,7 @@ impl Call {
         };
         Some(Self {
             block,
-            x,
+            x: x?,
             vectors,
             weights: Weights::of(isa, d, m, matrices),
             precision: precision(),

@@ -9,7 +9,7 @@ use relay_kernels::{DropoutMask, LayerDropout};
 use crate::device::is_cuda;
 
 /// Names the masks of one forward pass of training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DropoutKey {
     /// The run's seed.
     pub seed: u64,

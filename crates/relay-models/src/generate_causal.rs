@@ -2,6 +2,7 @@
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
 use crate::causal::CausalTransformer;
 use crate::decode::Decoder;
@@ -10,7 +11,7 @@ use crate::fused;
 use crate::greedy::Logits;
 
 /// What the causal model wrote after one prompt.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct CausalChain {
     /// The new tokens, without the end token.
     pub tokens: Vec<u32>,

@@ -4,6 +4,7 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use rayon::prelude::*;
 use relay_kernels::Choices;
+use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
 use crate::error::{ModelError, Result};
@@ -12,7 +13,7 @@ use crate::indices::indices;
 use crate::looped::{LoopedInput, LoopedTransformer};
 
 /// Right-aligned problems to write chains for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoopedPrompts {
     /// `[size, width]`, row by row.
     pub tokens: Vec<i32>,
@@ -27,7 +28,7 @@ pub struct LoopedPrompts {
 }
 
 /// What the looped model wrote for one problem.
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LoopedChain {
     /// One row of `width` most probable tokens for each iteration; empty without a step head.
     pub columns: Vec<Vec<u32>>,

@@ -1,4 +1,4 @@
-//! Names of arms and tasks, and what they are called in figures and tables.
+//! Names of arms, of the stages between them, and of tasks, and what they are called in figures and tables.
 
 /// The looped model trained with loop alignment (section 3.3).
 pub const LOOPED_ALIGNED: &str = "looped_aligned";
@@ -22,6 +22,18 @@ pub(crate) const ARMS: [&str; 6] = [
     AR_SELF_LOOP,
     AR_SELF_TRUTH,
 ];
+
+/// The stage in which the aligned looped model writes chains for Stage II.
+pub(crate) const CHAINS: &str = "chains";
+/// The stage in which these join the original data.
+pub(crate) const MERGED: &str = "merged";
+/// What all stages that measure an arm lie in.
+pub(crate) const EVALUATION: &str = "evaluation";
+
+/// The stage that measures an arm.
+pub(crate) fn evaluation_of(arm: &str) -> String {
+    format!("{EVALUATION}/{arm}")
+}
 
 /// Whether an arm is a looped model; the others are auto-regressive.
 pub fn is_looped(arm: &str) -> bool {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     ChainSettings, Corpus, Result,
     corpus::Unsolved,
+    evaluate::check_chains,
     line_file::{LineFile, at, read_lines},
 };
 
@@ -149,6 +150,7 @@ pub(crate) fn keep_chains(
             for part in problems.chunks(1024) {
                 let examples: Vec<_> = part.iter().map(|p| p.example.clone()).collect();
                 let chains = write(&examples)?;
+                check_chains(&examples, &chains)?;
                 let accepted = accept(&examples, part, &chains)?;
                 for ((unsolved, chain), accepted) in part.iter().zip(&chains).zip(accepted) {
                     let count = counts.entry(key(&unsolved.problem)).or_default();
@@ -403,6 +405,27 @@ mod tests {
         assert_eq!(kept.len(), wanted.div_ceil(3));
         let least = |line: &ChainLine| line.confidence.iter().copied().fold(1.0, f32::min);
         assert!(kept.iter().all(|line| least(line) == 0.9));
+    }
+
+    /// One that is missing would give the others to problems that are not theirs.
+    #[test]
+    fn a_writer_that_leaves_one_out_is_an_error() {
+        let settings = crate::preset("smoke", 1).unwrap();
+        let corpus = crate::corpus(&settings).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("chains.jsonl");
+        let write = |examples: &[Example]| {
+            let others = examples.iter().skip(1);
+            Ok(others.map(|one| truth(corpus.as_ref(), one)).collect())
+        };
+        let error = write_chains(corpus.as_ref(), &settings.chains, &file, write).unwrap_err();
+        let says = "the number of chains that were written is 199: it must be 200";
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!file.exists());
+        let test = corpus.test(5).unwrap();
+        let measured =
+            crate::evaluate::evaluate(corpus.as_ref(), &settings.evaluation, &test, true, write);
+        assert!(measured.is_err());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use relay_tasks::{Codec, Example, Problem, spaced};
 use relay_train::{Batching, Curriculum, ExampleSource};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{DataSettings, FileCorpus, GeneratedCorpus, PipelineError, Result, Settings};
@@ -24,7 +25,7 @@ pub enum DataUse {
 }
 
 /// A problem of which only the text and the number of steps are known.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Unsolved {
     /// The problem as text, for the file of chains.
     pub problem: Problem,
@@ -33,7 +34,7 @@ pub struct Unsolved {
 }
 
 /// A problem that somebody asks a trained model to solve.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
     /// Name of its task; may be left out where there is one only.
     pub task: Option<String>,

@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::{
     Corpus, Done, Results, Settings,
     arms::{
-        AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, LOOPED_ALIGNED, LOOPED_VANILLA,
-        is_looped,
+        AR_BASELINE, AR_RELAY, AR_SELF_LOOP, AR_SELF_TRUTH, CHAINS, EVALUATION, LOOPED_ALIGNED,
+        LOOPED_VANILLA, is_looped,
     },
     json::to_value,
 };
@@ -222,8 +222,8 @@ pub(crate) fn add_evaluation<'a>(
         all.flops = all.flops.zip(own).map(|(sum, own)| sum + own);
         all.seconds += record.seconds;
     }
-    results.seconds.insert("evaluation", all.seconds);
-    results.cost.insert("evaluation", all);
+    results.seconds.insert(EVALUATION, all.seconds);
+    results.cost.insert(EVALUATION, all);
 }
 
 /// What a stage has counted.
@@ -233,7 +233,7 @@ pub(crate) fn effort(record: &Done) -> Option<Effort> {
 
 fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f64 {
     let Settings { looped, causal, .. } = settings.clone().with_vocab(codec);
-    if is_looped(stage) || stage == "chains" {
+    if is_looped(stage) || stage == CHAINS {
         effort.flops(|work| looped.forward_flops(work))
     } else {
         effort.flops(|work| causal.forward_flops(work))
@@ -243,7 +243,7 @@ fn flops(stage: &str, effort: &Effort, settings: &Settings, codec: &Codec) -> f6
 /// The stages whose work an arm needs besides its own.
 pub(crate) fn builds_on(arm: &str) -> &'static [&'static str] {
     match arm {
-        AR_RELAY => &[LOOPED_ALIGNED, AR_BASELINE, "chains"],
+        AR_RELAY => &[LOOPED_ALIGNED, AR_BASELINE, CHAINS],
         AR_SELF_LOOP => &[LOOPED_VANILLA, AR_BASELINE],
         AR_SELF_TRUTH => &[AR_BASELINE],
         _ => &[],
@@ -286,7 +286,7 @@ mod tests {
         for (stage, flops) in [
             (LOOPED_ALIGNED, 1000.0),
             (AR_BASELINE, 200.0),
-            ("chains", 30.0),
+            (CHAINS, 30.0),
             (AR_RELAY, 4.0),
             ("ar_self_truth", 0.5),
         ] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use relay_tasks::{Chain, Example, Score, hits, score};
+use relay_train::TrainError;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -69,7 +70,9 @@ pub fn evaluate(
     let mut forensics = Forensics::default();
     // Neighbours have one task and length, so that little of a batch is padding.
     for part in examples.chunks(512) {
-        for (example, chain) in part.iter().zip(write(part)?) {
+        let chains = write(part)?;
+        check_chains(part, &chains)?;
+        for (example, chain) in part.iter().zip(chains) {
             let name = &corpus.codec().tasks[example.task].name;
             let of_task = measured.by_length.entry(name.clone()).or_default();
             of_task
@@ -92,6 +95,23 @@ pub fn evaluate(
     measured.hit_matrices = hits.into_iter().filter_map(shares).collect();
     measured.forensics = forensics.finish(corpus.codec());
     Ok(measured)
+}
+
+/// That there is a chain for each of the examples: with one missing the next ones would be taken for those of other problems.
+///
+/// # Errors
+/// When there is another number of them.
+pub(crate) fn check_chains(examples: &[Example], chains: &[Chain]) -> Result<()> {
+    let (right, found) = (examples.len(), chains.len());
+    if right == found {
+        return Ok(());
+    }
+    let error = TrainError::Input {
+        what: "the number of chains that were written".to_owned(),
+        value: found.to_string(),
+        expected: format!("{right}, one for each problem, in their order"),
+    };
+    Err(error.into())
 }
 
 /// Right and counted tokens of each place of each step.

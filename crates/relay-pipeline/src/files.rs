@@ -30,7 +30,7 @@ pub const DEFAULT_TASK: &str = "data";
 
 /// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
 /// made anew.
-const RULES: u32 = 5;
+const RULES: u32 = 6;
 
 /// Of how many training problems of a task one is set aside to watch the training with.
 const VALID_SHARE: usize = 20;
@@ -96,7 +96,8 @@ impl FileCorpus {
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
         check_training_sizes(&train, &files.train)?;
         let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
-        let (train, mut valid) = set_aside(train, &original);
+        let aside = set_aside(&original);
+        let (mut valid, train) = split(train, &aside);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
         check_sizes(longer.iter().map(|one| &one.example), most, &files.longer)?;
         let longer = first_of_each(longer, |one| &one.problem, &files.longer);
@@ -114,6 +115,8 @@ impl FileCorpus {
         warn_of_shared(&original, &longer, &tests, files);
         warn_of_odd_lines(&codec, &original, &files.train);
         warn_of_gaps(&codec, &train, &test, &files.test);
+        // What watches a training is not learnt from in any of them.
+        let (_, original) = split(original, &aside);
         let key = |problem: &Problem| (problem.task.clone(), problem.prompt.clone());
         let truth = tests.into_iter().map(|problem| (key(&problem), problem));
         Ok(Self {
@@ -162,9 +165,10 @@ fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Ex
     problems.iter().enumerate().map(encode).collect()
 }
 
-/// What is trained on, and one in [`VALID_SHARE`] of every task to watch it with. Which ones depends on their problems only, so
-/// that the order of a file, such as lengths in turns, has no part in it.
-fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec<Example>) {
+/// The lines, up to one in [`VALID_SHARE`] of every task, that trainings are watched with. Which ones depends on their problems
+/// only, so that the order of a file, such as lengths in turns, has no part in it. Lines of the same problem stay together: what
+/// is watched with is learnt from none of them.
+fn set_aside(problems: &[Problem]) -> HashSet<usize> {
     let mut of_task: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
     for (index, Problem { task, prompt, .. }) in problems.iter().enumerate() {
         // Of the text: the numbers of tokens depend on the order of the file, too.
@@ -174,13 +178,23 @@ fn set_aside(examples: Vec<Example>, problems: &[Problem]) -> (Vec<Example>, Vec
     let mut aside = HashSet::new();
     for mut places in of_task.into_values() {
         places.sort_unstable();
-        let share = places.len() / VALID_SHARE;
-        aside.extend(places.into_iter().take(share).map(|(_, index)| index));
+        let mut share = places.len() / VALID_SHARE;
+        for lines in places.chunk_by(|one, other| one.0 == other.0) {
+            if lines.len() <= share {
+                share -= lines.len();
+                aside.extend(lines.iter().map(|(_, index)| index));
+            }
+        }
     }
-    let numbered = examples.into_iter().enumerate();
-    let (valid, train): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
-    let bare = |numbered: Vec<(usize, Example)>| numbered.into_iter().map(|(_, one)| one).collect();
-    (bare(train), bare(valid))
+    aside
+}
+
+/// The lines that are `aside`, and the others.
+fn split<T>(lines: Vec<T>, aside: &HashSet<usize>) -> (Vec<T>, Vec<T>) {
+    let numbered = lines.into_iter().enumerate();
+    let (aside, others): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
+    let bare = |numbered: Vec<(usize, T)>| numbered.into_iter().map(|(_, line)| line).collect();
+    (bare(aside), bare(others))
 }
 
 fn encode_longer(
@@ -319,7 +333,7 @@ impl Corpus for FileCorpus {
             test,
         } = &self.hashes;
         Ok(match of {
-            DataUse::Original | DataUse::Phase(_) => json!({ "train": train }),
+            DataUse::Original | DataUse::Phase(_) => json!({ "train": train, "rules": RULES }),
             // Of the longer problems a model that learns knows the tokens alone.
             DataUse::Training => json!({ "train": train, "codec": codec, "rules": RULES }),
             // Where the test problems hold the truth of a longer one, it is counted how many chains are right.

@@ -167,3 +167,39 @@ impl Share {
 pub(crate) fn rounded(share: f64) -> f64 {
     (share * 1e6).round() / 1e6
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tokens of one chain are right or wrong together, so the interval of their share counts problems.
+    #[test]
+    fn every_measure_has_its_own_share_and_the_interval_of_the_problems() {
+        let counts = RightTokens {
+            right_chains: 50,
+            right_tokens: 1_800,
+            tokens: 2_000,
+        };
+        let found = LengthResult::from_counts(7, 100, 80, Some(counts));
+        // Wilson's interval by hand, for 80, 90 and 50 of 100.
+        for (measure, value, low, high) in [
+            (Measure::Answer, 0.8, 0.711_169, 0.866_633),
+            (Measure::Bit, 0.9, 0.825_634, 0.944_771),
+            (Measure::Chain, 0.5, 0.403_832, 0.596_168),
+        ] {
+            let share = found.share(measure).unwrap();
+            assert_eq!(share.value, value);
+            let ends = [(share.low, low), (share.high, high)];
+            assert!(
+                ends.iter()
+                    .all(|(found, right)| (found - right).abs() < 5e-5),
+                "{measure:?}: {share:?}"
+            );
+        }
+        let answers = LengthResult::from_counts(7, 100, 80, None);
+        assert_eq!(
+            (answers.share(Measure::Bit), answers.share(Measure::Chain)),
+            (None, None)
+        );
+    }
+}

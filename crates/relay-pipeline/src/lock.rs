@@ -1,14 +1,15 @@
 //! One process at a time in a directory.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     path::Path,
 };
 
+use relay_train::TrainError;
+
 use crate::{PipelineError, Result};
 
-/// The file in a directory that is locked.
-pub(crate) const LOCK: &str = "lock";
+pub(crate) use relay_train::LOCK;
 
 /// Makes `dir`, if it is not there, and locks it until the file that this gives is closed, or the process ends, however it may.
 ///
@@ -16,20 +17,10 @@ pub(crate) const LOCK: &str = "lock";
 /// When another process holds the directory, or it cannot be made or locked.
 pub fn lock(dir: &Path) -> Result<File> {
     fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
-    let path = dir.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(|e| PipelineError::io("open", &path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(PipelineError::Locked {
-            path: dir.to_owned(),
-        }),
-        Err(TryLockError::Error(e)) => Err(PipelineError::io("lock", &path, e)),
-    }
+    relay_train::lock(dir).map_err(|error| match error {
+        TrainError::Locked { path } => PipelineError::Locked { path },
+        error => error.into(),
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,15 @@ use serde::{
 #[derive(Debug, Clone, PartialEq)]
 pub struct OrderedMap<V>(Vec<(String, V)>);
 
+impl<V> IntoIterator for OrderedMap<V> {
+    type Item = (String, V);
+    type IntoIter = std::vec::IntoIter<(String, V)>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 impl<V> Default for OrderedMap<V> {
     fn default() -> Self {
         Self(Vec::new())

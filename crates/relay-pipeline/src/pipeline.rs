@@ -23,7 +23,7 @@ use crate::{
 };
 use crate::{
     PipelineError, Result,
-    arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{AR_BASELINE, AR_RELAY, CHAINS, LOOPED_ALIGNED, LOOPED_VANILLA, MERGED, evaluation_of},
 };
 
 mod collect;
@@ -37,10 +37,6 @@ pub(crate) enum Missing {
     /// They are an error, [`PipelineError::NotFinished`].
     Refuse,
 }
-
-/// The stages between the arms of Stage II, and their directories.
-const CHAINS: &str = "chains";
-pub(crate) const MERGED: &str = "merged";
 
 /// What the report says of how it came about.
 #[derive(Debug, Clone)]
@@ -175,7 +171,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         });
         self.stage(MERGED, &made_from, missing, |dir| {
             tracing::info!("merged: the chains join the original data");
-            let chains = self.dir.path().join("chains/chains.jsonl");
+            let chains = self.dir.path().join(CHAINS).join("chains.jsonl");
             let lines = merge::merge(
                 self.corpus.as_ref(),
                 &self.settings.ar_baseline.batching,
@@ -198,7 +194,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tracing::info!(
                 "ar_relay: Stage II, the auto-regressive model is fine-tuned on the merged data"
             );
-            let merged = self.dir.path().join("merged/merged.jsonl");
+            let merged = self.dir.path().join(MERGED).join("merged.jsonl");
             let baseline = self.dir.path().join(AR_BASELINE);
             self.stages
                 .fine_tune(AR_RELAY, None, &baseline, &merged, dir)
@@ -216,7 +212,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             "model": done[arm].result, "data": self.corpus.fingerprint(DataUse::Test)?,
             "settings": to_value(&settings)?,
         });
-        let name = format!("evaluation/{arm}");
+        let name = evaluation_of(arm);
         let record = self.stage(&name, &made_from, missing, |dir| {
             let examples = self.corpus.test(self.settings.evaluation.samples)?;
             tracing::info!("evaluation: {arm} on {} test problems", examples.len());

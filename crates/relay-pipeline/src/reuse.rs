@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_train::{read_manifest, refuse_links};
+use relay_train::{LOCK, read_manifest, refuse_links};
 
 use crate::{
     Done, PipelineError, Result,
@@ -83,14 +83,16 @@ pub fn taken_from(run: &Path, stage: &str) -> Option<String> {
 /// # Errors
 /// When the directory that they lie in cannot be listed.
 pub fn beside(run: &Path) -> Result<Vec<PathBuf>> {
-    let Some(parent) = run.parent().filter(|parent| parent.is_dir()) else {
-        return Ok(Vec::new());
+    let parent = match run.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) if parent.is_dir() => parent,
+        _ => return Ok(Vec::new()),
     };
     let listed = |e| PipelineError::io("list", parent, e);
     let mut runs = Vec::new();
     for entry in fs::read_dir(parent).map_err(listed)? {
         let path = entry.map_err(listed)?.path();
-        if path != run && path.join("settings.json").is_file() {
+        if path.file_name() != run.file_name() && path.join("settings.json").is_file() {
             runs.push(path);
         }
     }
@@ -127,8 +129,8 @@ fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     for entry in fs::read_dir(from)? {
         let (source, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
         let target = to.join(&name);
-        // Of no use once the stage is done, and gone at any moment then.
-        if name == UNFINISHED {
+        // Of no use once the stage is done; the first is gone at any moment then.
+        if name == UNFINISHED || name == LOCK {
             continue;
         }
         if source.is_dir() {

@@ -100,13 +100,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let file = dir.join("chains.jsonl");
             let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
             let notes = self.phase_chains((arm, phase), &file, &mut kept)?;
-            let before = match phase.checked_sub(1) {
-                Some(last) => {
-                    let last = phase_name(last, "data");
-                    read_lines(&self.dir.path().join(arm).join(last).join("merged.jsonl"))?
-                }
-                None => self.first_data()?,
-            };
+            let before = self.data_before(arm, phase)?;
             let written = read_chains(&file, self.corpus.codec())?;
             let mut stream = Stream::named(self.settings.seed, arm, &[phase as u64, 1]);
             write_merged(
@@ -140,12 +134,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             tries: own.map_or(1, |own| own.tries),
             longer: &|round| corpus.phase(phase, round),
         };
-        let judge = if arm == AR_SELF_LOOP {
-            let vanilla = self.dir.path().join(LOOPED_VANILLA);
-            Judge::Model(self.stages.writer(LOOPED_VANILLA, &vanilla)?)
-        } else {
-            Judge::Truth(corpus)
-        };
+        let judge = self.judge(arm)?;
         let counts = keep_chains(corpus, drawn, file, write, |examples, problems, chains| {
             judge.confirms(examples, problems, chains)
         })?;
@@ -175,6 +164,25 @@ impl<B: AutodiffBackend> Pipeline<B> {
             self.stages
                 .fine_tune(arm, Some(phase), &before, &merged, dir)
         })
+    }
+
+    /// Who confirms the answers of an arm's chains.
+    fn judge(&self, arm: &str) -> Result<Judge<'_>> {
+        if arm == AR_SELF_LOOP {
+            let vanilla = self.dir.path().join(LOOPED_VANILLA);
+            let writer = self.stages.writer(LOOPED_VANILLA, &vanilla)?;
+            return Ok(Judge::Model(writer));
+        }
+        Ok(Judge::Truth(self.corpus.as_ref()))
+    }
+
+    /// The data that a phase begins with, in part of which its chains take their place.
+    fn data_before(&self, arm: &str, phase: usize) -> Result<Vec<MergedLine>> {
+        let Some(last) = phase.checked_sub(1) else {
+            return self.first_data();
+        };
+        let last = self.dir.path().join(arm).join(phase_name(last, "data"));
+        read_lines(&last.join("merged.jsonl"))
     }
 
     /// Where the model lies that a phase begins with.
@@ -272,7 +280,73 @@ fn add(sums: &mut BTreeMap<String, ChainYield>, notes: &Value) {
 
 #[cfg(test)]
 mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use relay_train::StopFlag;
+
     use super::*;
+    use crate::{About, Existing, arms::AR_SELF_TRUTH};
+
+    fn pipeline(dir: &Path) -> Pipeline<Autodiff<Flex>> {
+        let settings = crate::preset("smoke", 1).unwrap();
+        let about = About {
+            device: "flex".into(),
+            command: "test".into(),
+        };
+        let stop = StopFlag::new();
+        let device = Default::default();
+        Pipeline::open(settings, dir, Existing::Refuse, about, device, stop).unwrap()
+    }
+
+    /// Table 4: the model and the data of a phase are those that the phase before has made.
+    #[test]
+    fn phases_build_on_one_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(dir.path());
+        let before = |phase| pipeline.model_before(AR_SELF_TRUTH, phase);
+        assert_eq!(before(0), dir.path().join(AR_BASELINE));
+        for phase in 1..5 {
+            let last = dir
+                .path()
+                .join(format!("ar_self_truth/phase-{phase}/model"));
+            assert_eq!(before(phase), last);
+        }
+        let first = pipeline.data_before(AR_SELF_TRUTH, 0).unwrap();
+        let trained = |line: &MergedLine| {
+            let [shortest, longest] = match line.task.as_str() {
+                "ari" => [1, 6],
+                "ed" => [2, 8],
+                _ => [3, 30],
+            };
+            (shortest..=longest).contains(&line.length)
+        };
+        assert_eq!(first.len(), 3 * 200);
+        assert!(
+            first
+                .iter()
+                .all(|line| line.source == Origin::Original && trained(line))
+        );
+        let made = dir.path().join("ar_self_truth/phase-2/data");
+        std::fs::create_dir_all(&made).unwrap();
+        let lines: Vec<_> = problems("ari", 7, 3)
+            .into_iter()
+            .map(|problem| MergedLine::new(Origin::Own, problem))
+            .collect();
+        write_merged(&made.join("merged.jsonl"), &lines).unwrap();
+        assert_eq!(pipeline.data_before(AR_SELF_TRUTH, 2).unwrap(), lines);
+        // Nobody else's.
+        assert!(pipeline.data_before(AR_SELF_LOOP, 2).is_err());
+    }
+
+    #[test]
+    fn the_vanilla_model_confirms_for_one_arm_and_the_truth_for_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipeline = pipeline(dir.path());
+        let truth = pipeline.judge(AR_SELF_TRUTH);
+        assert!(matches!(truth, Ok(Judge::Truth(_))));
+        // There is no such model yet.
+        let error = pipeline.judge(AR_SELF_LOOP).err().unwrap().to_string();
+        assert!(error.contains(LOOPED_VANILLA), "{error}");
+    }
 
     /// The model's answer decides where it is the judge, be it right or wrong, and the true one where the truth is.
     #[test]

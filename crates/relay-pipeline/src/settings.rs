@@ -7,10 +7,11 @@ use relay_tasks::{Codec, GroupLimits, TaskConfig};
 use relay_train::{Batching, Curriculum, TrainConfig};
 use serde::{Deserialize, Serialize};
 
-use crate::{PipelineError, Result};
+use crate::{PipelineError, Result, json::to_value};
 
 mod checks;
 mod stages;
+mod whole;
 
 /// The most samples of a task or of a length that settings may ask for: memory must not depend on a typing error.
 pub(crate) const MOST_SAMPLES: usize = 1 << 24;
@@ -196,16 +197,22 @@ impl Settings {
     /// Reads settings from a JSON file, such as the `settings.json` that every run keeps.
     ///
     /// # Errors
-    /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named by its path.
+    /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named by its path. A field is
+    /// missing though it has a default: a training of another length than it was meant to have takes hours to be noticed.
     pub fn load(file: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
         let corrupt = |reason: String| PipelineError::corrupt(file, reason);
         // Editors of some systems put a byte order mark before everything.
-        let mut reader = serde_json::Deserializer::from_str(text.trim_start_matches('\u{feff}'));
-        let settings =
+        let text = text.trim_start_matches('\u{feff}');
+        let mut reader = serde_json::Deserializer::from_str(text);
+        let settings: Self =
             serde_path_to_error::deserialize(&mut reader).map_err(|e| corrupt(e.to_string()))?;
         reader.end().map_err(|e| corrupt(e.to_string()))?;
-        Ok(settings)
+        let given = serde_json::from_str(text).map_err(|e| corrupt(e.to_string()))?;
+        match whole::fault("", &given, &to_value(&settings)?) {
+            Some(fault) => Err(corrupt(fault)),
+            None => Ok(settings),
+        }
     }
 
     /// The same for the vocabulary of the data: they, not the preset, say how many tokens there are.
@@ -243,5 +250,8 @@ mod tests {
         let kind = error(&text.replacen("\"lambda\":1.0", "\"lambda\":\"much\"", 1));
         assert!(kind.contains("looped_aligned.lambda: "), "{kind}");
         assert!(error(&format!("{text}]")).contains("trailing characters"));
+        let fewer = error(&text.replacen("\"warmup_ratio\":0.01,", "", 1));
+        let says = "looped_aligned.train.warmup_ratio is missing; its default is 0.01";
+        assert!(fewer.contains(says), "{fewer}");
     }
 }

@@ -71,11 +71,14 @@ impl SeveralRuns {
                 run.dir.display()
             );
             let lenders = self.lenders(run)?;
-            self.open::<B>(run, device, &stop)?
+            let mut pipeline = self
+                .open::<B>(run, device, &stop)?
                 .side_by_side(jobs)
-                .reusing(lenders)
-                .sharing(Arc::clone(&making))
-                .run_arms(&self.arms)
+                .reusing(lenders);
+            if self.reuse {
+                pipeline = pipeline.sharing(Arc::clone(&making));
+            }
+            pipeline.run_arms(&self.arms)
         })
     }
 

@@ -5,15 +5,16 @@ use std::{path::Path, sync::Arc};
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
 use relay_train::{Checkpoint, StopFlag, start_threads};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     ChainLine, Corpus, DataSettings, Done, FileCorpus, PipelineError, Question, Result, Settings,
     Stages, Unsolved,
-    arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA},
+    arms::{AR_BASELINE, AR_RELAY, LOOPED_ALIGNED, LOOPED_VANILLA, MERGED},
     chains, corpus,
     cost::needs,
     done::checkpoint_of,
-    pipeline::MERGED,
+    evaluate::check_chains,
     run_dir::hash_value,
 };
 
@@ -21,7 +22,7 @@ use crate::{
 const PART: usize = 512;
 
 /// What a model wrote for a question.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Solved {
     /// The problem with the steps and the answer that the model wrote. As in the accuracies the answer of a looped model is what
     /// its answer head says, also where the last step is the answer; the vanilla one writes no steps.
@@ -95,7 +96,9 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     let examples: Vec<Example> = asked.iter().map(|one| one.example.clone()).collect();
     let write = stages.writer(arm, &dir)?;
     for (examples, asked) in examples.chunks(PART).zip(asked.chunks(PART)) {
-        for (chain, asked) in write(examples)?.iter().zip(asked) {
+        let chains = write(examples)?;
+        check_chains(examples, &chains)?;
+        for (chain, asked) in chains.iter().zip(asked) {
             each(solved(corpus.as_ref(), asked, chain))?;
         }
     }

@@ -368,3 +368,70 @@ impl<B: AutodiffBackend> Stages<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use relay_tasks::GroupLimits;
+
+    use super::*;
+    use crate::arms::{ARMS, LOOPED_VANILLA};
+
+    /// Settings in which no two arms have anything in common.
+    fn unlike() -> Settings {
+        let mut settings = crate::preset("smoke", 5).unwrap();
+        for (number, stage) in (1..).zip(settings.stages_mut()) {
+            stage.lambda = 0.5 * number as f32;
+            stage.task_weights = [1.0, 2.0, 3.0].map(|weight| weight * number as f32).into();
+            stage.groups = GroupLimits {
+                max_samples: number,
+                max_tokens: 100 * number,
+                max_waste: 0.01 * number as f32,
+            };
+            stage.checkpoint_iterations = 10 * number;
+            stage.train.steps = number as u64;
+        }
+        settings
+    }
+
+    #[test]
+    fn every_arm_learns_by_its_own_settings() {
+        let settings = unlike();
+        let corpus = crate::corpus(&settings).unwrap();
+        let stages = Stages::<Autodiff<Flex>>::new(
+            settings.clone(),
+            corpus,
+            Default::default(),
+            StopFlag::new(),
+        );
+        let mut seeds = std::collections::BTreeSet::new();
+        for arm in ARMS {
+            let stage = settings.stage(arm).unwrap();
+            let train = stages.train_config(arm, None).unwrap();
+            assert_eq!(train.steps, stage.train.steps, "{arm}");
+            assert!(
+                seeds.insert(train.seed),
+                "{arm} draws what another arm does"
+            );
+            if !is_looped(arm) {
+                let objective = stages.causal_objective(arm).unwrap();
+                assert_eq!(objective.task_weights, stage.task_weights, "{arm}");
+                assert_eq!(objective.limits, stage.groups, "{arm}");
+                continue;
+            }
+            let steps = arm != LOOPED_VANILLA;
+            assert_eq!(stages.looped(arm).step_head, steps, "{arm}");
+            let objective = stages.looped_objective(arm).unwrap();
+            assert_eq!((objective.aligned, objective.lambda), (steps, stage.lambda));
+            assert_eq!(objective.task_weights, stage.task_weights);
+            assert_eq!(objective.limits, stage.groups);
+            assert_eq!(objective.checkpoint_iterations, stage.checkpoint_iterations);
+        }
+        let phases = (0..5).map(|phase| stages.train_config("ar_self_loop", Some(phase)));
+        assert!(
+            phases
+                .into_iter()
+                .all(|phase| seeds.insert(phase.unwrap().seed))
+        );
+    }
+}

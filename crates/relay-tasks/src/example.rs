@@ -1,9 +1,11 @@
 //! Problems as tokens.
 
+use serde::{Deserialize, Serialize};
+
 use crate::TokenId;
 
 /// A problem as tokens.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Example {
     /// Index of the task in [`Codec::tasks`](crate::Codec::tasks).
     pub task: usize,

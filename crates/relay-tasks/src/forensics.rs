@@ -3,13 +3,15 @@
 //! What is right at a place is what [`score`](crate::score()) counts as right there: a chain without a wrong step is one
 //! whose score says `chain`, and it has as many confusions as its score has tokens that are not right.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     Chain, Example, Score, TokenId, score,
     score::{places, step},
 };
 
 /// Where one written chain leaves the true one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainDiagnosis {
     /// What is right, as it counts for the accuracies.
     pub score: Score,
@@ -27,7 +29,7 @@ pub struct ChainDiagnosis {
 }
 
 /// What stands in a wrong place, and what should.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Confusion {
     /// The true token; `None` where the written step has a token too many.
     pub truth: Option<TokenId>,

@@ -1,9 +1,11 @@
 //! What is right in a chain that a model wrote: defined once, for filters, evaluation and tests alike.
 
+use serde::{Deserialize, Serialize};
+
 use crate::{Chain, Example, TokenId};
 
 /// How one written chain compares with the true one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// Whether the answer is right, whatever the steps.
     pub answer: bool,

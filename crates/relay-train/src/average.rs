@@ -64,3 +64,56 @@ impl<B: Backend> Average<B> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use relay_models::{CausalConfig, CausalTransformer, TransformerConfig};
+
+    use super::*;
+
+    type Model = CausalTransformer<Autodiff<Flex>>;
+
+    /// `model` with the same number everywhere.
+    fn filled(model: &Model, number: f32) -> Model {
+        map(model.clone(), |_, value: Tensor<Autodiff<Flex>, 1>| {
+            value.zeros_like() + number
+        })
+    }
+
+    #[test]
+    fn the_past_counts_as_much_as_the_decay_says() {
+        let config = CausalConfig {
+            transformer: TransformerConfig {
+                vocab: 5,
+                d_model: 8,
+                heads: 2,
+                layers: 1,
+                mlp_ratio: 1,
+                ..TransformerConfig::default()
+            },
+        };
+        let model = config.init::<Autodiff<Flex>>(&Default::default(), 1);
+        let mut average = Average::new(0.25, &filled(&model, 8.0));
+        // 1/10 and 2/11 of the past in the beginning, then a quarter.
+        let mut right = 8.0;
+        for (step, decay, number) in [
+            (0, 0.1, 2.0),
+            (1, 2.0 / 11.0, -4.0),
+            (2, 0.25, 1.0),
+            (90, 0.25, 3.0),
+        ] {
+            average.update(&filled(&model, number), step);
+            right = decay * right + (1.0 - decay) * number;
+            visit(&average.model(&model), |place, value: Tensor<_, 1>| {
+                for found in value.into_data().iter::<f32>() {
+                    assert!(
+                        (found - right).abs() < 1e-5,
+                        "{}: {found} {right}",
+                        place.path
+                    );
+                }
+            });
+        }
+    }
+}

@@ -33,7 +33,17 @@ pub fn first_difference(
             .zip(a.iter().zip(b))
             .find_map(|(place, (a, b))| first_difference(&format!("{path}[{place}]"), a, b)),
         _ if held == wanted || same_number(held, wanted) => None,
-        _ => Some((path.to_owned(), held.to_string(), wanted.to_string())),
+        _ => Some((path.to_owned(), text(held), text(wanted))),
+    }
+}
+
+/// A value as text; a number of 32 bits with the digits that it was given by, and not with those of 64 bits.
+fn text(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if value.is_f64() && f64::from(number as f32) == number => {
+            format!("{:?}", number as f32)
+        }
+        _ => value.to_string(),
     }
 }
 
@@ -58,6 +68,10 @@ mod tests {
         };
         let same = json!({ "a": [1, { "b": null }], "c": "x" });
         assert_eq!(differ("", same.clone(), same), None);
+        let single = differ("lambda", json!(0.7_f32), json!(0.8_f32)).unwrap();
+        assert_eq!(single, "lambda: 0.7, 0.8");
+        let double = differ("rate", json!(0.7), json!(1e-30)).unwrap();
+        assert_eq!(double, "rate: 0.7, 1e-30");
         let (held, wanted) = (
             json!({ "a": { "b": [1, 2] } }),
             json!({ "a": { "b": [1] } }),

@@ -51,6 +51,12 @@ pub enum TrainError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Somebody else trains in the directory.
+    #[error("{} is in use by another process; wait for it or choose another directory", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
     /// What is to hold files of a run holds something else, which could lead out of it.
     #[error(
         "{} is a link, a pipe or a device: a run's directory must hold files and directories only, or the run could read \

@@ -45,6 +45,7 @@ impl Checkpoint {
     pub fn looped<B: Backend>(&self, device: &B::Device) -> Result<LoopedTransformer<B>> {
         let config: LoopedConfig = self.config("looped")?;
         config.validate()?;
+        self.check_size(config.number_of_parameters())?;
         self.model(config.init(device, 0))
     }
 
@@ -55,7 +56,26 @@ impl Checkpoint {
     pub fn causal<B: Backend>(&self, device: &B::Device) -> Result<CausalTransformer<B>> {
         let config: CausalConfig = self.config("auto-regressive")?;
         config.validate()?;
+        self.check_size(config.number_of_parameters())?;
         self.model(config.init(device, 0))
+    }
+
+    /// That the file may hold about so many parameters: memory must not depend on what settings say. A model of another kind may
+    /// have some more; which of them are missing is told when it is read.
+    fn check_size(&self, parameters: usize) -> Result<()> {
+        let bytes = self
+            .verified
+            .manifest
+            .files
+            .get(MODEL)
+            .map_or(0, |file| file.bytes);
+        let room = bytes / size_of::<f32>() as u64;
+        if parameters as u64 > room.saturating_mul(4) {
+            let reason =
+                format!("{MODEL} has room for {room} parameters, its settings are of {parameters}");
+            return Err(self.verified.wrong(reason));
+        }
+        Ok(())
     }
 
     /// `model` with the weights in it: for models of one's own. Whether it has the settings that the weights were learnt with

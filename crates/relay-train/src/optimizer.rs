@@ -199,3 +199,118 @@ impl<B: Backend> Optimizer<B> {
         places
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::{Autodiff, Flex};
+    use relay_models::{CausalConfig, CausalTransformer, TransformerConfig};
+
+    use super::*;
+    use crate::OptimizerConfig;
+
+    type Model = CausalTransformer<Autodiff<Flex>>;
+
+    fn model() -> Model {
+        let config = CausalConfig {
+            transformer: TransformerConfig {
+                vocab: 5,
+                d_model: 8,
+                heads: 2,
+                layers: 1,
+                mlp_ratio: 2,
+                ..TransformerConfig::default()
+            },
+        };
+        config.init(&Default::default(), 1)
+    }
+
+    fn config() -> TrainConfig {
+        TrainConfig {
+            learning_rate: 0.1,
+            optimizer: OptimizerConfig::muon(0.3),
+            weight_decay: 0.5,
+            clip_norm: 0.0,
+            ..TrainConfig::default()
+        }
+    }
+
+    /// A gradient for every parameter, the numbers of which depend on their places.
+    fn gradients(size: f32) -> GradientSet<Flex> {
+        let mut gradients = GradientSet::new();
+        visit(&model(), |place, value: Tensor<Autodiff<Flex>, 1>| {
+            let count = value.dims()[0];
+            let number =
+                |at: usize| size * ((at * 7 + place.path.len() * 3) % 11) as f32 - 4.0 * size;
+            let numbers: Vec<f32> = (0..count).map(number).collect();
+            let gradient = Tensor::from_floats(&numbers[..], &Default::default());
+            gradients.put(place.path, gradient);
+        });
+        gradients
+    }
+
+    fn values(model: &Model) -> Vec<(Place, Vec<f32>)> {
+        let mut values = Vec::new();
+        visit(model, |place, value: Tensor<Autodiff<Flex>, 1>| {
+            values.push((place, value.into_data().iter().collect()));
+        });
+        values
+    }
+
+    /// Decay is apart from the gradients, by the rate of each group, and takes nothing from biases and norms.
+    #[test]
+    fn matrices_decay_and_vectors_do_not() {
+        let mut optimizer = Optimizer::new(&config());
+        let moved = optimizer.update(model(), &gradients(0.0), 0.0, 0.5);
+        let [mut by_adamw, mut by_muon, mut vectors] = [0; 3];
+        for ((place, before), (_, after)) in values(&model()).iter().zip(values(&moved)) {
+            // Half of 0.1 and of 0.3, times half.
+            let (keep, count) = match (place.is_matrix(), place.is_hidden_matrix()) {
+                (true, true) => (1.0 - 0.075, &mut by_muon),
+                (true, false) => (1.0 - 0.025, &mut by_adamw),
+                (false, _) => (1.0, &mut vectors),
+            };
+            *count += 1;
+            for (before, after) in before.iter().zip(after) {
+                assert!(
+                    (after - keep * before).abs() < 1e-6,
+                    "{}: {before} {after}",
+                    place.path
+                );
+            }
+        }
+        assert!(by_adamw > 0 && by_muon > 0 && vectors > 0);
+    }
+
+    /// What the optimizer remembers of one update, all numbers one after the other.
+    fn remembered(clip_norm: f64, size: f32) -> Vec<f32> {
+        let config = TrainConfig {
+            clip_norm,
+            ..config()
+        };
+        let mut optimizer = Optimizer::new(&config);
+        let gradients = gradients(size);
+        optimizer.update(model(), &gradients, gradients.norm(), 1.0);
+        let tensors = optimizer.save().into_values();
+        tensors
+            .flat_map(|data| data.iter::<f32>().collect::<Vec<_>>())
+            .collect()
+    }
+
+    #[test]
+    fn gradients_are_shortened_to_the_longest_that_may_be() {
+        let long = gradients(1.0).norm();
+        let apart = |one: Vec<f32>, other: Vec<f32>| {
+            assert!(one.len() == other.len() && !one.is_empty());
+            let off = one.iter().zip(&other);
+            let off = off.map(|(one, other)| (one - other).abs() / other.abs().max(1e-3));
+            off.fold(0.0, f32::max)
+        };
+        // A tenth of the norm may be: the same as gradients of a tenth.
+        let clipped = apart(remembered(long / 10.0, 1.0), remembered(0.0, 0.1));
+        assert!(clipped < 1e-4, "{clipped}");
+        // Not at all where they are shorter, and where nothing is to be clipped.
+        let whole = remembered(0.0, 1.0);
+        assert_eq!(apart(remembered(long * 1.01, 1.0), whole.clone()), 0.0);
+        assert!(apart(whole, remembered(0.0, 0.1)) > 0.5);
+    }
+}

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -32,7 +33,7 @@ impl Verified {
     /// Reads and verifies the checkpoint in `path`, of its files those that are `needed`.
     pub fn read(path: &Path, needed: &[&str]) -> Result<Self> {
         let wrong = |reason: String| TrainError::checkpoint(path, reason);
-        let failed = |name: &str, error| wrong(format!("{name}: {error}"));
+        let failed = |name: &str, error| unreadable(path, name, error);
         // Asked before a byte is read: memory must not depend on what is found there, and a link leads elsewhere.
         let size = |name: &str| match fs::symlink_metadata(path.join(name)) {
             Ok(found) if found.is_file() => Ok(found.len()),
@@ -104,7 +105,7 @@ impl Verified {
     /// The newest checkpoint of `dir`, which may be one itself, that is good in what is `needed`; says which ones are not good, and why.
     ///
     /// # Errors
-    /// When there are checkpoints but none is good.
+    /// When there are checkpoints but none is good, or the system does not give one that is there.
     pub fn newest(dir: &Path, needed: &[&str]) -> Result<Option<Self>> {
         if dir.join(MANIFEST).exists() {
             return Self::read(dir, needed).map(Some);
@@ -115,7 +116,7 @@ impl Verified {
     /// The newest checkpoint in `dir`, good in all its parts, of a step that `wanted` holds of.
     ///
     /// # Errors
-    /// When there are such checkpoints but none is good.
+    /// When there are such checkpoints but none is good, or the system does not give one that is there.
     pub fn newest_of(dir: &Path, wanted: impl Fn(u64) -> bool) -> Result<Option<Self>> {
         Self::newest_with(dir, &FILES, wanted)
     }
@@ -137,6 +138,8 @@ impl Verified {
                     }
                     return Ok(Some(found));
                 }
+                // Nobody knows whether it is good: to go back to an older one would lose what lies between.
+                Err(error @ TrainError::Io { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!("{error}; it is passed over");
                     reasons.push(match error {
@@ -252,4 +255,41 @@ pub fn load_model<B: Backend, M: Module<B>>(
 /// When there is no good checkpoint.
 pub fn read_manifest(dir: &Path) -> Result<Manifest> {
     Ok(Verified::newest_or_error(dir, &FILES)?.manifest)
+}
+
+/// Why a file of the checkpoint in `path` cannot be read: it is not there, so that the checkpoint is not whole; or the system does
+/// not give it now, by its rights, its limits or its disk, and it may be good all the same.
+fn unreadable(path: &Path, name: &str, error: io::Error) -> TrainError {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+            TrainError::checkpoint(path, format!("{name}: {error}"))
+        }
+        _ => TrainError::io("read", &path.join(name))(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint that is not whole is passed over; one that the system does not give is not, as nobody knows what it holds.
+    #[test]
+    fn what_cannot_be_read_now_is_not_damaged() {
+        let place = Path::new("runs/step-000000009");
+        let of = |error: io::Error| unreadable(place, "model.safetensors", error);
+        let gone = of(ErrorKind::NotFound.into());
+        assert!(matches!(gone, TrainError::Checkpoint { .. }), "{gone}");
+        // Too many open files; an error of the disk.
+        for error in [
+            ErrorKind::PermissionDenied.into(),
+            io::Error::from_raw_os_error(24),
+            io::Error::from_raw_os_error(5),
+        ] {
+            let error = of(error);
+            let TrainError::Io { path, .. } = &error else {
+                panic!("{error}")
+            };
+            assert_eq!(*path, place.join("model.safetensors"));
+        }
+    }
 }

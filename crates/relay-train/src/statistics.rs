@@ -102,6 +102,12 @@ impl<I: Backend> Reports<I> {
         self.reports.push(report);
     }
 
+    /// A task that is none of the first `tasks`, if there is one among those of the micro-batches.
+    pub fn task_beyond(&self, tasks: usize) -> Option<usize> {
+        let mut named = self.reports.iter().map(|report| report.task);
+        named.find(|task| *task >= tasks)
+    }
+
     /// Waits for the device and gives all numbers, and the norm of `gradients`: one copy from it for everything.
     pub fn read(self, gradients: &GradientSet<I>) -> (UpdateNumbers, f64) {
         let known = gradients.known_squares();

@@ -42,7 +42,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
     /// of them.
     ///
     /// # Errors
-    /// When too many updates in a row had to be skipped, or another worker is lost.
+    /// When too many updates in a row had to be skipped, another worker is lost, or the objective names a task that there is not.
     pub fn update(
         &mut self,
         mut state: State<B, O::Model>,
@@ -50,6 +50,10 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
     ) -> Result<State<B, O::Model>> {
         let (config, step) = (self.config, state.counters.step);
         let (mut gradients, reports) = self.gradients(&state.model, step, batches);
+        if let Some(task) = reports.task_beyond(self.tasks) {
+            let expected = format!("below {}, the number of tasks of the codec", self.tasks);
+            return Err(TrainError::input("the task of a loss", task, expected));
+        }
         // The one time in an update that the host waits for its device: an update that is not finite must not be made.
         let (mut numbers, mut norm) = match self.others {
             None => reports.read(&gradients),

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::after_update::Log;
 use crate::checkpoint;
 use crate::loader::Loader;
+use crate::lock::lock;
 use crate::metrics::{Listener, Metrics};
 use crate::own_pool::in_own_pool;
 use crate::plain::refuse_links;
@@ -214,6 +215,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// - [`TrainError::NotFinite`] when loss or gradients stay without a finite value, and [`TrainError::Diverged`] when
     ///   the loss grows far above its past, as far as the settings say that the run ends then.
     /// - [`TrainError::NotPlain`] when the directory holds links or other things that could lead out of it.
+    /// - [`TrainError::Locked`] when somebody else trains in the directory.
     /// - [`TrainError::Worker`] and [`TrainError::Machine`] when a device or a machine that shares the work is lost.
     /// - When examples cannot be made, or checkpoints and metrics not be read or written.
     pub fn run(
@@ -239,6 +241,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<Trained<O::Model>> {
         self.objective.check_model(&model)?;
         refuse_links(&self.dir)?;
+        let _held = lock(&self.dir)?;
         checkpoint::clean(&self.dir)?;
         let start = self.config.recovery.goes_back().then(|| model.clone());
         let settings = source.settings();

@@ -3,7 +3,8 @@
 use crate::common::*;
 use burn::tensor::backend::Backend;
 use relay_models::{
-    CausalTransformer, LoopedConfig, LoopedPrompts, ModelError, generate_causal, generate_looped,
+    CausalTransformer, Injection, LoopedChain, LoopedConfig, LoopedPrompts, ModelError, Positions,
+    generate_causal, generate_looped,
 };
 
 on_both!(
@@ -30,42 +31,81 @@ fn argmax(row: &[f32]) -> u32 {
     best.unwrap() as u32
 }
 
+/// Every way in which a loop can differ from the plain one.
+fn loops(positions: Positions) -> impl Iterator<Item = LoopedConfig> {
+    let injections = [Injection::None, Injection::Add, Injection::Linear];
+    let loops = injections
+        .into_iter()
+        .flat_map(|injection| [false, true].map(|timestep| (injection, timestep)));
+    loops.map(move |(injection, timestep)| LoopedConfig {
+        injection,
+        timestep,
+        norm_state: timestep,
+        ..looped(positions)
+    })
+}
+
+/// The most probable token of each row of logits, and its probability.
+fn best(logits: &[f32]) -> (Vec<u32>, Vec<f32>) {
+    let rows = logits.chunks(VOCAB).map(|row| {
+        let token = argmax(row);
+        let sum: f32 = row
+            .iter()
+            .map(|value| (value - row[token as usize]).exp())
+            .sum();
+        (token, sum.recip())
+    });
+    rows.unzip()
+}
+
 fn looped_chains_are_the_argmax_of_the_forward_pass<B: Backend>() {
     let device = Default::default();
-    let model = looped(Default::default()).init::<B>(&device, 1);
-    let prompts = prompts(2, 5, &[0, 2], &[3, 3]);
-    let chains = generate_looped(&model, &prompts, &device).unwrap();
-    model.forward(
-        input(&prompts.tokens, [2, 5], &prompts.pads),
-        3,
-        |iteration, state| {
-            let logits = values(model.step_logits(state.clone()).unwrap());
-            let expected: Vec<u32> = logits.chunks(VOCAB).map(argmax).collect();
-            for sample in 0..2 {
-                assert_eq!(
-                    chains[sample].columns[iteration - 1],
-                    expected[sample * 5..(sample + 1) * 5]
-                );
-            }
-            let last = state.clone().slice([0..2, 4..5]).reshape([2, 16]);
-            let answers = values(model.answer_logits(last));
-            if iteration == 3 {
-                assert_eq!(chains[0].answer, argmax(&answers[..VOCAB]));
-                assert_eq!(chains[1].answer, argmax(&answers[VOCAB..]));
-            }
-        },
-    );
+    for config in loops(Default::default()) {
+        let model = config.init::<B>(&device, 1);
+        let prompts = prompts(2, 5, &[0, 2], &[3, 3]);
+        let chains = generate_looped(&model, &prompts, &device).unwrap();
+        let mut seen = Vec::new();
+        model.forward(
+            input(&prompts.tokens, [2, 5], &prompts.pads),
+            3,
+            |iteration, state| {
+                let (tokens, probabilities) =
+                    best(&values(model.step_logits(state.clone()).unwrap()));
+                for (sample, chain) in chains.iter().enumerate() {
+                    let own = sample * 5..(sample + 1) * 5;
+                    assert_eq!(chain.columns[iteration - 1], tokens[own.clone()]);
+                    assert_close(
+                        &chain.probabilities[iteration - 1],
+                        &probabilities[own],
+                        1e-4,
+                    );
+                }
+                let last = state.clone().slice([0..2, 4..5]).reshape([2, 16]);
+                let (answers, sure) = best(&values(model.answer_logits(last)));
+                if iteration == 3 {
+                    let answer = |chain: &LoopedChain| (chain.answer, chain.answer_probability);
+                    let (found, found_sure): (Vec<_>, Vec<_>) = chains.iter().map(answer).unzip();
+                    assert_eq!(found, answers);
+                    assert_close(&found_sure, &sure, 1e-4);
+                }
+                seen.push(probabilities);
+            },
+        );
+        // Otherwise nothing told whether an iteration was the right one.
+        assert!(
+            seen[0]
+                .iter()
+                .zip(&seen[2])
+                .any(|(a, b)| (a - b).abs() > 1e-3)
+        );
+    }
 }
 
 fn looped_chains_are_the_same_alone<B: Backend>() {
     let device = Default::default();
-    for positions in POSITIONS {
-        let model = LoopedConfig {
-            timestep: true,
-            norm_state: true,
-            ..looped(positions)
-        }
-        .init::<B>(&device, 2);
+    // The first sample is not the last to be done, so that those left are others than the first ones of the batch.
+    for config in POSITIONS.into_iter().flat_map(loops) {
+        let model = config.init::<B>(&device, 2);
         let batch = prompts(4, 5, &[0, 3, 1, 0], &[2, 5, 1, 5]);
         let chains = generate_looped(&model, &batch, &device).unwrap();
         for (sample, chain) in chains.iter().enumerate() {

@@ -1,13 +1,14 @@
 //! The lines of files of one's own.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Error, ErrorKind},
     path::Path,
 };
 
 use relay_tasks::{Problem, spaced};
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::DEFAULT_TASK;
 use crate::{PipelineError, Result, line_file::at, overrides::in_words};
@@ -62,6 +63,28 @@ pub(super) fn bare(line: &UnsolvedLine) -> Problem {
     }
 }
 
+/// What lines may have, those that `generate_data` or `solve` wrote included, of which not all is read.
+const FIELDS: [&str; 12] = [
+    "task",
+    "problem",
+    "steps",
+    "answer",
+    "length",
+    "iterations",
+    "width",
+    "dialect",
+    "confidence",
+    "answer_confidence",
+    "answer_is_right",
+    "chain_is_right",
+];
+
+/// The first field of an object that is none of [`FIELDS`]: somebody's own, or a misspelt one.
+fn unknown_field(object: &str) -> Option<String> {
+    let fields: BTreeMap<String, IgnoredAny> = serde_json::from_str(object).ok()?;
+    fields.into_keys().find(|name| !FIELDS.contains(&&**name))
+}
+
 /// The lines of a file, and the hash of what it holds.
 pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec<T>, String)> {
     let opened = File::open(file).map_err(|e| {
@@ -82,7 +105,7 @@ pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec
     let reader = BufReader::new(opened);
     let mut hasher = blake3::Hasher::new();
     let mut lines = Vec::new();
-    let mut blank = None;
+    let (mut blank, mut odd) = (None, None);
     for (number, line) in reader.lines().enumerate() {
         let line = line.map_err(|e| match e.kind() {
             ErrorKind::InvalidData => at(file, number, &"is no UTF-8 text"),
@@ -104,6 +127,16 @@ pub(super) fn read_lines<T: for<'a> Deserialize<'a>>(file: &Path) -> Result<(Vec
             return Err(at(file, number, &"it is no JSON object"));
         }
         lines.push(serde_json::from_str(text).map_err(|e| at(file, number, &reason(&e)))?);
+        if odd.is_none() {
+            odd = unknown_field(text).map(|name| (number + 1, name));
+        }
+    }
+    if let Some((line, name)) = odd {
+        tracing::warn!(
+            "{}: line {line} has a field `{name}`, which nothing reads; what a line may have is {}",
+            file.display(),
+            FIELDS.join(", ")
+        );
     }
     if lines.is_empty() {
         return Err(PipelineError::corrupt(
@@ -125,5 +158,23 @@ fn reason(error: &serde_json::Error) -> String {
             format!("{before}expected {expected} (column {})", error.column())
         }
         None => format!("{text} (column {})", error.column()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_field_is_noticed() {
+        let of = |text: &str| unknown_field(text);
+        assert_eq!(
+            of(r#"{"problem": "1", "steps": [], "lenght": 3}"#).unwrap(),
+            "lenght"
+        );
+        assert_eq!(
+            of(r#"{"problem": "1", "width": 3, "dialect": {"p": 5}}"#),
+            None
+        );
     }
 }

@@ -21,7 +21,8 @@ fn corpus_of(train: Vec<Value>, longer: Vec<Value>, test: Vec<Value>) -> Result<
 /// Files of the tasks `a`, whose lines come first, and `b`, with a longer problem of each task in `longer`.
 fn read(each: usize, longer: &[&str]) -> Result<FileCorpus> {
     let solved = |task: &str, line: usize| {
-        let problem = format!("x {}", ["p", "q"][line % 2]);
+        let bits = (0..8).map(|bit| ["p", "q"][line >> bit & 1]);
+        let problem = format!("x {}", bits.collect::<Vec<_>>().join(" "));
         json!({ "task": task, "problem": problem, "steps": ["y"], "answer": "y", "length": 1 })
     };
     let both = ["a", "b"].into_iter();
@@ -57,6 +58,46 @@ fn the_order_of_the_lines_says_nothing_of_what_is_set_aside() {
     let distinct: HashSet<usize> = found.iter().map(String::len).collect();
     assert!(distinct.len() > 2, "{distinct:?}");
     assert_eq!(lengths(lines.into_iter().rev().collect()), found);
+}
+
+#[test]
+fn no_model_learns_what_is_set_aside() {
+    let lines: Vec<Value> = (0..400).map(|n| numbered(9 + n % 4, n)).collect();
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let corpus = corpus_of(lines, longer, vec![numbered(9, 1)]).unwrap();
+    let batching = Batching::Mixed { samples: 40 };
+    let watched = corpus.valid(400).unwrap();
+    let watched: HashSet<_> = watched.into_iter().map(|one| one.prompt).collect();
+    let learnt = [corpus.original(&batching), corpus.phase_start(&batching, 1)];
+    for learnt in learnt {
+        let learnt = learnt.unwrap();
+        assert_eq!(learnt.len(), 380);
+        let prompts = learnt
+            .iter()
+            .map(|one| corpus.codec.encode(one).unwrap().prompt);
+        assert_eq!(prompts.filter(|prompt| watched.contains(prompt)).count(), 0);
+    }
+    let source = corpus.source(&batching, None, 1).unwrap();
+    let drawn = (0..20).flat_map(|step| source.examples(step).unwrap());
+    assert_eq!(drawn.filter(|one| watched.contains(&one.prompt)).count(), 0);
+}
+
+#[test]
+fn lines_of_one_problem_are_set_aside_together() {
+    // Twenty problems of twenty lines each, and one of a hundred.
+    let often = (0..100).map(|_| numbered(9, 0));
+    let lines = (0..400).map(|n| numbered(9, 1 + n % 20)).chain(often);
+    let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
+    let corpus = corpus_of(lines.collect(), longer, vec![numbered(9, 1)]).unwrap();
+    let watched = corpus.valid(400).unwrap();
+    assert_eq!(watched.len(), 20);
+    assert!(watched.iter().all(|one| one.prompt == watched[0].prompt));
+    assert!(
+        corpus
+            .train
+            .iter()
+            .all(|one| one.prompt != watched[0].prompt)
+    );
 }
 
 #[test]
@@ -247,7 +288,7 @@ fn a_training_line_that_no_memory_bears_is_named() {
     };
     let longer = || vec![json!({ "problem": "p p", "iterations": 3 })];
     let with = |odd: Value| {
-        let mut train: Vec<Value> = (0..40).map(|_| line(3, 2)).collect();
+        let mut train: Vec<Value> = (1..=40).map(|tokens| line(tokens, 2)).collect();
         train[6] = odd;
         corpus_of(train, longer(), vec![line(2, 2)])
     };

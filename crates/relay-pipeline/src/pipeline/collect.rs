@@ -55,7 +55,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         stages.extend(
             measured
                 .iter()
-                .map(|(arm, record, _)| (format!("evaluation/{arm}"), record)),
+                .map(|(arm, record, _)| (evaluation_of(arm), record)),
         );
         name_machines(&mut results, stages.iter().cloned());
         let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));

@@ -112,9 +112,21 @@ pub(super) fn percents() -> Vec<(f64, String)> {
 
 /// At most eleven round numbers from `low` to `high`, and no two closer than `least`.
 pub(super) fn ticks(low: f64, high: f64, least: f64) -> Vec<(f64, String)> {
-    let steps = (-6..).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
-    let fits = |step: &f64| *step >= least && (high - low) / step <= 10.0;
-    let step = steps.into_iter().find(fits).unwrap_or(1.0);
+    let span = high - low;
+    if !span.is_finite() {
+        return Vec::new();
+    }
+    // No smaller step has at most ten intervals; two powers further some do.
+    let smallest = match (span / 10.0).max(least) {
+        above if above > 0.0 => above.log10().floor() as i32,
+        _ => 0,
+    };
+    let steps = (smallest..=smallest + 2)
+        .flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
+    let fits = |step: &f64| *step >= least && span / step <= 10.0;
+    let Some(step) = steps.into_iter().find(fits) else {
+        return Vec::new();
+    };
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     // What is a round number up to rounding is one.
     let first = (low / step - 1e-9).ceil() as i64;
@@ -147,5 +159,20 @@ mod tests {
             ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "1.2"]
         );
         assert_eq!(labels(0.0, 130.0, 0.0)[..3], ["0", "20", "40"]);
+        let rates = labels(1.2e-7, 5e-7, 0.0);
+        assert_eq!(
+            (rates.len(), &rates[0][..], &rates[7][..]),
+            (8, "0.00000015", "0.00000050")
+        );
+    }
+
+    #[test]
+    fn no_span_takes_for_ever() {
+        assert!(labels(-1e308, 1e308, 0.0).is_empty());
+        assert!(labels(f64::NAN, 1.0, 0.0).is_empty());
+        assert!(labels(0.0, f64::INFINITY, 0.0).is_empty());
+        for (low, high) in [(0.0, 1e300), (1e15, 1e15 + 4.0), (0.0, 1e-300), (5.0, 5.0)] {
+            assert!(labels(low, high, 0.0).len() <= 11, "{low} {high}");
+        }
     }
 }

@@ -161,7 +161,9 @@ fn ends(values: impl Iterator<Item = f64>) -> [f64; 2] {
     if low > high {
         [0.0, 1.0]
     } else if low == high {
-        [low - 0.5, high + 0.5]
+        // Beyond 2^53 half of one more is the same number.
+        let around = (low.abs() * 1e-3).max(0.5);
+        [low - around, high + around]
     } else {
         [low, high]
     }

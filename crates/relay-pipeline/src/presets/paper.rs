@@ -102,6 +102,8 @@ fn paper_tasks() -> Vec<TaskSettings> {
 
 #[cfg(test)]
 mod tests {
+    use relay_models::{Injection, Positions};
+
     use super::*;
 
     /// Learning rate and weights of a stage, and what all stages share.
@@ -135,6 +137,55 @@ mod tests {
             );
             assert_eq!(transformer.dropout, 0.1);
         }
+    }
+
+    /// What is no number of a table: nothing of what the smaller presets do otherwise.
+    #[test]
+    fn all_else_is_as_the_paper_has_it() {
+        let settings = paper(1);
+        let looped = &settings.looped;
+        assert_eq!(looped.injection, Injection::None);
+        assert!(!looped.timestep && !looped.norm_state);
+        for transformer in [&looped.transformer, &settings.causal.transformer] {
+            assert_eq!(transformer.positions, Positions::Rope);
+            assert_eq!(
+                (transformer.rope_base, transformer.mlp_ratio),
+                (10_000.0, 4)
+            );
+        }
+        assert_eq!(
+            (settings.chains.min_confidence, settings.chains.tries),
+            (0.0, 1)
+        );
+        let EvaluationSettings {
+            samples,
+            hit_matrices,
+            extra_iterations,
+        } = &settings.evaluation;
+        assert_eq!((*samples, *extra_iterations), (10_000, 0));
+        assert_eq!(
+            hit_matrices,
+            &[("lis".to_owned(), 101), ("lis".to_owned(), 105)]
+        );
+        for (arm, stage) in settings.stages() {
+            assert_eq!(stage.curriculum, None, "{arm}");
+            assert_eq!(stage.train.clip_norm, 1.0, "{arm}");
+        }
+        let DataSettings::Generated(tasks) = &settings.data else {
+            panic!("tasks expected")
+        };
+        let dialects = tasks
+            .iter()
+            .map(|task| serde_json::to_value(task.task).unwrap());
+        let right = serde_json::json!([
+            { "task": "ari", "domain": { "kind": "prime_field", "p": 11 }, "order": "left_to_right" },
+            {
+                "task": "ed", "letters": 26, "largest": 249, "costs": "benchmark", "insert": 2, "delete": 2, "replace": 3,
+                "drawn": [3, 10], "random_share": 0.4,
+            },
+            { "task": "lis", "group": 10, "values": { "range": "benchmark", "max": 249 }, "runs": [1, 3] },
+        ]);
+        assert_eq!(serde_json::Value::from_iter(dialects), right);
     }
 
     #[test]

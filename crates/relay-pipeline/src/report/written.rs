@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     ChainYield, Results,
-    arms::{arm_label, task_label},
+    arms::{CHAINS, arm_label, task_label},
     markup::escape,
 };
 
@@ -43,7 +43,7 @@ fn by_task(counts: &BTreeMap<String, ChainYield>) -> BTreeMap<&str, ChainYield> 
 
 fn row(stage: &str, task: &str, count: &ChainYield) -> String {
     let writer = match stage {
-        "chains" => "Looped, aligned",
+        CHAINS => "Looped, aligned",
         arm => arm_label(arm),
     };
     let right = match count.right.zip(count.truth_known()) {

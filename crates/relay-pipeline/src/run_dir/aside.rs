@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Existing, RunDir, begun_from};
-use crate::{Done, PipelineError, Result, left_over};
+use crate::{Done, PipelineError, Result, arms::EVALUATION, kept_chains::UNFINISHED, left_over};
 
 /// Where stages go that were made from something else.
 pub(crate) const SET_ASIDE: &str = "set-aside";
@@ -110,11 +110,13 @@ fn free_place(dir: &Path, name: &str) -> Result<PathBuf> {
     free.ok_or_else(|| PipelineError::corrupt(&kept, "it has no place left"))
 }
 
-/// Whether it is worth keeping: hours went into a training that was begun, and into what a stage wrote to its end. Measuring
-/// takes minutes, and is of models that are gone.
+/// Whether it is worth keeping: hours went into a training that was begun, and into chains, of which those written so far count,
+/// too. Measuring takes minutes, and is of models that are gone.
 fn is_dear(name: &str, stage: &Path) -> bool {
     let trained = relay_train::list_checkpoints(stage).is_ok_and(|found| !found.is_empty());
-    trained || (stage.join("done.json").exists() && !name.starts_with("evaluation"))
+    let written = |file| fs::metadata(stage.join(file)).is_ok_and(|found| found.len() > 0);
+    let wrote = written("done.json") || written(UNFINISHED);
+    trained || (wrote && !name.starts_with(EVALUATION))
 }
 
 #[cfg(test)]

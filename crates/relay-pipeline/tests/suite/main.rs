@@ -1,6 +1,7 @@
 //! Behaviour of the whole crate; one program, because backends take long to compile.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod claims;
 mod files;
 mod forensics_cost;
 mod pipeline;

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use relay_pipeline::{DataSettings, Existing, PipelineError, Results, Settings, TaskSettings};
-use relay_train::StopFlag;
+use relay_train::{OptimizerConfig, StopFlag};
 
 use crate::{
     runs::{made_at, open, run, tiny},
@@ -202,6 +202,19 @@ fn runs_goes_on_and_redoes_what_a_setting_changes() {
     assert_eq!(again, taught);
     assert_ne!(made_at(&path, "chains"), chains);
 
+    // So are those that are chosen otherwise.
+    for change in [
+        |settings: &mut Settings| settings.chains.min_confidence = 0.1,
+        |settings: &mut Settings| settings.chains.tries = 2,
+    ] {
+        let before = ["chains", "merged"].map(|stage| made_at(&path, stage));
+        change(&mut settings);
+        run(&settings, &path, Existing::Update).unwrap();
+        let again = ["looped_aligned", "ar_baseline"].map(|arm| made_at(&path, arm));
+        assert_eq!(again, taught);
+        assert_ne!(made_at(&path, "chains"), before[0]);
+    }
+
     let error = run(&settings, &path, Existing::Refuse).unwrap_err();
     assert!(matches!(error, PipelineError::NotEmpty { .. }), "{error}");
 }
@@ -243,6 +256,86 @@ fn a_run_that_is_stopped_ends_like_one_that_is_not() {
     assert_eq!(measured(&resumed), measured(&whole));
     let chains = |run: &str| fs::read(dir.path().join(run).join("merged/merged.jsonl")).unwrap();
     assert_eq!(chains("stopped"), chains("whole"));
+}
+
+/// The weights of an arm's only checkpoint.
+fn weights(run: &Path, arm: &str) -> Vec<f32> {
+    let file = run.join(arm).join("step-000000004/model.safetensors");
+    let bytes = fs::read(file).unwrap();
+    let (length, rest) = bytes.split_first_chunk().unwrap();
+    let tensors = &rest[u64::from_le_bytes(*length) as usize..];
+    let (numbers, []) = tensors.as_chunks() else {
+        panic!("floats expected")
+    };
+    numbers
+        .iter()
+        .map(|bytes| f32::from_le_bytes(*bytes))
+        .collect()
+}
+
+/// Stage II begins with the baseline, not with a new model: where it learns nothing, it ends as it began.
+#[test]
+fn fine_tuning_begins_where_the_baseline_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut settings = tiny();
+    for train in [
+        &mut settings.ar_relay.train,
+        &mut settings.self_chains.as_mut().unwrap().phase.train,
+    ] {
+        train.learning_rate = 1e-12;
+        train.optimizer = OptimizerConfig::muon(1e-12);
+        train.weight_decay = 0.0;
+    }
+    run(&settings, dir.path(), Existing::Refuse).unwrap();
+    let baseline = weights(dir.path(), "ar_baseline");
+    for arm in [
+        "ar_relay",
+        "ar_self_loop/phase-1/model",
+        "ar_self_truth/phase-5/model",
+    ] {
+        let found = weights(dir.path(), arm);
+        let off = found.iter().zip(&baseline).map(|(a, b)| (a - b).abs());
+        let off = off.fold(0.0, f32::max);
+        assert!(
+            found.len() == baseline.len() && off < 1e-6,
+            "{arm} is off by {off}"
+        );
+    }
+}
+
+/// Equation 10: what the aligned model learns besides the answer is the steps, as much as lambda says; the vanilla one does not.
+#[test]
+fn lambda_reaches_the_training() {
+    let dir = tempfile::tempdir().unwrap();
+    let trained = |lambda: f64| {
+        let path = dir.path().join(lambda.to_string());
+        let mut settings = tiny();
+        settings.looped_aligned.lambda = lambda as f32;
+        for stage in settings.stages_mut() {
+            stage.train.log_every = 1;
+            stage.task_weights = vec![2.0, 1.0, 3.0];
+        }
+        let pipeline = open(&settings, &path, Existing::Refuse, StopFlag::default()).unwrap();
+        let arms = ["looped_aligned", "looped_vanilla"].map(str::to_owned);
+        pipeline.run_arms(&arms).unwrap();
+        for (arm, lambda) in [("looped_aligned", lambda), ("looped_vanilla", 0.0)] {
+            let text = fs::read_to_string(path.join(arm).join("metrics.jsonl")).unwrap();
+            let first = text.lines().next().unwrap();
+            let first: serde_json::Value = serde_json::from_str(first).unwrap();
+            let of = |number: &str| first.pointer(number).unwrap().as_f64().unwrap();
+            let [mut right, mut steps] = [0.0; 2];
+            for (task, weight) in [("ari", 2.0), ("ed", 1.0), ("lis", 3.0)] {
+                let step = of(&format!("/tasks/{task}/step_loss"));
+                right += weight * (of(&format!("/tasks/{task}/answer_loss")) + lambda * step);
+                steps += step;
+            }
+            let loss = of("/loss");
+            assert!((loss - right).abs() < 1e-4 * right, "{arm}: {loss} {right}");
+            assert_eq!(steps > 1.0, arm == "looped_aligned", "{steps}");
+        }
+        weights(&path, "looped_aligned")
+    };
+    assert_ne!(trained(0.0), trained(5.0));
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::{fs, path::Path};
 use crate::common::*;
 use relay_tasks::Codec;
 use relay_train::{
-    Batching, Checkpoint, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Resume,
-    StopFlag, TaskSource, TrainConfig, TrainError, Trainer, list_checkpoints, load_model,
-    read_manifest, save_model, write_causal_chains, write_looped_chains,
+    Batching, Checkpoint, Curriculum, ExampleListSource, ExampleSource, LoopedObjective,
+    OptimizerConfig, Resume, StopFlag, TaskSource, TrainConfig, TrainError, Trainer,
+    list_checkpoints, load_model, read_manifest, save_model, write_causal_chains,
+    write_looped_chains,
 };
 
 type Plain = burn::backend::Flex;
@@ -186,6 +187,73 @@ fn other_settings_are_named() {
     )
     .unwrap_err();
     assert!(matches!(error, TrainError::Task(_)), "{error}");
+}
+
+#[test]
+fn a_directory_is_for_one_training() {
+    let (dir, _) = trained();
+    let held = relay_train::lock(dir.path()).unwrap();
+    let error = run_by_muon(dir.path()).unwrap_err();
+    assert!(
+        matches!(&error, TrainError::Locked { path } if path == dir.path()),
+        "{error}"
+    );
+    drop(held);
+    run_by_muon(dir.path()).unwrap();
+}
+
+#[test]
+fn a_run_does_not_go_on_with_another_objective() {
+    let (dir, newest) = trained();
+    let before = fs::read(newest.join("manifest.json")).unwrap();
+    let usual = aligned();
+    for (objective, named) in [
+        (
+            LoopedObjective {
+                lambda: 0.8,
+                ..usual.clone()
+            },
+            "objective.lambda is 0.7 there and 0.8 here",
+        ),
+        (
+            LoopedObjective {
+                task_weights: vec![1.0, 3.0],
+                ..usual.clone()
+            },
+            "objective.task_weights[1] is 2.0 there and 3.0 here",
+        ),
+        (
+            LoopedObjective {
+                aligned: false,
+                ..usual.clone()
+            },
+            "objective.aligned is true there and false here",
+        ),
+        (
+            LoopedObjective {
+                limits: limits(7),
+                ..usual
+            },
+            "objective.limits.max_samples is 8 there and 7 here",
+        ),
+    ] {
+        let model = looped(0.1);
+        let trainer = Trainer::<Flex, _>::new(
+            config(OptimizerConfig::muon(0.02)),
+            objective,
+            codec(),
+            settings(&model),
+            Default::default(),
+            dir.path(),
+        );
+        let trainer = trainer.unwrap().quiet(true);
+        let source = Box::new(source(Batching::Mixed { samples: 6 }));
+        let (model, stop) = (model.init(&Default::default(), 3), StopFlag::new());
+        let ended = trainer.run(model, source, &examples(), Resume::Continue, &stop);
+        let error = ended.unwrap_err().to_string();
+        assert!(error.contains(named), "{error}");
+    }
+    assert_eq!(fs::read(newest.join("manifest.json")).unwrap(), before);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use crate::common::*;
 use relay_train::{
-    Batching, Effort, LoopedObjective, Manifest, OptimizerConfig, Resume, StopFlag, TaskWindow,
-    TrainConfig, TrainError, Trainer, read_manifest,
+    Batching, Checkpoint, Effort, LoopedObjective, Manifest, OptimizerConfig, Resume, StopFlag,
+    TaskWindow, TrainConfig, TrainError, Trainer, read_manifest,
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -55,6 +55,20 @@ fn change_tensors(checkpoint: &Path, name: &str, change_them: impl FnOnce(&mut T
     change(checkpoint, |manifest| {
         manifest.files.insert(name.to_owned(), record(&bytes));
     });
+}
+
+/// Memory is taken for the parameters that the file may hold, not for those that its settings tell of.
+#[test]
+fn a_model_larger_than_its_file_is_refused_before_memory_is_taken() {
+    let (dir, newest) = trained();
+    change(&newest, |manifest| {
+        manifest.model["transformer"]["d_model"] = (1 << 16).into();
+    });
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    let error = checkpoint.looped::<burn::backend::Flex>(&Default::default());
+    let error = error.unwrap_err().to_string();
+    let says = "model.safetensors has room for";
+    assert!(error.contains(says), "{error}");
 }
 
 /// Whole numbers as a tensor.

@@ -1,6 +1,6 @@
 //! Several devices make the update of one. Here they are several threads on the one CPU.
 
-use std::{path::Path, thread};
+use std::{collections::BTreeSet, path::Path, sync::Mutex, thread};
 
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
@@ -111,9 +111,12 @@ fn a_run_goes_on_with_another_number_of_workers() {
     near(&weights(&whole.model), &weights(&found.model), "resumed");
 }
 
-/// The usual objective, but that something happens before it computes.
+/// The usual objective, but that something happens before it computes, and that it may name another task.
 #[derive(Debug)]
-struct Before(fn(DropoutKey));
+struct Before {
+    before: fn(DropoutKey),
+    task: Option<usize>,
+}
 
 impl Objective<Flex> for Before {
     type Model = LoopedTransformer<Flex>;
@@ -142,8 +145,10 @@ impl Objective<Flex> for Before {
         key: DropoutKey,
         device: &<Flex as burn::tensor::backend::BackendTypes>::Device,
     ) -> LossParts<Flex> {
-        self.0(key);
-        aligned().loss(model, batch, key, device)
+        (self.before)(key);
+        let parts = aligned().loss(model, batch, key, device);
+        let task = self.task.unwrap_or(parts.task);
+        LossParts { task, ..parts }
     }
 
     fn write_chains(
@@ -157,16 +162,16 @@ impl Objective<Flex> for Before {
 }
 
 /// How a run of this many workers ends if this happens before they compute, and what it learnt.
-fn train_with(
-    before: fn(DropoutKey),
-    (workers, sums): (usize, Sums),
-    dir: &Path,
-) -> Result<Vec<f32>> {
+fn train_with(before: fn(DropoutKey), shared: (usize, Sums), dir: &Path) -> Result<Vec<f32>> {
+    train_on(Before { before, task: None }, shared, dir)
+}
+
+fn train_on(objective: Before, (workers, sums): (usize, Sums), dir: &Path) -> Result<Vec<f32>> {
     let model = looped(0.0);
     let device = Default::default();
     let trainer = Trainer::<Flex, _>::new(
         config(OptimizerConfig::adamw()),
-        Before(before),
+        objective,
         codec(),
         settings(&model),
         device,
@@ -244,4 +249,42 @@ fn the_collective_layer_serves_one_run_at_a_time() {
         }
     };
     train_with(begin_another, (2, Collective), &place.path().join("first")).unwrap();
+}
+
+#[test]
+fn a_loss_of_a_task_that_there_is_not_ends_the_run() {
+    let place = tempfile::tempdir().unwrap();
+    for workers in [1, 2] {
+        let objective = Before {
+            before: drop,
+            task: Some(2),
+        };
+        let dir = place.path().join(workers.to_string());
+        let error = train_on(objective, (workers, FirstWorker), &dir).unwrap_err();
+        let says = "the task of a loss is 2: it must be below 2";
+        assert!(error.to_string().contains(says), "{error}");
+        // Before anything was saved that would tell of it for ever.
+        assert!(relay_train::list_checkpoints(&dir).unwrap().is_empty());
+    }
+}
+
+/// The keys of the masks that one run had.
+static KEYS: Mutex<Vec<(u64, u64)>> = Mutex::new(Vec::new());
+
+/// No two micro-batches of a run have the same masks, be they of one update, of one worker or not.
+#[test]
+fn every_micro_batch_has_masks_of_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let note = |key: DropoutKey| KEYS.lock().unwrap().push((key.step, key.batch));
+    for workers in [1, 3] {
+        KEYS.lock().unwrap().clear();
+        let dir = place.path().join(workers.to_string());
+        train_with(note, (workers, FirstWorker), &dir).unwrap();
+        let keys = KEYS.lock().unwrap();
+        let distinct: BTreeSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len(), "{workers} workers: {keys:?}");
+        let updates: BTreeSet<u64> = keys.iter().map(|(step, _)| *step).collect();
+        assert_eq!(updates.len(), 12);
+        assert!(keys.len() > 12, "several micro-batches in an update");
+    }
 }

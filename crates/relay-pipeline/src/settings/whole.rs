@@ -1,0 +1,60 @@
+//! Whether a file says all that settings hold.
+
+use serde_json::Value;
+
+/// What of the settings `read` is not in what was `given` for them, if something is not: a field that fell back to its default, or
+/// an object whose fields were given as a list, one behind the other. `place` is the path to both.
+///
+/// What has its default and is left out of files then is not in `read` either.
+pub(super) fn fault(place: &str, given: &Value, read: &Value) -> Option<String> {
+    let below = |key: &str| match place {
+        "" => key.to_owned(),
+        place => format!("{place}.{key}"),
+    };
+    match (given, read) {
+        (Value::Object(given), Value::Object(read)) => read.iter().find_map(|(key, read)| {
+            match given.get(key).or_else(|| given.get(former(key)?)) {
+                Some(given) => fault(&below(key), given, read),
+                None => Some(format!("{} is missing; its default is {read}", below(key))),
+            }
+        }),
+        (Value::Array(given), Value::Array(read)) => {
+            let pairs = given.iter().zip(read).enumerate();
+            pairs
+                .map(|(index, (given, read))| fault(&below(&index.to_string()), given, read))
+                .find_map(|fault| fault)
+        }
+        (Value::Array(_), Value::Object(_)) => {
+            Some(format!("{place} is a list, must be an object"))
+        }
+        _ => None,
+    }
+}
+
+/// The name that a field once had.
+fn former(key: &str) -> Option<&'static str> {
+    (key == "hit_matrices").then_some("hit_matrix")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_given_is_named_by_its_path() {
+        let read = json!({ "a": [{ "b": 1, "c": 2 }], "hit_matrices": [["lis", 3]] });
+        let of = |given: Value| fault("", &given, &read);
+        assert_eq!(of(read.clone()), None);
+        // What was once one is a list of one.
+        assert_eq!(
+            of(json!({ "a": [{ "b": 1, "c": 2 }], "hit_matrix": ["lis", 3] })),
+            None
+        );
+        let missing = of(json!({ "a": [{ "b": 1 }], "hit_matrix": null })).unwrap();
+        assert_eq!(missing, "a.0.c is missing; its default is 2");
+        let list = of(json!({ "a": [[1, 2]], "hit_matrix": null })).unwrap();
+        assert_eq!(list, "a.0 is a list, must be an object");
+    }
+}
