@@ -1,10 +1,12 @@
 //! A task of your own, without touching the crates: chains of assignments modulo 7.
 //!
 //! A problem of length 3 is `a = 3 ; b = a + 2 ; c = b * a ; <sep>`; step t lists the values of the first t variables, `3 5 ;`
-//! for t = 2; the answer is the value of the last one. The program trains a looped model on it and shows what it writes.
+//! for t = 2; the answer is the value of the last one. The program trains a looped model on it and shows what it writes; with
+//! `--whole` it runs all stages, to the report.
 //!
 //! ```text
 //! cargo run --release --example custom_task -- --steps 2000 --run-dir runs/custom
+//! cargo run --release --example custom_task -- --whole --run-dir runs/custom-whole
 //! ```
 
 use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
@@ -16,6 +18,10 @@ use relay_examples::{
     stop_on_signals,
 };
 use relay_models::{LoopedConfig, TransformerConfig};
+use relay_pipeline::{
+    About, DataSettings, Existing, GeneratedCorpus, OwnTask, Pipeline, PipelineError,
+    own_data_preset, table,
+};
 use relay_tasks::{
     ChainFormat, Codec, Dialect, GroupLimits, Problem, Solution, Split, Stream, Task, TaskError,
     score,
@@ -158,12 +164,16 @@ impl Task for Assignments {
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
-    /// Updates of the weights.
-    #[arg(long, default_value_t = 2000)]
-    steps: u64,
+    /// Updates of the weights, with `--whole` of every model [default: 2000, with `--whole` those of `mini`].
+    #[arg(long)]
+    steps: Option<u64>,
     /// Directory of the checkpoints.
     #[arg(long, default_value = "runs/custom")]
     run_dir: PathBuf,
+    /// Run all stages with the models of `mini`: the looped model, the auto-regressive one, and what it learns from chains that the
+    /// looped one writes for longer problems.
+    #[arg(long)]
+    whole: bool,
     /// Where the computation runs: `flex`, `ndarray` or `cuda`.
     #[arg(long, default_value = "flex")]
     device: String,
@@ -179,12 +189,34 @@ fn main() -> ExitCode {
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
         let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;
-        outcome.map_err(|error| match error.downcast_ref() {
-            Some(TrainError::Interrupted { .. }) => CliError::interrupted(error, &signal),
-            Some(TrainError::Setting { .. } | TrainError::Input { .. }) => CliError::usage(error),
-            _ => CliError::failure(error),
+        outcome.map_err(|error| match kind_of(error.as_ref()) {
+            Kind::Interrupted => CliError::interrupted(error, &signal),
+            Kind::Usage => CliError::usage(error),
+            Kind::Failure => CliError::failure(error),
         })
     }))
+}
+
+/// What an error means for whoever started the program.
+enum Kind {
+    Interrupted,
+    Usage,
+    Failure,
+}
+
+fn kind_of(error: &(dyn std::error::Error + 'static)) -> Kind {
+    if let Some(error) = error.downcast_ref::<PipelineError>() {
+        return match error {
+            error if error.is_interrupted() => Kind::Interrupted,
+            error if error.is_usage() => Kind::Usage,
+            _ => Kind::Failure,
+        };
+    }
+    match error.downcast_ref() {
+        Some(TrainError::Interrupted { .. }) => Kind::Interrupted,
+        Some(TrainError::Setting { .. } | TrainError::Input { .. }) => Kind::Usage,
+        _ => Kind::Failure,
+    }
 }
 
 struct Training {
@@ -192,11 +224,61 @@ struct Training {
     stop: StopFlag,
 }
 
+impl Training {
+    /// The whole method: models and trainings are those of `mini`, problems are those of the task.
+    fn whole<B: AutodiffBackend>(
+        self,
+        task: Arc<dyn Task>,
+        device: B::Device,
+    ) -> Result<(), Box<dyn std::error::Error>> {
+        let data = DataSettings::Own(task.name().to_owned());
+        let mut settings = own_data_preset("mini", data, 1)?;
+        settings.set_precision(self.args.precision);
+        if let Some(steps) = self.args.steps {
+            settings
+                .stages_mut()
+                .for_each(|stage| stage.train.steps = steps);
+        }
+        let lengths = OwnTask {
+            task,
+            train: [1, 5],
+            test: [1, 8],
+            original: 10_000,
+            longer: [6, 7, 8].map(|length| (length, 3_000)).into(),
+        };
+        let corpus = GeneratedCorpus::of_tasks(vec![lengths], settings.seed)?;
+        let about = About {
+            device: self.args.device,
+            command: "custom_task --whole".to_owned(),
+        };
+        let pipeline = Pipeline::<B>::open_with(
+            Arc::new(corpus),
+            settings,
+            &self.args.run_dir,
+            Existing::Resume,
+            about,
+            device,
+            self.stop,
+        )?;
+        let results = pipeline.side_by_side(0).run()?;
+        let report = self.args.run_dir.join("report.html");
+        print(format_args!(
+            "{}report: {}\n",
+            table(&results),
+            report.display()
+        ))?;
+        Ok(())
+    }
+}
+
 impl Program for Training {
     type Output = Result<(), Box<dyn std::error::Error>>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
         let task: Arc<dyn Task> = Arc::new(Assignments { prime: 7 });
+        if self.args.whole {
+            return self.whole::<B>(task, device);
+        }
         let codec = Codec::for_tasks(&[Arc::clone(&task)])?;
         let transformer = TransformerConfig {
             vocab: codec.vocab.len(),
@@ -210,7 +292,7 @@ impl Program for Training {
         };
 
         let train = TrainConfig {
-            steps: self.args.steps,
+            steps: self.args.steps.unwrap_or(2000),
             precision: self.args.precision,
             ..TrainConfig::default()
         };

@@ -186,10 +186,14 @@ pub trait Corpus: Debug + Send + Sync {
 /// The corpus that the settings ask for.
 ///
 /// # Errors
-/// When a task cannot be built or a file cannot be read.
+/// When a task cannot be built or a file cannot be read, and for data that a program brings along itself.
 pub fn corpus(settings: &Settings) -> Result<Arc<dyn Corpus>> {
     Ok(match &settings.data {
         DataSettings::Generated(tasks) => Arc::new(GeneratedCorpus::new(tasks, settings.seed)?),
         DataSettings::Files(files) => Arc::new(FileCorpus::read(files)?),
+        DataSettings::Own(name) => {
+            let right = "data that are drawn or read; those of a program of one's own it has to bring, by `Pipeline::open_with`";
+            return Err(PipelineError::settings("data.own", name, right));
+        }
     })
 }

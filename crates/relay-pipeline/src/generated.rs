@@ -20,9 +20,55 @@ const MOST: Sizes = Sizes {
 /// Problems drawn from tasks.
 #[derive(Debug)]
 pub struct GeneratedCorpus {
-    tasks: Vec<(TaskSettings, Arc<dyn Task>)>,
+    tasks: Vec<Drawn>,
     codec: Codec,
     seed: u64,
+}
+
+/// A task of one's own and the lengths it is used at, for [`GeneratedCorpus::of_tasks`].
+#[derive(Debug, Clone)]
+pub struct OwnTask {
+    /// The task.
+    pub task: Arc<dyn Task>,
+    /// Shortest and longest length of the original training data.
+    pub train: [usize; 2],
+    /// Shortest and longest length at which the arms are measured.
+    pub test: [usize; 2],
+    /// Samples of the original data in the merged set.
+    pub original: usize,
+    /// Length and number of the chains in the merged set.
+    pub longer: Vec<(usize, usize)>,
+}
+
+/// The lengths that a task is used at, and how many problems of them; see [`TaskSettings`].
+#[derive(Debug, Clone)]
+pub(crate) struct Lengths {
+    pub train: [usize; 2],
+    pub test: [usize; 2],
+    pub original: usize,
+    pub longer: Vec<(usize, usize)>,
+    pub self_phases: Vec<(usize, usize)>,
+}
+
+/// A task that problems are drawn from.
+#[derive(Debug)]
+struct Drawn {
+    task: Arc<dyn Task>,
+    /// All that its problems depend on.
+    made_from: Value,
+    lengths: Lengths,
+}
+
+impl TaskSettings {
+    pub(crate) fn lengths(&self) -> Lengths {
+        Lengths {
+            train: self.train,
+            test: self.test,
+            original: self.original,
+            longer: self.longer.clone(),
+            self_phases: self.self_phases.clone(),
+        }
+    }
 }
 
 impl GeneratedCorpus {
@@ -31,16 +77,61 @@ impl GeneratedCorpus {
     /// # Errors
     /// When a task's dialect is not possible.
     pub fn new(tasks: &[TaskSettings], seed: u64) -> Result<Self> {
-        let built: Vec<_> = tasks
-            .iter()
-            .map(|task| task.task.build())
-            .collect::<Result<_, _>>()?;
+        let drawn = |settings: &TaskSettings| {
+            Ok(Drawn {
+                task: settings.task.build()?,
+                made_from: to_value(&settings.task)?,
+                lengths: settings.lengths(),
+            })
+        };
+        Self::of(tasks.iter().map(drawn).collect::<Result<_>>()?, seed)
+    }
+
+    /// The corpus of tasks that the crates do not know, for [`Pipeline::open_with`](crate::Pipeline::open_with). Every problem is a
+    /// pure function of the task, these lengths and `seed`: that of the run's settings.
+    ///
+    /// # Errors
+    /// When there is no task, two have the same name, one does not have the lengths that are asked for, or the dialects do not
+    /// make a vocabulary.
+    pub fn of_tasks(tasks: Vec<OwnTask>, seed: u64) -> Result<Self> {
+        let drawn = |own: OwnTask| {
+            let OwnTask {
+                task,
+                train,
+                test,
+                original,
+                longer,
+            } = own;
+            let lengths = Lengths {
+                train,
+                test,
+                original,
+                longer,
+                self_phases: Vec::new(),
+            };
+            lengths.validate(task.name(), task.lengths())?;
+            Ok(Drawn {
+                made_from: json!({
+                    "own": task.name(), "dialect": task.dialect(), "drawing": task.drawing(),
+                }),
+                task,
+                lengths,
+            })
+        };
+        let tasks = tasks.into_iter().map(drawn).collect::<Result<Vec<_>>>()?;
+        let names: BTreeSet<&str> = tasks.iter().map(|drawn| drawn.task.name()).collect();
+        if tasks.is_empty() || names.len() < tasks.len() {
+            let found = format!("{} tasks of {} names", tasks.len(), names.len());
+            let right = "at least one task, each of a name of its own";
+            return Err(PipelineError::settings("data.own", found, right));
+        }
+        Self::of(tasks, seed)
+    }
+
+    fn of(tasks: Vec<Drawn>, seed: u64) -> Result<Self> {
+        let built: Vec<_> = tasks.iter().map(|drawn| Arc::clone(&drawn.task)).collect();
         let codec = Codec::for_tasks(&built)?;
-        Ok(Self {
-            tasks: tasks.iter().cloned().zip(built).collect(),
-            codec,
-            seed,
-        })
+        Ok(Self { tasks, codec, seed })
     }
 
     /// The first problems of the training split, as many of each task as `number` says, of each length about the share that
@@ -48,18 +139,18 @@ impl GeneratedCorpus {
     fn first_problems(
         &self,
         batching: &Batching,
-        number: impl Fn(&TaskSettings) -> usize,
+        number: impl Fn(&Lengths) -> usize,
     ) -> Result<Vec<Problem>> {
         let mut problems = Vec::new();
-        for (settings, task) in &self.tasks {
-            let [shortest, longest] = settings.train;
+        for Drawn { task, lengths, .. } in &self.tasks {
+            let [shortest, longest] = lengths.train;
             let data = Dataset::new(
                 Arc::clone(task),
                 shortest..=longest,
                 self.seed,
                 Split::Train,
             )?;
-            for index in 0..number(settings) {
+            for index in 0..number(lengths) {
                 let problem = match batching {
                     Batching::Mixed { .. } => data.get(index as u64),
                     // An update of a length comes in proportion to it, and of twice the length half as many samples fit into one.
@@ -97,18 +188,14 @@ impl GeneratedCorpus {
     }
 
     fn task(&self, name: &str) -> Option<&dyn Task> {
-        let mut tasks = self.tasks.iter().map(|(_, task)| task.as_ref());
+        let mut tasks = self.tasks.iter().map(|drawn| drawn.task.as_ref());
         tasks.find(|task| task.name() == name)
     }
 
     fn nothing_to_watch(&self) -> PipelineError {
-        let lengths = |(settings, task): &(TaskSettings, Arc<dyn Task>)| {
-            format!(
-                "{} {}..{}",
-                task.name(),
-                settings.train[0],
-                settings.train[1]
-            )
+        let lengths = |Drawn { task, lengths, .. }: &Drawn| {
+            let [shortest, longest] = lengths.train;
+            format!("{} {shortest}..{longest}", task.name())
         };
         let found: Vec<String> = self.tasks.iter().map(lengths).collect();
         let right = "lengths some of which have problems in the validation split";
@@ -168,8 +255,8 @@ impl GeneratedCorpus {
 
 /// Where the indices of the problems begin whose chains are written. Those of a trained length lie behind all that the original
 /// part can have, which would be learnt twice, once with a chain that may be wrong.
-fn first_index(settings: &TaskSettings, length: usize) -> u64 {
-    let [shortest, longest] = settings.train;
+fn first_index(lengths: &Lengths, length: usize) -> u64 {
+    let [shortest, longest] = lengths.train;
     match (shortest..=longest).contains(&length) {
         true => MOST_SAMPLES as u64,
         false => 0,
@@ -187,10 +274,8 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn train_lengths(&self) -> Vec<[usize; 2]> {
-        self.tasks
-            .iter()
-            .map(|(settings, _)| settings.train)
-            .collect()
+        let tasks = self.tasks.iter();
+        tasks.map(|drawn| drawn.lengths.train).collect()
     }
 
     fn source(
@@ -199,19 +284,11 @@ impl Corpus for GeneratedCorpus {
         curriculum: Option<&Curriculum>,
         seed: u64,
     ) -> Result<Box<dyn ExampleSource>> {
-        let tasks = self
-            .tasks
-            .iter()
-            .map(|(_, task)| Arc::clone(task))
-            .collect();
-        let lengths = self
-            .tasks
-            .iter()
-            .map(|(settings, _)| settings.train[0]..=settings.train[1])
-            .collect();
+        let tasks = self.tasks.iter().map(|drawn| Arc::clone(&drawn.task));
+        let lengths = self.train_lengths().into_iter();
         let source = TaskSource::new(
-            tasks,
-            lengths,
+            tasks.collect(),
+            lengths.map(|[from, to]| from..=to).collect(),
             self.codec.clone(),
             batching.clone(),
             curriculum.cloned(),
@@ -222,9 +299,9 @@ impl Corpus for GeneratedCorpus {
 
     fn valid(&self, samples: usize) -> Result<Vec<Example>> {
         let mut examples = Vec::new();
-        for (settings, task) in &self.tasks {
-            let lengths = settings.train[0]..=settings.train[1];
-            let data = Dataset::new(Arc::clone(task), lengths, self.seed, Split::Valid)?;
+        for Drawn { task, lengths, .. } in &self.tasks {
+            let [from, to] = lengths.train;
+            let data = Dataset::new(Arc::clone(task), from..=to, self.seed, Split::Valid)?;
             examples.extend(self.first_there(&data, samples)?);
         }
         if examples.is_empty() && samples > 0 {
@@ -235,15 +312,15 @@ impl Corpus for GeneratedCorpus {
 
     fn test(&self, samples: usize) -> Result<Vec<Example>> {
         let mut examples = Vec::new();
-        for (settings, task) in &self.tasks {
-            let lengths = settings.test[0]..=settings.test[1];
-            examples.extend(self.distinct(task.as_ref(), Split::Test, lengths, samples)?);
+        for Drawn { task, lengths, .. } in &self.tasks {
+            let [from, to] = lengths.test;
+            examples.extend(self.distinct(task.as_ref(), Split::Test, from..=to, samples)?);
         }
         Ok(examples)
     }
 
     fn original(&self, batching: &Batching) -> Result<Vec<Problem>> {
-        self.first_problems(batching, |settings| settings.original)
+        self.first_problems(batching, |lengths| lengths.original)
     }
 
     fn phase_start(&self, batching: &Batching, each: usize) -> Result<Vec<Problem>> {
@@ -252,9 +329,9 @@ impl Corpus for GeneratedCorpus {
 
     fn longer(&self, round: usize) -> Result<Vec<Unsolved>> {
         let mut unsolved = Vec::new();
-        for (settings, task) in &self.tasks {
-            for &(length, count) in &settings.longer {
-                let first = first_index(settings, length) + drawn_before(round, count);
+        for Drawn { task, lengths, .. } in &self.tasks {
+            for &(length, count) in &lengths.longer {
+                let first = first_index(lengths, length) + drawn_before(round, count);
                 self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
@@ -266,9 +343,9 @@ impl Corpus for GeneratedCorpus {
         // Phases may have the same length: each draws where no other does.
         let first = (phase as u64) << 32;
         let mut unsolved = Vec::new();
-        for (settings, task) in &self.tasks {
-            if let Some(&(length, count)) = settings.self_phases.get(phase) {
-                let first = first + first_index(settings, length) + drawn_before(round, count);
+        for Drawn { task, lengths, .. } in &self.tasks {
+            if let Some(&(length, count)) = lengths.self_phases.get(phase) {
+                let first = first + first_index(lengths, length) + drawn_before(round, count);
                 self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
@@ -279,7 +356,7 @@ impl Corpus for GeneratedCorpus {
     fn asked(&self, question: &Question) -> Result<Unsolved> {
         // The tasks of the codec are these, in their order.
         let index = self.codec.task_index(question.task(&self.codec)?)?;
-        let (task, text) = (&self.tasks[index].1, &question.problem);
+        let (task, text) = (&self.tasks[index].task, &question.problem);
         let length = task.length(text)?;
         let sizes = Sizes {
             iterations: question
@@ -307,20 +384,27 @@ impl Corpus for GeneratedCorpus {
     }
 
     fn fingerprint(&self, of: DataUse) -> Result<Value> {
-        let part = |settings: &TaskSettings| {
-            let TaskSettings { task, train, .. } = settings;
+        let part = |drawn: &Drawn| {
+            let Lengths {
+                train,
+                test,
+                original,
+                longer,
+                self_phases,
+            } = &drawn.lengths;
             // The dialects of all tasks make the vocabulary, whatever the use.
+            let task = &drawn.made_from;
             match of {
-                DataUse::Training => to_value(&(task, train)),
-                DataUse::Longer => to_value(&(task, &settings.longer)),
-                DataUse::Original => to_value(&(task, train, settings.original)),
+                DataUse::Training => json!([task, train]),
+                DataUse::Longer => json!([task, longer]),
+                DataUse::Original => json!([task, train, original]),
                 // The first phase begins with original data.
-                DataUse::Phase(phase) => to_value(&(task, train, settings.self_phases.get(phase))),
-                DataUse::Test => to_value(&(task, settings.test)),
+                DataUse::Phase(phase) => json!([task, train, self_phases.get(phase)]),
+                DataUse::Test => json!([task, test]),
             }
         };
-        let tasks = self.tasks.iter().map(|(settings, _)| part(settings));
-        Ok(json!({ "tasks": tasks.collect::<Result<Vec<_>>>()?, "seed": self.seed }))
+        let tasks: Vec<Value> = self.tasks.iter().map(part).collect();
+        Ok(json!({ "tasks": tasks, "seed": self.seed }))
     }
 }
 

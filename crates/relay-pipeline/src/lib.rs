@@ -100,7 +100,7 @@ pub use evaluate::{Counts, Measured, evaluate};
 pub use files::{DEFAULT_TASK, FileCorpus};
 pub use forecast::Forecast;
 pub use forensics::{ChainForensics, ConfusedTokens, TaskForensics};
-pub use generated::GeneratedCorpus;
+pub use generated::{GeneratedCorpus, OwnTask};
 pub use length_result::{LengthResult, Measure, RightTokens, Share};
 pub use lock::lock;
 pub use machine::Machine;

@@ -75,6 +75,26 @@ impl<B: AutodiffBackend> Pipeline<B> {
         start_threads()?;
         settings.validate()?;
         let corpus = corpus(&settings)?;
+        Self::open_with(corpus, settings, path, existing, about, device, stop)
+    }
+
+    /// The same with data that the program brings along: `data` of the settings is [`DataSettings::Own`](crate::DataSettings), and
+    /// `corpus` mostly a [`GeneratedCorpus::of_tasks`](crate::GeneratedCorpus::of_tasks). What was made from other data is made anew,
+    /// as far as the corpus's [`fingerprint`](Corpus::fingerprint) tells.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_with(
+        corpus: Arc<dyn Corpus>,
+        settings: Settings,
+        path: &Path,
+        existing: Existing,
+        about: About,
+        device: B::Device,
+        stop: StopFlag,
+    ) -> Result<Self> {
+        start_threads()?;
+        settings.validate()?;
         settings.validate_data(corpus.as_ref())?;
         settings.validate_precision::<B>(&device)?;
         let mut dir = RunDir::open(path, &settings, existing)?;

@@ -58,6 +58,9 @@ pub enum DataSettings {
     Generated(Vec<TaskSettings>),
     /// Read from files of the user.
     Files(FileSettings),
+    /// Brought along by the program that opens the run, see [`Pipeline::open_with`](crate::Pipeline::open_with); what is held
+    /// here only names them. There are no self-chains on them.
+    Own(String),
 }
 
 /// One generated task and the lengths it is used at.

@@ -3,11 +3,11 @@
 use crate::{DataSettings, PipelineError, Result, Settings};
 
 impl Settings {
-    /// Names of the tasks that problems are drawn from; none for files.
+    /// Names of the tasks that problems are drawn from; none for files and for data that a program brings along.
     pub fn task_names(&self) -> Vec<&'static str> {
         match &self.data {
             DataSettings::Generated(tasks) => tasks.iter().map(|task| task.name()).collect(),
-            DataSettings::Files(_) => Vec::new(),
+            DataSettings::Files(_) | DataSettings::Own(_) => Vec::new(),
         }
     }
 
@@ -19,7 +19,7 @@ impl Settings {
         let names = self.task_names();
         if !names.contains(&task) {
             let right = if names.is_empty() {
-                "left out where the data are files".to_owned()
+                "left out where the data are files, or those of a program of one's own".to_owned()
             } else {
                 format!("one of {}", names.join(", "))
             };

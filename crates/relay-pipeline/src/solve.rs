@@ -109,7 +109,7 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
 /// the model, what it knows of them itself; and whether that is so.
 fn corpus_of(settings: &Settings, dir: &Path) -> Result<(Arc<dyn Corpus>, bool)> {
     let found = corpus(settings);
-    if !matches!(settings.data, DataSettings::Files(_)) {
+    if let DataSettings::Generated(_) = settings.data {
         return Ok((found?, false));
     }
     let checkpoint = Checkpoint::open(&checkpoint_of(dir)?)?;
@@ -120,6 +120,9 @@ fn corpus_of(settings: &Settings, dir: &Path) -> Result<(Arc<dyn Corpus>, bool)>
             Err(error) => error.to_string(),
         },
         Err(error @ PipelineError::Io { .. }) => error.to_string(),
+        Err(_) if matches!(settings.data, DataSettings::Own(_)) => {
+            "its data are those of the program that trained it".to_owned()
+        }
         Err(error) => return Err(error),
     };
     tracing::warn!(

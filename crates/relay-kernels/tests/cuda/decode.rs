@@ -71,8 +71,9 @@ fn prompts(count: usize, vocab: usize) -> Vec<Vec<u32>> {
     (0..count).map(prompt).collect()
 }
 
-/// Both say the same up to where two tokens are nearly as probable; afterwards the texts are others.
-fn check(what: &str, found: &Written, expected: &Written) {
+/// Both say the same up to where two tokens are nearly as probable; gives the place of the first other token, behind which the
+/// texts are others.
+fn check(what: &str, found: &Written, expected: &Written) -> Option<usize> {
     let pairs = found.probabilities.iter().zip(&expected.probabilities);
     for (at, (a, b)) in pairs.enumerate() {
         assert!(
@@ -84,10 +85,41 @@ fn check(what: &str, found: &Written, expected: &Written) {
                 *b < 0.5 + NEAR,
                 "{what} {at}: another token than one of {b}"
             );
-            return;
+            return Some(at);
         }
     }
     assert_eq!(found.tokens.len(), expected.tokens.len(), "{what}");
+    None
+}
+
+/// Both say the same to the end of every text: where another token was as good, both go on from the one that was expected.
+fn agree(
+    what: &str,
+    [gpu, cpu]: [&Decoder; 2],
+    prompts: Vec<Vec<u32>>,
+    limits: Vec<usize>,
+    end: u32,
+) {
+    let mut texts: Vec<_> = (0..).zip(prompts).zip(limits).collect();
+    while !texts.is_empty() {
+        let (numbered, limits): (Vec<(usize, Vec<u32>)>, Vec<usize>) = texts.into_iter().unzip();
+        let prompts: Vec<Vec<u32>> = numbered.iter().map(|(_, prompt)| prompt.clone()).collect();
+        let [found, expected] = [gpu, cpu].map(|decoder| decoder.generate(&prompts, end, &limits));
+        let pairs = found.iter().zip(&expected);
+        type Text = ((usize, Vec<u32>), usize);
+        let rest = |text: Text, (found, expected): (&Written, &Written)| {
+            let ((number, mut prompt), limit) = text;
+            let at = check(&format!("{what} text {number}"), found, expected)?;
+            prompt.extend(&expected.tokens[..=at]);
+            Some(((number, prompt), limit - at - 1))
+        };
+        texts = numbered
+            .into_iter()
+            .zip(limits)
+            .zip(pairs)
+            .filter_map(|(text, pair)| rest(text, pair))
+            .collect();
+    }
 }
 
 const MODELS: [Sizes; 3] = [
@@ -136,15 +168,8 @@ fn texts_agree() {
             let prompts = prompts(count, sizes.vocab);
             let limits: Vec<usize> = (0..count).map(|text| text * 17 % 90).collect();
             let end = sizes.vocab as u32;
-            let found = gpu.generate(&prompts, end, &limits);
-            let expected = cpu.generate(&prompts, end, &limits);
-            for (text, (found, expected)) in found.iter().zip(&expected).enumerate() {
-                check(
-                    &format!("{sizes:?} text {text} of {count}"),
-                    found,
-                    expected,
-                );
-            }
+            let what = format!("{sizes:?}, {count} texts:");
+            agree(&what, [&gpu, &cpu], prompts, limits, end);
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::DataSettings;
 fn mini() -> Vec<TaskSettings> {
     match crate::preset("mini", 1).unwrap().data {
         DataSettings::Generated(tasks) => tasks,
-        DataSettings::Files(_) => panic!("tasks expected"),
+        _ => panic!("tasks expected"),
     }
 }
 

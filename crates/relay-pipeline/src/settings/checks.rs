@@ -1,6 +1,6 @@
 //! What settings can be.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::ModelError;
@@ -8,7 +8,7 @@ use relay_tasks::{Example, TaskError};
 use relay_train::{Curriculum, TrainError, check_precision, check_task_weights};
 
 use super::{DataSettings, MOST_SAMPLES, Settings, StageSettings, TaskSettings};
-use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, json::to_value};
+use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, generated::Lengths, json::to_value};
 
 impl Settings {
     /// Checks every part.
@@ -163,6 +163,10 @@ impl Settings {
                 ),
             ));
         }
+        // Its tasks are known to the program that brings them.
+        if let DataSettings::Own(_) = self.data {
+            return Ok(());
+        }
         let known = self.task_names();
         let unknown = |task: &&String| !known.contains(&task.as_str());
         match curriculum.tasks.iter().find(unknown) {
@@ -221,7 +225,13 @@ impl TaskSettings {
         let name = self.name();
         let built = self.task.build();
         let built = built.map_err(|e| within(&format!("data.{name}.task"), e))?;
-        let possible = built.lengths();
+        self.lengths().validate(name, built.lengths())
+    }
+}
+
+impl Lengths {
+    /// Checks that the task called `name` has them, and how many problems are asked for.
+    pub(crate) fn validate(&self, name: &str, possible: RangeInclusive<usize>) -> Result<()> {
         for (field, [from, to]) in [("train", self.train), ("test", self.test)] {
             if from > to || !possible.contains(&from) || !possible.contains(&to) {
                 return Err(PipelineError::settings(
@@ -248,15 +258,15 @@ impl TaskSettings {
                 ));
             }
         }
-        self.each_longer_once()
+        self.each_longer_once(name)
     }
 
     /// A length that is there twice would have the same problems twice.
-    fn each_longer_once(&self) -> Result<()> {
+    fn each_longer_once(&self, name: &str) -> Result<()> {
         let mut seen = BTreeSet::new();
         match self.longer.iter().find(|(length, _)| !seen.insert(length)) {
             Some((length, _)) => Err(PipelineError::settings(
-                format!("data.{}.longer", self.name()),
+                format!("data.{name}.longer"),
                 format!("{length} twice"),
                 "each length once, with all its chains",
             )),

@@ -116,7 +116,7 @@ impl Settings {
                 let phases = tasks.iter().map(|task| task.self_phases.len());
                 phases.max().unwrap_or(0)
             }
-            DataSettings::Files(_) => 0,
+            DataSettings::Files(_) | DataSettings::Own(_) => 0,
         }
     }
 }

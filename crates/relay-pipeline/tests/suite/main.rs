@@ -4,6 +4,7 @@
 mod claims;
 mod files;
 mod forensics_cost;
+mod own_tasks;
 mod pipeline;
 mod questions;
 mod report;
