@@ -41,11 +41,13 @@ pub fn causal(positions: Positions) -> CausalConfig {
     }
 }
 
-/// Token ids that look random but are not.
+/// Token ids that look random but are not; no two rows of a batch are the same.
 pub fn tokens(size: usize, width: usize) -> Vec<i32> {
-    (0..size * width)
-        .map(|i| 1 + (i * i * 7 + i * 3) as i32 % (VOCAB as i32 - 1))
-        .collect()
+    let token = |i: u64| {
+        let mixed = (i + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
+        1 + (mixed % (VOCAB as u64 - 1)) as i32
+    };
+    (0..(size * width) as u64).map(token).collect()
 }
 
 pub fn int<B: Backend>(values: &[i32], shape: [usize; 2]) -> Tensor<B, 2, Int> {
