@@ -189,34 +189,21 @@ fn main() -> ExitCode {
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
         let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;
-        outcome.map_err(|error| match kind_of(error.as_ref()) {
-            Kind::Interrupted => CliError::interrupted(error, &signal),
-            Kind::Usage => CliError::usage(error),
-            Kind::Failure => CliError::failure(error),
+        outcome.map_err(|error| {
+            let of_run = error.downcast_ref::<PipelineError>();
+            let (interrupted, usage) = match (of_run, error.downcast_ref()) {
+                (Some(error), _) => (error.is_interrupted(), error.is_usage()),
+                (_, Some(TrainError::Interrupted { .. })) => (true, false),
+                (_, Some(TrainError::Setting { .. } | TrainError::Input { .. })) => (false, true),
+                _ => (false, false),
+            };
+            match (interrupted, usage) {
+                (true, _) => CliError::interrupted(error, &signal),
+                (_, true) => CliError::usage(error),
+                _ => CliError::failure(error),
+            }
         })
     }))
-}
-
-/// What an error means for whoever started the program.
-enum Kind {
-    Interrupted,
-    Usage,
-    Failure,
-}
-
-fn kind_of(error: &(dyn std::error::Error + 'static)) -> Kind {
-    if let Some(error) = error.downcast_ref::<PipelineError>() {
-        return match error {
-            error if error.is_interrupted() => Kind::Interrupted,
-            error if error.is_usage() => Kind::Usage,
-            _ => Kind::Failure,
-        };
-    }
-    match error.downcast_ref() {
-        Some(TrainError::Interrupted { .. }) => Kind::Interrupted,
-        Some(TrainError::Setting { .. } | TrainError::Input { .. }) => Kind::Usage,
-        _ => Kind::Failure,
-    }
 }
 
 struct Training {

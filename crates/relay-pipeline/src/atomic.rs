@@ -78,7 +78,8 @@ impl Drop for Aside {
     }
 }
 
-fn parent(path: &Path) -> &Path {
+/// The directory that `path` lies in.
+pub(crate) fn parent(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         _ => Path::new("."),

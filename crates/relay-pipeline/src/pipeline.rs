@@ -72,10 +72,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         device: B::Device,
         stop: StopFlag,
     ) -> Result<Self> {
-        start_threads()?;
-        settings.validate()?;
-        let corpus = corpus(&settings)?;
-        Self::open_with(corpus, settings, path, existing, about, device, stop)
+        Self::open_on(corpus, settings, path, existing, about, device, stop)
     }
 
     /// The same with data that the program brings along: `data` of the settings is [`DataSettings::Own`](crate::DataSettings), and
@@ -93,8 +90,23 @@ impl<B: AutodiffBackend> Pipeline<B> {
         device: B::Device,
         stop: StopFlag,
     ) -> Result<Self> {
+        let own = |_: &Settings| Ok(corpus);
+        Self::open_on(own, settings, path, existing, about, device, stop)
+    }
+
+    /// Settings that are wrong are told before any data are read.
+    fn open_on(
+        corpus: impl FnOnce(&Settings) -> Result<Arc<dyn Corpus>>,
+        settings: Settings,
+        path: &Path,
+        existing: Existing,
+        about: About,
+        device: B::Device,
+        stop: StopFlag,
+    ) -> Result<Self> {
         start_threads()?;
         settings.validate()?;
+        let corpus = corpus(&settings)?;
         settings.validate_data(corpus.as_ref())?;
         settings.validate_precision::<B>(&device)?;
         let mut dir = RunDir::open(path, &settings, existing)?;

@@ -10,6 +10,7 @@ use relay_train::{LOCK, read_manifest, refuse_links};
 
 use crate::{
     Done, PipelineError, Result,
+    atomic::parent,
     done::checkpoint_of,
     kept_chains::UNFINISHED,
     left_over::{TAKING, remove_stage},
@@ -83,11 +84,10 @@ pub fn taken_from(run: &Path, stage: &str) -> Option<String> {
 /// # Errors
 /// When the directory that they lie in cannot be listed.
 pub fn beside(run: &Path) -> Result<Vec<PathBuf>> {
-    let parent = match run.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) if parent.is_dir() => parent,
-        _ => return Ok(Vec::new()),
-    };
+    let parent = parent(run);
+    if !parent.is_dir() {
+        return Ok(Vec::new());
+    }
     let listed = |e| PipelineError::io("list", parent, e);
     let mut runs = Vec::new();
     for entry in fs::read_dir(parent).map_err(listed)? {

@@ -13,21 +13,23 @@ fn mini() -> Vec<TaskSettings> {
     }
 }
 
-#[test]
-fn a_length_without_test_problems_is_left_out() {
-    // Modulo 2 there are 14 problems with one operator, and none of them is a test problem.
+/// Arithmetic modulo 2, of which a length has few problems.
+fn modulo_2(test: [usize; 2]) -> GeneratedCorpus {
     let ari = TaskSettings {
         task: TaskConfig::Ari(ArithmeticConfig {
             domain: Domain::PrimeField { p: 2 },
             ..ArithmeticConfig::default()
         }),
-        train: [1, 2],
-        test: [1, 3],
-        original: 1,
-        longer: Vec::new(),
-        self_phases: Vec::new(),
+        test,
+        ..mini().remove(0)
     };
-    let corpus = GeneratedCorpus::new(&[ari], 1).unwrap();
+    GeneratedCorpus::new(&[ari], 1).unwrap()
+}
+
+#[test]
+fn a_length_without_test_problems_is_left_out() {
+    // There are 14 problems with one operator, and none of them is a test problem.
+    let corpus = modulo_2([1, 3]);
     let lengths = corpus.test(5).unwrap();
     let lengths: BTreeSet<_> = lengths.iter().map(|e| e.length).collect();
     assert_eq!(lengths.into_iter().collect::<Vec<_>>(), [2, 3]);
@@ -164,16 +166,8 @@ fn every_round_and_every_phase_draws_other_problems() {
 
 #[test]
 fn a_test_problem_counts_once() {
-    // Modulo 2 a length has few problems, so that the same are drawn again and again.
-    let ari = TaskSettings {
-        task: TaskConfig::Ari(ArithmeticConfig {
-            domain: Domain::PrimeField { p: 2 },
-            ..ArithmeticConfig::default()
-        }),
-        test: [2, 2],
-        ..mini().remove(0)
-    };
-    let corpus = GeneratedCorpus::new(&[ari], 1).unwrap();
+    // The same are drawn again and again.
+    let corpus = modulo_2([2, 2]);
     let found = corpus.test(400).unwrap();
     let distinct: BTreeSet<_> = found.iter().map(|one| one.prompt.clone()).collect();
     assert_eq!(found.len(), distinct.len());

@@ -19,10 +19,8 @@ pub(super) fn fault(place: &str, given: &Value, read: &Value) -> Option<String> 
             }
         }),
         (Value::Array(given), Value::Array(read)) => {
-            let pairs = given.iter().zip(read).enumerate();
-            pairs
-                .map(|(index, (given, read))| fault(&below(&index.to_string()), given, read))
-                .find_map(|fault| fault)
+            let mut pairs = given.iter().zip(read).enumerate();
+            pairs.find_map(|(index, (given, read))| fault(&below(&index.to_string()), given, read))
         }
         (Value::Array(_), Value::Object(_)) => {
             Some(format!("{place} is a list, must be an object"))
