@@ -2,22 +2,20 @@
 
 use std::path::Path;
 
-use relay_train::first_difference;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
-use crate::{
-    LengthResult, Machine, Measure, OrderedMap, PipelineError, Result, Results, Share,
-    json::read_json,
-};
+use crate::{Machine, Measure, OrderedMap, PipelineError, Result, Results, json::read_json};
 
 pub(crate) mod files;
 mod markdown;
+mod same;
+mod spread;
 mod together;
 mod verdicts;
 
 pub(crate) use markdown::few_of;
 
+pub use spread::{LengthSpread, RunShare, Spread};
 pub use verdicts::{ClaimVerdicts, RunVerdict};
 
 /// The version of the form of `aggregate.json` that this program writes and reads.
@@ -64,48 +62,6 @@ pub struct AggregatedRun {
     pub minutes: f64,
 }
 
-/// What the runs did on one task at one length.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct LengthSpread {
-    /// The length of the problems.
-    pub length: usize,
-    /// Share of problems with the right answer.
-    pub answer: Option<Spread>,
-    /// Share of the steps' tokens that stand at their place, what chains have too many counted as wrong; `None` for an arm that
-    /// writes no chains.
-    pub bit: Option<Spread>,
-    /// Share of chains without any wrong token; `None` for an arm that writes no chains.
-    pub chain: Option<Spread>,
-}
-
-/// A share over several runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Spread {
-    /// The mean; every run counts the same.
-    pub mean: f64,
-    /// The lowest.
-    pub min: f64,
-    /// The highest.
-    pub max: f64,
-    /// The share of each run.
-    pub runs: Vec<RunShare>,
-}
-
-/// The share of one run, with its 95 % Wilson interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct RunShare {
-    /// Seed of the run.
-    pub seed: u64,
-    /// How many problems.
-    pub n: u64,
-    /// The share.
-    pub value: f64,
-    /// Lower end of its interval.
-    pub low: f64,
-    /// Upper end of its interval.
-    pub high: f64,
-}
-
 impl Aggregate {
     /// Puts the results of several runs together. An arm that some of them lack is the mean of the others.
     ///
@@ -115,11 +71,11 @@ impl Aggregate {
         let Some(first) = runs.first() else {
             return Err(PipelineError::settings("runs", "none", "at least one run"));
         };
-        different_seeds(runs)?;
+        same::different_seeds(runs)?;
         // Results of old may lack their settings, and then say nothing of the others'.
         let told = runs.iter().find(|run| !run.settings.is_null());
         for other in runs {
-            same_but_for_seeds(told.unwrap_or(first), other)?;
+            same::same_but_for_seeds(told.unwrap_or(first), other)?;
         }
         let mut aggregate = Self {
             schema: AGGREGATE_SCHEMA,
@@ -208,62 +164,6 @@ impl Aggregate {
     }
 }
 
-/// That two runs have the same training lengths and the same settings, as far as both tell theirs.
-fn same_but_for_seeds(first: &Results, other: &Results) -> Result<()> {
-    let lengths = |run: &Results| serde_json::to_string(&run.train_lengths).unwrap_or_default();
-    let settings = |run: &Results| {
-        let mut settings = run.settings.clone();
-        drop_seeds(&mut settings);
-        settings
-    };
-    let differs = if first.train_lengths != other.train_lengths {
-        Some((
-            "training lengths".to_owned(),
-            lengths(first),
-            lengths(other),
-        ))
-    } else if first.settings.is_null() || other.settings.is_null() {
-        None
-    } else {
-        first_difference("", &settings(first), &settings(other))
-    };
-    match differs {
-        Some((field, wanted, found)) => Err(PipelineError::settings(
-            format!("{field} of the run with seed {}", other.seed),
-            found,
-            format!("as in the run with seed {}, {wanted}", first.seed),
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Takes out what tells the runs of several seeds apart: the seed of the run, and those of its stages.
-fn drop_seeds(settings: &mut Value) {
-    match settings {
-        Value::Object(fields) => {
-            fields.retain(|name, _| name != "seed");
-            fields.values_mut().for_each(drop_seeds);
-        }
-        Value::Array(values) => values.iter_mut().for_each(drop_seeds),
-        _ => {}
-    }
-}
-
-/// That seeds tell the runs apart: a run that is there twice would count twice in the means.
-fn different_seeds(runs: &[Results]) -> Result<()> {
-    let twice = |(place, run): &(usize, &Results)| {
-        runs[..*place].iter().any(|other| other.seed == run.seed)
-    };
-    match runs.iter().enumerate().find(twice) {
-        Some((_, run)) => Err(PipelineError::settings(
-            "seeds of the runs",
-            format!("{} twice", run.seed),
-            "each once: runs that are put together are told apart by their seeds",
-        )),
-        None => Ok(()),
-    }
-}
-
 /// Everything at the place where it comes first.
 fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     all.fold(Vec::new(), |mut once, one| {
@@ -284,99 +184,5 @@ impl AggregatedRun {
             other_machines: each_once(run.other_machines.values().cloned()),
             minutes: run.seconds.values().sum::<f64>() / 60.0,
         }
-    }
-}
-
-impl LengthSpread {
-    /// As the result of one run, whose shares `share` makes of those of the runs.
-    fn as_one(&self, share: impl Fn(&Spread) -> Share) -> LengthResult {
-        let answers = self.answer.iter().flat_map(|spread| &spread.runs);
-        let none = Share::of(0, 0, 0);
-        LengthResult::from_shares(
-            self.length,
-            answers.map(|run| run.n).sum(),
-            self.answer.as_ref().map_or(none, &share),
-            self.bit.as_ref().map(&share),
-            self.chain.as_ref().map(&share),
-        )
-    }
-
-    /// One of the three shares.
-    pub fn spread(&self, measure: Measure) -> Option<&Spread> {
-        match measure {
-            Measure::Answer => self.answer.as_ref(),
-            Measure::Bit => self.bit.as_ref(),
-            Measure::Chain => self.chain.as_ref(),
-        }
-    }
-}
-
-impl Spread {
-    /// The spread of some runs' shares; `None` without any.
-    pub fn of(runs: Vec<RunShare>) -> Option<Self> {
-        let mean = runs.iter().map(|run| run.value).sum::<f64>() / runs.len() as f64;
-        let (min, max) = runs.iter().fold((f64::MAX, f64::MIN), |(min, max), run| {
-            (min.min(run.value), max.max(run.value))
-        });
-        (!runs.is_empty()).then_some(Self {
-            mean,
-            min,
-            max,
-            runs,
-        })
-    }
-
-    /// The mean, from the lowest to the highest run; of a run alone the share with its interval.
-    fn range(&self) -> Share {
-        match self.runs.as_slice() {
-            [
-                RunShare {
-                    value, low, high, ..
-                },
-            ] => Share {
-                value: *value,
-                low: *low,
-                high: *high,
-            },
-            _ => Share {
-                value: self.mean,
-                low: self.min,
-                high: self.max,
-            },
-        }
-    }
-
-    /// How many problems the runs have together.
-    fn problems(&self) -> u64 {
-        self.runs.iter().map(|run| run.n).sum()
-    }
-
-    /// The share over the problems of all runs, with the interval of so large a sample.
-    fn pooled(&self) -> Share {
-        let n = self.problems();
-        let right: f64 = self.runs.iter().map(|run| run.value * run.n as f64).sum();
-        Share::with_interval(right / n.max(1) as f64, n)
-    }
-
-    fn over(
-        runs: &[Results],
-        arm: &str,
-        task: &str,
-        length: usize,
-        measure: Measure,
-    ) -> Option<Self> {
-        let share = |run: &Results| {
-            let is_it = |result: &&LengthResult| result.length == length;
-            let result = run.of(arm, task).iter().find(is_it)?;
-            let share = result.share(measure)?;
-            Some(RunShare {
-                seed: run.seed,
-                n: result.n,
-                value: share.value,
-                low: share.low,
-                high: share.high,
-            })
-        };
-        Self::of(runs.iter().filter_map(share).collect())
     }
 }

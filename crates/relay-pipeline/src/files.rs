@@ -1,9 +1,6 @@
 //! The user's own data: problems with solutions to learn from, longer ones without, and a test set, as JSONL files.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    path::Path,
-};
+use std::collections::BTreeMap;
 
 use relay_tasks::{Codec, Example, Problem, TaskError};
 use relay_train::{Batching, Curriculum, ExampleListSource, ExampleSource};
@@ -16,13 +13,17 @@ use crate::{
     line_file::at,
 };
 
+mod aside;
 mod checks;
+mod encode;
 mod lines;
 
+use aside::{set_aside, split};
 use checks::{
     check_sizes, check_training_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines,
     warn_of_shared,
 };
+use encode::{encode_all, encode_longer, width_of};
 use lines::{SolvedLine, UnsolvedLine, bare, problem, read_lines};
 
 /// Name of the task where a line names none.
@@ -31,9 +32,6 @@ pub const DEFAULT_TASK: &str = "data";
 /// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
 /// made anew.
 const RULES: u32 = 6;
-
-/// Of how many training problems of a task one is set aside to watch the training with.
-const VALID_SHARE: usize = 20;
 
 /// Problems from files.
 #[derive(Debug)]
@@ -77,20 +75,7 @@ impl FileCorpus {
 
         let original: Vec<Problem> = solved.into_iter().map(problem).collect();
         let longer: Vec<Problem> = unsolved.iter().map(bare).collect();
-        let codec = Codec::from_problems(&original, &longer).map_err(|e| match e {
-            // A record is a line of one of the two files.
-            TaskError::Record {
-                solved,
-                number,
-                source,
-                ..
-            } => at(
-                if solved { &files.train } else { &files.longer },
-                number - 1,
-                &source,
-            ),
-            other => other.into(),
-        })?;
+        let codec = codec_of(&original, &longer, files)?;
         let codec_hash = blake3::hash(to_value(&codec)?.to_string().as_bytes());
         let train = encode_all(&codec, &files.train, &original)?;
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
@@ -160,73 +145,21 @@ impl FileCorpus {
     }
 }
 
-fn encode_all(codec: &Codec, file: &Path, problems: &[Problem]) -> Result<Vec<Example>> {
-    let encode = |(line, problem)| codec.encode(problem).map_err(|e| at(file, line, &e));
-    problems.iter().enumerate().map(encode).collect()
-}
-
-/// The lines, up to one in [`VALID_SHARE`] of every task, that trainings are watched with. Which ones depends on their problems
-/// only, so that the order of a file, such as lengths in turns, has no part in it. Lines of the same problem stay together: what
-/// is watched with is learnt from none of them.
-fn set_aside(problems: &[Problem]) -> HashSet<usize> {
-    let mut of_task: BTreeMap<&str, Vec<([u8; 32], usize)>> = BTreeMap::new();
-    for (index, Problem { task, prompt, .. }) in problems.iter().enumerate() {
-        // Of the text: the numbers of tokens depend on the order of the file, too.
-        let place = (*blake3::hash(prompt.as_bytes()).as_bytes(), index);
-        of_task.entry(task).or_default().push(place);
-    }
-    let mut aside = HashSet::new();
-    for mut places in of_task.into_values() {
-        places.sort_unstable();
-        let mut share = places.len() / VALID_SHARE;
-        for lines in places.chunk_by(|one, other| one.0 == other.0) {
-            if lines.len() <= share {
-                share -= lines.len();
-                aside.extend(lines.iter().map(|(_, index)| index));
-            }
+/// The vocabulary of the training and the longer problems.
+fn codec_of(original: &[Problem], longer: &[Problem], files: &FileSettings) -> Result<Codec> {
+    Codec::from_problems(original, longer).map_err(|error| match error {
+        // A record is a line of one of the two files.
+        TaskError::Record {
+            solved,
+            number,
+            source,
+            ..
+        } => {
+            let file = if solved { &files.train } else { &files.longer };
+            at(file, number - 1, &source)
         }
-    }
-    aside
-}
-
-/// The lines that are `aside`, and the others.
-fn split<T>(lines: Vec<T>, aside: &HashSet<usize>) -> (Vec<T>, Vec<T>) {
-    let numbered = lines.into_iter().enumerate();
-    let (aside, others): (Vec<_>, Vec<_>) = numbered.partition(|(index, _)| aside.contains(index));
-    let bare = |numbered: Vec<(usize, T)>| numbered.into_iter().map(|(_, line)| line).collect();
-    (bare(aside), bare(others))
-}
-
-fn encode_longer(
-    codec: &Codec,
-    file: &Path,
-    lines: &[UnsolvedLine],
-    problems: Vec<Problem>,
-    beyond: usize,
-) -> Result<Vec<Unsolved>> {
-    let encode = |(number, (line, problem)): (usize, (&UnsolvedLine, Problem))| {
-        if line.iterations == 0 {
-            return Err(at(file, number, &"iterations is 0, must be at least 1"));
-        }
-        let width = line.width.unwrap_or(width_of(&problem.prompt, beyond));
-        let example = codec
-            .encode_prompt(
-                &problem.task,
-                problem.length,
-                &problem.prompt,
-                line.iterations,
-                width,
-            )
-            .map_err(|e| at(file, number, &e))?;
-        Ok(Unsolved { problem, example })
-    };
-    lines.iter().zip(problems).enumerate().map(encode).collect()
-}
-
-/// The width of a window that nobody has named: the tag of the task stands before the problem, and the widest training step
-/// had `beyond` tokens more than that.
-fn width_of(problem: &str, beyond: usize) -> usize {
-    problem.split_whitespace().count() + 1 + beyond
+        other => other.into(),
+    })
 }
 
 /// Up to `most` examples of each kind, in their order.

@@ -8,8 +8,14 @@ use serde_json::{Value, json};
 
 use crate::{
     Corpus, DataUse, PipelineError, Question, Result, TaskSettings, Unsolved, corpus::Sizes,
-    json::to_value, settings::MOST_SAMPLES,
 };
+
+mod drawn;
+
+use drawn::Drawn;
+
+pub(crate) use drawn::Lengths;
+pub use drawn::OwnTask;
 
 /// The largest problem that is computed on demand, far beyond those of the paper: memory must not depend on a typing error.
 const MOST: Sizes = Sizes {
@@ -25,66 +31,14 @@ pub struct GeneratedCorpus {
     seed: u64,
 }
 
-/// A task of one's own and the lengths it is used at, for [`GeneratedCorpus::of_tasks`].
-#[derive(Debug, Clone)]
-pub struct OwnTask {
-    /// The task.
-    pub task: Arc<dyn Task>,
-    /// Shortest and longest length of the original training data.
-    pub train: [usize; 2],
-    /// Shortest and longest length at which the arms are measured.
-    pub test: [usize; 2],
-    /// Samples of the original data in the merged set.
-    pub original: usize,
-    /// Length and number of the chains in the merged set.
-    pub longer: Vec<(usize, usize)>,
-}
-
-/// The lengths that a task is used at, and how many problems of them; see [`TaskSettings`].
-#[derive(Debug, Clone)]
-pub(crate) struct Lengths {
-    pub train: [usize; 2],
-    pub test: [usize; 2],
-    pub original: usize,
-    pub longer: Vec<(usize, usize)>,
-    pub self_phases: Vec<(usize, usize)>,
-}
-
-/// A task that problems are drawn from.
-#[derive(Debug)]
-struct Drawn {
-    task: Arc<dyn Task>,
-    /// All that its problems depend on.
-    made_from: Value,
-    lengths: Lengths,
-}
-
-impl TaskSettings {
-    pub(crate) fn lengths(&self) -> Lengths {
-        Lengths {
-            train: self.train,
-            test: self.test,
-            original: self.original,
-            longer: self.longer.clone(),
-            self_phases: self.self_phases.clone(),
-        }
-    }
-}
-
 impl GeneratedCorpus {
     /// The corpus of `tasks`; every problem is a pure function of these settings and `seed`.
     ///
     /// # Errors
     /// When a task's dialect is not possible.
     pub fn new(tasks: &[TaskSettings], seed: u64) -> Result<Self> {
-        let drawn = |settings: &TaskSettings| {
-            Ok(Drawn {
-                task: settings.task.build()?,
-                made_from: to_value(&settings.task)?,
-                lengths: settings.lengths(),
-            })
-        };
-        Self::of(tasks.iter().map(drawn).collect::<Result<_>>()?, seed)
+        let drawn = tasks.iter().map(Drawn::of_settings);
+        Self::of(drawn.collect::<Result<_>>()?, seed)
     }
 
     /// The corpus of tasks that the crates do not know, for [`Pipeline::open_with`](crate::Pipeline::open_with). Every problem is a
@@ -94,31 +48,8 @@ impl GeneratedCorpus {
     /// When there is no task, two have the same name, one does not have the lengths that are asked for, or the dialects do not
     /// make a vocabulary.
     pub fn of_tasks(tasks: Vec<OwnTask>, seed: u64) -> Result<Self> {
-        let drawn = |own: OwnTask| {
-            let OwnTask {
-                task,
-                train,
-                test,
-                original,
-                longer,
-            } = own;
-            let lengths = Lengths {
-                train,
-                test,
-                original,
-                longer,
-                self_phases: Vec::new(),
-            };
-            lengths.validate(task.name(), task.lengths())?;
-            Ok(Drawn {
-                made_from: json!({
-                    "own": task.name(), "dialect": task.dialect(), "drawing": task.drawing(),
-                }),
-                task,
-                lengths,
-            })
-        };
-        let tasks = tasks.into_iter().map(drawn).collect::<Result<Vec<_>>>()?;
+        let tasks = tasks.into_iter().map(Drawn::of_own);
+        let tasks = tasks.collect::<Result<Vec<_>>>()?;
         let names: BTreeSet<&str> = tasks.iter().map(|drawn| drawn.task.name()).collect();
         if tasks.is_empty() || names.len() < tasks.len() {
             let found = format!("{} tasks of {} names", tasks.len(), names.len());
@@ -253,16 +184,6 @@ impl GeneratedCorpus {
     }
 }
 
-/// Where the indices of the problems begin whose chains are written. Those of a trained length lie behind all that the original
-/// part can have, which would be learnt twice, once with a chain that may be wrong.
-fn first_index(lengths: &Lengths, length: usize) -> u64 {
-    let [shortest, longest] = lengths.train;
-    match (shortest..=longest).contains(&length) {
-        true => MOST_SAMPLES as u64,
-        false => 0,
-    }
-}
-
 /// How many problems the rounds before have drawn.
 fn drawn_before(round: usize, count: usize) -> u64 {
     round as u64 * count as u64
@@ -331,7 +252,7 @@ impl Corpus for GeneratedCorpus {
         let mut unsolved = Vec::new();
         for Drawn { task, lengths, .. } in &self.tasks {
             for &(length, count) in &lengths.longer {
-                let first = first_index(lengths, length) + drawn_before(round, count);
+                let first = lengths.first_index(length) + drawn_before(round, count);
                 self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }
@@ -345,7 +266,7 @@ impl Corpus for GeneratedCorpus {
         let mut unsolved = Vec::new();
         for Drawn { task, lengths, .. } in &self.tasks {
             if let Some(&(length, count)) = lengths.self_phases.get(phase) {
-                let first = first + first_index(lengths, length) + drawn_before(round, count);
+                let first = first + lengths.first_index(length) + drawn_before(round, count);
                 self.draw(task.as_ref(), length, count, first)
                     .try_for_each(|problem| problem.map(|problem| unsolved.push(problem)))?;
             }

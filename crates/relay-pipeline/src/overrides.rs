@@ -11,6 +11,14 @@ use crate::{
     json::to_value,
 };
 
+mod place;
+mod words;
+
+use place::put;
+use words::{AN_OBJECT, not_read_back};
+
+pub(crate) use words::in_words;
+
 /// One changed setting, `PATH=VALUE` as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Override {
@@ -240,56 +248,6 @@ fn refuse_without_effect(full: &str, path: &str, value: &str) -> Result<()> {
     Err(PipelineError::settings(path, value, right))
 }
 
-/// Puts `value` at `full`, which was asked for as `path`. A field that is not there may be one that is left out where it
-/// has its default: reading the settings back tells.
-fn put(json: &mut Value, full: &str, path: &str, value: Value) -> Result<()> {
-    let keys: Vec<&str> = full.split('.').collect();
-    let mut place = json;
-    for (depth, key) in keys.iter().enumerate() {
-        let last = depth + 1 == keys.len();
-        check(place, key, &keys[..depth].join("."), last, path)?;
-        place = match place {
-            Value::Object(map) => map.entry(*key).or_insert(Value::Null),
-            list => &mut list[key.parse::<usize>().unwrap_or(0)],
-        };
-    }
-    *place = value;
-    Ok(())
-}
-
-/// Whether there is, or may be, a `key` in `place`, which stands at `above`.
-fn check(place: &Value, key: &str, above: &str, last: bool, path: &str) -> Result<()> {
-    let (found, right) = match place {
-        Value::Object(map) if last || map.contains_key(key) => return Ok(()),
-        Value::Object(map) => {
-            let names: Vec<&str> = map.keys().map(String::as_str).collect();
-            (format!("there is no `{key}`"), one_of(above, &names))
-        }
-        Value::Array(items) => match key.parse::<usize>() {
-            Ok(index) if index < items.len() => return Ok(()),
-            _ => (
-                format!("`{key}` is no place in the list `{above}`"),
-                format!("a number below {}", items.len()),
-            ),
-        },
-        other => (
-            format!("`{above}` is {other} and has no parts"),
-            "a path to a setting".to_owned(),
-        ),
-    };
-    let found = format!("no setting: {found}");
-    Err(PipelineError::settings(path, found, right))
-}
-
-fn one_of(above: &str, names: &[&str]) -> String {
-    let names = names.join(", ");
-    if above.is_empty() {
-        format!("one of {names}")
-    } else {
-        format!("one of {names} in `{above}`")
-    }
-}
-
 /// A field of the object `was` that the one `given` for it, at `at` in `json`, leaves out, and that has another value by that in
 /// what was `read` of it.
 fn lost(was: &Value, given: &Value, at: &str, json: &Value, read: &Value) -> Option<String> {
@@ -326,43 +284,6 @@ fn list_for_object(given: &Value, read: &Value) -> bool {
         _ => false,
     }
 }
-
-/// The reader names the field or the kind it wanted, not the path.
-fn not_read_back(path: &str, value: &str, message: &str) -> PipelineError {
-    let expected = in_words(message);
-    let field = path.rsplit('.').next().unwrap_or(path);
-    if message.contains(&format!("unknown field `{field}`")) {
-        return PipelineError::settings(
-            path,
-            format!("no setting: there is no `{field}`"),
-            expected,
-        );
-    }
-    PipelineError::settings(path, value, expected)
-}
-
-/// What the reader of JSON says would be right, without the names of Rust's types.
-pub(crate) fn in_words(message: &str) -> String {
-    if let Some(field) = message.strip_prefix("missing field ") {
-        return format!("an object that has {field}, too");
-    }
-    let expected = message
-        .split_once("expected ")
-        .map_or(message, |(_, expected)| expected);
-    match expected {
-        "u64" | "usize" | "u32" | "u16" | "u8" => "a whole number of at least 0".to_owned(),
-        "i64" | "isize" | "i32" => "a whole number".to_owned(),
-        "f32" | "f64" => "a number".to_owned(),
-        "a boolean" => "true or false".to_owned(),
-        "a sequence" => "a list".to_owned(),
-        "fewer elements in array" => "a shorter list".to_owned(),
-        "map" | "a map" | "string or map" | "struct variant" => AN_OBJECT.to_owned(),
-        name if name.starts_with("struct ") => AN_OBJECT.to_owned(),
-        other => other.to_owned(),
-    }
-}
-
-const AN_OBJECT: &str = "an object with the fields that `settings.json` shows";
 
 #[cfg(test)]
 mod tests;

@@ -33,12 +33,12 @@ pub fn first_difference(
             .zip(a.iter().zip(b))
             .find_map(|(place, (a, b))| first_difference(&format!("{path}[{place}]"), a, b)),
         _ if held == wanted || same_number(held, wanted) => None,
-        _ => Some((path.to_owned(), text(held), text(wanted))),
+        _ => Some((path.to_owned(), value_text(held), value_text(wanted))),
     }
 }
 
-/// A value as text; a number of 32 bits with the digits that it was given by, and not with those of 64 bits.
-fn text(value: &Value) -> String {
+/// A JSON value as text; a number of 32 bits with the digits that it was given by, and not with those of 64 bits.
+pub fn value_text(value: &Value) -> String {
     match value.as_f64() {
         Some(number) if value.is_f64() && f64::from(number as f32) == number => {
             format!("{:?}", number as f32)

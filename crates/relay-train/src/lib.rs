@@ -45,16 +45,17 @@
 //! | `loader` | makes them ahead on a thread of its own |
 //! | `batch`, `loss` | host batches to tensors; masked cross-entropy as weighted sums |
 //! | `objective`, `looped_objective`, `causal_objective` | what is learnt: equations 8 to 10, or the next token |
+//! | `looped_chains` | the chains that a looped model writes, read off its iterations |
 //! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `ordinary_step`, `optimizer`, `moments`, `average` | how weights change |
-//! | `config`, `step`, `trainer`, `own_pool`, `stop` | settings; one update; the whole run, on threads of its own, until it is asked to stop |
+//! | `config`, `step`, `trainer`, `trained`, `own_pool`, `stop` | settings; one update; the whole run, on threads of its own, until it is asked to stop |
 //! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
 //! | `statistics`, `validation`, `metrics`, `usage`, `progress`, `after_update` | what a run tells |
 //! | `cost` | what a run costs, counted from the shapes of its batches |
-//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `resume` | all that is needed to go on, on disk |
+//! | `tensors`, `manifest`, `checkpoint`, `restore`, `difference`, `plain`, `files`, `lock`, `resume` | all that is needed to go on, on disk |
 //! | `model_file` | models on disk, outside a run |
 //! | `error` | what can go wrong |
 
@@ -80,6 +81,7 @@ mod gradients;
 mod list_source;
 mod loader;
 mod lock;
+mod looped_chains;
 mod looped_objective;
 mod loss;
 mod machines;
@@ -106,6 +108,7 @@ mod step;
 mod stop;
 mod task_source;
 mod tensors;
+mod trained;
 mod trainer;
 mod usage;
 mod validation;
@@ -120,14 +123,15 @@ pub use checkpoint::{
 pub use config::{OptimizerConfig, TrainConfig};
 pub use cost::Effort;
 pub use curriculum::Curriculum;
-pub use difference::first_difference;
+pub use difference::{first_difference, value_text};
 pub use divergence::{LossPast, OnDivergence};
 pub use error::{Result, TrainError};
 pub use following::Followed;
 pub use gradients::GradientSet;
 pub use list_source::{ExampleListSource, hash_examples};
 pub use lock::{LOCK, lock};
-pub use looped_objective::{LoopedMicroBatch, LoopedObjective, write_looped_chains};
+pub use looped_chains::write_looped_chains;
+pub use looped_objective::{LoopedMicroBatch, LoopedObjective};
 pub use loss::{cross_entropy, readout_cross_entropy};
 pub use machines::{Followers, Leader};
 pub use manifest::{Counters, FileRecord, Manifest};
@@ -143,5 +147,6 @@ pub use source::ExampleSource;
 pub use statistics::{TaskWindow, Window};
 pub use stop::StopFlag;
 pub use task_source::TaskSource;
-pub use trainer::{Resume, Trained, Trainer, check_precision};
+pub use trained::Trained;
+pub use trainer::{Resume, Trainer, check_precision};
 pub use validation::Validated;

@@ -1,5 +1,7 @@
 //! Tests of files of one's own.
 
+use std::collections::HashSet;
+
 use super::*;
 
 /// The corpus of these lines.

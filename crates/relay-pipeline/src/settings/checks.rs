@@ -1,6 +1,6 @@
 //! What settings can be.
 
-use std::{collections::BTreeSet, ops::RangeInclusive};
+use std::collections::BTreeSet;
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_models::ModelError;
@@ -8,7 +8,11 @@ use relay_tasks::{Example, TaskError};
 use relay_train::{Curriculum, TrainError, check_precision, check_task_weights};
 
 use super::{DataSettings, MOST_SAMPLES, Settings, StageSettings, TaskSettings};
-use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, generated::Lengths, json::to_value};
+use crate::{Corpus, PipelineError, Result, arms::AR_RELAY, json::to_value};
+
+mod of_tasks;
+
+use of_tasks::{different_tasks, something_to_learn};
 
 impl Settings {
     /// Checks every part.
@@ -205,76 +209,6 @@ impl Settings {
     }
 }
 
-impl TaskSettings {
-    /// Own chains take the place of samples: some have to be left.
-    fn something_is_left(&self, samples: usize) -> Result<()> {
-        let phases = self.self_phases.iter();
-        match phases.map(|(_, count)| *count).max() {
-            Some(most) if most >= samples => Err(PipelineError::settings(
-                format!("data.{}.self_phases", self.name()),
-                format!("{most} chains in a phase"),
-                format!(
-                    "fewer in each phase than `self_chains.samples`, {samples}, or no other sample is left"
-                ),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn validate(&self) -> Result<()> {
-        let name = self.name();
-        let built = self.task.build();
-        let built = built.map_err(|e| within(&format!("data.{name}.task"), e))?;
-        self.lengths().validate(name, built.lengths())
-    }
-}
-
-impl Lengths {
-    /// Checks that the task called `name` has them, and how many problems are asked for.
-    pub(crate) fn validate(&self, name: &str, possible: RangeInclusive<usize>) -> Result<()> {
-        for (field, [from, to]) in [("train", self.train), ("test", self.test)] {
-            if from > to || !possible.contains(&from) || !possible.contains(&to) {
-                return Err(PipelineError::settings(
-                    format!("data.{name}.{field}"),
-                    format!("{from}..{to}"),
-                    format!(
-                        "within {}..{}, from the shortest to the longest",
-                        possible.start(),
-                        possible.end()
-                    ),
-                ));
-            }
-        }
-        count(&format!("data.{name}.original"), self.original, 0)?;
-        for (field, table) in [("longer", &self.longer), ("self_phases", &self.self_phases)] {
-            for (length, chains) in table {
-                count(&format!("data.{name}.{field}, length {length}"), *chains, 0)?;
-            }
-            if let Some((length, _)) = table.iter().find(|(length, _)| !possible.contains(length)) {
-                return Err(PipelineError::settings(
-                    format!("data.{name}.{field}"),
-                    length.to_string(),
-                    format!("lengths within {}..{}", possible.start(), possible.end()),
-                ));
-            }
-        }
-        self.each_longer_once(name)
-    }
-
-    /// A length that is there twice would have the same problems twice.
-    fn each_longer_once(&self, name: &str) -> Result<()> {
-        let mut seen = BTreeSet::new();
-        match self.longer.iter().find(|(length, _)| !seen.insert(length)) {
-            Some((length, _)) => Err(PipelineError::settings(
-                format!("data.{name}.longer"),
-                format!("{length} twice"),
-                "each length once, with all its chains",
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
 /// That a number of samples or rounds is from `least` to [`MOST_SAMPLES`].
 fn count(field: &str, value: usize, least: usize) -> Result<()> {
     if (least..=MOST_SAMPLES).contains(&value) {
@@ -282,35 +216,6 @@ fn count(field: &str, value: usize, least: usize) -> Result<()> {
     }
     let right = format!("from {least} to {MOST_SAMPLES}");
     Err(PipelineError::settings(field, value.to_string(), right))
-}
-
-fn different_tasks(tasks: &[TaskSettings]) -> Result<()> {
-    let names: Vec<_> = tasks.iter().map(TaskSettings::name).collect();
-    let twice = |(place, name): &(usize, &&str)| names[..*place].contains(*name);
-    match names.iter().enumerate().find(twice) {
-        Some((_, name)) => Err(PipelineError::settings(
-            "data",
-            format!("two tasks `{name}`"),
-            "each task once: results are told apart by its name",
-        )),
-        None => Ok(()),
-    }
-}
-
-/// Fine-tuning needs samples.
-fn something_to_learn(tasks: &[TaskSettings]) -> Result<()> {
-    let longer = |task: &TaskSettings| task.longer.iter().map(|(_, count)| count).sum::<usize>();
-    match tasks
-        .iter()
-        .all(|task| task.original == 0 && longer(task) == 0)
-    {
-        true => Err(PipelineError::settings(
-            format!("data.{}.original", tasks[0].name()),
-            "0",
-            "at least 1, or `longer` must list chains, for one task at least: else there is nothing to fine-tune on",
-        )),
-        false => Ok(()),
-    }
 }
 
 impl StageSettings {

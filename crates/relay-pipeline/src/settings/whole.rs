@@ -1,5 +1,6 @@
 //! Whether a file says all that settings hold.
 
+use relay_train::value_text;
 use serde_json::Value;
 
 /// What of the settings `read` is not in what was `given` for them, if something is not: a field that fell back to its default, or
@@ -15,7 +16,11 @@ pub(super) fn fault(place: &str, given: &Value, read: &Value) -> Option<String> 
         (Value::Object(given), Value::Object(read)) => read.iter().find_map(|(key, read)| {
             match given.get(key).or_else(|| given.get(former(key)?)) {
                 Some(given) => fault(&below(key), given, read),
-                None => Some(format!("{} is missing; its default is {read}", below(key))),
+                None => Some(format!(
+                    "{} is missing; its default is {}",
+                    below(key),
+                    value_text(read)
+                )),
             }
         }),
         (Value::Array(given), Value::Array(read)) => {
@@ -52,6 +57,8 @@ mod tests {
         );
         let missing = of(json!({ "a": [{ "b": 1 }], "hit_matrix": null })).unwrap();
         assert_eq!(missing, "a.0.c is missing; its default is 2");
+        let single = fault("", &json!({}), &json!({ "lambda": 0.1_f32 })).unwrap();
+        assert_eq!(single, "lambda is missing; its default is 0.1");
         let list = of(json!({ "a": [[1, 2]], "hit_matrix": null })).unwrap();
         assert_eq!(list, "a.0 is a list, must be an object");
     }

@@ -8,6 +8,7 @@ mod own_tasks;
 mod pipeline;
 mod questions;
 mod report;
+mod run_dirs;
 mod runs;
 mod stopping;
 mod sweep;
