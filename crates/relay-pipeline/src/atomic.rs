@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use relay_tasks::{create_beside, sync_dir};
+use relay_tasks::{create_beside, parent_dir, sync_dir};
 
 use crate::{PipelineError, Result};
 
@@ -37,7 +37,7 @@ impl Aside {
     ///
     /// Its name ends in the extension of `place`, because image encoders choose their format by it.
     pub fn of(place: &Path) -> Result<Self> {
-        let dir = parent(place);
+        let dir = parent_dir(place);
         fs::create_dir_all(dir).map_err(|e| PipelineError::io("create", dir, e))?;
         let name = place
             .file_name()
@@ -64,7 +64,7 @@ impl Aside {
             .and_then(|()| fs::rename(&self.path, &self.place));
         self.placed = renamed.is_ok();
         renamed
-            .and_then(|()| sync_dir(parent(&self.place)))
+            .and_then(|()| sync_dir(parent_dir(&self.place)))
             .map_err(|e| PipelineError::io("write", &self.place, e))
     }
 }
@@ -75,14 +75,6 @@ impl Drop for Aside {
             // Best effort: the error that matters is the one that kept it from its place.
             let _ = fs::remove_file(&self.path);
         }
-    }
-}
-
-/// The directory that `path` lies in.
-pub(crate) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
     }
 }
 

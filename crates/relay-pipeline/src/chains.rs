@@ -6,12 +6,12 @@ use std::{
 };
 
 use relay_tasks::{Chain, Codec, Dialect, Example, Problem, Score, TaskInfo, score};
+use relay_train::check_chains;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     ChainSettings, Corpus, Result,
     corpus::Unsolved,
-    evaluate::check_chains,
     line_file::{LineFile, at, read_lines},
 };
 

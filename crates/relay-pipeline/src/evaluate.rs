@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use relay_tasks::{Chain, Example, Score, hits, score};
-use relay_train::TrainError;
+use relay_train::check_chains;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -95,23 +95,6 @@ pub fn evaluate(
     measured.hit_matrices = hits.into_iter().filter_map(shares).collect();
     measured.forensics = forensics.finish(corpus.codec());
     Ok(measured)
-}
-
-/// That there is a chain for each of the examples: with one missing the next ones would be taken for those of other problems.
-///
-/// # Errors
-/// When there is another number of them.
-pub(crate) fn check_chains(examples: &[Example], chains: &[Chain]) -> Result<()> {
-    let (right, found) = (examples.len(), chains.len());
-    if right == found {
-        return Ok(());
-    }
-    let error = TrainError::Input {
-        what: "the number of chains that were written".to_owned(),
-        value: found.to_string(),
-        expected: format!("{right}, one for each problem, in their order"),
-    };
-    Err(error.into())
 }
 
 /// Right and counted tokens of each place of each step.

@@ -6,11 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use relay_tasks::parent_dir;
 use relay_train::{LOCK, read_manifest, refuse_links};
 
 use crate::{
     Done, PipelineError, Result,
-    atomic::parent,
     done::checkpoint_of,
     kept_chains::UNFINISHED,
     left_over::{TAKING, remove_stage},
@@ -84,7 +84,7 @@ pub fn taken_from(run: &Path, stage: &str) -> Option<String> {
 /// # Errors
 /// When the directory that they lie in cannot be listed.
 pub fn beside(run: &Path) -> Result<Vec<PathBuf>> {
-    let parent = parent(run);
+    let parent = parent_dir(run);
     if !parent.is_dir() {
         return Ok(Vec::new());
     }

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
-use relay_train::{Checkpoint, StopFlag, start_threads};
+use relay_train::{Checkpoint, StopFlag, check_chains, start_threads};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
     chains, corpus,
     cost::needs,
     done::checkpoint_of,
-    evaluate::check_chains,
     run_dir::hash_value,
 };
 
@@ -97,7 +96,7 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     let write = stages.writer(arm, &dir)?;
     for (examples, asked) in examples.chunks(PART).zip(asked.chunks(PART)) {
         let chains = write(examples)?;
-        check_chains(examples, &chains)?;
+        check_chains(examples, &chains).map_err(PipelineError::from)?;
         for (chain, asked) in chains.iter().zip(asked) {
             each(solved(corpus.as_ref(), asked, chain))?;
         }

@@ -87,7 +87,7 @@ impl AsideFile {
                 if moved.is_err() {
                     self.aside = Some(aside);
                 }
-                moved.and_then(|()| sync_dir_of(&self.path))
+                moved.and_then(|()| sync_dir(parent_dir(&self.path)))
             }
         });
         moved.map_err(|source| TaskError::io(&self.path, source))
@@ -124,9 +124,12 @@ fn destination(path: &Path) -> PathBuf {
     place
 }
 
-fn sync_dir_of(path: &Path) -> io::Result<()> {
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    sync_dir(parent.unwrap_or(Path::new(".")))
+/// The directory that `path` lies in: of a bare name `.`.
+pub fn parent_dir(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
 }
 
 /// Makes sure that new names in a directory are on the disk, where the system has such a thing and lets us: a directory may be

@@ -61,7 +61,7 @@ mod vocab;
 
 pub use align::{Aligned, align, read_step, right_align};
 pub use arithmetic::{Arithmetic, ArithmeticConfig, Domain, StepOrder};
-pub use aside::{create_beside, sync_dir};
+pub use aside::{create_beside, parent_dir, sync_dir};
 pub use batch::{CausalBatch, LoopedBatch};
 pub use benchmark::{
     BenchmarkLine, BenchmarkReader, BenchmarkWriter, read_benchmark_line, write_benchmark_line,

@@ -68,11 +68,9 @@ impl<B: Backend> Average<B> {
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex};
-    use relay_models::{CausalConfig, CausalTransformer, TransformerConfig};
 
     use super::*;
-
-    type Model = CausalTransformer<Autodiff<Flex>>;
+    use crate::test_model::{Model, model};
 
     /// `model` with the same number everywhere.
     fn filled(model: &Model, number: f32) -> Model {
@@ -83,17 +81,7 @@ mod tests {
 
     #[test]
     fn the_past_counts_as_much_as_the_decay_says() {
-        let config = CausalConfig {
-            transformer: TransformerConfig {
-                vocab: 5,
-                d_model: 8,
-                heads: 2,
-                layers: 1,
-                mlp_ratio: 1,
-                ..TransformerConfig::default()
-            },
-        };
-        let model = config.init::<Autodiff<Flex>>(&Default::default(), 1);
+        let model = model();
         let mut average = Average::new(0.25, &filled(&model, 8.0));
         // 1/10 and 2/11 of the past in the beginning, then a quarter.
         let mut right = 8.0;

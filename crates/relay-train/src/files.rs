@@ -6,6 +6,8 @@ use std::{
     path::Path,
 };
 
+use relay_tasks::parent_dir;
+
 use crate::{Result, TrainError};
 
 /// Writes a file and waits until it is on the disk.
@@ -28,11 +30,7 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let aside = Path::new(&aside);
     write_synced(aside, bytes)?;
     fs::rename(aside, path).map_err(TrainError::io("rename", path))?;
-    sync_dir(
-        path.parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-            .unwrap_or(Path::new(".")),
-    )
+    sync_dir(parent_dir(path))
 }
 
 /// Removes a directory that may not be there. It gets another name first, so that no half of it is ever mistaken for

@@ -108,6 +108,8 @@ mod step;
 mod stop;
 mod task_source;
 mod tensors;
+#[cfg(test)]
+mod test_model;
 mod trained;
 mod trainer;
 mod usage;
@@ -149,4 +151,4 @@ pub use stop::StopFlag;
 pub use task_source::TaskSource;
 pub use trained::Trained;
 pub use trainer::{Resume, Trainer, check_precision};
-pub use validation::Validated;
+pub use validation::{Validated, check_chains};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path};
 use burn::module::Module;
 use burn::tensor::backend::Backend;
 use relay_models::{CausalConfig, CausalTransformer, LoopedConfig, LoopedTransformer};
-use relay_tasks::Codec;
+use relay_tasks::{Codec, parent_dir};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -113,18 +113,12 @@ pub fn save_model<B: Backend, M: Module<B>>(
             dir: dir.to_owned(),
         });
     }
-    let name = dir.file_name().and_then(|name| name.to_str());
-    let (Some(parent), Some(name)) = (dir.parent(), name) else {
+    let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
         return Err(TrainError::input(
             "the directory of a model",
             dir.display(),
             "a name in UTF-8",
         ));
-    };
-    let parent = if parent.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        parent
     };
     let manifest = Manifest {
         model: settings,
@@ -133,5 +127,5 @@ pub fn save_model<B: Backend, M: Module<B>>(
     let contents = BTreeMap::from([(MODEL, of_model::<B, M>(model))]);
     let sealed =
         Sealed::new(manifest, &contents).map_err(|reason| TrainError::checkpoint(dir, reason))?;
-    save_as(parent, name, &sealed)
+    save_as(parent_dir(dir), name, &sealed)
 }

@@ -203,26 +203,12 @@ impl<B: Backend> Optimizer<B> {
 #[cfg(test)]
 mod tests {
     use burn::backend::{Autodiff, Flex};
-    use relay_models::{CausalConfig, CausalTransformer, TransformerConfig};
 
     use super::*;
-    use crate::OptimizerConfig;
-
-    type Model = CausalTransformer<Autodiff<Flex>>;
-
-    fn model() -> Model {
-        let config = CausalConfig {
-            transformer: TransformerConfig {
-                vocab: 5,
-                d_model: 8,
-                heads: 2,
-                layers: 1,
-                mlp_ratio: 2,
-                ..TransformerConfig::default()
-            },
-        };
-        config.init(&Default::default(), 1)
-    }
+    use crate::{
+        OptimizerConfig,
+        test_model::{Model, model},
+    };
 
     fn config() -> TrainConfig {
         TrainConfig {

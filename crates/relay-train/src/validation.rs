@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use burn::tensor::backend::AutodiffBackend;
-use relay_tasks::{Codec, Example, score};
+use relay_tasks::{Chain, Codec, Example, score};
 use serde::{Deserialize, Serialize};
 
 use crate::objective::InnerModel;
-use crate::{Objective, Result};
+use crate::{Objective, Result, TrainError};
 
 /// Accuracies of one task.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -33,6 +33,21 @@ pub(crate) fn first_of_each_task(examples: &[Example], samples: usize) -> Vec<Ex
     examples.iter().filter(within).cloned().collect()
 }
 
+/// That a writer gave one chain for each of `examples`, as it has to: one that is missing would give the others to problems that
+/// are not theirs.
+///
+/// # Errors
+/// When there is another number of them.
+pub fn check_chains(examples: &[Example], chains: &[Chain]) -> Result<()> {
+    let (right, found) = (examples.len(), chains.len());
+    if right == found {
+        return Ok(());
+    }
+    let what = "the number of chains that were written";
+    let expected = format!("{right}, one for each problem, in their order");
+    Err(TrainError::input(what, found, expected))
+}
+
 /// Has `model` write a chain for each example and compares, by name of the task.
 pub(crate) fn validate<B: AutodiffBackend, O: Objective<B>>(
     objective: &O,
@@ -42,6 +57,7 @@ pub(crate) fn validate<B: AutodiffBackend, O: Objective<B>>(
     device: &B::Device,
 ) -> Result<BTreeMap<String, Validated>> {
     let chains = objective.write_chains(model, examples, device)?;
+    check_chains(examples, &chains)?;
     let writes_steps = chains.iter().any(|chain| !chain.steps.is_empty());
     let mut sums: BTreeMap<usize, [usize; 5]> = BTreeMap::new();
     for (example, chain) in examples.iter().zip(&chains) {
