@@ -116,9 +116,14 @@ fn questions(args: &Args) -> Result<(Vec<Question>, Vec<String>), CliError> {
             let right = "give one, such as \"1 + 2 =\", or lines of them on standard input";
             return Err(CliError::usage(format!("no problem to solve: {right}")));
         }
-        let mut text = String::new();
-        let read = io::stdin().read_to_string(&mut text);
+        let mut bytes = Vec::new();
+        let read = io::stdin().read_to_end(&mut bytes);
         read.map_err(|e| CliError::failure(format!("cannot read standard input: {e}")))?;
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let good = &e.as_bytes()[..e.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            CliError::failure(format!("line {line} of standard input is no UTF-8 text"))
+        })?;
         // Editors of some systems put a byte order mark before everything.
         let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim);
         let lines = (1..).zip(lines).filter(|(_, line)| !line.is_empty());

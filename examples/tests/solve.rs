@@ -17,7 +17,7 @@ use common::program;
 mod common;
 
 /// What `solve` gives for lines on standard input: the exit code, and both outputs.
-fn solve(run: &Path, options: &[&str], lines: &str) -> (Option<i32>, String, String) {
+fn solve(run: &Path, options: &[&str], lines: impl AsRef<[u8]>) -> (Option<i32>, String, String) {
     let mut child = Command::new(program("solve"))
         .arg("--run-dir")
         .arg(run)
@@ -28,7 +28,7 @@ fn solve(run: &Path, options: &[&str], lines: &str) -> (Option<i32>, String, Str
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(lines.as_bytes()).unwrap();
+    input.write_all(lines.as_ref()).unwrap();
     drop(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -62,6 +62,12 @@ fn each_line_is_answered_or_named() {
     assert_eq!(code, Some(2), "{stderr}");
     assert!(
         stderr.contains("error: line 3 of standard input: "),
+        "{stderr}"
+    );
+    let (code, _, stderr) = solve(&run, &options, b"1 + 2 =\n\n1 \xff 2 =\n");
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(
+        stderr.contains("error: line 3 of standard input is no UTF-8 text"),
         "{stderr}"
     );
     let given = |problems: &[&str]| solve(&run, &[&options, problems].concat(), "").2;

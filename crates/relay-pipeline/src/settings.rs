@@ -1,6 +1,10 @@
 //! Everything that a run is made from, in one value that a run directory keeps as JSON.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
 
 use relay_models::{CausalConfig, LoopedConfig};
 use relay_tasks::{Codec, GroupLimits, TaskConfig};
@@ -203,7 +207,7 @@ impl Settings {
     /// When the file cannot be read, or a field is unknown, missing or of the wrong kind; it is named by its path. A field is
     /// missing though it has a default: a training of another length than it was meant to have takes hours to be noticed.
     pub fn load(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).map_err(|e| PipelineError::io("read", file, e))?;
+        let text = text_of(file)?;
         let corrupt = |reason: String| PipelineError::corrupt(file, reason);
         // Editors of some systems put a byte order mark before everything.
         let text = text.trim_start_matches('\u{feff}');
@@ -224,6 +228,23 @@ impl Settings {
             transformer.vocab = codec.vocab.len();
         }
         self
+    }
+}
+
+/// The most bytes of a file of settings, far beyond what there is to say: what has no end, such as a device, must not be read on.
+const MOST_BYTES: u64 = 16 << 20;
+
+fn text_of(file: &Path) -> Result<String> {
+    let io = |e| PipelineError::io("read", file, e);
+    let mut text = String::new();
+    let opened = File::open(file).map_err(io)?;
+    let read = opened.take(MOST_BYTES + 1).read_to_string(&mut text);
+    match read.map_err(io)? as u64 > MOST_BYTES {
+        true => Err(PipelineError::corrupt(
+            file,
+            format!("more than {} MiB: no settings of a run", MOST_BYTES >> 20),
+        )),
+        false => Ok(text),
     }
 }
 
@@ -253,6 +274,8 @@ mod tests {
         let kind = error(&text.replacen("\"lambda\":1.0", "\"lambda\":\"much\"", 1));
         assert!(kind.contains("looped_aligned.lambda: "), "{kind}");
         assert!(error(&format!("{text}]")).contains("trailing characters"));
+        let endless = error(&" ".repeat(MOST_BYTES as usize + 1));
+        assert!(endless.contains("more than 16 MiB"), "{endless}");
         let fewer = error(&text.replacen("\"warmup_ratio\":0.01,", "", 1));
         let says = "looped_aligned.train.warmup_ratio is missing; its default is 0.01";
         assert!(fewer.contains(says), "{fewer}");
