@@ -25,14 +25,14 @@ const FORM: u64 = 1;
 #[non_exhaustive]
 pub enum PartsError {
     /// A file or directory could not be read or written.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {error}", path.display())]
     Io {
         /// What was tried.
         verb: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// A part is missing, or something is not what it was.
     #[error("{}: {reason}", path.display())]
@@ -48,7 +48,7 @@ type Result<T> = core::result::Result<T, PartsError>;
 
 fn io(verb: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> PartsError {
     let path = path.to_owned();
-    move |source| PartsError::Io { verb, path, source }
+    move |error| PartsError::Io { verb, path, error }
 }
 
 fn wrong(path: &Path, reason: impl Into<String>) -> PartsError {

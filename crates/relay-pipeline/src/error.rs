@@ -10,14 +10,14 @@ use std::{
 #[non_exhaustive]
 pub enum PipelineError {
     /// A file or directory could not be read or written.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {error}", path.display())]
     Io {
         /// What was tried, for example `read`.
         verb: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// A file does not hold what it should.
     #[error("{}: {what}", path.display())]
@@ -189,11 +189,11 @@ impl PipelineError {
     }
 
     /// A file or directory could not be read or written.
-    pub fn io(verb: &'static str, path: &Path, source: io::Error) -> Self {
+    pub fn io(verb: &'static str, path: &Path, error: io::Error) -> Self {
         Self::Io {
             verb,
             path: path.to_owned(),
-            source,
+            error,
         }
     }
 

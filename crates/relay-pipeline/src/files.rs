@@ -152,11 +152,11 @@ fn codec_of(original: &[Problem], longer: &[Problem], files: &FileSettings) -> R
         TaskError::Record {
             solved,
             number,
-            source,
+            error,
             ..
         } => {
             let file = if solved { &files.train } else { &files.longer };
-            at(file, number - 1, &source)
+            at(file, number - 1, &error)
         }
         other => other.into(),
     })

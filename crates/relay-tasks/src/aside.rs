@@ -27,7 +27,7 @@ impl AsideFile {
     /// # Errors
     /// [`TaskError::Io`] when it cannot be created there.
     pub fn create(path: &Path) -> Result<Self> {
-        let failed = |source| TaskError::io(path, source);
+        let failed = |error| TaskError::io(path, error);
         let streams = ["/dev/stdout", "/dev/stderr", "/dev/fd", "/proc"];
         if streams.iter().any(|place| path.starts_with(place)) {
             let file = File::options().append(true).open(path).map_err(failed)?;
@@ -68,7 +68,7 @@ impl AsideFile {
         self.file
             .write_all(line)
             .and_then(|()| self.file.write_all(b"\n"))
-            .map_err(|source| TaskError::io(&self.path, source))
+            .map_err(|error| TaskError::io(&self.path, error))
     }
 
     /// Makes sure that everything is on the disk and puts the file in its place.
@@ -90,7 +90,7 @@ impl AsideFile {
                 moved.and_then(|()| sync_dir(parent_dir(&self.path)))
             }
         });
-        moved.map_err(|source| TaskError::io(&self.path, source))
+        moved.map_err(|error| TaskError::io(&self.path, error))
     }
 }
 

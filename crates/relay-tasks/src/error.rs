@@ -13,6 +13,8 @@ use crate::{Dialect, Split};
 pub type Result<T, E = TaskError> = core::result::Result<T, E>;
 
 /// An error of this crate: what, where, and what would be right.
+///
+/// Its message is whole: errors within it are told there, and are no [`source`](std::error::Error::source) that would tell them twice.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TaskError {
@@ -80,7 +82,7 @@ pub enum TaskError {
     #[error("{0}")]
     Data(String),
     /// A problem of one's own data does not fit its form.
-    #[error("{} problem {number} (`{prompt}`): {source}", if *.solved { "solved" } else { "unsolved" })]
+    #[error("{} problem {number} (`{prompt}`): {error}", if *.solved { "solved" } else { "unsolved" })]
     Record {
         /// Whether it is one of the solved problems, or of the unsolved ones.
         solved: bool,
@@ -89,7 +91,7 @@ pub enum TaskError {
         /// The problem's text, shortened.
         prompt: String,
         /// What is wrong with it.
-        source: Box<TaskError>,
+        error: Box<TaskError>,
     },
     /// Data of two dialects of a task meet.
     #[error("`{task}` in two dialects: {found} where {expected} is expected")]
@@ -120,22 +122,22 @@ pub enum TaskError {
         skipped: usize,
     },
     /// A line of a file is wrong.
-    #[error("{}: line {line}: {source}", file.display())]
+    #[error("{}: line {line}: {error}", file.display())]
     Line {
         /// The file.
         file: PathBuf,
         /// Number of the line, from 1.
         line: usize,
         /// What is wrong with it.
-        source: Box<TaskError>,
+        error: Box<TaskError>,
     },
     /// A file could not be read or written.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
 }
 
@@ -178,10 +180,10 @@ impl TaskError {
     }
 
     /// A file could not be read or written.
-    pub fn io(path: &Path, source: io::Error) -> Self {
+    pub fn io(path: &Path, error: io::Error) -> Self {
         Self::Io {
             path: path.to_owned(),
-            source,
+            error,
         }
     }
 
@@ -191,7 +193,7 @@ impl TaskError {
         Self::Line {
             file: file.to_owned(),
             line,
-            source: Box::new(self),
+            error: Box::new(self),
         }
     }
 }

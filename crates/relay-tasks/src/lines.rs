@@ -27,7 +27,7 @@ pub(crate) struct Lines<R> {
 
 impl Lines<BufReader<File>> {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(|source| TaskError::io(path, source))?;
+        let file = File::open(path).map_err(|error| TaskError::io(path, error))?;
         Ok(Self::new(BufReader::with_capacity(1 << 16, file), path))
     }
 }
@@ -106,7 +106,7 @@ impl<R: BufRead> Lines<R> {
         let mut line = self.reader.by_ref().take(LONGEST_LINE);
         let read = line
             .read_until(b'\n', &mut self.buffer)
-            .map_err(|source| TaskError::io(&self.file, source))?;
+            .map_err(|error| TaskError::io(&self.file, error))?;
         if read == 0 {
             return Ok(false);
         }

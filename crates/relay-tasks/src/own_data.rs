@@ -37,11 +37,11 @@ impl Codec {
                 };
                 checked
                     .and_then(|()| add_tokens(&mut vocab, &tags, problem))
-                    .map_err(|source| TaskError::Record {
+                    .map_err(|error| TaskError::Record {
                         solved: is_solved,
                         number: index + 1,
                         prompt: excerpt(&problem.prompt),
-                        source: Box::new(source),
+                        error: Box::new(error),
                     })?;
             }
         }
@@ -91,7 +91,7 @@ fn same_tag(solved: &[Problem], names: &[&str], tags: &[String]) -> Result<()> {
             solved: true,
             number: at + 1,
             prompt: excerpt(&solved[at].prompt),
-            source: Box::new(TaskError::data(reason)),
+            error: Box::new(TaskError::data(reason)),
         });
     }
     Ok(())

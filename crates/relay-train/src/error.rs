@@ -42,14 +42,14 @@ pub enum TrainError {
     #[error(transparent)]
     Model(#[from] ModelError),
     /// A file or directory could not be read or written.
-    #[error("cannot {verb} {}: {source}", path.display())]
+    #[error("cannot {verb} {}: {error}", path.display())]
     Io {
         /// What was tried, for example `read`.
         verb: &'static str,
         /// The file or directory.
         path: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        error: io::Error,
     },
     /// Somebody else trains in the directory.
     #[error("{} is in use by another process; wait for it or choose another directory", path.display())]
@@ -207,6 +207,6 @@ impl TrainError {
     /// For `map_err`: what was tried on which path.
     pub(crate) fn io(verb: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { verb, path, source }
+        move |error| Self::Io { verb, path, error }
     }
 }
