@@ -30,7 +30,7 @@
 //! | `block`, `layer`, `norm` | the block that both models are made of |
 //! | `product` | the layers' matrix products in ordinary operations, in f32 or bf16 |
 //! | `fused` | where layers and generation ask `relay-kernels` for hand-written kernels |
-//! | `context`, `positions`, `dropout` | what all layers and iterations of a forward pass share |
+//! | `context`, `positions`, `indices`, `dropout` | what all layers and iterations of a forward pass share |
 //! | `flops` | what a forward pass costs, counted from shapes |
 //! | `init`, `ids` | initial weights, and parameter ids that are the same in every process |
 //! | `device`, `error` | what a device is; what can go wrong |

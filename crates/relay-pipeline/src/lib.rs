@@ -31,9 +31,9 @@
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
 //! | `side_by_side`, `making` | stages and runs at the same time; what is being made is waited for, not made twice |
-//! | `several`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
+//! | `several`, `shared_dir`, `reuse`, `sweep` | many runs, which take over from each other what was made from the same |
 //! | `aggregate` | runs of several seeds together |
-//! | `table`, `plot`, `report` | results on a terminal, as figures, as one page |
+//! | `table`, `plot`, `markup`, `report` | results on a terminal, as figures, as one page |
 //! | `error` | what can go wrong |
 
 mod aggregate;

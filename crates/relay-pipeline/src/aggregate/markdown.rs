@@ -72,10 +72,10 @@ impl Aggregate {
         }
         let minutes: f64 = self.runs.iter().map(|run| run.minutes).sum();
         format!(
-            "\nSeeds {}; {:.0} minutes a run on {}.\n",
+            "\nSeeds {}, on {}. The stages of a run add up to {:.0} minutes; side by side they take less.\n",
             each_once(seeds.into_iter()).join(", "),
+            each_once(machines.into_iter()).join("; "),
             minutes / self.runs.len() as f64,
-            each_once(machines.into_iter()).join("; ")
         )
     }
 
@@ -269,7 +269,7 @@ mod tests {
         let all = Aggregate::of_runs(&[on(1, "a", &["b"]), on(2, "a", &[]), on(3, "c", &["a"])]);
         let text = all.unwrap().markdown();
         assert!(
-            text.contains("minutes a run on a, 2 cores; b, 2 cores; c, 2 cores.\n"),
+            text.contains(", on a, 2 cores; b, 2 cores; c, 2 cores. The stages"),
             "{text}"
         );
     }
