@@ -8,7 +8,10 @@ use crate::floats::{Floats, tensor};
 use crate::isa::Isa;
 use crate::node::{Operation, apply, float_tensor};
 use crate::pool::Buffer;
-use crate::rows::{CrossEntropy, Judged};
+
+mod rows;
+
+pub(crate) use rows::{CrossEntropy, Judged};
 
 /// Rows that one task computes.
 pub(crate) const ROWS: usize = 64;
@@ -94,32 +97,29 @@ impl Labels {
         let judged: Vec<Judged> = match gradient {
             Some(gradient) => rows
                 .zip(gradient.par_chunks_mut(ROWS * self.vocab))
-                .map(|(((logits, targets), weights), gradient)| {
-                    isa.run(CrossEntropy {
-                        logits,
-                        vocab: self.vocab,
-                        stride: self.vocab,
-                        targets,
-                        weights,
-                        gradient: Some(gradient),
-                    })
-                })
+                .map(|(rows, gradient)| self.judge(isa, rows, Some(gradient)))
                 .collect(),
-            None => rows
-                .map(|((logits, targets), weights)| {
-                    isa.run(CrossEntropy {
-                        logits,
-                        vocab: self.vocab,
-                        stride: self.vocab,
-                        targets,
-                        weights,
-                        gradient: None,
-                    })
-                })
-                .collect(),
+            None => rows.map(|rows| self.judge(isa, rows, None)).collect(),
         };
         let judged: Judged = judged.into_iter().sum();
         tensor(vec![judged.loss as f32], [1])
+    }
+
+    /// What some rows amount to, which are given with their targets and weights.
+    fn judge(
+        &self,
+        isa: Isa,
+        ((logits, targets), weights): ((&[f32], &[i32]), &[f32]),
+        gradient: Option<&mut [f32]>,
+    ) -> Judged {
+        isa.run(CrossEntropy {
+            logits,
+            vocab: self.vocab,
+            stride: self.vocab,
+            targets,
+            weights,
+            gradient,
+        })
     }
 }
 

@@ -108,6 +108,9 @@ impl Form for Duo {
         out_row: usize,
         accumulate: bool,
     ) {
+        if rows == 0 {
+            return;
+        }
         with_scratch(rows * right.depth, |duos: &mut [Self]| {
             narrow(isa, x, x.len() / rows, duos);
             let left = left(duos, right.depth);

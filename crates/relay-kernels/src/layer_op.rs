@@ -32,7 +32,7 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// None if a tensor is not of `f32`, or if heads of an odd width are to be rotated.
+    /// None if a tensor is not of `f32` or has no elements, or if heads of an odd width are to be rotated.
     pub fn new(
         tensors: Thirteen<&FlexTensor>,
         dims: [usize; 3],

@@ -6,8 +6,8 @@
 //! number of right guesses ([`readout_judged`]). What an optimizer does: the step of AdamW and Muon ([`update`]) and the norm of
 //! gradients ([`sum_of_squares`], or [`squares_of_each`], left on the device). And generation: the most probable token of a
 //! state ([`greedy`]), and the whole way of texts from their prompts to their ends ([`Decoder`]). All are generic over
-//! `B: Backend` and answer `None` wherever they have nothing better to offer than ordinary burn ops, so that a model asks first
-//! and falls back:
+//! `B: Backend` and answer `None` wherever they have nothing better to offer than ordinary burn ops ([`update`] gives back what it
+//! was given), so that a model asks first and falls back:
 //!
 //! ```
 //! use burn::tensor::Tensor;
@@ -23,6 +23,19 @@
 //! With the feature `cuda` there are also kernels for `burn::backend::Cuda`, on NVIDIA Hopper (compute capability 9.0): of
 //! [`layer`], [`norm`], [`blend`], [`embedding`], [`greedy`], [`readout_cross_entropy`], [`readout_judged`], [`update`] and
 //! [`squares_of_each`], and in bf16 a [`Decoder`], see there. [`Precision`] says what they multiply.
+//!
+//! From the outside in:
+//!
+//! | modules | what is in them |
+//! |---|---|
+//! | `layer`, `prepared`, `norm`, `blend`, `embedding`, `cross_entropy`, `readout`, `greedy`, `choices`, `update`, `squares`, `dropout`, `switch` | the operations that are public, their options, and what turns them off |
+//! | `node`, `floats`, `layer_op` | operations as nodes of burn's autodiff graph, on tensors of its CPU backend |
+//! | `block`, `block_backward`, `attention`, `sides`, `weight_gradients`, `weights` | a layer on slices of floats, forward and backward |
+//! | `product`, `pack`, `dot`, `form`, `bf16` | matrix products in panels, in f32 and bf16 |
+//! | `rows`, `softmax`, `rope`, `math`, `adamw`, `muon` | passes over rows, and the functions that they compute |
+//! | `decode` | texts from their prompts to their ends, with pages of keys and values |
+//! | `isa`, `pool`, `prefetch` | instruction sets, memory that is kept, hints to the processor |
+//! | `cuda` | the kernels for GPUs |
 
 mod adamw;
 mod attention;

@@ -112,6 +112,10 @@ mod tests {
                     (f64::from(*phi) - truth).abs() < 2e-7,
                     "{isa:?} phi {x}: {phi} {truth}"
                 );
+                assert!(
+                    x > 0.0 || (f64::from(*phi) / truth - 1.0).abs() < 4e-6,
+                    "{isa:?} phi {x}: {phi} {truth}"
+                );
                 let truth = x * (-0.5 * x * x).exp() * 0.398_942_280_401_432_7;
                 assert!(
                     (f64::from(*density) - truth).abs() < 2e-7,

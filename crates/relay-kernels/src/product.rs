@@ -44,7 +44,8 @@ struct Right<'a, E> {
     row: usize,
 }
 
-/// `out = left * right`, or `out += left * right`, on `[rows, depth]` and `[depth, cols]`.
+/// `out = left * right`, or `out += left * right`, on `[rows, depth]` and `[depth, cols]`. Of depth 0 `out` stays as it is, either
+/// way.
 pub(crate) struct Product<'a, D: Dot> {
     rows: usize,
     depth: usize,

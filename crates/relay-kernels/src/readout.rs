@@ -8,7 +8,7 @@ use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
 use crate::blend::gradient_of_weight;
-use crate::cross_entropy::{Labels, ROWS};
+use crate::cross_entropy::{CrossEntropy, Judged, Labels, ROWS};
 use crate::floats::{Floats, tensor};
 use crate::greedy::{ReadoutParams, check};
 use crate::isa::Isa;
@@ -17,7 +17,7 @@ use crate::norm::norm;
 use crate::pack::{Matrix, Packed};
 use crate::pool::{Buffer, with_scratch};
 use crate::product::{left, times_packed, times_rows};
-use crate::rows::{ColumnSums, CrossEntropy, Judged};
+use crate::rows::ColumnSums;
 
 /// [`cross_entropy`](crate::cross_entropy) of the logits `norm(states) * weight + bias`, or `None` where there is no kernel.
 ///
@@ -177,7 +177,7 @@ impl Call {
         (self.labels.vocab.div_ceil(isa.lanes()) | 1) * isa.lanes()
     }
 
-    /// A row of `all` for each of the chosen rows.
+    /// The states of the chosen rows.
     fn states(&self) -> Buffer {
         let mut states = Buffer::take(self.chosen.len() * self.d);
         let all = self.states.get();

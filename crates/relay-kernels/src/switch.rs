@@ -71,6 +71,9 @@ thread_local! {
 /// [`Precision::F32`] such a product is the sum of three of bf16: results are near those of burn's f32, not the same to the
 /// last bit.
 ///
+/// Layers are to be called from this thread: tasks of rayon that run on others do not inherit the precision, and those that this
+/// thread takes up while it waits in `work` do.
+///
 /// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
 ///
 /// The kernels are faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded

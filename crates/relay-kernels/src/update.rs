@@ -59,8 +59,8 @@ pub enum Rule<B: Backend> {
 ///
 /// On `burn::backend::Cuda` there is a kernel, with the feature `cuda`, for updates that are all by AdamW.
 ///
-/// What the rules remember is changed in place where nobody else holds it; parameters always get new memory. Results do
-/// not depend on the number of threads.
+/// On a CPU what the rules remember is changed in place where nobody else holds it, and parameters get new memory; on CUDA all get new
+/// memory. Results do not depend on the number of threads.
 ///
 /// # Panics
 /// If the tensors of a parameter are not of one length, or a matrix for Muon has not as many elements as its shape.
@@ -101,14 +101,7 @@ impl<B: Backend> Update<B> {
         for tensor in [&self.gradient, &moments[0], &moments[1]] {
             assert_eq!(tensor.dims(), self.value.dims(), "shapes of an update");
         }
-        let step = adamw::Step {
-            betas: *betas,
-            epsilon: *epsilon,
-            time: time + 1,
-            clip: self.clip,
-            learning_rate: self.learning_rate,
-            keep: self.keep,
-        };
+        let step = adamw_step(self.numbers(), *betas, *epsilon, *time);
         Some((moments, step))
     }
 
@@ -144,48 +137,53 @@ impl Update<Flex> {
     }
 
     pub(crate) fn step(self, isa: Isa) -> Self {
-        let Self {
-            value,
-            gradient,
-            clip,
-            learning_rate,
-            keep,
+        let numbers = self.numbers();
+        let (value, gradient) = (owned(self.value), owned(self.gradient));
+        let both = [value.storage(), gradient.storage()];
+        let (new, rule) = self.rule.step(isa, numbers, both);
+        let len = new.len();
+        Self {
+            value: flat(tensor(new, [len])),
+            gradient: flat(gradient),
             rule,
-        } = self;
-        let (value, gradient) = (owned(value), owned(gradient));
-        let (old, slope) = (value.storage(), gradient.storage());
-        let (new, rule) = match rule {
-            Rule::AdamW {
+            ..self
+        }
+    }
+}
+
+impl Rule<Flex> {
+    /// The successor of the parameter `old` with that gradient, and the rule with what it remembers now.
+    fn step(self, isa: Isa, numbers: Numbers, [old, gradient]: [&[f32]; 2]) -> (Vec<f32>, Self) {
+        match self {
+            Self::AdamW {
                 moments,
                 time,
                 betas,
                 epsilon,
             } => {
-                let step = adamw::Step {
-                    betas,
-                    epsilon,
-                    time: time + 1,
-                    clip,
-                    learning_rate,
-                    keep,
-                };
+                let step = adamw_step(numbers, betas, epsilon, time);
                 let [mut first, mut second] = moments.map(owned);
                 let moments = [first.storage_mut(), second.storage_mut()];
-                let new = adamw::step(isa, step, old, slope, moments);
-                let rule = Rule::AdamW {
+                let new = adamw::step(isa, step, old, gradient, moments);
+                let rule = Self::AdamW {
                     moments: [first, second].map(flat),
-                    time: time + 1,
+                    time: step.time,
                     betas,
                     epsilon,
                 };
                 (new, rule)
             }
-            Rule::Muon {
+            Self::Muon {
                 velocity,
                 shape,
                 momentum,
                 iterations,
             } => {
+                let Numbers {
+                    clip,
+                    learning_rate,
+                    keep,
+                } = numbers;
                 let step = muon::Step {
                     momentum,
                     iterations,
@@ -193,27 +191,52 @@ impl Update<Flex> {
                     learning_rate,
                     keep,
                 };
-                let mut owned = owned(velocity);
-                let velocity = owned.storage_mut();
-                let new = muon::step(isa, step, shape, old, slope, velocity);
-                let rule = Rule::Muon {
-                    velocity: flat(owned),
+                let mut velocity = owned(velocity);
+                let new = muon::step(isa, step, shape, old, gradient, velocity.storage_mut());
+                let rule = Self::Muon {
+                    velocity: flat(velocity),
                     shape,
                     momentum,
                     iterations,
                 };
                 (new, rule)
             }
-        };
-        let len = new.len();
-        Self {
-            value: flat(tensor(new, [len])),
-            gradient: flat(gradient),
-            clip,
-            learning_rate,
-            keep,
-            rule,
         }
+    }
+}
+
+/// What both rules need of an update.
+#[derive(Debug, Clone, Copy)]
+struct Numbers {
+    clip: f64,
+    learning_rate: f64,
+    keep: f64,
+}
+
+impl<B: Backend> Update<B> {
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            clip: self.clip,
+            learning_rate: self.learning_rate,
+            keep: self.keep,
+        }
+    }
+}
+
+/// The step of moments that have seen `time` updates before it.
+fn adamw_step(numbers: Numbers, betas: [f64; 2], epsilon: f64, time: i64) -> adamw::Step {
+    let Numbers {
+        clip,
+        learning_rate,
+        keep,
+    } = numbers;
+    adamw::Step {
+        betas,
+        epsilon,
+        time: time + 1,
+        clip,
+        learning_rate,
+        keep,
     }
 }
 

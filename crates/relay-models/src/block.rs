@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::backend::Backend;
 use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
+use relay_kernels::ReadoutParams;
 
 use crate::config::TransformerConfig;
 use crate::context::Context;
@@ -11,7 +12,7 @@ use crate::device::is_cuda;
 use crate::dropout::{Place, Site};
 use crate::init::{EMBEDDING_STD, HEAD_STD, Init};
 use crate::layer::Layer;
-use crate::norm::LayerNorm;
+use crate::norm::{EPSILON, LayerNorm};
 
 /// Token embedding, a stack of layers and the norm before the heads.
 #[derive(Module, Debug)]
@@ -122,5 +123,20 @@ impl<B: Backend> Head<B> {
     /// `[rows, d_model]` to `[rows, vocab]`.
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
+    }
+    /// Gives `take` the head's parameters, and those of the norm that stands before it, as the kernels take them: for what makes logits and
+    /// reads them in one, such as a loss.
+    pub fn with_readout<R>(
+        &self,
+        norm: Option<&LayerNorm<B>>,
+        take: impl FnOnce(ReadoutParams<'_, B>) -> R,
+    ) -> R {
+        let norm = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
+        take(ReadoutParams {
+            norm: norm.as_ref().map(|norm| norm.each_ref()),
+            weight: &self.weight.val(),
+            bias: &self.bias.val(),
+            epsilon: EPSILON,
+        })
     }
 }

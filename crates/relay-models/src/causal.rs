@@ -67,8 +67,8 @@ impl<B: Backend> CausalTransformer<B> {
     /// Left-padded `[size, width]` to `[size, width, d_model]`.
     ///
     /// # Panics
-    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary. The
-    /// kernel for GPUs gives such a token zeros instead.
+    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary; on CUDA such
+    /// a token gets zeros instead.
     pub fn states(
         &self,
         tokens: Tensor<B, 2, Int>,
@@ -94,8 +94,8 @@ impl<B: Backend> CausalTransformer<B> {
     /// Left-padded `[size, width]` to `[size, width, vocab]`.
     ///
     /// # Panics
-    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary. The
-    /// kernel for GPUs gives such a token zeros instead.
+    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary; on CUDA such
+    /// a token gets zeros instead.
     pub fn forward(
         &self,
         tokens: Tensor<B, 2, Int>,

@@ -155,7 +155,7 @@ impl TransformerConfig {
 
     /// Floating-point operations of the block's products for one token in one pass (one iteration of
     /// a looped model), forward only, in a window of `width` columns. Training costs three times as much.
-    pub fn flops_per_token_pass(&self, width: usize) -> u64 {
+    pub(crate) fn flops_per_token_pass(&self, width: usize) -> u64 {
         let d = self.d_model as u64;
         let matrices = 4 * d * d + 2 * d * d * self.mlp_ratio as u64;
         let attention = 2 * d * width as u64;

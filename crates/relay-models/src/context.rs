@@ -1,7 +1,7 @@
 //! What all layers and iterations of one forward pass share.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
@@ -17,7 +17,8 @@ pub(crate) const FORBIDDEN: f32 = -1e9;
 
 /// Shapes, padding, positions and dropout of one forward pass.
 ///
-/// Tables are made when first needed, once for all layers and iterations; the fused kernels need none.
+/// Tables are made when first needed, once for all layers and iterations, and for the contexts that are [renewed](Self::renewed); the
+/// fused kernels need none.
 #[derive(Debug)]
 pub struct Context<B: Backend> {
     pub(crate) size: usize,
@@ -33,7 +34,7 @@ pub struct Context<B: Backend> {
     pub(crate) pads: Vec<usize>,
     pub(crate) dropout: Option<Dropout>,
     device: B::Device,
-    tables: OnceLock<Tables<B>>,
+    tables: Arc<OnceLock<Tables<B>>>,
     /// Of each layer by its index; None where its kernel takes parameters as they are.
     prepared: Mutex<BTreeMap<usize, Option<PreparedLayer<B>>>>,
 }
@@ -85,7 +86,7 @@ impl<B: Backend> Context<B> {
             pads: pads.to_vec(),
             dropout: Dropout::new(dropout, config.dropout),
             device: device.clone(),
-            tables: OnceLock::new(),
+            tables: Arc::default(),
             prepared: Mutex::default(),
         }
     }
@@ -97,7 +98,7 @@ impl<B: Backend> Context<B> {
             pads: rows.iter().map(|row| self.pads[*row]).collect(),
             slopes: self.slopes.clone(),
             device: self.device.clone(),
-            tables: OnceLock::new(),
+            tables: Arc::default(),
             prepared: Mutex::default(),
             ..*self
         }
@@ -114,7 +115,11 @@ impl<B: Backend> Context<B> {
 
     /// The same for another graph: what is prepared belongs to one.
     pub fn renewed(&self) -> Self {
-        self.select(&(0..self.size).collect::<Vec<_>>())
+        let all: Vec<usize> = (0..self.size).collect();
+        Self {
+            tables: Arc::clone(&self.tables),
+            ..self.select(&all)
+        }
     }
 
     /// The parameters of the layer with this index, prepared by `make` if they have not been.

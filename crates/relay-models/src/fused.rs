@@ -3,7 +3,7 @@
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use relay_kernels::{Choices, Decoder, DecoderSpec, LayerParams, LayerSpec, ReadoutParams};
+use relay_kernels::{Choices, Decoder, DecoderSpec, LayerParams, LayerSpec};
 
 use crate::block::Head;
 use crate::causal::CausalTransformer;
@@ -78,23 +78,6 @@ pub(crate) fn greedy<B: Backend>(
     head: &Head<B>,
 ) -> Option<Choices<B>> {
     head.with_readout(norm, |readout| relay_kernels::greedy(states, readout))
-}
-
-impl<B: Backend> Head<B> {
-    /// Gives `take` the head's parameters, and those of the norm that stands before it, as the kernels take them.
-    pub fn with_readout<R>(
-        &self,
-        norm: Option<&LayerNorm<B>>,
-        take: impl FnOnce(ReadoutParams<'_, B>) -> R,
-    ) -> R {
-        let norm = norm.map(|norm| [norm.gamma.val(), norm.beta.val()]);
-        take(ReadoutParams {
-            norm: norm.as_ref().map(|norm| norm.each_ref()),
-            weight: &self.weight.val(),
-            bias: &self.bias.val(),
-            epsilon: EPSILON,
-        })
-    }
 }
 
 fn with_params<B: Backend, R>(layer: &Layer<B>, take: impl FnOnce(LayerParams<'_, B>) -> R) -> R {

@@ -73,7 +73,10 @@ pub fn generate_causal<B: Backend>(
     let size = |text: usize| [prompts[text].len(), max_new_tokens[text]];
     // Texts of like size together; the order of the chains stays that of the prompts.
     let mut order: Vec<usize> = (0..prompts.len()).collect();
-    order.sort_by_key(|&text| (size(text).iter().sum::<usize>(), text));
+    order.sort_by_key(|&text| {
+        let [prompt, chain] = size(text);
+        (prompt.saturating_add(chain), text)
+    });
     let mut chains = vec![CausalChain::default(); prompts.len()];
     let mut rest = order.as_slice();
     while !rest.is_empty() {

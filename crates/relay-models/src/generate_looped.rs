@@ -100,7 +100,7 @@ pub fn generate_looped<B: Backend>(
 /// The bookkeeping of [`generate_looped`] over any model: `iterations` has one entry a sample, at least 1.
 ///
 /// # Panics
-/// If the model chooses for fewer rows than it was asked for.
+/// If the model chooses for fewer rows than it was asked for, for another number of answers, or in fewer lists.
 pub fn decode_looped<D: LoopedDecoder>(
     model: &mut D,
     width: usize,

@@ -12,7 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::ids::{hash, stable_id};
 
 /// Standard deviation of the token embeddings. The stream of a looped model has to keep the problem
-/// in sight over many iterations, so it starts at the scale of what a layer adds.
+/// in sight over many iterations, so it starts at the scale of what a pass of the block adds.
 pub(crate) const EMBEDDING_STD: f32 = 1.0;
 /// Standard deviation of the heads: small, so that the first loss is that of a uniform guess.
 pub(crate) const HEAD_STD: f32 = 0.02;

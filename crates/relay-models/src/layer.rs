@@ -13,6 +13,7 @@ use crate::dropout::{Place, Site};
 use crate::fused;
 use crate::init::Init;
 use crate::norm::LayerNorm;
+use crate::positions::Rope;
 use crate::product::{product, product_in_parts};
 
 /// One layer. Matrices are `[in, out]`; `x * W` is the product.
@@ -111,12 +112,9 @@ impl<B: Backend> Layer<B> {
             (context.size, context.width, context.heads, context.head_dim);
         let tables = context.tables();
         let split = |x: Tensor<B, 2>| x.reshape([size, width, heads, head_dim]).swap_dims(1, 2);
-        let rotate = |x: Tensor<B, 2>| match &tables.rope {
-            Some(rope) => rope.apply(x),
-            None => x,
-        };
-        let query = split(rotate(product(x.clone(), self.query.val())));
-        let key = split(rotate(product(x.clone(), self.key.val())));
+        let rope = tables.rope.as_ref();
+        let query = split(turned(rope, product(x.clone(), self.query.val())));
+        let key = split(turned(rope, product(x.clone(), self.key.val())));
         let value = split(product(x, self.value.val()));
 
         let scores =
@@ -149,11 +147,8 @@ impl<B: Backend> Layer<B> {
             x.reshape([size, width, context.heads, context.head_dim])
                 .swap_dims(1, 2)
         };
-        let keys = product(x.clone(), self.key.val());
-        let keys = match &context.tables().rope {
-            Some(rope) => rope.apply(keys),
-            None => keys,
-        };
+        let rope = context.tables().rope.as_ref();
+        let keys = turned(rope, product(x.clone(), self.key.val()));
         [split(keys), split(product(x, self.value.val()))]
     }
 
@@ -166,13 +161,10 @@ impl<B: Backend> Layer<B> {
     ) -> Tensor<B, 2> {
         let (rows, heads, head_dim) = (x.dims()[0], column.heads, column.head_dim);
         let split = |x: Tensor<B, 2>| x.reshape([rows, heads, 1, head_dim]);
-        let rotate = |x: Tensor<B, 2>| match &column.rope {
-            Some(rope) => rope.apply(x),
-            None => x,
-        };
+        let rope = column.rope.as_ref();
         let normal = self.norm_attention.forward(x.clone());
-        let query = split(rotate(product(normal.clone(), self.query.val())));
-        let key = split(rotate(product(normal.clone(), self.key.val())));
+        let query = split(turned(rope, product(normal.clone(), self.query.val())));
+        let key = split(turned(rope, product(normal.clone(), self.key.val())));
         cache.push([key, split(product(normal, self.value.val()))]);
         let attention = attend(query, cache, column.bias.as_ref());
         let attention = attention.reshape([rows, heads * head_dim]);
@@ -184,6 +176,14 @@ impl<B: Backend> Layer<B> {
     pub(crate) fn mlp(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         let hidden = product(x, self.up.val()) + self.up_bias.val().unsqueeze();
         product(gelu(hidden), self.down.val()) + self.down_bias.val().unsqueeze()
+    }
+}
+
+/// Queries or keys, rotated where there is something to rotate by.
+fn turned<B: Backend>(rope: Option<&Rope<B>>, x: Tensor<B, 2>) -> Tensor<B, 2> {
+    match rope {
+        Some(rope) => rope.apply(x),
+        None => x,
     }
 }
 

@@ -80,4 +80,4 @@ pub use greedy::Logits;
 pub use ids::stable_id;
 pub use layer::Layer;
 pub use looped::{LinearInjection, LoopedInput, LoopedTransformer};
-pub use norm::{EPSILON, LayerNorm};
+pub use norm::LayerNorm;

@@ -108,7 +108,7 @@ impl<B: Backend> LoopedTransformer<B> {
     /// `[size, width]` to `[size, width, d_model]`.
     ///
     /// # Panics
-    /// When a token is outside the vocabulary; the kernel for Hopper GPUs gives such a token zeros instead.
+    /// On a CPU, when a token is outside the vocabulary; on CUDA such a token gets zeros instead.
     pub fn embed(&self, tokens: Tensor<B, 2, Int>, context: &Context<B>) -> Tensor<B, 3> {
         self.block.embed_and_drop(tokens, context)
     }
@@ -149,7 +149,7 @@ impl<B: Backend> LoopedTransformer<B> {
     ///
     /// # Shapes
     /// `[rows, d_model]` to the same.
-    pub fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
+    fn readable(&self, states: Tensor<B, 2>) -> Tensor<B, 2> {
         match self.norm_of_heads() {
             Some(norm) => norm.forward(states),
             None => states,
@@ -209,8 +209,8 @@ impl<B: Backend> LoopedTransformer<B> {
     /// Runs the loop and hands out the state of each iteration, counted from 1.
     ///
     /// # Panics
-    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary. The
-    /// kernel for GPUs gives such a token zeros instead.
+    /// When `pads` has not one entry a sample or exceeds the width, and on a CPU when a token is outside the vocabulary; on CUDA such
+    /// a token gets zeros instead.
     pub fn forward(
         &self,
         input: LoopedInput<B>,
@@ -240,7 +240,7 @@ fn add_timestep<B: Backend>(state: Tensor<B, 3>, iteration: usize) -> Tensor<B, 
     (rows(state) + encoding).reshape(shape)
 }
 
-/// Sines in the first half, cosines in the second, with wavelengths up to 10,000.
+/// Sines in the first half, cosines in the second, with periods from 2 pi to below 2 pi * 10,000.
 fn timestep_encoding(iteration: usize, d_model: usize) -> Vec<f32> {
     let half = d_model.div_ceil(2);
     let angle = |i: usize| iteration as f64 * 10_000f64.powf(-(i as f64) / half as f64);

@@ -7,7 +7,7 @@ use burn::tensor::backend::Backend;
 use crate::init::Init;
 
 /// Added to the variance under the root.
-pub const EPSILON: f32 = 1e-5;
+pub(crate) const EPSILON: f32 = 1e-5;
 
 /// Layer normalisation with gain and offset.
 #[derive(Module, Debug)]

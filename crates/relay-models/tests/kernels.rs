@@ -92,6 +92,8 @@ fn kernels_agree_with_ordinary_operations() {
         });
         for (with, without) in with.iter().zip(&without) {
             assert_close(with, without, 1e-3);
+            // Sums are made in another order, so that not all bits can be the same.
+            assert_ne!(with, without, "{positions:?}: no kernel was asked");
         }
     }
 }
@@ -118,6 +120,7 @@ fn transformers() -> Vec<TransformerConfig> {
 #[test]
 fn causal_generation_is_the_same_with_kernels() {
     let device = Default::default();
+    let mut same_bits = true;
     for (seed, transformer) in transformers().into_iter().enumerate() {
         let mut model = CausalConfig { transformer }.init::<Flex>(&device, seed as u64);
         // Far apart, so that no rounding decides between two tokens.
@@ -142,7 +145,26 @@ fn causal_generation_is_the_same_with_kernels() {
                 for (a, b) in with.probabilities.iter().zip(&without.probabilities) {
                     assert!((a - b).abs() < 1e-4, "{a} and {b}");
                 }
+                same_bits &= with.probabilities == without.probabilities;
             }
+        }
+    }
+    assert!(!same_bits, "no kernel was asked");
+}
+
+#[test]
+fn a_text_that_ends_may_have_any_limit() {
+    let device = Default::default();
+    for positions in POSITIONS {
+        let transformer = transformer(positions);
+        let mut model = CausalConfig { transformer }.init::<Flex>(&device, 1);
+        let mut bias = [0.0; VOCAB];
+        bias[4] = 100.0;
+        model.head.bias = model.head.bias.map(|_| Tensor::from_floats(bias, &device));
+        let prompts = [vec![3, 1], vec![2]];
+        let limits = [usize::MAX, 7];
+        for written in both(|| generate_causal(&model, &prompts, 4, &limits, &device).unwrap()) {
+            assert!(written.iter().all(|one| one.ended && one.tokens.is_empty()));
         }
     }
 }
@@ -150,6 +172,7 @@ fn causal_generation_is_the_same_with_kernels() {
 #[test]
 fn looped_generation_is_the_same_with_kernels() {
     let device = Default::default();
+    let mut same_bits = true;
     for (seed, transformer) in transformers().into_iter().enumerate() {
         let config = LoopedConfig {
             transformer,
@@ -175,6 +198,8 @@ fn looped_generation_is_the_same_with_kernels() {
                 all
             };
             assert_close(&all(with), &all(without), 1e-4);
+            same_bits &= all(with) == all(without);
         }
     }
+    assert!(!same_bits, "no kernel was asked");
 }

@@ -1,8 +1,8 @@
 //! What is no number is seen in what comes out, on every instruction set.
 
 use super::noise;
+use crate::cross_entropy::CrossEntropy;
 use crate::isa::Isa;
-use crate::rows::CrossEntropy;
 use crate::softmax::Softmax;
 
 /// Of rows with some entries that are not used, and one entry replaced.

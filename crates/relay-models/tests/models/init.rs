@@ -109,6 +109,11 @@ fn wrong_settings_are_named() {
         );
     };
     check(|config| config.vocab = 0, "transformer.vocab");
+    check(|config| config.d_model = 0, "transformer.d_model");
+    check(
+        |config| config.d_model = 1 << 22,
+        "at most 1.1e12 parameters",
+    );
     check(|config| config.layers = 0, "transformer.layers");
     check(|config| config.mlp_ratio = 0, "transformer.mlp_ratio");
     check(|config| config.heads = 0, "transformer.heads");
