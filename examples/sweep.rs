@@ -13,7 +13,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
     CliError, CommandLine, Computing, DeviceName, adjusted, finish, parse_args, print, run_command,
-    run_several, start_logging,
+    run_each, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, check_shared_dir, preset};
 
@@ -89,9 +89,9 @@ fn run(args: Args) -> Result<(), CliError> {
         jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
-    let results = run_several(several, device)?;
+    let outcomes = run_each(several, device)?;
     let swept = sweep
-        .results(&runs, &results, &command(&args, device))
+        .results(&runs, &outcomes, &command(&args, device))
         .map_err(CliError::failure)?;
     let written = swept.write(&args.out).map_err(CliError::failure)?;
     let files = written
@@ -102,7 +102,14 @@ fn run(args: Args) -> Result<(), CliError> {
         "{}\n{}{files}",
         swept.markdown(),
         taken_over(&swept)
-    ))
+    ))?;
+    match outcomes.iter().filter(|outcome| outcome.is_err()).count() {
+        0 => Ok(()),
+        failed => Err(CliError::failure(format!(
+            "{failed} of {} runs failed; the same command tries them again",
+            outcomes.len()
+        ))),
+    }
 }
 
 /// What each run took over from others, a line each.

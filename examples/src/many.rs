@@ -14,9 +14,25 @@ use crate::{
 /// Makes all runs on a device that is chosen at run time, and gives their results in the same order.
 ///
 /// # Errors
-/// A usage error for a device or settings that cannot be; a failure for everything that goes wrong on the way; an
-/// interruption, with its signal, after the run in progress has been saved.
+/// As [`run_each`]; and what the first one failed with that did, once all have ended.
 pub fn run_several(several: SeveralRuns, device: DeviceName) -> Result<Vec<Results>, CliError> {
+    let outcomes = run_each(several, device)?.into_iter();
+    let all: Result<Vec<Results>, PipelineError> = outcomes.collect();
+    all.map_err(|error| match error.is_usage() {
+        true => CliError::usage(error),
+        false => CliError::failure(error),
+    })
+}
+
+/// Makes all runs on a device that is chosen at run time, and gives what became of each, in the same order.
+///
+/// # Errors
+/// A usage error for a device or settings that cannot be; an interruption, with its signal, after the run in progress has been
+/// saved.
+pub fn run_each(
+    several: SeveralRuns,
+    device: DeviceName,
+) -> Result<Vec<Result<Results, PipelineError>>, CliError> {
     let stop = StopFlag::default();
     let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
     let (dir, begins) = (
@@ -44,10 +60,10 @@ struct Running {
 }
 
 impl Program for Running {
-    type Output = Result<Vec<Results>, PipelineError>;
+    type Output = Result<Vec<Result<Results, PipelineError>>, PipelineError>;
 
     fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
-        self.several.run::<B>(&device, &self.stop)
+        self.several.run_each::<B>(&device, &self.stop)
     }
 }
 

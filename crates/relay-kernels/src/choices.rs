@@ -31,8 +31,7 @@ impl<B: Backend> Choices<B> {
     ///
     /// # Panics
     /// When the rows are of another length.
-    #[cfg(any(feature = "cuda", test))]
-    pub(crate) fn later(rows: Tensor<B, 2>) -> Self {
+    pub fn later(rows: Tensor<B, 2>) -> Self {
         assert_eq!(rows.dims()[1], 2, "numbers in a row of choices");
         Self(Held::There(rows))
     }

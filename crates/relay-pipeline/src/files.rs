@@ -31,7 +31,7 @@ pub const DEFAULT_TASK: &str = "data";
 
 /// Number of the rules by which lines are set aside, windows are widened and test problems counted: what was made by others is
 /// made anew.
-const RULES: u32 = 6;
+const RULES: u32 = 7;
 
 /// Problems from files.
 #[derive(Debug)]
@@ -77,12 +77,13 @@ impl FileCorpus {
         let longer: Vec<Problem> = unsolved.iter().map(bare).collect();
         let codec = codec_of(&original, &longer, files)?;
         let codec_hash = blake3::hash(to_value(&codec)?.to_string().as_bytes());
-        let train = encode_all(&codec, &files.train, &original)?;
+        let mut train = encode_all(&codec, &files.train, &original)?;
         let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
         check_training_sizes(&train, &files.train)?;
         let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
+        widen(&mut train, beyond);
         let aside = set_aside(&original);
-        let (mut valid, train) = split(train, &aside);
+        let (valid, train) = split(train, &aside);
         let longer = encode_longer(&codec, &files.longer, &unsolved, longer, beyond)?;
         check_sizes(longer.iter().map(|one| &one.example), most, &files.longer)?;
         let longer = first_of_each(longer, |one| &one.problem, &files.longer);
@@ -92,10 +93,7 @@ impl FileCorpus {
         let both = tests.into_iter().zip(test).collect();
         let both = first_of_each(both, |(problem, _)| problem, &files.test);
         let (tests, mut test): (Vec<_>, Vec<_>) = both.into_iter().unzip();
-        for example in valid.iter_mut().chain(&mut test) {
-            // A window that just fits the true steps would cut what a model writes too much, and count it as right.
-            example.width = example.width.max(example.prompt.len() + beyond);
-        }
+        widen(&mut test, beyond);
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
         warn_of_odd_lines(&codec, &original, &files.train);
@@ -142,6 +140,14 @@ impl FileCorpus {
             truth: BTreeMap::new(),
             hashes: Hashes::default(),
         }
+    }
+}
+
+/// Gives solved problems the windows of those that are not solved yet. One that just fits the true steps would cut what a model writes
+/// too much, and count it as right; and a model that is only trained on such windows never learns what stands left of a step.
+fn widen(examples: &mut [Example], beyond: usize) {
+    for example in examples {
+        example.width = example.width.max(example.prompt.len() + beyond);
     }
 }
 

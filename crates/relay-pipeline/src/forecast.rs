@@ -38,7 +38,7 @@ impl<B: AutodiffBackend> Stages<B> {
     ///
     /// # Errors
     /// When the data cannot be made.
-    pub fn forecast(&self, arm: &'static str, updates: u64) -> Result<Forecast> {
+    pub fn forecast(&self, arm: &str, updates: u64) -> Result<Forecast> {
         if is_looped(arm) {
             let (config, objective) = (self.looped(arm), self.looped_objective(arm)?);
             let count = self.count(arm, updates, &objective, looped_iterations)?;

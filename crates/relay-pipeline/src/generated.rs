@@ -98,6 +98,7 @@ impl GeneratedCorpus {
 
     /// The first `samples` problems of `data`, lengths that have none in its split left out.
     fn first_there(&self, data: &Dataset, samples: usize) -> Result<Vec<Example>> {
+        let task = data.task().as_ref();
         let (mut examples, mut empty) = (Vec::new(), BTreeSet::new());
         for index in 0..(samples as u64).saturating_mul(4) {
             let length = data.length_of(index);
@@ -112,7 +113,7 @@ impl GeneratedCorpus {
                 Err(TaskError::EmptySplit { .. }) => {
                     empty.insert(length);
                 }
-                problem => examples.push(self.codec.encode(&problem?)?),
+                problem => examples.push(self.codec.encode_for(task, &problem?)?),
             }
         }
         Ok(examples)
@@ -173,7 +174,7 @@ impl GeneratedCorpus {
                     problem => problem?,
                 };
                 if seen.insert(problem.prompt.clone()) {
-                    examples.push(self.codec.encode(&problem)?);
+                    examples.push(self.codec.encode_for(task, &problem)?);
                 }
                 if seen.len() == samples {
                     break;

@@ -26,7 +26,7 @@
 //! | `kept_chains` | what a model has written in a stage that is not finished |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `solve` | a trained arm solves problems that somebody asks |
-//! | `evaluate`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
+//! | `evaluate`, `predictions`, `test_time` | the arms on test problems, also with more or fewer iterations than those ask for |
 //! | `results`, `json`, `machine`, `length_result`, `wilson`, `ordered`, `claims` | what was measured, on which machines, and what it says of the paper's claims |
 //! | `forensics`, `cost`, `forecast`, `estimate` | where chains go wrong; what stages and arms cost, and will cost |
 //! | `overrides`, `single_task` | settings changed by path; restricted to one task |
@@ -66,6 +66,7 @@ mod ordered;
 mod overrides;
 mod pipeline;
 mod plot;
+mod predictions;
 mod presets;
 mod report;
 mod results;
@@ -109,6 +110,7 @@ pub use ordered::OrderedMap;
 pub use overrides::Override;
 pub use pipeline::{About, Pipeline};
 pub use plot::{Extent, Figure, Traces, figures};
+pub use predictions::{Prediction, read_predictions};
 pub use presets::{PRESETS, own_data_preset, preset};
 pub use report::write_report;
 pub use results::{HitMatrices, HitMatrix, Results, SCHEMA};
@@ -120,7 +122,7 @@ pub use settings::{
 };
 pub use several::{PlannedRun, SeveralRuns};
 pub use shared_dir::check_shared_dir;
-pub use solve::{Solved, solve, solve_each};
+pub use solve::{Solved, arm_checkpoint, solve, solve_each};
 pub use stages::{Machines, Stages, Writer};
-pub use sweep::{Axis, Combination, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
+pub use sweep::{Axis, Combination, FailedRun, SWEEP_SCHEMA, Sweep, SweepResults, SweepRun, Swept};
 pub use table::table;

@@ -11,13 +11,14 @@ use relay_train::{StopFlag, start_threads};
 use serde_json::{Value, json};
 
 use crate::{
-    Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings,
+    Corpus, DataUse, Done, EvaluationSettings, Existing, Made, Measured, Results, RunDir, Settings,
     corpus::corpus,
     cost::Written,
     evaluate::evaluate,
     json::{pretty, to_value},
     kept_chains::KeptChains,
     merge,
+    predictions::{PREDICTIONS, Predictions},
     report::write_report,
     stages::Stages,
 };
@@ -122,6 +123,21 @@ impl<B: AutodiffBackend> Pipeline<B> {
             jobs: 1,
             stop,
         })
+    }
+
+    /// The settings of the run.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What its problems are drawn from or read from.
+    pub fn corpus(&self) -> &dyn Corpus {
+        self.corpus.as_ref()
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The same run, which works on up to `jobs` stages at the same time where they do not need each other, each on its
@@ -246,30 +262,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
         });
         let name = evaluation_of(arm);
         let record = self.stage(&name, &made_from, missing, |dir| {
-            let examples = self.corpus.test(self.settings.evaluation.samples)?;
-            tracing::info!("evaluation: {arm} on {} test problems", examples.len());
-            let writer = self
-                .stages
-                .writer(arm, &self.settings.model_dir(self.dir.path(), arm))?;
-            let chains = arm != LOOPED_VANILLA;
-            let mut written = Written::by(arm, self.corpus.codec());
-            let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
-            let measured = evaluate(self.corpus.as_ref(), &settings, &examples, chains, |part| {
-                let part = settings.shifted(part);
-                Ok(written.count(&part, kept.write(&part, &writer)?))
-            })?;
-            let seconds = kept.seconds();
-            let file = dir.join("measured.json");
-            let text = pretty(&file, &measured)?;
-            self.dir.check_there()?;
-            crate::write_atomically(&file, text.as_bytes())?;
-            let mut notes = Value::Null;
-            written.note(&mut notes)?;
-            Ok(Made {
-                files: vec![PathBuf::from("measured.json")],
-                notes,
-                seconds: Some(seconds),
-            })
+            self.measure(arm, &settings, dir)
         })?;
         let file = self.dir.path().join(&name).join("measured.json");
         let text =
@@ -281,5 +274,46 @@ impl<B: AutodiffBackend> Pipeline<B> {
             checked.map_err(|what| PipelineError::corrupt(&file, format!("{task}, {what}")))?;
         }
         Ok((record, measured))
+    }
+
+    /// Has an arm write on all test problems, and keeps what was measured in `dir`.
+    fn measure(&self, arm: &str, settings: &EvaluationSettings, dir: &Path) -> Result<Made> {
+        let (corpus, codec) = (self.corpus.as_ref(), self.corpus.codec());
+        let examples = corpus.test(settings.samples)?;
+        tracing::info!("evaluation: {arm} on {} test problems", examples.len());
+        let model = self.settings.model_dir(self.dir.path(), arm);
+        let writer = self.stages.writer(arm, &model)?;
+        let writes_chains = arm != LOOPED_VANILLA;
+        let mut written = Written::by(arm, codec);
+        let mut kept = KeptChains::open(dir, codec.vocab.len())?;
+        let mut predictions = match settings.predictions {
+            true => Some(Predictions::create(dir, codec, writes_chains)?),
+            false => None,
+        };
+        let measured = evaluate(corpus, settings, &examples, writes_chains, |part| {
+            let asked = settings.shifted(part);
+            let chains = written.count(&asked, kept.write(&asked, &writer)?);
+            if let Some(predictions) = &mut predictions {
+                predictions.add(part, &chains)?;
+            }
+            Ok(chains)
+        })?;
+        let seconds = kept.seconds();
+        let mut files = vec![PathBuf::from("measured.json")];
+        let file = dir.join("measured.json");
+        let text = pretty(&file, &measured)?;
+        self.dir.check_there()?;
+        crate::write_atomically(&file, text.as_bytes())?;
+        if let Some(predictions) = predictions {
+            predictions.finish()?;
+            files.push(PREDICTIONS.into());
+        }
+        let mut notes = Value::Null;
+        written.note(&mut notes)?;
+        Ok(Made {
+            files,
+            notes,
+            seconds: Some(seconds),
+        })
     }
 }

@@ -227,6 +227,7 @@ fn mini(seed: u64) -> Settings {
             samples: 200,
             hit_matrices: vec![("lis".into(), 31), ("lis".into(), 33)],
             extra_iterations: 0,
+            predictions: false,
         },
     }
 }

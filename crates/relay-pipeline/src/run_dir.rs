@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Instant,
@@ -197,7 +198,7 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);
-        let mut as_wanted = begun_from(&dir, &hash);
+        let mut as_wanted = begun_from(&dir, &hash)?;
         if !as_wanted && dir.exists() {
             self.clear_stage(name, &dir)?;
         }
@@ -267,14 +268,11 @@ impl RunDir {
 /// That the path does not lead to a file, nor nowhere.
 fn refuse_file(path: &Path) -> Result<()> {
     if path.is_symlink() && !path.exists() {
-        let nowhere = std::io::Error::new(
-            std::io::ErrorKind::NotFound,
-            "it is a link to what is not there",
-        );
+        let nowhere = std::io::Error::new(ErrorKind::NotFound, "it is a link to what is not there");
         return Err(PipelineError::io("make a run in", path, nowhere));
     }
     if path.exists() && !path.is_dir() {
-        let no_directory = std::io::ErrorKind::NotADirectory.into();
+        let no_directory = ErrorKind::NotADirectory.into();
         return Err(PipelineError::io("make a run in", path, no_directory));
     }
     Ok(())
@@ -292,8 +290,16 @@ fn same_file(_: &fs::Metadata, _: &fs::Metadata) -> bool {
 }
 
 /// Whether the stage in `dir` was begun from what has this hash.
-fn begun_from(dir: &Path, hash: &str) -> bool {
-    fs::read_to_string(dir.join(BEGUN)).is_ok_and(|begun| begun == hash)
+///
+/// # Errors
+/// When the system does not say: that is no reason to begin anew.
+fn begun_from(dir: &Path, hash: &str) -> Result<bool> {
+    let file = dir.join(BEGUN);
+    match fs::read(&file) {
+        Ok(begun) => Ok(begun == hash.as_bytes()),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(PipelineError::io("read", &file, e)),
+    }
 }
 
 /// The hash of what a stage is made from, as its markers have it.

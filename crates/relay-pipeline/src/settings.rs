@@ -191,6 +191,10 @@ pub struct EvaluationSettings {
     /// least. The chains of Stage II are not affected.
     #[serde(default, skip_serializing_if = "is_default")]
     pub extra_iterations: i64,
+    /// Whether what each arm wrote on every test problem is kept, too, as lines of `evaluation/ARM/predictions.jsonl`, which
+    /// [`read_predictions`](crate::read_predictions) reads. Default false.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub predictions: bool,
 }
 
 impl TaskSettings {

@@ -1,12 +1,12 @@
 //! Several runs, one after the other or side by side.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_train::{StopFlag, start_threads};
 
 use crate::{
-    About, Existing, Pipeline, Result, Results, RunDir, Settings,
+    About, Existing, Pipeline, PipelineError, Result, Results, RunDir, Settings,
     making::Making,
     reuse::beside,
     side_by_side::{lanes, side_by_side},
@@ -45,31 +45,33 @@ impl SeveralRuns {
     /// Makes all runs, each from where it was left, and gives their results in the same order.
     ///
     /// # Errors
-    /// What the first run that fails returns; also when `stop` is set, between two runs too.
+    /// As [`run_each`](Self::run_each); and once all have ended, what the first one failed with that did.
     pub fn run<B: AutodiffBackend>(
         &self,
         device: &B::Device,
         stop: &StopFlag,
     ) -> Result<Vec<Results>> {
+        self.run_each::<B>(device, stop)?.into_iter().collect()
+    }
+
+    /// Makes all runs, each from where it was left, and gives what became of each, in the same order. One that fails, such as by a
+    /// learning rate too high, does not keep the others from being made.
+    ///
+    /// # Errors
+    /// When one of the runs cannot be as it is planned, before any is begun; when `stop` is set, between two runs too.
+    pub fn run_each<B: AutodiffBackend>(
+        &self,
+        device: &B::Device,
+        stop: &StopFlag,
+    ) -> Result<Vec<Result<Results>>> {
         start_threads()?;
-        // Nothing is trained for hours before the last of them is refused.
-        for run in &self.runs {
-            run.settings.check_arms(&self.arms)?;
-            run.settings.validate_precision::<B>(device)?;
-            RunDir::check(&run.dir, &run.settings, self.existing)?;
-        }
+        self.check::<B>(device)?;
         let making = Arc::new(Making::default());
         // Stages within a run share what the runs leave.
         let jobs = self.jobs / lanes(self.jobs, self.runs.len());
         let stop = stop.child();
         let numbered = self.runs.iter().enumerate().collect();
-        side_by_side(self.jobs, &stop, numbered, |(number, run)| {
-            tracing::info!(
-                "run {} of {}: {}",
-                number + 1,
-                self.runs.len(),
-                run.dir.display()
-            );
+        let make = |run: &PlannedRun| {
             let lenders = self.lenders(run)?;
             let mut pipeline = self
                 .open::<B>(run, device, &stop)?
@@ -79,7 +81,40 @@ impl SeveralRuns {
                 pipeline = pipeline.sharing(Arc::clone(&making));
             }
             pipeline.run_arms(&self.arms)
+        };
+        side_by_side(self.jobs, &stop, numbered, |(number, run)| {
+            let (number, all, dir) = (number + 1, self.runs.len(), run.dir.display());
+            tracing::info!("run {number} of {all}: {dir}");
+            match make(run) {
+                Err(error) if error.is_interrupted() => Err(error),
+                Err(error) => {
+                    tracing::error!("run {number} of {all}, {dir}, failed: {error}");
+                    Ok(Err(error))
+                }
+                made => Ok(made),
+            }
         })
+    }
+
+    /// That each run can be as it is planned: nothing is to be trained for hours before the last of them is refused.
+    fn check<B: AutodiffBackend>(&self, device: &B::Device) -> Result<()> {
+        let mut dirs = BTreeSet::new();
+        for run in &self.runs {
+            run.settings.validate()?;
+            run.settings.check_arms(&self.arms)?;
+            run.settings.validate_precision::<B>(device)?;
+            RunDir::check(&run.dir, &run.settings, self.existing)?;
+            if !dirs.insert(&run.dir) {
+                let twice = format!("{} twice", run.dir.display());
+                let right = "one for each run";
+                return Err(PipelineError::settings(
+                    "the directories of the runs",
+                    twice,
+                    right,
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// The runs that may lend `run` their stages: those that are there, and those that will be.

@@ -1,6 +1,9 @@
 //! A trained arm of a run solves problems that somebody asks.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Chain, Example, Problem, Score};
@@ -70,13 +73,7 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
     mut each: impl FnMut(Solved) -> Result<(), E>,
 ) -> Result<(), E> {
     start_threads().map_err(PipelineError::from)?;
-    let settings = Settings::load(&run.join("settings.json"))?;
-    settings.validate()?;
-    let arm = settings.arm(arm)?;
-    let dir = settings.model_dir(run, arm);
-    if !dir.exists() {
-        return Err(not_trained(&settings, run, arm).into());
-    }
+    let (settings, arm, dir) = model_of(run, arm)?;
     let (corpus, lost) = corpus_of(&settings, &dir)?;
     let asked: Vec<_> = (1..)
         .zip(questions)
@@ -102,6 +99,28 @@ pub fn solve_each<B: AutodiffBackend, E: From<PipelineError>>(
         }
     }
     Ok(())
+}
+
+/// The model of an arm of the run in the directory `run`, verified: that of its last phase, or of one that is not trained to its end the
+/// newest good checkpoint. [`Checkpoint::looped`] and [`Checkpoint::causal`] make it.
+///
+/// # Errors
+/// When the run has no such arm or no model of it, and when its settings or the checkpoint cannot be read.
+pub fn arm_checkpoint(run: &Path, arm: &str) -> Result<Checkpoint> {
+    let (_, _, dir) = model_of(run, arm)?;
+    Ok(Checkpoint::open(&checkpoint_of(&dir)?)?)
+}
+
+/// The settings of a run, the whole name of the arm, and where its model lies.
+fn model_of(run: &Path, arm: &str) -> Result<(Settings, &'static str, PathBuf)> {
+    let settings = Settings::load(&run.join("settings.json"))?;
+    settings.validate()?;
+    let arm = settings.arm(arm)?;
+    let dir = settings.model_dir(run, arm);
+    match dir.exists() {
+        true => Ok((settings, arm, dir)),
+        false => Err(not_trained(&settings, run, arm)),
+    }
 }
 
 /// What the model in `dir` is asked by: the data of the run, or, where these are files that are lost or have other tokens than

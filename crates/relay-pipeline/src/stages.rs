@@ -107,7 +107,7 @@ impl<B: AutodiffBackend> Stages<B> {
     ///
     /// # Errors
     /// What the trainer returns.
-    pub fn train(&self, arm: &'static str, dir: &Path) -> Result<Made> {
+    pub fn train(&self, arm: &str, dir: &Path) -> Result<Made> {
         let train = self.train_config(arm, None)?;
         let source = self.source(arm)?;
         if is_looped(arm) {
@@ -178,7 +178,7 @@ impl<B: AutodiffBackend> Stages<B> {
     ///
     /// # Errors
     /// When the checkpoint cannot be read.
-    pub fn writer(&self, arm: &'static str, dir: &Path) -> Result<Writer<'_>> {
+    pub fn writer(&self, arm: &str, dir: &Path) -> Result<Writer<'_>> {
         if is_looped(arm) {
             let new = self.looped(arm).init::<B::InnerBackend>(&self.device, 0);
             let model = self.load(arm, dir, new)?;

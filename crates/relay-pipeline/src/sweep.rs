@@ -16,7 +16,7 @@ use crate::{
 mod files;
 mod results;
 
-pub use results::{SWEEP_SCHEMA, SweepResults, SweepRun, Swept};
+pub use results::{FailedRun, SWEEP_SCHEMA, SweepResults, SweepRun, Swept};
 
 /// The longest name of a directory; longer ones are cut and told apart by a hash.
 const LONGEST_NAME: usize = 120;

@@ -94,7 +94,19 @@ impl Codec {
             })
     }
 
-    /// A solved problem as tokens.
+    /// A solved problem of `task` as tokens, in a window as wide as one that is not solved yet: by
+    /// [`step_width`](Task::step_width) alone, where that is more than the problem. What is trained, measured and asked then has the
+    /// same window, and none tells how wide the true steps are.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and when the text is no problem of the task.
+    pub fn encode_for(&self, task: &dyn Task, problem: &Problem) -> Result<Example> {
+        let mut example = self.encode(problem)?;
+        example.width = example.width.max(task.step_width(&problem.prompt)?);
+        Ok(example)
+    }
+
+    /// A solved problem as tokens, in a window as wide as the problem or its widest step.
     ///
     /// # Errors
     /// When the task or a token is unknown or a token reserved; when there is no step, an empty one, or the answer is not

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::step::State;
 use crate::validation::validate;
-use crate::{Objective, Result, Schedule, Trainer};
+use crate::{Objective, Result, Schedule, TrainError, Trainer};
 
 /// How long a checkpoint may take to write before it is asked whether the disk is slow.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -120,9 +120,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         Ok(())
     }
 
-    /// Saves a checkpoint, unless the last one is of the same step.
+    /// Saves a checkpoint, unless the last one is of the same step, or nothing is learnt yet.
     pub(crate) fn save(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
-        if log.saved == state.counters.step && log.saved > 0 {
+        if log.saved == state.counters.step {
             return Ok(());
         }
         let clock = Instant::now();
@@ -144,6 +144,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             return Ok(());
         }
         self.save(state, log)
+    }
+
+    /// Saves what a failure has left whole, and gives the failure back.
+    pub(crate) fn rescued(
+        &self,
+        state: &State<B, O::Model>,
+        log: &mut Log,
+        failure: TrainError,
+    ) -> TrainError {
+        if let Err(error) = self.save_at_end(state, log) {
+            tracing::warn!("no checkpoint of the updates so far: {error}");
+        }
+        failure
     }
 
     /// Removes the checkpoints up to `step` that are not to be kept; none of those that are `damaged` is.

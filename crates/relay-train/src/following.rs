@@ -149,9 +149,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 };
                 let ready = loader.next(state.counters.step)?;
                 same(call_for(&state, &ready), there)?;
-                state.counters.see(ready.samples, ready.effort);
-                match workers.update(state, ready.batches) {
-                    Ok(made) => state = made,
+                let Update {
+                    samples,
+                    effort,
+                    batches,
+                } = ready;
+                match workers.update(&mut state, batches) {
+                    Ok(()) => state.counters.see(samples, effort),
                     // The leader found the same, and says what becomes of it.
                     Err(TrainError::NotFinite { .. }) => {
                         leader.made(stop)?;
@@ -169,6 +173,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         &self,
         state: &State<B, O::Model>,
         data: &Value,
+        stop: &StopFlag,
     ) -> Result<Team<B::InnerBackend>> {
         let own = 1 + self.more_devices.len();
         let Some(followers) = &self.followers else {
@@ -178,11 +183,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 machines: None,
             });
         };
-        followers.start(own, &self.sealed(state, data)?)?;
+        followers.start(own, &self.sealed(state, data)?, stop)?;
         Ok(Team {
             first_rank: 0,
             workers: own + followers.workers(),
-            machines: Some(followers.all_reduce()),
+            machines: Some(followers.all_reduce(stop)),
         })
     }
 
@@ -193,18 +198,20 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         state: &State<B, O::Model>,
         next: &Update<O::Batch>,
         log: &mut Log,
+        stop: &StopFlag,
     ) -> Result<()> {
         let Some(followers) = &self.followers else {
             return Ok(());
         };
         let call = call_for(state, next);
-        let ended = match followers.call(call) {
-            Ok(true) => return Ok(()),
-            Ok(false) => TrainError::Interrupted { step: call.step },
-            Err(error) => error,
-        };
-        self.save_at_end(state, log)?;
-        Err(ended)
+        match followers.call(call, stop) {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                self.save_at_end(state, log)?;
+                Err(TrainError::Interrupted { step: call.step })
+            }
+            Err(error) => Err(self.rescued(state, log, error)),
+        }
     }
 
     /// Tells the followers, if there are any, how a run ended.

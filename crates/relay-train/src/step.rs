@@ -42,12 +42,13 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
     /// of them.
     ///
     /// # Errors
-    /// When too many updates in a row had to be skipped, another worker is lost, or the objective names a task that there is not.
+    /// When too many updates in a row had to be skipped; and, with `state` as it was, when another worker is lost or the objective
+    /// names a task that there is not.
     pub fn update(
         &mut self,
-        mut state: State<B, O::Model>,
+        state: &mut State<B, O::Model>,
         batches: &[Option<O::Batch>],
-    ) -> Result<State<B, O::Model>> {
+    ) -> Result<()> {
         let (config, step) = (self.config, state.counters.step);
         let (mut gradients, reports) = self.gradients(&state.model, step, batches);
         if let Some(task) = reports.task_beyond(self.tasks) {
@@ -66,20 +67,19 @@ impl<B: AutodiffBackend, O: Objective<B>> Worker<'_, B, O> {
         }
         state.counters.step += 1;
         if !(numbers.loss.is_finite() && norm.is_finite()) {
-            self.skip(&mut state, numbers.loss, norm)?;
-            return Ok(state);
+            return self.skip(state, numbers.loss, norm);
         }
         let scale = config.recovery.rate(state.counters.recoveries);
         let factor = Schedule::new(config).factor(step) * scale;
-        state.model = state
-            .optimizer
-            .update(state.model, &gradients, norm, factor);
+        // A clone shares its parameters, which get new memory in any case.
+        let model = state.model.clone();
+        state.model = state.optimizer.update(model, &gradients, norm, factor);
         if let Some(average) = &mut state.average {
             average.update(&state.model, step);
         }
         state.counters.skipped_in_a_row = 0;
         state.window.add(&numbers, norm);
-        Ok(state)
+        Ok(())
     }
 
     /// The gradients of this worker's shares, added up, and what the micro-batches report.

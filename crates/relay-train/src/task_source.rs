@@ -26,8 +26,8 @@ impl TaskSource {
     /// A source over `tasks` with one range of lengths each; `codec` must be theirs.
     ///
     /// # Errors
-    /// When a setting is wrong, a task has no such lengths, or the codec does not know a task, be it one of `tasks` or one
-    /// that the curriculum names.
+    /// When a setting is wrong, a task has no such lengths or no training problem of one of them, or the codec does not know a task, be
+    /// it one of `tasks` or one that the curriculum names.
     pub fn new(
         tasks: Vec<Arc<dyn Task>>,
         lengths: Vec<RangeInclusive<usize>>,
@@ -56,8 +56,15 @@ impl TaskSource {
         }
         let data = tasks.into_iter().zip(lengths);
         let data = data.map(|(task, lengths)| Dataset::new(task, lengths, seed, Split::Train));
+        let data: Vec<Dataset> = data.collect::<Result<_, _>>()?;
+        // A rare length without any problem would end the training when it is first drawn, hours later maybe.
+        for one in &data {
+            for length in one.lengths() {
+                one.get_with_length(0, length)?;
+            }
+        }
         Ok(Self {
-            data: data.collect::<Result<_, _>>()?,
+            data,
             codec,
             batching,
             curriculum,
@@ -74,7 +81,7 @@ impl TaskSource {
 
     fn example(&self, data: &Dataset, step: u64, index: u64, length: usize) -> Result<Example> {
         let problem = data.get_with_length(step * INDICES_PER_STEP + index, length)?;
-        Ok(self.codec.encode(&problem)?)
+        Ok(self.codec.encode_for(data.task().as_ref(), &problem)?)
     }
 
     fn mixed(&self, step: u64, samples: usize) -> Result<Vec<Example>> {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::after_update::Log;
 use crate::checkpoint;
-use crate::loader::Loader;
+use crate::loader::{Loader, Update};
 use crate::lock::lock;
 use crate::metrics::{Listener, Metrics};
 use crate::own_pool::in_own_pool;
@@ -160,6 +160,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// - [`TrainError::Locked`] when somebody else trains in the directory.
     /// - [`TrainError::Worker`] and [`TrainError::Machine`] when a device or a machine that shares the work is lost.
     /// - When examples cannot be made, or checkpoints and metrics not be read or written.
+    ///
+    /// Where no example could be made, or a device or a machine was lost, a checkpoint was saved that holds all updates before.
     pub fn run(
         &self,
         model: O::Model,
@@ -273,17 +275,27 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             let widths = self.config.width_multiple;
             let (source, objective) = (data.source, &self.objective);
             let loader = Loader::start::<B, O>(scope, source, objective, widths, todo)?;
-            let mut workers = self.start_workers(scope, &state, self.team(&state, &log.data)?)?;
+            let mut workers =
+                self.start_workers(scope, &state, self.team(&state, &log.data, stop)?)?;
             while state.counters.step < steps {
                 let step = state.counters.step;
                 if stop.is_set() {
                     self.save_at_end(&state, log)?;
                     return Err(TrainError::Interrupted { step });
                 }
-                let ready = loader.next(step)?;
-                self.call(&state, &ready, log)?;
-                state.counters.see(ready.samples, ready.effort);
-                state = workers.update(state, ready.batches)?;
+                let Update {
+                    samples,
+                    effort,
+                    batches,
+                } = self.ready(&loader, &state, log, stop)?;
+                if let Err(error) = workers.update(&mut state, batches) {
+                    return Err(match error {
+                        TrainError::NotFinite { .. } => error,
+                        // The update was not made, and all that came before is whole.
+                        error => self.rescued(&state, log, error),
+                    });
+                }
+                state.counters.see(samples, effort);
                 state.counters.seconds = clock();
                 self.tell(&mut state, data.valid, log)?;
                 let step = state.counters.step;
@@ -294,6 +306,20 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             self.save(&state, log)?;
             Ok(state)
         })
+    }
+
+    /// The batches of the next update, which the followers are called for, too.
+    fn ready(
+        &self,
+        loader: &Loader<O::Batch>,
+        state: &State<B, O::Model>,
+        log: &mut Log,
+        stop: &StopFlag,
+    ) -> Result<Update<O::Batch>> {
+        match loader.next(state.counters.step) {
+            Ok(ready) => self.call(state, &ready, log, stop).map(|()| ready),
+            Err(error) => Err(self.rescued(state, log, error)),
+        }
     }
 }
 

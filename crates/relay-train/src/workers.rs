@@ -120,7 +120,7 @@ fn follow<B: AutodiffBackend, O: Objective<B>>(
     todo: &Receiver<Shares<O::Batch>>,
 ) -> Result<()> {
     while let Ok(batches) = todo.recv() {
-        state = worker.update(state, &batches)?;
+        worker.update(&mut state, &batches)?;
     }
     Ok(())
 }
@@ -140,12 +140,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Workers<'_, '_, B, O> {
     /// One update, on all devices.
     ///
     /// # Errors
-    /// When too many updates in a row had to be skipped, or a worker failed.
-    pub fn update(
-        &mut self,
-        state: State<B, O::Model>,
-        batches: Vec<O::Batch>,
-    ) -> Result<State<B, O::Model>> {
+    /// When too many updates in a row had to be skipped; and, with `state` as it was, when a worker failed.
+    pub fn update(&mut self, state: &mut State<B, O::Model>, batches: Vec<O::Batch>) -> Result<()> {
         let own = match self.share(batches) {
             Ok(own) => own,
             Err(error) => return Err(self.reason(error)),

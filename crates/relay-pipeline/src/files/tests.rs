@@ -138,11 +138,11 @@ fn spaces_make_no_other_problem() {
 
 /// What a model writes too much must not fall off the edge of a window that knows the solution.
 #[test]
-fn a_test_problem_is_as_wide_as_one_that_is_asked() {
+fn problems_are_as_wide_in_training_and_test_as_when_they_are_asked() {
     let mut wide = numbered(9, 3);
     wide["steps"] = json!([vec!["y"; 14].join(" "), "y"]);
     let longer = vec![json!({ "problem": "p p", "iterations": 3 })];
-    let corpus = corpus_of(vec![wide], longer, vec![numbered(9, 1)]).unwrap();
+    let corpus = corpus_of(vec![wide, numbered(9, 4)], longer, vec![numbered(9, 1)]).unwrap();
     let question = Question {
         problem: "p q q q q q q q q".to_owned(),
         iterations: Some(2),
@@ -151,6 +151,8 @@ fn a_test_problem_is_as_wide_as_one_that_is_asked() {
     let asked = corpus.asked(&question).unwrap().example;
     let tested = &corpus.test(1).unwrap()[0];
     assert_eq!((tested.width, &tested.prompt), (asked.width, &asked.prompt));
+    // What stands left of the steps is learnt from those that leave room for it.
+    assert!(corpus.train.iter().all(|one| one.width == asked.width));
 }
 
 #[test]

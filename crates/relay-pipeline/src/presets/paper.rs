@@ -57,6 +57,7 @@ pub(super) fn paper(seed: u64) -> Settings {
             samples: 10_000,
             hit_matrices: vec![("lis".into(), 101), ("lis".into(), 105)],
             extra_iterations: 0,
+            predictions: false,
         },
     }
 }
@@ -161,8 +162,10 @@ mod tests {
             samples,
             hit_matrices,
             extra_iterations,
+            predictions,
         } = &settings.evaluation;
         assert_eq!((*samples, *extra_iterations), (10_000, 0));
+        assert!(!predictions);
         assert_eq!(
             hit_matrices,
             &[("lis".to_owned(), 101), ("lis".to_owned(), 105)]

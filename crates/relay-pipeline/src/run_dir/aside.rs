@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::PoisonError,
 };
@@ -22,7 +23,7 @@ impl RunDir {
         if dir.join("done.json").exists() {
             self.keep_results()?;
         }
-        if !is_dear(name, dir) {
+        if !is_dear(name, dir)? {
             tracing::info!("{name}: was made from something else, is made anew");
             return left_over::remove_stage(dir);
         }
@@ -51,18 +52,23 @@ impl RunDir {
                 .and_then(|rest| rest.strip_prefix('-'));
             number.is_some_and(|number| number.parse::<u32>().is_ok())
         };
-        let entries = fs::read_dir(self.path.join(SET_ASIDE));
-        let entries = entries.into_iter().flatten().flatten();
-        let held = entries.map(|entry| entry.path()).filter(of_stage);
         // One that was finished before those that were not; none that was damaged since.
-        let rank = |path: &PathBuf| match Done::read(path) {
-            Ok(None) => Some(1),
-            Ok(Some(done)) if done.made_from == hash && done.check(path).is_ok() => Some(0),
-            _ => None,
+        let rank = |path: &Path| match Done::read(path) {
+            _ if !begun_from(path, hash)? => Ok(None),
+            Ok(None) => Ok(Some(1)),
+            Ok(Some(done)) if done.made_from == hash && done.check(path).is_ok() => Ok(Some(0)),
+            Err(error @ PipelineError::Io { .. }) => Err(error),
+            _ => Ok(None),
         };
-        let held = held.filter(|path| begun_from(path, hash));
-        let ranked = held.filter_map(|path| Some((rank(&path)?, path)));
-        let Some((_, found)) = ranked.min() else {
+        let mut best = None;
+        for path in held(&self.path.join(SET_ASIDE))?
+            .into_iter()
+            .filter(of_stage)
+        {
+            let ranked = rank(&path)?.map(|rank| (rank, path));
+            best = best.into_iter().chain(ranked).min();
+        }
+        let Some((_, found)) = best else {
             return Ok(false);
         };
         if let Some(parent) = dir.parent() {
@@ -110,13 +116,32 @@ fn free_place(dir: &Path, name: &str) -> Result<PathBuf> {
     free.ok_or_else(|| PipelineError::corrupt(&kept, "it has no place left"))
 }
 
+/// What lies in the directory `aside`, which may not be there.
+fn held(aside: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |e| PipelineError::io("list", aside, e);
+    match fs::read_dir(aside) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        entries => entries
+            .map_err(failed)?
+            .map(|entry| Ok(entry.map_err(failed)?.path()))
+            .collect(),
+    }
+}
+
 /// Whether it is worth keeping: hours went into a training that was begun, and into chains, of which those written so far count,
 /// too. Measuring takes minutes, and is of models that are gone.
-fn is_dear(name: &str, stage: &Path) -> bool {
-    let trained = relay_train::list_checkpoints(stage).is_ok_and(|found| !found.is_empty());
-    let written = |file| fs::metadata(stage.join(file)).is_ok_and(|found| found.len() > 0);
-    let wrote = written("done.json") || written(UNFINISHED);
-    trained || (wrote && !name.starts_with(EVALUATION))
+fn is_dear(name: &str, stage: &Path) -> Result<bool> {
+    let written = |file| {
+        let file = stage.join(file);
+        match fs::metadata(&file) {
+            Ok(found) => Ok(found.len() > 0),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(PipelineError::io("look for", &file, e)),
+        }
+    };
+    let trained = !relay_train::list_checkpoints(stage)?.is_empty();
+    let wrote = written("done.json")? || written(UNFINISHED)?;
+    Ok(trained || (wrote && !name.starts_with(EVALUATION)))
 }
 
 #[cfg(test)]

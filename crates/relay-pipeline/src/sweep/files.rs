@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::SweepResults;
+use super::{SweepResults, Swept};
 use crate::{
     LengthSpread, Measure, Result, Results, Spread, Sweep,
     aggregate::few_of,
@@ -71,8 +71,7 @@ impl SweepResults {
         for task in self.tasks() {
             let lengths = self.shown(task);
             let trained = |length| {
-                self.combinations
-                    .iter()
+                self.measured()
                     .all(|one| one.measured.trained_at(task, length))
             };
             let head = |&length: &usize| match trained(length) {
@@ -92,7 +91,25 @@ impl SweepResults {
                 self.rows(&mut text, arm, task, &lengths);
             }
         }
+        let failed: Vec<_> = self
+            .combinations
+            .iter()
+            .flat_map(|one| &one.failed)
+            .collect();
+        if !failed.is_empty() {
+            text += "\nFailed:\n\n";
+        }
+        for run in failed {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "- `{}`: {}", run.dir, run.reason);
+        }
         text
+    }
+
+    /// The combinations of which something was measured.
+    fn measured(&self) -> impl Iterator<Item = &Swept> {
+        let all = self.combinations.iter();
+        all.filter(|one| !one.measured.runs.is_empty())
     }
 
     fn rows(&self, text: &mut String, arm: &str, task: &str, lengths: &[usize]) {
@@ -119,13 +136,13 @@ impl SweepResults {
 
     /// The longest length that all combinations were trained on, and all longer ones.
     fn shown(&self, task: &str) -> Vec<usize> {
-        let of_task = |one: &super::Swept| {
+        let of_task = |one: &Swept| {
             one.measured
                 .train_lengths
                 .get(task)
                 .map_or(0, |ends| ends[1])
         };
-        let from = self.combinations.iter().map(of_task).min().unwrap_or(0);
+        let from = self.measured().map(of_task).min().unwrap_or(0);
         let mut lengths: Vec<usize> = self
             .spreads(task)
             .map(|at| at.length)

@@ -4,10 +4,10 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Axis, Sweep};
+use super::{Axis, Combination, Sweep};
 use crate::{
-    Aggregate, OrderedMap, PlannedRun, Result, Results, json::read_json, reuse::taken_from,
-    run_dir::SET_ASIDE,
+    Aggregate, OrderedMap, PipelineError, PlannedRun, Result, Results, json::read_json,
+    reuse::taken_from, run_dir::SET_ASIDE,
 };
 
 /// The version of the form of `sweep.json` that this program writes.
@@ -37,10 +37,24 @@ pub struct Swept {
     pub label: String,
     /// Path to value.
     pub values: OrderedMap<String>,
-    /// Its runs, one a seed.
+    /// Its runs that were made, one a seed.
     pub runs: Vec<SweepRun>,
-    /// Mean, lowest and highest over the seeds.
+    /// Its runs that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<FailedRun>,
+    /// Mean, lowest and highest over the seeds of the runs that were made; empty where there is none.
     pub measured: Aggregate,
+}
+
+/// A run of a sweep that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Its directory below that of the sweep.
+    pub dir: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// A run of a sweep.
@@ -55,39 +69,39 @@ pub struct SweepRun {
 }
 
 impl Sweep {
-    /// Puts together what the sweep's `runs` gave, in their order.
+    /// Puts together what became of the sweep's `runs`, in their order.
     ///
     /// # Errors
-    /// When runs of one combination do not belong together.
+    /// When there is another number of runs or outcomes than the sweep has, all failed, or runs of one combination do not belong
+    /// together.
     pub fn results(
         &self,
         runs: &[PlannedRun],
-        results: &[Results],
+        outcomes: &[Result<Results>],
         command: &str,
     ) -> Result<SweepResults> {
         let each = self.seeds.len().max(1);
+        let all = self.combinations()?;
+        let right = all.len() * each;
+        for (what, found) in [("runs", runs.len()), ("outcomes", outcomes.len())] {
+            if found != right {
+                let field = format!("the number of {what}");
+                let right = format!("{right}, as many as the sweep has");
+                return Err(PipelineError::settings(field, found.to_string(), right));
+            }
+        }
+        let Some(Ok(first)) = outcomes.iter().find(|outcome| outcome.is_ok()) else {
+            let right = "at least one that does not fail";
+            return Err(PipelineError::settings("the runs", "all failed", right));
+        };
+        let pairs: Vec<_> = runs.iter().zip(outcomes).collect();
         let mut combinations = Vec::new();
-        for (index, combination) in self.combinations()?.into_iter().enumerate() {
-            let of = |count: usize| index * each..((index + 1) * each).min(count);
-            let values = combination.overrides.iter();
-            combinations.push(Swept {
-                label: combination.label.clone(),
-                values: values
-                    .map(|one| (one.path.clone(), one.value.clone()))
-                    .collect(),
-                runs: runs[of(runs.len())].iter().map(SweepRun::of).collect(),
-                measured: Aggregate {
-                    // What the runs' own files say better.
-                    together: None,
-                    ..Aggregate::of_runs(&results[of(results.len())])?
-                },
-            });
+        for (combination, pairs) in all.into_iter().zip(pairs.chunks(each)) {
+            combinations.push(Swept::of(&combination, pairs)?);
         }
         Ok(SweepResults {
             schema: SWEEP_SCHEMA,
-            preset: results
-                .first()
-                .map_or(String::new(), |run| run.preset.clone()),
+            preset: first.preset.clone(),
             command: command.to_owned(),
             axes: self.axes.clone(),
             seeds: self.seeds.clone(),
@@ -96,9 +110,50 @@ impl Sweep {
     }
 }
 
+impl Swept {
+    fn of(combination: &Combination, pairs: &[(&PlannedRun, &Result<Results>)]) -> Result<Self> {
+        let (mut runs, mut failed, mut made) = (Vec::new(), Vec::new(), Vec::new());
+        for (run, outcome) in pairs {
+            match outcome {
+                Ok(results) => {
+                    runs.push(SweepRun::of(run));
+                    made.push(results.clone());
+                }
+                Err(error) => failed.push(FailedRun {
+                    seed: run.settings.seed,
+                    dir: name_of(run),
+                    reason: error.to_string(),
+                }),
+            }
+        }
+        let values = combination.overrides.iter();
+        Ok(Self {
+            label: combination.label.clone(),
+            values: values
+                .map(|one| (one.path.clone(), one.value.clone()))
+                .collect(),
+            runs,
+            failed,
+            measured: match made.is_empty() {
+                true => Aggregate::default(),
+                false => Aggregate {
+                    // What the runs' own files say better.
+                    together: None,
+                    ..Aggregate::of_runs(&made)?
+                },
+            },
+        })
+    }
+}
+
+/// The name of a run's directory.
+fn name_of(run: &PlannedRun) -> String {
+    let name = run.dir.file_name().unwrap_or(run.dir.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
 impl SweepRun {
     fn of(run: &PlannedRun) -> Self {
-        let name = run.dir.file_name().unwrap_or(run.dir.as_os_str());
         let mut reused = OrderedMap::new();
         for stage in stages(&run.dir) {
             if let Some(lender) = taken_from(&run.dir, &stage) {
@@ -107,7 +162,7 @@ impl SweepRun {
         }
         Self {
             seed: run.settings.seed,
-            dir: name.to_string_lossy().into_owned(),
+            dir: name_of(run),
             reused,
         }
     }

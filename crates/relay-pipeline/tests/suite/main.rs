@@ -6,6 +6,7 @@ mod files;
 mod forensics_cost;
 mod own_tasks;
 mod pipeline;
+mod predictions;
 mod questions;
 mod report;
 mod run_dirs;
@@ -14,3 +15,4 @@ mod stopping;
 mod sweep;
 #[cfg(unix)]
 mod untrusted;
+mod windows;

@@ -54,15 +54,19 @@ fn run_with(
     arms: &[&str],
     jobs: usize,
 ) -> Result<Vec<Results>, PipelineError> {
-    let several = SeveralRuns {
+    let several = several(runs, arms, jobs);
+    several.run::<Backend>(&Default::default(), &StopFlag::default())
+}
+
+fn several(runs: &[PlannedRun], arms: &[&str], jobs: usize) -> SeveralRuns {
+    SeveralRuns {
         runs: runs.to_vec(),
         existing: Existing::Resume,
         arms: arms.iter().map(|&arm| arm.to_owned()).collect(),
         reuse: true,
         jobs,
         device: "flex".to_owned(),
-    };
-    several.run::<Backend>(&Default::default(), &StopFlag::default())
+    }
 }
 
 fn planned(sweep: &Sweep, out: &Path) -> Vec<PlannedRun> {
@@ -99,7 +103,10 @@ fn a_sweep_trains_what_its_values_change_and_nothing_else() {
         results[1].of("ar_baseline", "ari")
     );
 
-    let swept = sweep.results(&runs, &results, "the command").unwrap();
+    let outcomes: Vec<_> = results.iter().cloned().map(Ok).collect();
+    let few = sweep.results(&runs, &outcomes[..1], "the command");
+    assert!(few.unwrap_err().to_string().contains("outcomes is 1"));
+    let swept = sweep.results(&runs, &outcomes, "the command").unwrap();
     // A sweep of more tasks was drawn here before.
     let drawn = |name: &str| dir.path().join("figures").join(name);
     fs::create_dir(dir.path().join("figures")).unwrap();
@@ -189,6 +196,55 @@ fn iterations_at_test_time_need_one_training_and_one_arm() {
         results[0].arms.keys().collect::<Vec<_>>(),
         ["looped_aligned", "ar_relay"]
     );
+}
+
+#[test]
+fn a_run_that_fails_does_not_keep_the_others_from_being_made() {
+    for jobs in [1, 2] {
+        let dir = tempfile::tempdir().unwrap();
+        let sweep = sweep(&["stage1.lambda=0,1,2"], &[1]);
+        let runs = planned(&sweep, dir.path());
+        // A file where a stage wants its directory.
+        drop(RunDir::open(&runs[1].dir, &runs[1].settings, Existing::Refuse).unwrap());
+        let in_the_way = runs[1].dir.join("looped_aligned");
+        fs::write(&in_the_way, "").unwrap();
+        let several = several(&runs, &["looped_aligned"], jobs);
+        let made = || several.run_each::<Backend>(&Default::default(), &StopFlag::default());
+        let outcomes = made().unwrap();
+        assert_eq!(
+            outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [true, false, true]
+        );
+        let swept = sweep.results(&runs, &outcomes, "the command").unwrap();
+        let failed = &swept.combinations[1].failed[0];
+        assert!(failed.reason.contains("looped_aligned"), "{failed:?}");
+        swept.write(dir.path()).unwrap();
+        let read = SweepResults::load(&dir.path().join("sweep.json")).unwrap();
+        assert_eq!(read, swept);
+        let text = swept.markdown();
+        let says = [
+            "| arm | lambda | 6 (trained) | 7 | 8 |",
+            "| Looped, aligned | lambda=1 | - | - | - |",
+            "- `stage1.lambda=1_seed-1`: ",
+        ];
+        assert!(says.iter().all(|part| text.contains(part)), "{text}");
+        // Whoever wants them all is told.
+        assert!(run(&runs, &["looped_aligned"]).is_err());
+        fs::remove_file(in_the_way).unwrap();
+        let outcomes = made().unwrap();
+        let swept = sweep.results(&runs, &outcomes, "the command").unwrap();
+        assert!(swept.combinations.iter().all(|one| one.failed.is_empty()));
+    }
+}
+
+#[test]
+fn directories_of_runs_are_different_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut runs = planned(&sweep(&[], &[1, 2]), dir.path());
+    runs[1].dir = runs[0].dir.clone();
+    let error = run(&runs, &[]).unwrap_err();
+    assert!(error.is_usage(), "{error}");
+    assert!(error.to_string().contains("seed-1 twice"), "{error}");
 }
 
 #[test]

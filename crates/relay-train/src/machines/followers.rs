@@ -90,9 +90,12 @@ impl Followers {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What adds up with the other machines.
-    pub(crate) fn all_reduce<B: Backend>(&self) -> Box<dyn AllReduce<B>> {
-        Box::new(self.clone())
+    /// What adds up with the other machines, and does not wait for one much longer once `stop` is set.
+    pub(crate) fn all_reduce<B: Backend>(&self, stop: &StopFlag) -> Box<dyn AllReduce<B>> {
+        Box::new(Sums {
+            followers: self.clone(),
+            stop: stop.clone(),
+        })
     }
 
     /// Workers of all followers.
@@ -101,12 +104,12 @@ impl Followers {
     }
 
     /// Has all start from a checkpoint. The leader has the first `own` workers.
-    pub(crate) fn start(&self, own: usize, checkpoint: &Sealed) -> Result<()> {
+    pub(crate) fn start(&self, own: usize, checkpoint: &Sealed, stop: &StopFlag) -> Result<()> {
         if self.lines().is_empty() {
             let right = "at least 1, and those of a run that ended are gone";
             return Err(TrainError::input("the number of followers", 0, right));
         }
-        self.done_with_update()?;
+        self.done_with_update(stop)?;
         let workers = own + self.workers();
         let mut first_rank = own;
         for line in self.lines().iter_mut() {
@@ -125,8 +128,8 @@ impl Followers {
     }
 
     /// Calls for an update. Gives false, and calls for none, when a follower was asked to stop.
-    pub(crate) fn call(&self, update: Call) -> Result<bool> {
-        if self.done_with_update()? {
+    pub(crate) fn call(&self, update: Call, stop: &StopFlag) -> Result<bool> {
+        if self.done_with_update(stop)? {
             return Ok(false);
         }
         for line in self.lines().iter_mut() {
@@ -137,13 +140,13 @@ impl Followers {
     }
 
     /// Hears from all that they made the update that they were last called for, and whether one was asked to stop.
-    fn done_with_update(&self) -> Result<bool> {
+    fn done_with_update(&self, stop: &StopFlag) -> Result<bool> {
         let mut stopped = false;
         for line in self.lines().iter_mut() {
             if !std::mem::take(&mut line.called) {
                 continue;
             }
-            match line.wire.hear(None, None)? {
+            match line.wire.hear(Some(stop), None)? {
                 Message::Made { stopped: false } => {}
                 Message::Made { stopped: true } => {
                     tracing::info!("{} was asked to stop", line.wire.address());
@@ -192,13 +195,20 @@ fn greet(stream: TcpStream, stop: &StopFlag) -> Result<Line> {
     }
 }
 
-impl<B: Backend> AllReduce<B> for Followers {
+/// The leader's part in adding up.
+#[derive(Debug)]
+struct Sums {
+    followers: Followers,
+    stop: StopFlag,
+}
+
+impl<B: Backend> AllReduce<B> for Sums {
     fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
-        let mut lines = self.lines();
+        let mut lines = self.followers.lines();
         let (device, length) = (values.device(), values.dims()[0]);
         let mut sum = values;
         for line in lines.iter_mut() {
-            let part = line.wire.take(None)?;
+            let part = line.wire.take(Some(&self.stop))?;
             sum = sum + tensor(&part, length, &device).map_err(|reason| line.wire.lost(reason))?;
         }
         let all = data(sum.clone());

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
@@ -9,8 +10,23 @@ use crate::common::*;
 use crate::fragile::{self, Fragile, limit, settings_with};
 use crate::machines::{alone, follower, lead, model, plain, samples, short, together};
 use relay_train::{
-    Batching, Followers, Leader, OptimizerConfig, Recovery, StopFlag, TrainConfig, TrainError,
+    Batching, Followers, Leader, OptimizerConfig, Recovery, Resume, StopFlag, TrainConfig,
+    TrainError,
 };
+
+/// A machine that joins as a follower, and takes the beginning of the checkpoint that it is given.
+fn stranger(address: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let program = concat!("relay-train ", env!("CARGO_PKG_VERSION"));
+    let join = format!(r#"{{"join":{{"program":"{program}","workers":1}}}}"#);
+    stream.write_all(b"M").unwrap();
+    stream
+        .write_all(&(join.len() as u64).to_le_bytes())
+        .unwrap();
+    stream.write_all(join.as_bytes()).unwrap();
+    stream.read_exact(&mut [0; 4000]).unwrap();
+    stream
+}
 
 #[test]
 fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
@@ -21,18 +37,8 @@ fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
     };
     let right = alone::<Flex>(config.clone(), &place.path().join("alone"));
     let dir = place.path().join("lost");
-    // It joins, takes the checkpoint, and falls silent for good in its first update.
-    let lost = |address: &str| {
-        let mut stream = TcpStream::connect(address).unwrap();
-        let program = concat!("relay-train ", env!("CARGO_PKG_VERSION"));
-        let join = format!(r#"{{"join":{{"program":"{program}","workers":1}}}}"#);
-        stream.write_all(b"M").unwrap();
-        stream
-            .write_all(&(join.len() as u64).to_le_bytes())
-            .unwrap();
-        stream.write_all(join.as_bytes()).unwrap();
-        stream.read_exact(&mut [0; 4000]).unwrap();
-    };
+    // It falls silent for good in its first update.
+    let lost = |address: &str| drop(stranger(address));
     let (led, _) = together(lead::<Flex>(config.clone(), 1, &dir), vec![lost]);
     let error = led.unwrap_err();
     assert!(matches!(error, TrainError::Machine { .. }), "{error}");
@@ -43,6 +49,33 @@ fn a_machine_that_is_lost_ends_the_run_and_what_was_saved_is_good() {
         &weights(&led.unwrap().model),
         "resumed",
     );
+}
+
+/// It answers the system, but not the leader, as one does whose device hangs.
+#[test]
+fn a_leader_that_is_asked_to_stop_does_not_wait_for_a_silent_follower() {
+    let dir = tempfile::tempdir().unwrap();
+    let stop = StopFlag::new();
+    let ended = Barrier::new(2);
+    let silent = |address: &str| {
+        let mut stream = stranger(address);
+        // The rest of the checkpoint, and the call for the first update.
+        let quiet = Some(Duration::from_millis(500));
+        stream.set_read_timeout(quiet).unwrap();
+        while stream.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {}
+        stop.set();
+        ended.wait();
+    };
+    let lead = |followers| {
+        let config = short(OptimizerConfig::adamw());
+        let trainer = plain::<Flex>(config, 1, dir.path()).lead(followers);
+        let outcome = trainer.run(model(3), samples(), &examples(), Resume::Continue, &stop);
+        ended.wait();
+        outcome
+    };
+    let (led, _) = together(lead, vec![silent]);
+    let error = led.unwrap_err().to_string();
+    assert!(error.contains("was asked to stop"), "{error}");
 }
 
 #[test]

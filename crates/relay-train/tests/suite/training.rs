@@ -190,6 +190,9 @@ fn errors_of_the_loader_arrive() {
             "has no answer"
         };
         assert!(error.to_string().contains(expected), "{error}");
+        // The two updates before it are not lost.
+        let saved = relay_train::list_checkpoints(dir.path()).unwrap();
+        assert_eq!(saved, [(2, "step-000000002".to_owned())]);
     }
 }
 

@@ -199,6 +199,17 @@ fn ends_with_the_reason(workers: usize, sums: Sums) {
         "{error}"
     );
     assert!(error.to_string().contains("no memory left"), "{error}");
+    // Nothing is learnt yet. Later no update is lost but the one that failed.
+    let saved = |dir: &Path| relay_train::list_checkpoints(dir).unwrap().len();
+    assert_eq!(saved(dir.path()), 0);
+    let later = |key: DropoutKey| {
+        if key.step == 2 {
+            fail_on_second(key);
+        }
+    };
+    train_with(later, (workers, sums), dir.path()).unwrap_err();
+    assert!(dir.path().join("step-000000002").exists());
+    assert_eq!(saved(dir.path()), 1);
 }
 
 #[test]
