@@ -105,7 +105,7 @@ impl Attention {
         });
         let qkv = &*qkv;
         let first = pads * 3 * d;
-        let across = keys.next_multiple_of(self.isa.lanes());
+        let across = self.across(pads);
         let (values, rest) = scratch.split_at_mut(n * padded);
         let (keys_across, dropped) = rest.split_at_mut(hd * stride);
         let keys_across = &mut keys_across[..hd * across];
@@ -118,53 +118,101 @@ impl Attention {
                 across,
                 to: keys_across,
             });
-            for Band { rows, columns } in self.bands(pads) {
-                times_rows(
-                    self.isa,
-                    [rows.len(), hd, columns],
-                    left(&qkv[rows.start * 3 * d + at..], 3 * d),
-                    keys_across,
-                    across,
-                    &mut p[rows.start * stride..],
-                    stride,
-                );
-                if let Some(slope) = self.slopes.get(head) {
-                    self.isa.run(Slope {
-                        rows: &mut p[rows.start * stride..rows.end * stride],
-                        stride,
-                        width: columns,
-                        slope: *slope,
-                        query: rows.start as f32 - pads as f32,
-                    });
-                }
-                let valid = |i: usize| {
-                    if self.causal {
-                        (rows.start + i + 1).saturating_sub(pads)
-                    } else {
-                        keys
-                    }
-                };
-                self.isa.run(Softmax {
-                    rows: &mut p[rows.start * stride..rows.end * stride],
+            self.attend(pads, head, &qkv[at..], keys_across, p);
+            let p = self.drop(sample, head, p, dropped, None);
+            let values = self.rows(&qkv[first + 2 * d + at..], 3 * d, values);
+            self.times_bands(pads, p, values, (&mut out[at..], d));
+        }
+    }
+
+    /// The softmax of one head's scores, band by band: of its queries, which stand in rows of queries, keys and values, with its keys,
+    /// of which each column is a row of `keys_across`.
+    fn attend(
+        &self,
+        pads: usize,
+        head: usize,
+        queries: &[f32],
+        keys_across: &[f32],
+        p: &mut [f32],
+    ) {
+        let (n, d, _, stride, _) = self.dims();
+        let keys = n - pads;
+        // Each band at once, while it is in the cache.
+        for band in self.bands(pads) {
+            self.band_across(&band, (queries, 3 * d), (keys_across, self.across(pads)), p);
+            let Band { rows, columns } = band;
+            let first_row = rows.start;
+            let of_band = rows.start * stride..rows.end * stride;
+            if let Some(slope) = self.slopes.get(head) {
+                self.isa.run(Slope {
+                    rows: &mut p[of_band.clone()],
                     stride,
                     width: columns,
-                    valid,
+                    slope: *slope,
+                    query: first_row as f32 - pads as f32,
                 });
             }
-            let p = self.drop(sample, head, p, dropped, None);
-            let (values, row) = self.rows(&qkv[first + 2 * d + at..], 3 * d, values);
-            for Band { rows, columns } in self.bands(pads) {
-                times_rows(
-                    self.isa,
-                    [rows.len(), columns.min(keys), hd],
-                    left(&p[rows.start * stride..], stride),
-                    values,
-                    row,
-                    &mut out[rows.start * d + at..],
-                    d,
-                );
-            }
+            let valid = |i: usize| {
+                if self.causal {
+                    (first_row + i + 1).saturating_sub(pads)
+                } else {
+                    keys
+                }
+            };
+            self.isa.run(Softmax {
+                rows: &mut p[of_band],
+                stride,
+                width: columns,
+                valid,
+            });
         }
+    }
+
+    /// A band of a square: one head's rows times what is transposed, both with the floats from one row to the next.
+    fn band_across(
+        &self,
+        Band { rows, columns }: &Band,
+        (from, row): (&[f32], usize),
+        (right, across): (&[f32], usize),
+        square: &mut [f32],
+    ) {
+        let stride = self.stride();
+        times_rows(
+            self.isa,
+            [rows.len(), self.head_dim, *columns],
+            left(&from[rows.start * row..], row),
+            right,
+            across,
+            &mut square[rows.start * stride..],
+            stride,
+        );
+    }
+
+    /// Each band of a square times one head's rows, both with the floats from one row to the next.
+    fn times_bands(
+        &self,
+        pads: usize,
+        square: &[f32],
+        (right, row): (&[f32], usize),
+        (out, out_row): (&mut [f32], usize),
+    ) {
+        let stride = self.stride();
+        for Band { rows, columns } in self.bands(pads) {
+            times_rows(
+                self.isa,
+                [rows.len(), columns.min(self.width - pads), self.head_dim],
+                left(&square[rows.start * stride..], stride),
+                right,
+                row,
+                &mut out[rows.start * out_row..],
+                out_row,
+            );
+        }
+    }
+
+    /// Floats from one row to the next of what is transposed.
+    fn across(&self, pads: usize) -> usize {
+        (self.width - pads).next_multiple_of(self.isa.lanes())
     }
 
     /// One head's rows as the right side of a product, with the floats from one row to the next.

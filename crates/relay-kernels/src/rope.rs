@@ -44,9 +44,7 @@ impl Rope {
     /// The angles of `width` columns, for one use.
     pub fn new(width: usize, head_dim: usize, base: f32) -> Self {
         let half = head_dim / 2;
-        let step: Vec<f64> = (0..half)
-            .map(|i| f64::from(base).powf(-2.0 * i as f64 / head_dim as f64))
-            .collect();
+        let step: Vec<f64> = (0..half).map(|i| frequency(base, i, head_dim)).collect();
         let mut angles = Vec::with_capacity(4 * half * width);
         for column in 0..width {
             let of = |function: fn(f64) -> f64| {
@@ -131,4 +129,9 @@ pub(crate) fn rotate<S: Simd>(
         Some(rope) => turn(s, rope, column, false, scale, out),
         None => out.iter_mut().for_each(|x| *x *= scale),
     }
+}
+
+/// How far the pair `i` of a head's columns turns from one position to the next.
+pub(crate) fn frequency(base: f32, i: usize, head_dim: usize) -> f64 {
+    f64::from(base).powf(-2.0 * i as f64 / head_dim as f64)
 }

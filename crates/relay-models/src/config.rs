@@ -89,6 +89,27 @@ impl TransformerConfig {
     /// # Errors
     /// [`ModelError::Setting`] names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
+        self.check_sizes()?;
+        self.check_parameters()?;
+        if !(self.rope_base.is_finite() && self.rope_base >= 1.0) {
+            return Err(ModelError::setting(
+                "transformer.rope_base",
+                self.rope_base,
+                "at least 1 and finite",
+            ));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(ModelError::setting(
+                "transformer.dropout",
+                self.dropout,
+                "in [0, 1)",
+            ));
+        }
+        Ok(())
+    }
+
+    /// That there is something of everything, and that the heads share the width.
+    fn check_sizes(&self) -> Result<()> {
         let at_least_one = [
             ("transformer.vocab", self.vocab),
             ("transformer.d_model", self.d_model),
@@ -120,7 +141,11 @@ impl TransformerConfig {
                 expected,
             ));
         }
-        // Counts of parameters and operations could not be told otherwise, and no memory holds such a model.
+        Ok(())
+    }
+
+    /// That the model is not too large: counts of parameters and operations could not be told otherwise, and no memory holds it.
+    fn check_parameters(&self) -> Result<()> {
         const MOST: f64 = (1_u64 << 40) as f64;
         let [vocab, d, layers, ratio] =
             [self.vocab, self.d_model, self.layers, self.mlp_ratio].map(|size| size as f64);
@@ -134,20 +159,6 @@ impl TransformerConfig {
                 "transformer.d_model",
                 self.d_model,
                 expected,
-            ));
-        }
-        if !(self.rope_base.is_finite() && self.rope_base >= 1.0) {
-            return Err(ModelError::setting(
-                "transformer.rope_base",
-                self.rope_base,
-                "at least 1 and finite",
-            ));
-        }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return Err(ModelError::setting(
-                "transformer.dropout",
-                self.dropout,
-                "in [0, 1)",
             ));
         }
         Ok(())

@@ -119,10 +119,11 @@ pub trait Corpus: Debug + Send + Sync {
         seed: u64,
     ) -> Result<Box<dyn ExampleSource>>;
 
-    /// Problems for the validation during training, up to `samples` of each task, of the training lengths that have some.
+    /// Problems for the validation during training, up to `samples` of each task, of the training lengths that have some. Of files with
+    /// few lines there are none, and trainings are not validated.
     ///
     /// # Errors
-    /// When the data cannot be made or read, or there are no such problems at all.
+    /// When the data cannot be made or read, or problems are drawn and there are none of these at all.
     fn valid(&self, samples: usize) -> Result<Vec<Example>>;
 
     /// Problems to measure on, up to `samples` for each task and length, none of them twice.

@@ -21,7 +21,7 @@ mod lines;
 use aside::{set_aside, split};
 use checks::{
     check_sizes, check_training_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines,
-    warn_of_shared,
+    warn_of_shared, warn_of_unwatched,
 };
 use encode::{encode_all, encode_longer, width_of};
 use lines::{SolvedLine, UnsolvedLine, bare, problem, read_lines};
@@ -97,6 +97,7 @@ impl FileCorpus {
         test.sort_by_key(|example| (example.task, example.length));
         warn_of_shared(&original, &longer, &tests, files);
         warn_of_odd_lines(&codec, &original, &files.train);
+        warn_of_unwatched(&codec, &valid, &files.train);
         warn_of_gaps(&codec, &train, &test, &files.test);
         // What watches a training is not learnt from in any of them.
         let (_, original) = split(original, &aside);

@@ -166,7 +166,13 @@ impl<B: AutodiffBackend> Pipeline<B> {
     ) -> Result<Done> {
         match missing {
             Missing::Make if self.stop.is_set() => Err(PipelineError::Stopped),
-            Missing::Make => self.dir.stage(name, made_from, work),
+            Missing::Make => self.dir.stage(name, made_from, |dir| {
+                // Another run may have been waited for that made the same.
+                if self.stop.is_set() {
+                    return Err(PipelineError::Stopped);
+                }
+                work(dir)
+            }),
             Missing::Refuse => self.dir.finished(name, made_from),
         }
     }

@@ -15,7 +15,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Measure, Result, Results, file_name::file_name, write_atomically};
+use crate::{HitMatrices, Measure, Result, Results, file_name::file_name, write_atomically};
 
 mod canvas;
 mod compute;
@@ -113,36 +113,31 @@ pub fn figures(results: &Results) -> Vec<Figure> {
             });
         }
     }
-    for matrices in &results.hit_matrices {
-        let Some(drawing) = HeatMaps::new(matrices) else {
-            continue;
-        };
-        let caption = match matrices.step_end {
-            true => {
-                "Share in per cent of tokens right at each step and column of the chains. The last column is the step's \
-                 end; a dash stands where no chain has a token."
-            }
-            false => {
-                "Share in per cent of tokens right at each step and column of the chains. A dash stands where no chain \
-                 has a token."
-            }
-        };
-        let title = drawing.title().to_owned();
-        let drawing = Drawing::HeatMaps(drawing);
-        figures.push(Figure {
-            name: format!(
-                "{HIT_MATRIX}{}_{}",
-                file_name(&matrices.task),
-                matrices.length
-            ),
-            title,
-            caption: caption.to_owned(),
-            drawing,
-        });
-    }
+    figures.extend(results.hit_matrices.iter().filter_map(hit_matrix_figure));
     figures.extend(first_wrong_figure(results));
     figures.extend(compute_figure(results));
     figures
+}
+
+fn hit_matrix_figure(matrices: &HitMatrices) -> Option<Figure> {
+    let drawing = HeatMaps::new(matrices)?;
+    let caption = match matrices.step_end {
+        true => {
+            "Share in per cent of tokens right at each step and column of the chains. The last column is the step's end; a \
+             dash stands where no chain has a token."
+        }
+        false => {
+            "Share in per cent of tokens right at each step and column of the chains. A dash stands where no chain has a \
+             token."
+        }
+    };
+    let task = file_name(&matrices.task);
+    Some(Figure {
+        name: format!("{HIT_MATRIX}{task}_{}", matrices.length),
+        title: drawing.title().to_owned(),
+        caption: caption.to_owned(),
+        drawing: Drawing::HeatMaps(drawing),
+    })
 }
 
 const FIRST_WRONG: &str = "Chains still without a wrong step";

@@ -198,23 +198,8 @@ impl RunDir {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
         let _turn = self.making.turn(name, &hash);
-        let mut as_wanted = begun_from(&dir, &hash)?;
-        if !as_wanted && dir.exists() {
-            self.clear_stage(name, &dir)?;
-        }
-        if !dir.exists() && self.bring_back(name, &hash, &dir)? {
-            as_wanted = true;
-            match self.finished(name, made_from) {
-                Err(PipelineError::NotFinished { .. }) => {}
-                finished => return finished,
-            }
-        }
-        if let Some(done) = take_over(&self.path, name, &hash, &self.lenders)? {
+        if let Some(done) = self.prepare(name, made_from, &hash)? {
             return Ok(done);
-        }
-        if !as_wanted {
-            fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
-            write_atomically(&dir.join(BEGUN), hash.as_bytes())?;
         }
         let clock = Instant::now();
         let made = match work(&dir) {
@@ -244,6 +229,30 @@ impl RunDir {
         // Still in turn: whoever waits for the stage copies a directory that nobody changes.
         KeptChains::remove(&dir)?;
         Ok(done)
+    }
+
+    /// Makes the directory of a stage ready to go on in, unless the stage was set aside or is somewhere else, finished.
+    fn prepare(&self, name: &str, made_from: &Value, hash: &str) -> Result<Option<Done>> {
+        let dir = self.path.join(name);
+        let mut as_wanted = begun_from(&dir, hash)?;
+        if !as_wanted && dir.exists() {
+            self.clear_stage(name, &dir)?;
+        }
+        if !dir.exists() && self.bring_back(name, hash, &dir)? {
+            as_wanted = true;
+            match self.finished(name, made_from) {
+                Err(PipelineError::NotFinished { .. }) => {}
+                finished => return finished.map(Some),
+            }
+        }
+        if let Some(done) = take_over(&self.path, name, hash, &self.lenders)? {
+            return Ok(Some(done));
+        }
+        if !as_wanted {
+            fs::create_dir_all(&dir).map_err(|e| PipelineError::io("create", &dir, e))?;
+            write_atomically(&dir.join(BEGUN), hash.as_bytes())?;
+        }
+        Ok(None)
     }
 
     /// A stage that is finished and was made from this.

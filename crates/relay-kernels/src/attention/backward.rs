@@ -4,7 +4,7 @@ use super::bands::Band;
 use super::layout::{Across, Rotate};
 use super::{Attention, Kept, Sample};
 use crate::prefetch::{fetch, part};
-use crate::product::{Left, left, times_rows};
+use crate::product::{Left, times_rows};
 use crate::softmax::SoftmaxBackward;
 
 impl Attention {
@@ -32,7 +32,7 @@ impl Attention {
         for row in grad_qkv[idle..first].chunks_exact_mut(3 * d) {
             row[d..].fill(0.0);
         }
-        let across = keys.next_multiple_of(self.isa.lanes());
+        let across = self.across(pads);
         let (rows, rest) = scratch.split_at_mut(n * padded);
         let (values_across, rest) = rest.split_at_mut(hd * stride);
         let values_across = &mut values_across[..hd * across];
@@ -48,16 +48,8 @@ impl Attention {
                 across,
                 to: values_across,
             });
-            for Band { rows, columns } in self.bands(pads) {
-                times_rows(
-                    self.isa,
-                    [rows.len(), hd, columns],
-                    left(&grad[rows.start * d + at..], d),
-                    values_across,
-                    across,
-                    &mut ds[rows.start * stride..],
-                    stride,
-                );
+            for band in self.bands(pads) {
+                self.band_across(&band, (&grad[at..], d), (values_across, across), ds);
             }
             let after = self.drop(sample, head, p, dropped, Some(ds));
             for Band { rows, columns } in self.bands(pads) {
@@ -70,24 +62,14 @@ impl Attention {
                 });
             }
 
-            let (right, row) = self.rows(&grad[at..], d, rows);
+            let right = self.rows(&grad[at..], d, rows);
             let to = &mut grad_qkv[first + 2 * d + at..];
-            self.times_columns(pads, after, (right, row), to);
-            let (right, row) = self.rows(&qkv[first + d + at..], 3 * d, rows);
-            for Band { rows, columns } in self.bands(pads) {
-                times_rows(
-                    self.isa,
-                    [rows.len(), columns.min(keys), hd],
-                    left(&ds[rows.start * stride..], stride),
-                    right,
-                    row,
-                    &mut grad_qkv[rows.start * 3 * d + at..],
-                    3 * d,
-                );
-            }
-            let (right, row) = self.rows(&qkv[at..], 3 * d, rows);
+            self.times_columns(pads, after, right, to);
+            let keys_rows = self.rows(&qkv[first + d + at..], 3 * d, rows);
+            self.times_bands(pads, ds, keys_rows, (&mut grad_qkv[at..], 3 * d));
+            let right = self.rows(&qkv[at..], 3 * d, rows);
             let to = &mut grad_qkv[first + d + at..];
-            self.times_columns(pads, ds, (right, row), to);
+            self.times_columns(pads, ds, right, to);
         }
         self.isa.run(Rotate {
             rope: self.rope.as_deref(),

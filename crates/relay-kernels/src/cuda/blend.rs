@@ -49,13 +49,13 @@ fn kept([rows, d]: [usize; 2], bytes: usize) -> Parts<2> {
 }
 
 impl Operation<4> for Call {
-    type Saved = Left;
+    type Saved = ForBackward;
 
     fn infer(self) -> Lazy {
         Operation::<4>::forward(self).0
     }
 
-    fn forward(self) -> (Lazy, Left) {
+    fn forward(self) -> (Lazy, ForBackward) {
         let Self {
             shape, precision, ..
         } = self;
@@ -71,7 +71,7 @@ impl Operation<4> for Call {
             outputs,
             move |queue, inputs| forward(queue, shape, exactly(inputs)).into(),
         );
-        let left = Left {
+        let left = ForBackward {
             kept,
             weights: [a.rows, b.rows],
             shape,
@@ -104,7 +104,7 @@ fn forward(queue: &Queue, shape: [usize; 2], [x, y, a, b]: [Handle; 4]) -> [Hand
 
 /// What the forward pass leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Left {
+pub(super) struct ForBackward {
     kept: Lazy,
     /// As they are, which the backward pass reads as transposed.
     weights: [Lazy; 2],
@@ -112,7 +112,7 @@ pub(super) struct Left {
     precision: Precision,
 }
 
-impl Saved<4> for Left {
+impl Saved<4> for ForBackward {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 4] {
         let shape @ [_, d] = self.shape;
         let outputs = [shape, shape, [d, d], [d, d]].map(|shape| (DType::F32, shape.to_vec()));

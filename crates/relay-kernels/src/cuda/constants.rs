@@ -7,6 +7,7 @@ use super::attention::{Columns, HEAD};
 use super::cache::Cache;
 use super::launch::Queue;
 use super::layer::Plan;
+use crate::rope::frequency;
 
 /// Buffers that are remembered, those of all devices together.
 static CACHE: Cache<(CudaDevice, Key), Handle> = Cache::new(32);
@@ -70,7 +71,7 @@ pub(super) fn angles(queue: &Queue, columns: usize, head: usize, base: f32) -> H
 
 /// The angles of RoPE, `[columns, head / 2]` pairs of cosine and sine.
 fn rotations(columns: usize, head: usize, base: f32) -> Vec<u32> {
-    let step = |i: usize| f64::from(base).powf(-2.0 * i as f64 / head as f64);
+    let step = move |i| frequency(base, i, head);
     let columns =
         (0..columns).flat_map(|column| (0..head / 2).map(move |i| column as f64 * step(i)));
     columns

@@ -33,13 +33,13 @@ impl Call {
 }
 
 impl Operation<1> for Call {
-    type Saved = Left;
+    type Saved = ForBackward;
 
     fn infer(self) -> Lazy {
         Operation::<1>::forward(self).0
     }
 
-    fn forward(self) -> (Lazy, Left) {
+    fn forward(self) -> (Lazy, ForBackward) {
         let sizes = self.sizes();
         let shape = vec![self.tokens.shape[0], self.tokens.shape[1], sizes[2]];
         let inputs = vec![self.table, self.tokens.clone()];
@@ -60,7 +60,7 @@ impl Operation<1> for Call {
                 vec![out]
             },
         );
-        let left = Left {
+        let left = ForBackward {
             tokens: self.tokens,
             sizes,
         };
@@ -70,12 +70,12 @@ impl Operation<1> for Call {
 
 /// What the forward pass leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Left {
+pub(super) struct ForBackward {
     tokens: Lazy,
     sizes: [usize; 3],
 }
 
-impl Saved<1> for Left {
+impl Saved<1> for ForBackward {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 1] {
         let sizes = self.sizes;
         let outputs = [(DType::F32, vec![sizes[1], sizes[2]])];

@@ -138,7 +138,7 @@ fn stream(sizes: &Sizes) -> (DType, Vec<usize>) {
 }
 
 impl Operation<2> for Call {
-    type Saved = Left;
+    type Saved = ForBackward;
 
     fn infer(self) -> Lazy {
         let (out, plan) = (stream(&self.plan.sizes), self.plan);
@@ -156,7 +156,7 @@ impl Operation<2> for Call {
         out
     }
 
-    fn forward(self) -> (Lazy, Left) {
+    fn forward(self) -> (Lazy, ForBackward) {
         let plan = Arc::clone(&self.plan);
         let outputs = [stream(&plan.sizes), plan.sizes.kept(plan.precision).form()];
         let inputs = vec![self.x.clone(), self.packed.clone()];
@@ -166,7 +166,7 @@ impl Operation<2> for Call {
             outputs,
             move |queue, inputs| layer_forward::run(queue, &plan, &inputs).into(),
         );
-        let left = Left {
+        let left = ForBackward {
             plan: self.plan,
             x: self.x,
             packed: self.packed,
@@ -179,7 +179,7 @@ impl Operation<2> for Call {
 
 /// What a layer's forward pass leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Left {
+pub(super) struct ForBackward {
     plan: Arc<Plan>,
     x: Lazy,
     packed: Lazy,
@@ -187,7 +187,7 @@ pub(super) struct Left {
     gradient: Gathered,
 }
 
-impl Saved<2> for Left {
+impl Saved<2> for ForBackward {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 2] {
         let plan = self.plan;
         let Plan {

@@ -35,13 +35,13 @@ impl Call {
 }
 
 impl Operation<3> for Call {
-    type Saved = Left;
+    type Saved = ForBackward;
 
     fn infer(self) -> Lazy {
         self.forward().0
     }
 
-    fn forward(self) -> (Lazy, Left) {
+    fn forward(self) -> (Lazy, ForBackward) {
         let (sizes, epsilon) = ([self.x.shape[0], self.x.shape[1]], self.epsilon);
         let outputs = [
             (DType::F32, sizes.to_vec()),
@@ -69,7 +69,7 @@ impl Operation<3> for Call {
                 vec![out, stats]
             },
         );
-        let left = Left {
+        let left = ForBackward {
             x: self.x,
             gamma: self.gamma,
             stats,
@@ -80,13 +80,13 @@ impl Operation<3> for Call {
 
 /// What the forward pass leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Left {
+pub(super) struct ForBackward {
     x: Lazy,
     gamma: Lazy,
     stats: Lazy,
 }
 
-impl Saved<3> for Left {
+impl Saved<3> for ForBackward {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; 3] {
         let sizes = [self.x.shape[0], self.x.shape[1]];
         let outputs = [sizes.to_vec(), vec![sizes[1]], vec![sizes[1]]];

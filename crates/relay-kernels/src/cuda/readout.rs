@@ -169,17 +169,17 @@ impl Call {
 }
 
 impl<const N: usize> Operation<N> for Call {
-    type Saved = Left;
+    type Saved = ForBackward;
 
     fn infer(self) -> Lazy {
         self.queue("relay_readout", []).0
     }
 
-    fn forward(self) -> (Lazy, Left) {
+    fn forward(self) -> (Lazy, ForBackward) {
         let kept = self.plan.kept().form();
         let (loss, [kept]) = self.queue("relay_readout_forward", [kept]);
         let norm = self.norm.map(|[gamma, _]| [self.states, gamma]);
-        let left = Left {
+        let left = ForBackward {
             plan: self.plan,
             kept,
             weight: self.weight.rows,
@@ -241,7 +241,7 @@ fn forward(queue: &Queue, plan: &Plan, inputs: Vec<Handle>) -> Vec<Handle> {
 
 /// What the forward pass leaves.
 #[derive(Debug, Clone)]
-pub(super) struct Left {
+pub(super) struct ForBackward {
     plan: Arc<Plan>,
     kept: Lazy,
     /// The matrix as it is, which the backward pass reads as transposed.
@@ -250,7 +250,7 @@ pub(super) struct Left {
     norm: Option<[Lazy; 2]>,
 }
 
-impl<const N: usize> Saved<N> for Left {
+impl<const N: usize> Saved<N> for ForBackward {
     fn backward(self, grad: Lazy) -> [Option<Lazy>; N] {
         let plan = self.plan;
         let (d, vocab, precision) = (plan.d, plan.labels.vocab, plan.precision);

@@ -35,6 +35,19 @@ pub(super) fn first_of_each<T>(
     lines
 }
 
+/// Warns of tasks that no training is watched with, as they have too few lines to set one aside.
+pub(super) fn warn_of_unwatched(codec: &Codec, valid: &[Example], file: &Path) {
+    for (task, info) in codec.tasks.iter().enumerate() {
+        if !valid.iter().any(|example| example.task == task) {
+            tracing::warn!(
+                "{}: so few problems of `{}` that none is set aside; no training on them is validated",
+                file.display(),
+                info.name
+            );
+        }
+    }
+}
+
 /// Warns of test problems that a model learns, with their solutions or with the chains that are written for them, and of
 /// problems that it learns with both.
 pub(super) fn warn_of_shared(

@@ -15,23 +15,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
         done: &BTreeMap<&str, Done>,
         measured: &[(&str, Done, Measured)],
     ) -> Result<Results> {
-        let mut results = Results::new(
-            &self.settings.preset,
-            self.settings.seed,
-            &self.about.device,
-        );
+        let mut results = self.head()?;
         let made_of = (&self.settings, self.corpus.as_ref());
-        results.command.clone_from(&self.about.command);
-        results.settings = to_value(&self.settings.clone().with_vocab(self.corpus.codec()))?;
-        for (info, lengths) in self
-            .corpus
-            .codec()
-            .tasks
-            .iter()
-            .zip(self.corpus.train_lengths())
-        {
-            results.train_lengths.insert(&info.name, lengths);
-        }
         let mut stages = Vec::new();
         for stage in [
             LOOPED_ALIGNED,
@@ -52,17 +37,33 @@ impl<B: AutodiffBackend> Pipeline<B> {
                 results.written_chains.insert(stage, chains);
             }
         }
-        stages.extend(
-            measured
-                .iter()
-                .map(|(arm, record, _)| (evaluation_of(arm), record)),
-        );
+        let evaluated = measured.iter();
+        stages.extend(evaluated.map(|(arm, record, _)| (evaluation_of(arm), record)));
         name_machines(&mut results, stages.iter().cloned());
         let evaluations = measured.iter().map(|(arm, record, _)| (*arm, record));
         cost::add_evaluation(&mut results, evaluations, made_of);
         for (arm, _, measured) in measured {
             Self::add_arm(&mut results, arm, measured);
         }
+        self.tell_step_ends(&mut results);
+        Ok(results)
+    }
+
+    /// What results say before anything is measured.
+    fn head(&self) -> Result<Results> {
+        let Settings { preset, seed, .. } = &self.settings;
+        let mut results = Results::new(preset, *seed, &self.about.device);
+        results.command.clone_from(&self.about.command);
+        results.settings = to_value(&self.settings.clone().with_vocab(self.corpus.codec()))?;
+        let tasks = self.corpus.codec().tasks.iter();
+        for (info, lengths) in tasks.zip(self.corpus.train_lengths()) {
+            results.train_lengths.insert(&info.name, lengths);
+        }
+        Ok(results)
+    }
+
+    /// Says of the hit matrices whether their last column is the end of a step.
+    fn tell_step_ends(&self, results: &mut Results) {
         for matrices in &mut results.hit_matrices {
             let mut tasks = self.corpus.codec().tasks.iter();
             let task = tasks.find(|task| task.name == matrices.task);
@@ -70,7 +71,6 @@ impl<B: AutodiffBackend> Pipeline<B> {
             matrices.step_end =
                 task.is_some_and(|task| task.step_end.is_some() && !task.answer_is_last_step);
         }
-        Ok(results)
     }
 
     fn add_arm(results: &mut Results, arm: &str, measured: &Measured) {
