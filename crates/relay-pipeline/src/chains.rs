@@ -10,7 +10,8 @@ use relay_train::check_chains;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ChainSettings, Corpus, Result,
+    ChainFilter, ChainSettings, Corpus, Result,
+    chain_filter::filter,
     corpus::Unsolved,
     line_file::{LineFile, at, read_lines},
 };
@@ -46,8 +47,8 @@ pub struct ChainYield {
     pub kept: usize,
     /// Chains dropped because a step was empty, or because as one line of text their steps could not be told apart.
     pub unreadable: usize,
-    /// Chains dropped because a step was less sure than the settings ask for, or, where a model wrote them for itself,
-    /// because nobody confirmed the answer.
+    /// Chains dropped because a step was less sure than the settings ask for or by a rule of one's own, or, where a model wrote
+    /// them for itself, because nobody confirmed the answer.
     pub unsure: usize,
     /// Kept chains whose truth is known; for the report only.
     // Runs from before there was this field know the truth of all, or do not say.
@@ -84,13 +85,15 @@ impl std::ops::AddAssign<&ChainYield> for ChainYield {
     }
 }
 
-/// Writes chains for the corpus's longer problems with `write` and keeps those that are sure enough in `file`.
+/// Writes chains for the corpus's longer problems with `write` and keeps in `file` those that are sure enough and that `own`, if there
+/// is such a rule, keeps, too.
 ///
 /// # Errors
-/// When problems cannot be made, chains cannot be written, or the file cannot be.
+/// When problems cannot be made, chains cannot be written or judged, or the file cannot be written.
 pub fn write_chains(
     corpus: &dyn Corpus,
     settings: &ChainSettings,
+    own: Option<&dyn ChainFilter>,
     file: &Path,
     write: impl FnMut(&[Example]) -> Result<Vec<Chain>>,
 ) -> Result<BTreeMap<String, ChainYield>> {
@@ -102,8 +105,10 @@ pub fn write_chains(
         tries: settings.tries,
         longer: &|round| corpus.longer(round),
     };
-    keep_chains(corpus, drawn, file, write, |_, _, chains| {
-        Ok(chains.iter().map(sure).collect())
+    keep_chains(corpus, drawn, file, write, |_, problems, chains| {
+        let mut kept: Vec<bool> = chains.iter().map(sure).collect();
+        filter(own, (problems, chains), &mut kept)?;
+        Ok(kept)
     })
 }
 
@@ -306,157 +311,4 @@ pub fn read_chains(file: &Path, codec: &Codec) -> Result<Vec<Problem>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use relay_tasks::{StepOrder, TaskConfig};
-
-    use super::*;
-    use crate::DataSettings;
-
-    fn truth(corpus: &dyn Corpus, example: &Example) -> Chain {
-        let codec = corpus.codec();
-        let problem = codec.decode_chain(example, &Chain::default());
-        let solved = codec.encode(&corpus.truth(&problem).unwrap()).unwrap();
-        Chain {
-            steps: solved.steps,
-            answer: solved.answer,
-            ..Chain::default()
-        }
-    }
-
-    #[test]
-    fn a_last_step_that_is_the_answer_counts_and_not_the_answer_head() {
-        let settings = crate::preset("mini", 1).unwrap();
-        let corpus = crate::corpus(&settings).unwrap();
-        for unsolved in corpus.longer(0).unwrap().iter().step_by(500) {
-            let mut chain = truth(corpus.as_ref(), &unsolved.example);
-            let right = chain.answer;
-            let other = chain
-                .steps
-                .iter()
-                .flatten()
-                .find(|&&token| Some(token) != right);
-            chain.answer = other.copied();
-            let mut count = ChainYield {
-                wanted: 1,
-                ..ChainYield::default()
-            };
-            let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
-            let last_is_answer = line.task == "ari";
-            assert_eq!(line.steps.last() == Some(&line.answer), last_is_answer);
-            assert_eq!(count.right, Some(usize::from(last_is_answer)));
-        }
-    }
-
-    /// The chain of such a problem that a task gives is one of many right ones.
-    #[test]
-    fn of_chains_in_any_order_nobody_knows_how_many_are_right() {
-        let mut settings = crate::preset("smoke", 1).unwrap();
-        let DataSettings::Generated(tasks) = &mut settings.data else {
-            panic!("tasks expected")
-        };
-        let TaskConfig::Ari(ari) = &mut tasks[0].task else {
-            panic!("arithmetic expected")
-        };
-        ari.order = StepOrder::RandomExpansion;
-        let corpus = crate::corpus(&settings).unwrap();
-        for unsolved in corpus.longer(0).unwrap().iter() {
-            let chain = truth(corpus.as_ref(), &unsolved.example);
-            let mut count = ChainYield {
-                wanted: 1,
-                ..ChainYield::default()
-            };
-            let line = judge(corpus.as_ref(), unsolved, &chain, true, &mut count).unwrap();
-            let one = (line.task != "ari").then_some(1);
-            assert_eq!((count.kept, count.known, count.right), (1, one, one));
-        }
-    }
-
-    /// The least sure step decides, and what is exactly as sure as is asked for is sure enough.
-    #[test]
-    fn chains_with_an_unsure_step_are_left_out() {
-        let settings = crate::preset("smoke", 1).unwrap();
-        let corpus = crate::corpus(&settings).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("chains.jsonl");
-        let ask = ChainSettings {
-            min_confidence: 0.9,
-            tries: 1,
-        };
-        let mut number = 0;
-        let write = |examples: &[Example]| {
-            let chain = |example: &Example| {
-                let mut chain = truth(corpus.as_ref(), example);
-                chain.confidence = vec![0.95; chain.steps.len()];
-                let place = number % chain.steps.len();
-                chain.confidence[place] = if number % 3 == 0 { 0.9 } else { 0.89 };
-                // The answer is no step.
-                chain.answer_confidence = 0.1;
-                number += 1;
-                chain
-            };
-            Ok(examples.iter().map(chain).collect())
-        };
-        let counts = write_chains(corpus.as_ref(), &ask, &file, write).unwrap();
-        let sum = |of: fn(&ChainYield) -> usize| counts.values().map(of).sum::<usize>();
-        let wanted = sum(|count| count.wanted);
-        assert_eq!(sum(|count| count.kept), wanted.div_ceil(3));
-        assert_eq!(sum(|count| count.unsure), wanted - wanted.div_ceil(3));
-        let kept = read_lines::<ChainLine>(&file).unwrap();
-        assert_eq!(kept.len(), wanted.div_ceil(3));
-        let least = |line: &ChainLine| line.confidence.iter().copied().fold(1.0, f32::min);
-        assert!(kept.iter().all(|line| least(line) == 0.9));
-    }
-
-    /// One that is missing would give the others to problems that are not theirs.
-    #[test]
-    fn a_writer_that_leaves_one_out_is_an_error() {
-        let settings = crate::preset("smoke", 1).unwrap();
-        let corpus = crate::corpus(&settings).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("chains.jsonl");
-        let write = |examples: &[Example]| {
-            let others = examples.iter().skip(1);
-            Ok(others.map(|one| truth(corpus.as_ref(), one)).collect())
-        };
-        let error = write_chains(corpus.as_ref(), &settings.chains, &file, write).unwrap_err();
-        let says = "the number of chains that were written is 199: it must be 200";
-        assert!(error.to_string().contains(says), "{error}");
-        assert!(!file.exists());
-        let test = corpus.test(5).unwrap();
-        let measured =
-            crate::evaluate::evaluate(corpus.as_ref(), &settings.evaluation, &test, true, write);
-        assert!(measured.is_err());
-    }
-
-    #[test]
-    fn later_rounds_write_about_as_many_chains_as_are_missing() {
-        let settings = crate::preset("mini", 1).unwrap();
-        let corpus = crate::corpus(&settings).unwrap();
-        let wanted = corpus.longer(0).unwrap().len();
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("chains.jsonl");
-        let drawn = Drawn {
-            tries: 3,
-            longer: &|round| corpus.longer(round),
-        };
-        let (mut written, mut seen) = (0, 0);
-        let write = |examples: &[Example]| {
-            written += examples.len();
-            Ok(examples
-                .iter()
-                .map(|one| truth(corpus.as_ref(), one))
-                .collect())
-        };
-        // Every tenth is not taken.
-        let accept = |examples: &[Example], _: &[Unsolved], _: &[Chain]| {
-            let mut take = || {
-                seen += 1;
-                seen % 10 != 0
-            };
-            Ok(examples.iter().map(|_| take()).collect())
-        };
-        let counts = keep_chains(corpus.as_ref(), drawn, &file, write, accept).unwrap();
-        assert!(counts.values().all(|count| count.kept == count.wanted));
-        assert!(written < wanted * 5 / 4, "{written} chains for {wanted}");
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@
 //! | `corpus`, `generated`, `files` | where problems come from: tasks, or the user's files |
 //! | `run_dir`, `lock`, `done`, `atomic`, `line_file`, `file_name`, `left_over` | the run directory, its lock, its markers; files that are whole or not there, and what is left where a process was killed |
 //! | `pipeline`, `stages` | the order of the stages; those that need a model |
-//! | `chains`, `merge` | Stage II's data |
+//! | `chains`, `chain_filter`, `merge` | Stage II's data |
 //! | `kept_chains` | what a model has written in a stage that is not finished |
 //! | `self_chains` | its rivals: the auto-regressive model learns from its own chains |
 //! | `solve` | a trained arm solves problems that somebody asks |
@@ -39,6 +39,7 @@
 mod aggregate;
 pub mod arms;
 mod atomic;
+mod chain_filter;
 mod chains;
 mod claims;
 mod corpus;
@@ -90,6 +91,7 @@ pub use aggregate::{
     Spread,
 };
 pub use atomic::write_atomically;
+pub use chain_filter::ChainFilter;
 pub use chains::{ChainLine, ChainYield, read_chains, write_chains};
 pub use claims::{Claim, Number, NumberKind, Verdict, judge};
 pub use corpus::{Corpus, DataUse, Question, Unsolved, corpus};

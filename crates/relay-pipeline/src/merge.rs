@@ -141,7 +141,7 @@ mod tests {
             };
             Ok(examples.iter().map(chain).collect())
         };
-        let counts = write_chains(corpus.as_ref(), &all, &chains, write).unwrap();
+        let counts = write_chains(corpus.as_ref(), &all, None, &chains, write).unwrap();
         let kept: usize = counts.values().map(|count| count.kept).sum();
         let batching = &settings.ar_baseline.batching;
         let lines = merge(corpus.as_ref(), batching, &chains, &merged, 7).unwrap();

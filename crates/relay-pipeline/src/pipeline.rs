@@ -11,7 +11,8 @@ use relay_train::{StopFlag, start_threads};
 use serde_json::{Value, json};
 
 use crate::{
-    Corpus, DataUse, Done, EvaluationSettings, Existing, Made, Measured, Results, RunDir, Settings,
+    ChainFilter, Corpus, DataUse, Done, EvaluationSettings, Existing, Made, Measured, Results,
+    RunDir, Settings,
     corpus::corpus,
     cost::Written,
     evaluate::evaluate,
@@ -56,6 +57,7 @@ pub struct Pipeline<B: AutodiffBackend> {
     pub(crate) dir: RunDir,
     about: About,
     pub(crate) stages: Stages<B>,
+    filter: Option<Arc<dyn ChainFilter>>,
     jobs: usize,
     stop: StopFlag,
 }
@@ -120,9 +122,18 @@ impl<B: AutodiffBackend> Pipeline<B> {
             dir,
             about,
             stages,
+            filter: None,
             jobs: 1,
             stop,
         })
+    }
+
+    /// The same run, whose Stage II learns from those chains alone that `filter` keeps, too. Where it is another one than before, chains are
+    /// written anew, and what is made from them.
+    #[must_use]
+    pub fn filtering(mut self, filter: Arc<dyn ChainFilter>) -> Self {
+        self.filter = Some(filter);
+        self
     }
 
     /// The settings of the run.
@@ -192,10 +203,13 @@ impl<B: AutodiffBackend> Pipeline<B> {
 
     /// Stage II, first half: the looped model writes chains for problems longer than it was trained on.
     fn chains(&self, looped: &Done, missing: Missing) -> Result<Done> {
-        let made_from = json!({
+        let mut made_from = json!({
             "data": self.corpus.fingerprint(DataUse::Longer)?, "settings": to_value(&self.settings.chains)?,
             "model": looped.result,
         });
+        if let Some(filter) = &self.filter {
+            made_from["filter"] = filter.fingerprint();
+        }
         self.stage(CHAINS, &made_from, missing, |dir| {
             tracing::info!(
                 "chains: the looped model writes chains for problems longer than it was trained on"
@@ -203,10 +217,10 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let model = self.dir.path().join(LOOPED_ALIGNED);
             let mut kept = KeptChains::open(dir, self.corpus.codec().vocab.len())?;
             let file = dir.join("chains.jsonl");
-            let settings = &self.settings.chains;
+            let (settings, own) = (&self.settings.chains, self.filter.as_deref());
             let (counts, written) = self
                 .stages
-                .write_chains(&model, &file, settings, &mut kept)?;
+                .write_chains(&model, &file, settings, own, &mut kept)?;
             let seconds = kept.seconds();
             let mut notes = json!({ "chains": counts });
             written.note(&mut notes)?;

@@ -14,7 +14,7 @@ use relay_train::{
 use serde_json::json;
 
 use crate::{
-    ChainSettings, ChainYield, Corpus, Made, PipelineError, Result, Settings,
+    ChainFilter, ChainSettings, ChainYield, Corpus, Made, PipelineError, Result, Settings,
     arms::{LOOPED_ALIGNED, is_looped},
     chains,
     cost::Written,
@@ -164,13 +164,14 @@ impl<B: AutodiffBackend> Stages<B> {
         model: &Path,
         file: &Path,
         settings: &ChainSettings,
+        own: Option<&dyn ChainFilter>,
         kept: &mut KeptChains,
     ) -> Result<(BTreeMap<String, ChainYield>, Written<'_>)> {
         let mut written = Written::by(LOOPED_ALIGNED, self.corpus.codec());
         let writer = self.writer(LOOPED_ALIGNED, model)?;
-        let counts = chains::write_chains(self.corpus.as_ref(), settings, file, |examples| {
-            Ok(written.count(examples, kept.write(examples, &writer)?))
-        })?;
+        let write =
+            |examples: &[Example]| Ok(written.count(examples, kept.write(examples, &writer)?));
+        let counts = chains::write_chains(self.corpus.as_ref(), settings, own, file, write)?;
         Ok((counts, written))
     }
 

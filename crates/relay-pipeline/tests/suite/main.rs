@@ -3,6 +3,7 @@
 
 mod claims;
 mod files;
+mod filters;
 mod forensics_cost;
 mod own_tasks;
 mod pipeline;
