@@ -131,29 +131,8 @@ fn run(args: Args) -> Result<(), CliError> {
         let corpus = load(&args.corpus.join(name))?;
         for number in 0..count {
             let input = changed(&corpus, &mut Stream::named(args.seed, name, &[number]));
-            let begun = Instant::now();
-            let outcome = panic::catch_unwind(AssertUnwindSafe(|| check(&input)));
-            let took = begun.elapsed();
-            record.slowest_milliseconds = record
-                .slowest_milliseconds
-                .max((took.as_secs_f64() * 1e4).round() / 10.0);
-            let failure = match outcome {
-                Err(panic) => Some(message(panic.as_ref())),
-                Ok(()) if took > PATIENCE => Some(format!("it took {took:?}")),
-                Ok(()) => None,
-            };
-            if let Some(what) = failure {
-                let file = PathBuf::from(format!("fuzz-failure-{name}-{}-{number}", args.seed));
-                if let Err(error) = fs::write(&file, &input) {
-                    // It is told all the same, and can be made again from seed and number.
-                    let _ = writeln!(io::stderr(), "cannot write {}: {error}", file.display());
-                }
-                record.failures += 1;
-                let what: String = what.chars().take(300).collect();
-                let _ = writeln!(io::stderr(), "{}: {what}", file.display());
-                record
-                    .failed
-                    .push(format!("{name}, seed {}, {number}: {what}", args.seed));
+            if let Some(what) = record.execute(*check, &input) {
+                record.note_failure(&format!("{name}-{}-{number}", args.seed), &input, &what);
             }
         }
         record.executions += count;
@@ -173,6 +152,35 @@ fn run(args: Args) -> Result<(), CliError> {
         _ => Err(CliError::failure(
             "the inputs that failed lie in fuzz-failure-*",
         )),
+    }
+}
+
+impl Record {
+    /// One execution; says what is wrong, if something is.
+    fn execute(&mut self, check: fn(&[u8]), input: &[u8]) -> Option<String> {
+        let begun = Instant::now();
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| check(input)));
+        let took = begun.elapsed();
+        let milliseconds = (took.as_secs_f64() * 1e4).round() / 10.0;
+        self.slowest_milliseconds = self.slowest_milliseconds.max(milliseconds);
+        match outcome {
+            Err(panic) => Some(message(panic.as_ref())),
+            Ok(()) if took > PATIENCE => Some(format!("it took {took:?}")),
+            Ok(()) => None,
+        }
+    }
+
+    /// Tells of a failure, and keeps its input in a file.
+    fn note_failure(&mut self, which: &str, input: &[u8], what: &str) {
+        let file = PathBuf::from(format!("fuzz-failure-{which}"));
+        if let Err(error) = fs::write(&file, input) {
+            // It is told all the same, and can be made again from seed and number.
+            let _ = writeln!(io::stderr(), "cannot write {}: {error}", file.display());
+        }
+        self.failures += 1;
+        let what: String = what.chars().take(300).collect();
+        let _ = writeln!(io::stderr(), "{}: {what}", file.display());
+        self.failed.push(format!("{which}: {what}"));
     }
 }
 

@@ -86,28 +86,12 @@ fn main() -> ExitCode {
 
 fn run(args: Args) -> Result<(), CliError> {
     let results = Results::load(&args.run.join("results.json")).map_err(CliError::usage)?;
-    let mut stages = Vec::new();
-    let (mut memory, mut time) = (Vec::new(), Vec::new());
-    let mut before = 0.0;
-    for (name, file) in results
-        .seconds
-        .keys()
-        .flat_map(|name| times(&args.run, name))
-    {
-        let samples = read(&file)?;
-        let stage = Stage::new(&name, &samples, args.at_least);
-        let minutes = |sample: &Sample| before + sample.seconds / 60.0;
-        let resident = samples.iter().map(|s| (minutes(s), s.resident_mib));
-        memory.push((name.to_owned(), resident.collect()));
-        time.push((
-            name.to_owned(),
-            an_update(&samples)
-                .map(|(s, ms)| (minutes(s), ms))
-                .collect(),
-        ));
-        before += stage.minutes;
-        stages.push(stage);
-    }
+    let Course {
+        stages,
+        minutes,
+        memory,
+        time,
+    } = Course::of(&args, &results)?;
     let judged = || stages.iter().filter(|stage| stage.judged);
     let growth = |pick: fn(&Stage) -> [f64; 2]| {
         let each = judged().map(|stage| pick(stage)[1] / pick(stage)[0] - 1.0);
@@ -126,7 +110,7 @@ fn run(args: Args) -> Result<(), CliError> {
         seed: results.seed,
         version: &results.version,
         machine: &results.machine,
-        minutes: before,
+        minutes,
         largest_growth_of_memory: growth(|stage| stage.resident_mib),
         largest_growth_of_processor_time: growth(|stage| stage.processor_milliseconds_an_update),
         stages: &stages,
@@ -136,26 +120,61 @@ fn run(args: Args) -> Result<(), CliError> {
         let mut file = base.clone().into_os_string();
         file.push(".json");
         write_json(file.as_ref(), &record)?;
-        let panel = |title: &str, unit: &str, lines| Traces {
-            title: title.into(),
-            unit: unit.into(),
-            from_zero: true,
-            lines,
-        };
-        let panels = vec![
-            panel("Memory in use", "MiB", memory),
-            panel("Processor time of an update", "ms", time),
-        ];
-        Figure::of_traces(
-            "soak",
-            "Memory and speed of a long run",
-            "minutes of training",
-            panels,
-        )
-        .write(base)
-        .map_err(CliError::failure)?;
+        draw(base, memory, time)?;
     }
     judge(&record)
+}
+
+/// Of each stage its name, and minutes and what was measured then.
+type Lines = Vec<(String, Vec<(f64, f64)>)>;
+
+/// How a run went, one stage after the other.
+struct Course {
+    stages: Vec<Stage>,
+    minutes: f64,
+    memory: Lines,
+    time: Lines,
+}
+
+impl Course {
+    fn of(args: &Args, results: &Results) -> Result<Self, CliError> {
+        let mut course = Self {
+            stages: Vec::new(),
+            minutes: 0.0,
+            memory: Vec::new(),
+            time: Vec::new(),
+        };
+        let names = results.seconds.keys();
+        for (name, file) in names.flat_map(|name| times(&args.run, name)) {
+            let samples = read(&file)?;
+            let stage = Stage::new(&name, &samples, args.at_least);
+            let minutes = |sample: &Sample| course.minutes + sample.seconds / 60.0;
+            let resident = samples.iter().map(|s| (minutes(s), s.resident_mib));
+            let updates = an_update(&samples).map(|(s, ms)| (minutes(s), ms));
+            course.memory.push((name.clone(), resident.collect()));
+            course.time.push((name, updates.collect()));
+            course.minutes += stage.minutes;
+            course.stages.push(stage);
+        }
+        Ok(course)
+    }
+}
+
+fn draw(base: &Path, memory: Lines, time: Lines) -> Result<(), CliError> {
+    let panel = |title: &str, unit: &str, lines| Traces {
+        title: title.into(),
+        unit: unit.into(),
+        from_zero: true,
+        lines,
+    };
+    let panels = vec![
+        panel("Memory in use", "MiB", memory),
+        panel("Processor time of an update", "ms", time),
+    ];
+    let (title, across) = ("Memory and speed of a long run", "minutes of training");
+    let figure = Figure::of_traces("soak", title, across, panels);
+    figure.write(base).map_err(CliError::failure)?;
+    Ok(())
 }
 
 fn judge(record: &Record) -> Result<(), CliError> {

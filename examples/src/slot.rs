@@ -61,21 +61,7 @@ impl Slot {
     pub fn train(self) -> Result<Option<Bench>, CliError> {
         let arm = trained_arm(&self.arm)?;
         let longest = time_limit(self.minutes)?;
-        if let Some(peak) = self
-            .peak_tflops
-            .filter(|peak| !(*peak > 0.0 && peak.is_finite()))
-        {
-            let wrong = format!("--peak-tflops is {peak}: it must be a number above 0");
-            return Err(CliError::usage(wrong));
-        }
-        if self.workers == 0 {
-            return Err(CliError::usage("--workers is 0: it must be at least 1"));
-        }
-        if self.collective && !cfg!(feature = "collective") {
-            return Err(CliError::usage(
-                "this program was built without `collective`; build it with `--features collective`",
-            ));
-        }
+        self.check()?;
         let run = self.out.join("run");
         let _lock = lock(&self.out).map_err(CliError::failure)?;
         fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
@@ -92,28 +78,15 @@ impl Slot {
         let machines = self.machines.meet(self.workers, &stop);
         by_signal("stopped while other machines were waited for".to_owned())?;
         let machines = machines?;
-        let done = thread::scope(|scope| {
-            let (finished, waiting) = channel::<()>();
-            if let Some(wait) = longest {
-                let flag = stop.shared();
-                scope.spawn(move || {
-                    // Ends early when the training does.
-                    if waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
-                        flag.store(true, Ordering::SeqCst);
-                    }
-                });
-            }
-            let program = Training {
-                slot: &self,
-                arm,
-                run: run.clone(),
-                machines,
-                stop: stop.clone(),
-            };
-            let outcome = on_device(self.device, program).map_err(CliError::usage);
-            drop(finished);
-            outcome?
-        })?;
+        let program = Training {
+            slot: &self,
+            arm,
+            run: run.clone(),
+            machines,
+            stop: stop.clone(),
+        };
+        let outcome = at_most(longest, &stop, || on_device(self.device, program));
+        let done = outcome.map_err(CliError::usage)??;
         by_signal(match &self.machines {
             Meeting::Follow(leader) => format!("stopped; checkpoints lie at {leader}"),
             _ => format!("stopped; a checkpoint lies in {}", run.display()),
@@ -123,6 +96,42 @@ impl Slot {
             _ => self.measure(before, &run, done).map(Some),
         }
     }
+
+    fn check(&self) -> Result<(), CliError> {
+        let possible = |peak: &f64| *peak > 0.0 && peak.is_finite();
+        if let Some(peak) = self.peak_tflops.filter(|peak| !possible(peak)) {
+            let wrong = format!("--peak-tflops is {peak}: it must be a number above 0");
+            return Err(CliError::usage(wrong));
+        }
+        if self.workers == 0 {
+            return Err(CliError::usage("--workers is 0: it must be at least 1"));
+        }
+        if self.collective && !cfg!(feature = "collective") {
+            return Err(CliError::usage(
+                "this program was built without `collective`; build it with `--features collective`",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Does `work`, and sets `stop` when it takes longer than it may.
+fn at_most<T>(longest: Option<Duration>, stop: &StopFlag, work: impl FnOnce() -> T) -> T {
+    thread::scope(|scope| {
+        let (finished, waiting) = channel::<()>();
+        if let Some(wait) = longest {
+            let flag = stop.shared();
+            scope.spawn(move || {
+                // Ends early when the work does.
+                if waiting.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
+                    flag.store(true, Ordering::SeqCst);
+                }
+            });
+        }
+        let outcome = work();
+        drop(finished);
+        outcome
+    })
 }
 
 /// The arm of this name that is trained on the original data.

@@ -93,10 +93,10 @@ impl Default for TrainConfig {
 }
 
 /// The most validation examples of a task, all of which are in memory.
-const MOST_VALIDATED: usize = 1 << 24;
+const MOST_VALIDATED: u64 = 1 << 24;
 
 /// The most columns that a width is made a multiple of: all of them are padding that is computed.
-const WIDEST_MULTIPLE: usize = 4096;
+const WIDEST_MULTIPLE: u64 = 4096;
 
 impl TrainConfig {
     /// Takes out of a training's settings, as JSON, those that no weight depends on: when it logs, validates and saves, and how much
@@ -126,71 +126,57 @@ impl TrainConfig {
     /// # Errors
     /// [`TrainError::Setting`] names the first field that is wrong.
     pub fn validate(&self) -> Result<()> {
+        self.check_counts()?;
+        self.check_rates()?;
+        self.recovery.validate()?;
+        self.check_divergence()?;
+        self.optimizer.validate()
+    }
+
+    fn check_counts(&self) -> Result<()> {
         at_least_one("steps", self.steps)?;
-        if self.steps > MOST_STEPS {
-            let right = format!("at most {MOST_STEPS}");
-            return Err(TrainError::setting("steps", self.steps, right));
-        }
-        above_zero("learning_rate", self.learning_rate)?;
-        check(
-            "warmup_ratio",
-            self.warmup_ratio,
-            (0.0..=1.0).contains(&self.warmup_ratio),
-            "in [0, 1]",
-        )?;
-        check(
-            "final_ratio",
-            self.final_ratio,
-            (0.0..=1.0).contains(&self.final_ratio),
-            "in [0, 1]",
-        )?;
-        let decay = (0.0..f64::INFINITY).contains(&self.weight_decay);
-        check(
-            "weight_decay",
-            self.weight_decay,
-            decay,
-            "a number of at least 0",
-        )?;
-        let clip = (0.0..f64::INFINITY).contains(&self.clip_norm);
-        check("clip_norm", self.clip_norm, clip, "a number of at least 0")?;
-        if let Some(average) = self.average {
-            check(
-                "average",
-                average,
-                average > 0.0 && average < 1.0,
-                "between 0 and 1, or none",
-            )?;
-        }
+        at_most("steps", self.steps, MOST_STEPS)?;
         at_least_one("log_every", self.log_every)?;
         at_least_one("keep_last", self.keep_last as u64)?;
-        if self.validate_samples > MOST_VALIDATED {
-            let (samples, right) = (self.validate_samples, format!("at most {MOST_VALIDATED}"));
-            return Err(TrainError::setting("validate_samples", samples, right));
+        let (samples, columns) = (self.validate_samples as u64, self.width_multiple as u64);
+        at_most("validate_samples", samples, MOST_VALIDATED)?;
+        at_most("width_multiple", columns, WIDEST_MULTIPLE)
+    }
+
+    fn check_rates(&self) -> Result<()> {
+        above_zero("learning_rate", self.learning_rate)?;
+        for (field, share) in [
+            ("warmup_ratio", self.warmup_ratio),
+            ("final_ratio", self.final_ratio),
+        ] {
+            check(field, share, (0.0..=1.0).contains(&share), "in [0, 1]")?;
         }
-        if self.width_multiple > WIDEST_MULTIPLE {
-            let right = format!("at most {WIDEST_MULTIPLE}");
-            return Err(TrainError::setting(
-                "width_multiple",
-                self.width_multiple,
-                right,
-            ));
+        for (field, number) in [
+            ("weight_decay", self.weight_decay),
+            ("clip_norm", self.clip_norm),
+        ] {
+            let possible = (0.0..f64::INFINITY).contains(&number);
+            check(field, number, possible, "a number of at least 0")?;
         }
-        self.recovery.validate()?;
-        // Else the last checkpoint might hold what diverged, and no line of metrics had told yet.
-        if let Some(name) = self.recovery.on_divergence.acts()
-            && !self.checkpoint_every.is_multiple_of(self.log_every)
-        {
-            let right = format!(
-                "a multiple of `log_every`, {}, where `recovery.on_divergence` is {name}",
-                self.log_every
-            );
-            return Err(TrainError::setting(
-                "checkpoint_every",
-                self.checkpoint_every,
-                right,
-            ));
+        let Some(average) = self.average else {
+            return Ok(());
+        };
+        let possible = average > 0.0 && average < 1.0;
+        check("average", average, possible, "between 0 and 1, or none")
+    }
+
+    /// Else the last checkpoint might hold what diverged, and no line of metrics had told yet.
+    fn check_divergence(&self) -> Result<()> {
+        let (every, log_every) = (self.checkpoint_every, self.log_every);
+        match self.recovery.on_divergence.acts() {
+            Some(name) if !every.is_multiple_of(log_every) => {
+                let right = format!(
+                    "a multiple of `log_every`, {log_every}, where `recovery.on_divergence` is {name}"
+                );
+                Err(TrainError::setting("checkpoint_every", every, right))
+            }
+            _ => Ok(()),
         }
-        self.optimizer.validate()
     }
 }
 
@@ -216,5 +202,13 @@ pub(crate) fn at_least_one(field: &str, value: u64) -> Result<()> {
         Ok(())
     } else {
         Err(TrainError::setting(field, value, "at least 1"))
+    }
+}
+
+fn at_most(field: &str, value: u64, most: u64) -> Result<()> {
+    if value <= most {
+        Ok(())
+    } else {
+        Err(TrainError::setting(field, value, format!("at most {most}")))
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::after_update::Log;
 use crate::loader::{Loader, Update};
-use crate::machines::Next;
+use crate::machines::{Next, Start};
 use crate::optimizer::Optimizer;
 use crate::own_pool::in_own_pool;
 use crate::step::State;
@@ -83,31 +83,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         let (mut state, mut next) = (None, first?);
         loop {
             match (next, state) {
-                (
-                    Next::Start {
-                        checkpoint,
-                        first_rank,
-                        workers,
-                    },
-                    _,
-                ) => {
-                    self.check(&checkpoint, &source.settings())?;
-                    let optimizer = Optimizer::new(&self.config);
-                    let mut start = self.state_of(&checkpoint, model.clone(), optimizer)?;
-                    // The leader keeps it.
-                    start.average = None;
-                    tracing::info!(
-                        "following {} after step {}: workers {first_rank} to {} of {workers}",
-                        leader.address(),
-                        start.counters.step,
-                        first_rank + self.more_devices.len(),
-                    );
-                    let team = Team {
-                        first_rank,
-                        workers,
-                        machines: Some(leader.all_reduce()),
-                    };
-                    (state, next) = self.updates_called_for(start, team, source, leader, stop)?;
+                (Next::Start(start), _) => {
+                    (state, next) = self.start(start, model.clone(), source, leader, stop)?;
                 }
                 (
                     Next::Done,
@@ -124,6 +101,38 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 }
             }
         }
+    }
+
+    /// Makes updates from the leader's checkpoint on.
+    fn start(
+        &self,
+        Start {
+            checkpoint,
+            first_rank,
+            workers,
+        }: Start,
+        model: O::Model,
+        source: &dyn ExampleSource,
+        leader: &Leader,
+        stop: &StopFlag,
+    ) -> Result<Ended<B, O::Model>> {
+        self.check(&checkpoint, &source.settings())?;
+        let optimizer = Optimizer::new(&self.config);
+        let mut state = self.state_of(&checkpoint, model, optimizer)?;
+        // The leader keeps it.
+        state.average = None;
+        tracing::info!(
+            "following {} after step {}: workers {first_rank} to {} of {workers}",
+            leader.address(),
+            state.counters.step,
+            first_rank + self.more_devices.len(),
+        );
+        let team = Team {
+            first_rank,
+            workers,
+            machines: Some(leader.all_reduce()),
+        };
+        self.updates_called_for(state, team, source, leader, stop)
     }
 
     /// Makes updates for as long as the leader calls for them.

@@ -15,7 +15,7 @@ mod leader;
 
 pub use followers::Followers;
 pub use leader::Leader;
-pub(crate) use leader::Next;
+pub(crate) use leader::{Next, Start};
 
 const PROGRAM: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 

@@ -148,6 +148,28 @@ pub(super) fn most_of(train: &[Example]) -> Sizes {
     }
 }
 
+/// Warns of a problem with a step that has far more tokens beyond it than others have: all windows are wider by as much.
+pub(super) fn warn_of_wide_steps(train: &[Example], file: &Path) {
+    let mut all: Vec<usize> = train
+        .iter()
+        .map(|one| one.width - one.prompt.len())
+        .collect();
+    let largest = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)));
+    let Some((line, found)) = largest.map(|line| (line, all[line])) else {
+        return;
+    };
+    let middle = all.len() / 2;
+    let median = *all.select_nth_unstable(middle).1;
+    if found > OUTLIER * median.max(1) {
+        tracing::warn!(
+            "{}, line {}: a step has {found} tokens more than its problem, those of half of the lines at most {median}; the windows of \
+             all problems are {found} tokens wider than these because of it",
+            file.display(),
+            line + 1
+        );
+    }
+}
+
 /// That no problem of a file is larger than `most`.
 pub(super) fn check_sizes<'a>(
     examples: impl Iterator<Item = &'a Example> + Clone,

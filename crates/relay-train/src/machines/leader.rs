@@ -24,15 +24,19 @@ pub struct Leader {
     workers: usize,
 }
 
+/// Where a follower starts: from a checkpoint, as the first of some of all workers.
+#[derive(Debug)]
+pub(crate) struct Start {
+    pub checkpoint: Box<Verified>,
+    pub first_rank: usize,
+    pub workers: usize,
+}
+
 /// What a follower has to do next.
 #[derive(Debug)]
 pub(crate) enum Next {
-    /// Start from a checkpoint, as the first of some of all workers.
-    Start {
-        checkpoint: Box<Verified>,
-        first_rank: usize,
-        workers: usize,
-    },
+    /// Start.
+    Start(Start),
     /// Make this update.
     Update(Call),
     /// End: all updates are made.
@@ -130,11 +134,11 @@ impl Leader {
                 let name = PathBuf::from(format!("of the run led at {}", wire.address()));
                 let next_file = || wire.take(stop);
                 let checkpoint = Verified::received(name, &manifest, next_file)?;
-                Ok(Next::Start {
+                Ok(Next::Start(Start {
                     checkpoint: Box::new(checkpoint),
                     first_rank,
                     workers,
-                })
+                }))
             }
             Message::Update(update) => Ok(Next::Update(update)),
             Message::Done => Ok(Next::Done),
