@@ -155,11 +155,11 @@ impl Aggregate {
     /// Reads an `aggregate.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, is not of this form or of another schema; it is named.
+    /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be; it is named.
     pub fn load(path: &Path) -> Result<Self> {
         let all: Self = read_json(path, AGGREGATE_SCHEMA, |json| json)?;
-        let checked = all.together.as_ref().map_or(Ok(()), |all| all.check());
-        checked.map_err(|what| PipelineError::corrupt(path, format!("together, {what}")))?;
+        let checked = all.check();
+        checked.map_err(|what| PipelineError::corrupt(path, what))?;
         Ok(all)
     }
 }

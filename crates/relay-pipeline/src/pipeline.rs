@@ -3,23 +3,21 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use burn::tensor::backend::AutodiffBackend;
+use relay_tasks::Example;
 use relay_train::{StopFlag, start_threads};
 use serde_json::{Value, json};
 
 use crate::{
-    ChainFilter, Corpus, DataUse, Done, EvaluationSettings, Existing, Made, Measured, Results,
-    RunDir, Settings,
+    ChainFilter, Corpus, DataUse, Done, Existing, Made, Measured, Results, RunDir, Settings,
     corpus::corpus,
     cost::Written,
-    evaluate::evaluate,
     json::{pretty, to_value},
     kept_chains::KeptChains,
     merge,
-    predictions::{PREDICTIONS, Predictions},
     report::write_report,
     stages::Stages,
 };
@@ -29,6 +27,7 @@ use crate::{
 };
 
 mod collect;
+mod measure;
 mod selected;
 
 /// Whether stages that are not finished are made.
@@ -58,6 +57,8 @@ pub struct Pipeline<B: AutodiffBackend> {
     about: About,
     pub(crate) stages: Stages<B>,
     filter: Option<Arc<dyn ChainFilter>>,
+    /// The test problems, once an arm was measured: all have the same.
+    tests: Mutex<Option<Arc<Vec<Example>>>>,
     jobs: usize,
     stop: StopFlag,
 }
@@ -123,6 +124,7 @@ impl<B: AutodiffBackend> Pipeline<B> {
             about,
             stages,
             filter: None,
+            tests: Mutex::default(),
             jobs: 1,
             stop,
         })
@@ -266,74 +268,6 @@ impl<B: AutodiffBackend> Pipeline<B> {
             let baseline = self.dir.path().join(AR_BASELINE);
             self.stages
                 .fine_tune(AR_RELAY, None, &baseline, &merged, dir)
-        })
-    }
-
-    fn evaluate(
-        &self,
-        arm: &'static str,
-        done: &BTreeMap<&str, Done>,
-        missing: Missing,
-    ) -> Result<(Done, Measured)> {
-        let settings = self.settings.evaluation.of_arm(arm);
-        let made_from = json!({
-            "model": done[arm].result, "data": self.corpus.fingerprint(DataUse::Test)?,
-            "settings": to_value(&settings)?,
-        });
-        let name = evaluation_of(arm);
-        let record = self.stage(&name, &made_from, missing, |dir| {
-            self.measure(arm, &settings, dir)
-        })?;
-        let file = self.dir.path().join(&name).join("measured.json");
-        let text =
-            std::fs::read_to_string(&file).map_err(|e| PipelineError::io("read", &file, e))?;
-        let measured: Measured = serde_json::from_str(&text)
-            .map_err(|e| PipelineError::corrupt(&file, e.to_string()))?;
-        for (task, found) in measured.forensics.iter() {
-            let checked = found.check();
-            checked.map_err(|what| PipelineError::corrupt(&file, format!("{task}, {what}")))?;
-        }
-        Ok((record, measured))
-    }
-
-    /// Has an arm write on all test problems, and keeps what was measured in `dir`.
-    fn measure(&self, arm: &str, settings: &EvaluationSettings, dir: &Path) -> Result<Made> {
-        let (corpus, codec) = (self.corpus.as_ref(), self.corpus.codec());
-        let examples = corpus.test(settings.samples)?;
-        tracing::info!("evaluation: {arm} on {} test problems", examples.len());
-        let model = self.settings.model_dir(self.dir.path(), arm);
-        let writer = self.stages.writer(arm, &model)?;
-        let writes_chains = arm != LOOPED_VANILLA;
-        let mut written = Written::by(arm, codec);
-        let mut kept = KeptChains::open(dir, codec.vocab.len())?;
-        let mut predictions = match settings.predictions {
-            true => Some(Predictions::create(dir, codec, writes_chains)?),
-            false => None,
-        };
-        let measured = evaluate(corpus, settings, &examples, writes_chains, |part| {
-            let asked = settings.shifted(part);
-            let chains = written.count(&asked, kept.write(&asked, &writer)?);
-            if let Some(predictions) = &mut predictions {
-                predictions.add(part, &chains)?;
-            }
-            Ok(chains)
-        })?;
-        let seconds = kept.seconds();
-        let mut files = vec![PathBuf::from("measured.json")];
-        let file = dir.join("measured.json");
-        let text = pretty(&file, &measured)?;
-        self.dir.check_there()?;
-        crate::write_atomically(&file, text.as_bytes())?;
-        if let Some(predictions) = predictions {
-            predictions.finish()?;
-            files.push(PREDICTIONS.into());
-        }
-        let mut notes = Value::Null;
-        written.note(&mut notes)?;
-        Ok(Made {
-            files,
-            notes,
-            seconds: Some(seconds),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! What results from elsewhere cannot hold: shares beyond 1, counts whose sums would overflow, figures without end.
 
 use super::Results;
-use crate::{ChainForensics, ChainYield, LengthResult, StageCost, TaskForensics};
+use crate::{
+    Aggregate, ChainForensics, ChainYield, LengthResult, LengthSpread, Spread, StageCost,
+    TaskForensics,
+};
 
 /// More problems, or tokens of them, than anybody measures.
 const MOST: u64 = 1 << 40;
@@ -169,6 +172,56 @@ impl ChainForensics {
     }
 }
 
+impl Aggregate {
+    /// Checks all numbers that tables and figures are made from.
+    pub(crate) fn check(&self) -> Possible {
+        for run in &self.runs {
+            let checked = amount("minutes", run.minutes);
+            checked.map_err(|what| format!("the run with seed {}: {what}", run.seed))?;
+        }
+        for (arm, tasks) in self.arms.iter() {
+            for (task, lengths) in tasks.iter() {
+                for at in lengths {
+                    let place = format!("arms.{arm}.{task}, length {}", at.length);
+                    at.check().map_err(|what| format!("{place}: {what}"))?;
+                }
+            }
+        }
+        let together = self.together.as_ref().map_or(Ok(()), |all| all.check());
+        together.map_err(|what| format!("together, {what}"))
+    }
+}
+
+impl LengthSpread {
+    fn check(&self) -> Possible {
+        for (name, spread) in [
+            ("answer", &self.answer),
+            ("bit", &self.bit),
+            ("chain", &self.chain),
+        ] {
+            let checked = spread.as_ref().map_or(Ok(()), Spread::check);
+            checked.map_err(|what| format!("{name}: {what}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Spread {
+    fn check(&self) -> Possible {
+        let of_runs = self
+            .runs
+            .iter()
+            .flat_map(|run| [run.value, run.low, run.high]);
+        let mut shares = [self.mean, self.min, self.max].into_iter().chain(of_runs);
+        if let Some(share) = shares.find(|share| !is_share(*share)) {
+            return Err(no_share(share));
+        }
+        self.runs
+            .iter()
+            .try_for_each(|run| at_most("n", run.n, MOST))
+    }
+}
+
 fn is_share(share: f64) -> bool {
     (0.0..=1.0).contains(&share)
 }
@@ -225,6 +278,53 @@ mod tests {
         change(&mut json);
         let results: Results = serde_json::from_value(json).unwrap();
         results.check()
+    }
+
+    #[test]
+    fn numbers_of_several_runs_are_checked_too() {
+        let run = |seed| {
+            let mut results = Results::new("smoke", seed, "flex");
+            results.add("ar_relay", "ari", LengthResult::from_counts(8, 10, 3, None));
+            results
+        };
+        let all = Aggregate::of_runs(&[run(1), run(2)]).unwrap();
+        let checked = |path: &str, value: Value| {
+            let mut json = serde_json::to_value(&all).unwrap();
+            *json.pointer_mut(path).unwrap() = value;
+            let all: Aggregate = serde_json::from_value(json).unwrap();
+            all.check()
+        };
+        assert_eq!(all.check(), Ok(()));
+        for (path, value, expected) in [
+            (
+                "/arms/ar_relay/ari/0/answer/mean",
+                json!(2),
+                "arms.ar_relay.ari, length 8: answer: 2 is no share",
+            ),
+            (
+                "/arms/ar_relay/ari/0/answer/runs/1/n",
+                json!(u64::MAX),
+                "must be at most",
+            ),
+            (
+                "/arms/ar_relay/ari/0/answer/runs/0/low",
+                json!(-1),
+                "-1 is no share",
+            ),
+            (
+                "/runs/1/minutes",
+                json!(-3),
+                "the run with seed 2: minutes is -3",
+            ),
+            (
+                "/together/arms/ar_relay/ari/0/n",
+                json!(u64::MAX),
+                "together, ",
+            ),
+        ] {
+            let found = checked(path, value).unwrap_err();
+            assert!(found.contains(expected), "{path}: {found}");
+        }
     }
 
     #[test]

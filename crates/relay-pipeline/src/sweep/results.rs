@@ -172,9 +172,15 @@ impl SweepResults {
     /// Reads a `sweep.json`.
     ///
     /// # Errors
-    /// When the file cannot be read, is not of this form or of another schema; it is named.
+    /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        read_json(path, SWEEP_SCHEMA, |json| json)
+        let all: Self = read_json(path, SWEEP_SCHEMA, |json| json)?;
+        for one in &all.combinations {
+            let checked = one.measured.check();
+            let place = |what| format!("{}: {what}", one.label);
+            checked.map_err(|what| PipelineError::corrupt(path, place(what)))?;
+        }
+        Ok(all)
     }
 }
 
