@@ -71,9 +71,11 @@ impl Aggregate {
             machines.extend(run.other_machines.iter().map(Machine::to_string));
         }
         let minutes: f64 = self.runs.iter().map(|run| run.minutes).sum();
+        let seeds = each_once(seeds.into_iter());
+        let word = if seeds.len() == 1 { "Seed" } else { "Seeds" };
         format!(
-            "\nSeeds {}, on {}. The stages of a run add up to {:.0} minutes; side by side they take less.\n",
-            each_once(seeds.into_iter()).join(", "),
+            "\n{word} {}, on {}. The stages of a run add up to {:.0} minutes; side by side they take less.\n",
+            seeds.join(", "),
             each_once(machines.into_iter()).join("; "),
             minutes / self.runs.len() as f64,
         )
