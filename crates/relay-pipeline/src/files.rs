@@ -21,7 +21,7 @@ mod lines;
 use aside::{set_aside, split};
 use checks::{
     check_sizes, check_training_sizes, first_of_each, most_of, warn_of_gaps, warn_of_odd_lines,
-    warn_of_shared, warn_of_unwatched, warn_of_wide_steps,
+    warn_of_shared, warn_of_unwatched, widest_step,
 };
 use encode::{encode_all, encode_longer, width_of};
 use lines::{SolvedLine, UnsolvedLine, bare, problem, read_lines};
@@ -78,10 +78,8 @@ impl FileCorpus {
         let codec = codec_of(&original, &longer, files)?;
         let codec_hash = blake3::hash(to_value(&codec)?.to_string().as_bytes());
         let mut train = encode_all(&codec, &files.train, &original)?;
-        let beyond = train.iter().map(|e| e.width - e.prompt.len()).max();
         check_training_sizes(&train, &files.train)?;
-        let (beyond, most) = (beyond.unwrap_or(0), most_of(&train));
-        warn_of_wide_steps(&train, &files.train);
+        let (beyond, most) = (widest_step(&train, &files.train)?, most_of(&train));
         widen(&mut train, beyond);
         let aside = set_aside(&original);
         let (valid, train) = split(train, &aside);

@@ -148,16 +148,27 @@ pub(super) fn most_of(train: &[Example]) -> Sizes {
     }
 }
 
-/// Warns of a problem with a step that has far more tokens beyond it than others have: all windows are wider by as much.
-pub(super) fn warn_of_wide_steps(train: &[Example], file: &Path) {
-    let mut all: Vec<usize> = train
-        .iter()
-        .map(|one| one.width - one.prompt.len())
-        .collect();
+/// How many tokens the widest step has beyond its problem: by so many all windows are wider than their problems. Warns of one that
+/// has far more than others have.
+///
+/// # Errors
+/// When a window would be too wide to train on.
+pub(super) fn widest_step(train: &[Example], file: &Path) -> Result<usize> {
+    let beyond = |one: &Example| one.width - one.prompt.len();
+    let mut all: Vec<usize> = train.iter().map(beyond).collect();
     let largest = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)));
     let Some((line, found)) = largest.map(|line| (line, all[line])) else {
-        return;
+        return Ok(0);
     };
+    let longest = train.iter().map(|one| one.prompt.len()).max().unwrap_or(0);
+    if longest + found > WIDEST {
+        let wrong = format!(
+            "a step has {found} tokens more than its problem, so that windows are up to {} wide, must be at most {WIDEST} to be \
+             trained on",
+            longest + found
+        );
+        return Err(at(file, line, &wrong));
+    }
     let middle = all.len() / 2;
     let median = *all.select_nth_unstable(middle).1;
     if found > OUTLIER * median.max(1) {
@@ -168,6 +179,7 @@ pub(super) fn warn_of_wide_steps(train: &[Example], file: &Path) {
             line + 1
         );
     }
+    Ok(found)
 }
 
 /// That no problem of a file is larger than `most`.

@@ -313,6 +313,13 @@ fn a_training_line_that_no_memory_bears_is_named() {
         );
         assert!(error.contains(wrong), "{error}");
     }
+    // Each fits, but not the longest problem in a window that has room for the widest step.
+    let mut train: Vec<Value> = (1..=40).map(|tokens| line(tokens, 2)).collect();
+    train[2]["steps"] = json!(["y ".repeat(8_000).trim(), "y"]);
+    train.push(line(9_000, 2));
+    let error = corpus_of(train, longer(), vec![line(2, 2)]).unwrap_err();
+    let wrong = "line 3: a step has 7996 tokens more than its problem";
+    assert!(error.to_string().contains(wrong), "{error}");
     // A large one is told of, and taken.
     assert_eq!(with(line(1_000, 2)).unwrap().train.len(), 38);
 }
