@@ -296,12 +296,8 @@ impl Program for Training {
             LoopedObjective::aligned(1.0, vec![1.0], GroupLimits::default(), codec.clone());
         let mut problems = Vec::new();
         for index in 0..100 {
-            problems.push(codec.encode(&task.generate(
-                1,
-                Split::Test,
-                index,
-                2 + index as usize % 6,
-            )?)?);
+            let problem = task.generate(1, Split::Test, index, 2 + index as usize % 6)?;
+            problems.push(codec.encode_for(task.as_ref(), &problem)?);
         }
 
         let model = config.init::<B>(&device, train.seed);

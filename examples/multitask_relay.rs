@@ -17,8 +17,9 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, CommandLine, Computing, DeviceName, PipelineRun, Program, adjusted, check_seed,
-    finish, on_device, overrides, parse_args, print, run_several, start_logging, warn_of_new_run,
+    CliError, CommandLine, Computing, DeviceName, PipelineRun, Program, adjusted, all_made,
+    check_seed, finish, on_device, overrides, parse_args, print, run_each, start_logging,
+    warn_of_new_run,
 };
 use relay_pipeline::{
     Aggregate, Existing, Forecast, Override, PipelineError, PlannedRun, Settings, SeveralRuns,
@@ -176,11 +177,14 @@ fn run_seeds(
         jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
-    let all = Aggregate::of_runs(&run_several(several, device)?).map_err(CliError::failure)?;
+    let outcomes = run_each(several, device)?;
+    let made: Vec<_> = outcomes.iter().flatten().cloned().collect();
+    let all = Aggregate::of_runs(&made).map_err(CliError::failure)?;
     all.write(&dir).map_err(CliError::failure)?;
     let file = dir.join("aggregate.json");
     let file = file.display();
-    print(format_args!("{}\nall seeds: {file}\n", all.markdown()))
+    print(format_args!("{}\nall seeds: {file}\n", all.markdown()))?;
+    all_made(&outcomes)
 }
 
 /// A run in `dir` for every seed.

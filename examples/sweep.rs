@@ -12,8 +12,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use relay_examples::{
-    CliError, CommandLine, Computing, DeviceName, adjusted, finish, parse_args, print, run_command,
-    run_each, start_logging,
+    CliError, CommandLine, Computing, DeviceName, adjusted, all_made, finish, parse_args, print,
+    run_command, run_each, start_logging,
 };
 use relay_pipeline::{Axis, Existing, SeveralRuns, Sweep, SweepResults, check_shared_dir, preset};
 
@@ -103,13 +103,7 @@ fn run(args: Args) -> Result<(), CliError> {
         swept.markdown(),
         taken_over(&swept)
     ))?;
-    match outcomes.iter().filter(|outcome| outcome.is_err()).count() {
-        0 => Ok(()),
-        failed => Err(CliError::failure(format!(
-            "{failed} of {} runs failed; the same command tries them again",
-            outcomes.len()
-        ))),
-    }
+    all_made(&outcomes)
 }
 
 /// What each run took over from others, a line each.

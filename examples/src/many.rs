@@ -18,17 +18,21 @@ use crate::{
 pub fn run_several(several: SeveralRuns, device: DeviceName) -> Result<Vec<Results>, CliError> {
     let outcomes = run_each(several, device)?.into_iter();
     let all: Result<Vec<Results>, PipelineError> = outcomes.collect();
-    all.map_err(|error| match error.is_usage() {
+    all.map_err(told)
+}
+
+fn told(error: PipelineError) -> CliError {
+    match error.is_usage() {
         true => CliError::usage(error),
         false => CliError::failure(error),
-    })
+    }
 }
 
 /// Makes all runs on a device that is chosen at run time, and gives what became of each, in the same order.
 ///
 /// # Errors
 /// A usage error for a device or settings that cannot be; an interruption, with its signal, after the run in progress has been
-/// saved.
+/// saved; and what the first one failed with, where all did.
 pub fn run_each(
     several: SeveralRuns,
     device: DeviceName,
@@ -40,7 +44,26 @@ pub fn run_each(
         several.existing == Existing::Refuse,
     );
     let outcome = on_device(device, Running { several, stop }).map_err(CliError::usage)?;
-    outcome.map_err(|error| explain(error, &how_to_go_on(&dir, begins), &signal))
+    let outcomes = outcome.map_err(|error| explain(error, &how_to_go_on(&dir, begins), &signal))?;
+    if outcomes.iter().any(Result::is_ok) {
+        return Ok(outcomes);
+    }
+    let first = outcomes.into_iter().find_map(Result::err);
+    first.map_or(Ok(Vec::new()), |first| Err(told(first)))
+}
+
+/// How a program ends that has put together the runs that did not fail.
+///
+/// # Errors
+/// When some did fail.
+pub fn all_made(outcomes: &[Result<Results, PipelineError>]) -> Result<(), CliError> {
+    let all = outcomes.len();
+    match outcomes.iter().filter(|outcome| outcome.is_err()).count() {
+        0 => Ok(()),
+        failed => Err(CliError::failure(format!(
+            "{failed} of {all} runs failed; the same command tries them again"
+        ))),
+    }
 }
 
 /// The directory that all runs lie in.

@@ -124,6 +124,7 @@ impl<B: Backend> Head<B> {
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
         x.matmul(self.weight.val()) + self.bias.val().unsqueeze()
     }
+
     /// Gives `take` the head's parameters, and those of the norm that stands before it, as the kernels take them: for what makes logits and
     /// reads them in one, such as a loss.
     pub fn with_readout<R>(

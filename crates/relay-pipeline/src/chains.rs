@@ -183,8 +183,8 @@ fn tell(counts: &BTreeMap<String, ChainYield>) {
         ..
     } = sum;
     tracing::info!(
-        "chains: kept {kept} of {wanted}; dropped {unreadable} that cannot be read and {unsure} that were not sure enough \
-         or not confirmed"
+        "chains: kept {kept} of {wanted}; dropped {unreadable} that cannot be read and {unsure} that were not sure \
+         enough, not confirmed or left out by a rule"
     );
     let none = counts.iter().filter(|(_, count)| count.kept == 0);
     let none: Vec<&str> = none.map(|(key, _)| key.as_str()).collect();

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Component, Path, PathBuf},
 };
 
@@ -43,7 +44,7 @@ impl Done {
                     let help = "bring it back, or remove it: what the stage has trained or written is then taken up again";
                     PipelineError::corrupt(&file, format!("{reason}; {help}"))
                 }),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
             Err(e) => Err(PipelineError::io("read", &file, e)),
         }
     }
@@ -74,6 +75,10 @@ impl Done {
                 let names = self.files.iter().map(|file| file.display().to_string());
                 let names = names.collect::<Vec<_>>().join(", ");
                 Err(changed(format!("{names} was changed after it was made")))
+            }
+            // What the system does not read may be as it was.
+            Err(PipelineError::Io { verb, path, error }) if error.kind() != ErrorKind::NotFound => {
+                Err(PipelineError::Io { verb, path, error })
             }
             Err(error) => Err(changed(error.to_string())),
         }

@@ -151,6 +151,14 @@ pub enum PipelineError {
         /// The stage.
         stage: String,
     },
+    /// A stage failed in another run of the same program, and is the same in this one.
+    #[error("{stage} is the same as in a run beside this one, where it failed: {reason}")]
+    Shared {
+        /// The stage.
+        stage: String,
+        /// Why it failed.
+        reason: String,
+    },
     /// Training failed or was stopped.
     #[error(transparent)]
     Train(#[from] relay_train::TrainError),

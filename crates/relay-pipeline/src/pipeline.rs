@@ -131,7 +131,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// The same run, whose Stage II learns from those chains alone that `filter` keeps, too. Where it is another one than before, chains are
-    /// written anew, and what is made from them.
+    /// written anew, and what is made from them. Results do not tell of it: let the command that they name
+    /// ([`About::command`]) say so.
     #[must_use]
     pub fn filtering(mut self, filter: Arc<dyn ChainFilter>) -> Self {
         self.filter = Some(filter);

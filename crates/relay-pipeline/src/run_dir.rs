@@ -197,7 +197,7 @@ impl RunDir {
     ) -> Result<Done> {
         let dir = self.path.join(name);
         let hash = hash_value(made_from);
-        let _turn = self.making.turn(name, &hash);
+        let turn = self.making.turn(name, &hash)?;
         if let Some(done) = self.prepare(name, made_from, &hash)? {
             return Ok(done);
         }
@@ -206,6 +206,7 @@ impl RunDir {
             Err(error) if !error.is_interrupted() => {
                 // If that is why, it says more than the file that could not be written.
                 self.check_there()?;
+                turn.failed(&error);
                 return Err(error);
             }
             made => made?,

@@ -66,7 +66,7 @@ impl SeveralRuns {
     ) -> Result<Vec<Result<Results>>> {
         start_threads()?;
         self.check::<B>(device)?;
-        let making = Arc::new(Making::default());
+        let making = Arc::new(Making::of_several());
         // Stages within a run share what the runs leave.
         let jobs = self.jobs / lanes(self.jobs, self.runs.len());
         let stop = stop.child();
@@ -105,13 +105,9 @@ impl SeveralRuns {
             run.settings.validate_precision::<B>(device)?;
             RunDir::check(&run.dir, &run.settings, self.existing)?;
             if !dirs.insert(&run.dir) {
-                let twice = format!("{} twice", run.dir.display());
-                let right = "one for each run";
-                return Err(PipelineError::settings(
-                    "the directories of the runs",
-                    twice,
-                    right,
-                ));
+                let found = format!("{}, that of two runs", run.dir.display());
+                let right = "that of one run";
+                return Err(PipelineError::settings("a directory", found, right));
             }
         }
         Ok(())

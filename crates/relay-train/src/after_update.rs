@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::progress::Progress;
 use crate::step::State;
 use crate::validation::validate;
-use crate::{Objective, Result, Schedule, TrainError, Trainer};
+use crate::{Objective, Result, Schedule, StopFlag, TrainError, Trainer};
 
 /// How long a checkpoint may take to write before it is asked whether the disk is slow.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -60,6 +60,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         state: &mut State<B, O::Model>,
         valid: &[Example],
         log: &mut Log,
+        stop: &StopFlag,
     ) -> Result<()> {
         let (step, last) = (state.counters.step, self.config.steps);
         let due = |every: u64| every > 0 && (step.is_multiple_of(every) || step == last);
@@ -82,8 +83,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
             }
             state.counters.past.add(&window);
         }
-        if due(self.config.validate_every) && !valid.is_empty() {
-            self.validate(state, valid, log)?;
+        if due(self.config.validate_every)
+            && !valid.is_empty()
+            && let Err(error) = self.validate(state, valid, log)
+        {
+            return Err(self.rescued(state, log, error, stop));
         }
         let recovery = &self.config.recovery;
         let every = self.config.checkpoint_every;
@@ -120,9 +124,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         Ok(())
     }
 
-    /// Saves a checkpoint, unless the last one is of the same step, or nothing is learnt yet.
+    /// Saves a checkpoint, unless the last one is of the same step.
     pub(crate) fn save(&self, state: &State<B, O::Model>, log: &mut Log) -> Result<()> {
-        if log.saved == state.counters.step {
+        if log.saved == state.counters.step && log.saved > 0 {
             return Ok(());
         }
         let clock = Instant::now();
@@ -146,17 +150,29 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         self.save(state, log)
     }
 
-    /// Saves what a failure has left whole, and gives the failure back.
+    /// Saves what a failure has left whole, and gives the failure back; where the run was asked to stop and another machine did not
+    /// hear of it in time, that is all that is told.
     pub(crate) fn rescued(
         &self,
         state: &State<B, O::Model>,
         log: &mut Log,
         failure: TrainError,
+        stop: &StopFlag,
     ) -> TrainError {
-        if let Err(error) = self.save_at_end(state, log) {
+        let step = state.counters.step;
+        // Nothing is learnt since.
+        if step > log.saved
+            && let Err(error) = self.save_at_end(state, log)
+        {
             tracing::warn!("no checkpoint of the updates so far: {error}");
         }
-        failure
+        match failure {
+            TrainError::Machine { .. } if stop.is_set() => {
+                tracing::warn!("{failure}");
+                TrainError::Interrupted { step }
+            }
+            failure => failure,
+        }
     }
 
     /// Removes the checkpoints up to `step` that are not to be kept; none of those that are `damaged` is.

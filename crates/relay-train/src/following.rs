@@ -219,7 +219,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 self.save_at_end(state, log)?;
                 Err(TrainError::Interrupted { step: call.step })
             }
-            Err(error) => Err(self.rescued(state, log, error)),
+            Err(error) => Err(self.rescued(state, log, error, stop)),
         }
     }
 

@@ -23,7 +23,8 @@ pub struct TaskSource {
 }
 
 impl TaskSource {
-    /// A source over `tasks` with one range of lengths each; `codec` must be theirs.
+    /// A source over `tasks` with one range of lengths each; `codec` must be theirs. A problem of each length is drawn to see that there
+    /// is one.
     ///
     /// # Errors
     /// When a setting is wrong, a task has no such lengths or no training problem of one of them, or the codec does not know a task, be

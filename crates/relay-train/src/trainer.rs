@@ -161,7 +161,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     /// - [`TrainError::Worker`] and [`TrainError::Machine`] when a device or a machine that shares the work is lost.
     /// - When examples cannot be made, or checkpoints and metrics not be read or written.
     ///
-    /// Where no example could be made, or a device or a machine was lost, a checkpoint was saved that holds all updates before.
+    /// Where no example could be made, validation failed, or another device or machine that shares the work was lost, a checkpoint of
+    /// all updates before was saved, unless there are no new ones or it could be gone back to.
     pub fn run(
         &self,
         model: O::Model,
@@ -292,12 +293,12 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     return Err(match error {
                         TrainError::NotFinite { .. } => error,
                         // The update was not made, and all that came before is whole.
-                        error => self.rescued(&state, log, error),
+                        error => self.rescued(&state, log, error, stop),
                     });
                 }
                 state.counters.see(samples, effort);
                 state.counters.seconds = clock();
-                self.tell(&mut state, data.valid, log)?;
+                self.tell(&mut state, data.valid, log, stop)?;
                 let step = state.counters.step;
                 if self.kill_after == Some(step) {
                     return Err(TrainError::Interrupted { step });
@@ -318,7 +319,7 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     ) -> Result<Update<O::Batch>> {
         match loader.next(state.counters.step) {
             Ok(ready) => self.call(state, &ready, log, stop).map(|()| ready),
-            Err(error) => Err(self.rescued(state, log, error)),
+            Err(error) => Err(self.rescued(state, log, error, stop)),
         }
     }
 }

@@ -56,7 +56,11 @@ impl RunDir {
         let rank = |path: &Path| match Done::read(path) {
             _ if !begun_from(path, hash)? => Ok(None),
             Ok(None) => Ok(Some(1)),
-            Ok(Some(done)) if done.made_from == hash && done.check(path).is_ok() => Ok(Some(0)),
+            Ok(Some(done)) if done.made_from == hash => match done.check(path) {
+                Ok(()) => Ok(Some(0)),
+                Err(error @ PipelineError::Io { .. }) => Err(error),
+                Err(_) => Ok(None),
+            },
             Err(error @ PipelineError::Io { .. }) => Err(error),
             _ => Ok(None),
         };

@@ -42,6 +42,7 @@ fn a_rule_of_ones_own_decides_what_is_learnt_from_and_what_is_made_anew() {
     };
     let (all, before) = made(None, Existing::Refuse);
     // A model that has learnt nothing writes few chains that can be read.
+    assert!(!all.is_empty(), "none can be read");
     let (one, none) = (all[0].clone(), "other".to_owned());
     let (kept, first) = made(Some(&one), Existing::Resume);
     assert!(!kept.is_empty() && kept.iter().all(|task| *task == one));

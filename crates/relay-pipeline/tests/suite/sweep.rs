@@ -244,7 +244,10 @@ fn directories_of_runs_are_different_ones() {
     runs[1].dir = runs[0].dir.clone();
     let error = run(&runs, &[]).unwrap_err();
     assert!(error.is_usage(), "{error}");
-    assert!(error.to_string().contains("seed-1 twice"), "{error}");
+    assert!(
+        error.to_string().contains("seed-1, that of two runs"),
+        "{error}"
+    );
 }
 
 #[test]
