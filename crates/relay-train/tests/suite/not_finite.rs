@@ -10,12 +10,13 @@ use relay_train::{
 };
 use serde_json::Value;
 
-/// Makes the losses of some steps not a number.
+/// Makes the losses of some steps not a number, and may write a chain too few.
 #[derive(Debug)]
 struct Spoiled<O> {
     objective: O,
     from: u64,
     to: u64,
+    fewer: bool,
 }
 
 impl<B: AutodiffBackend, O: Objective<B>> Objective<B> for Spoiled<O> {
@@ -54,7 +55,9 @@ impl<B: AutodiffBackend, O: Objective<B>> Objective<B> for Spoiled<O> {
         examples: &[Example],
         device: &B::Device,
     ) -> Result<Vec<Chain>> {
-        self.objective.write_chains(model, examples, device)
+        let mut chains = self.objective.write_chains(model, examples, device)?;
+        chains.truncate(examples.len() - usize::from(self.fewer));
+        Ok(chains)
     }
 }
 
@@ -68,6 +71,7 @@ fn spoiled(from: u64, to: u64, steps: u64) -> Result<u64> {
         objective: aligned(),
         from,
         to,
+        fewer: false,
     };
     let model = looped(0.0);
     let trainer = Trainer::<Flex, _>::new(
@@ -117,4 +121,48 @@ fn too_many_of_them_end_the_run() {
         ),
         "{error}"
     );
+}
+
+#[test]
+fn a_validation_that_fails_loses_no_update() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = TrainConfig {
+        steps: 10,
+        validate_every: 4,
+        checkpoint_every: 0,
+        ..config(OptimizerConfig::adamw())
+    };
+    let objective = Spoiled {
+        objective: aligned(),
+        from: 0,
+        to: 0,
+        fewer: true,
+    };
+    let (model, device) = (looped(0.0), Default::default());
+    let trainer = Trainer::<Flex, _>::new(
+        config,
+        objective,
+        codec(),
+        settings(&model),
+        device,
+        dir.path(),
+    );
+    let error = trainer
+        .unwrap()
+        .quiet(true)
+        .run(
+            model.init(&device, 3),
+            Box::new(source(Batching::Mixed { samples: 2 })),
+            &examples(),
+            Resume::Fresh,
+            &StopFlag::new(),
+        )
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the number of chains that were written"),
+        "{error}"
+    );
+    let saved = relay_train::list_checkpoints(dir.path()).unwrap();
+    assert_eq!(saved, [(4, "step-000000004".to_owned())]);
 }
