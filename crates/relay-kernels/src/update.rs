@@ -179,17 +179,12 @@ impl Rule<Flex> {
                 momentum,
                 iterations,
             } => {
-                let Numbers {
-                    clip,
-                    learning_rate,
-                    keep,
-                } = numbers;
                 let step = muon::Step {
                     momentum,
                     iterations,
-                    clip,
-                    learning_rate,
-                    keep,
+                    clip: numbers.clip,
+                    learning_rate: numbers.learning_rate,
+                    keep: numbers.keep,
                 };
                 let mut velocity = owned(velocity);
                 let new = muon::step(isa, step, shape, old, gradient, velocity.storage_mut());
@@ -225,18 +220,13 @@ impl<B: Backend> Update<B> {
 
 /// The step of moments that have seen `time` updates before it.
 fn adamw_step(numbers: Numbers, betas: [f64; 2], epsilon: f64, time: i64) -> adamw::Step {
-    let Numbers {
-        clip,
-        learning_rate,
-        keep,
-    } = numbers;
     adamw::Step {
         betas,
         epsilon,
         time: time + 1,
-        clip,
-        learning_rate,
-        keep,
+        clip: numbers.clip,
+        learning_rate: numbers.learning_rate,
+        keep: numbers.keep,
     }
 }
 

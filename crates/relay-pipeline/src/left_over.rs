@@ -41,7 +41,8 @@ pub(crate) fn remove_stage(dir: &Path) -> Result<()> {
     fs::remove_dir_all(dir).map_err(|e| PipelineError::io("clear", dir, e))
 }
 
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The paths of what lies in a directory.
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let failed = |e| PipelineError::io("list", dir, e);
     fs::read_dir(dir)
         .map_err(failed)?

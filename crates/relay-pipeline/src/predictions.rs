@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use relay_tasks::{Chain, Codec, Example, score};
-use relay_train::check_chains;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -81,9 +80,8 @@ impl<'a> Predictions<'a> {
         })
     }
 
-    /// Adds what was written on some problems.
+    /// Adds what was written on some problems, a chain for each: whoever measures checks that, and does not finish the file else.
     pub fn add(&mut self, truth: &[Example], written: &[Chain]) -> Result<()> {
-        check_chains(truth, written)?;
         for (truth, written) in truth.iter().zip(written) {
             let line = Prediction::of(self.codec, truth, written, self.writes_chains);
             self.lines.line(&line)?;

@@ -158,13 +158,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                 };
                 let ready = loader.next(state.counters.step)?;
                 same(call_for(&state, &ready), there)?;
-                let Update {
-                    samples,
-                    effort,
-                    batches,
-                } = ready;
-                match workers.update(&mut state, batches) {
-                    Ok(()) => state.counters.see(samples, effort),
+                match workers.update(&mut state, ready.batches) {
+                    Ok(()) => state.counters.see(ready.samples, ready.effort),
                     // The leader found the same, and says what becomes of it.
                     Err(TrainError::NotFinite { .. }) => {
                         leader.made(stop)?;

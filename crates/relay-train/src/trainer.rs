@@ -284,19 +284,15 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     self.save_at_end(&state, log)?;
                     return Err(TrainError::Interrupted { step });
                 }
-                let Update {
-                    samples,
-                    effort,
-                    batches,
-                } = self.ready(&loader, &state, log, stop)?;
-                if let Err(error) = workers.update(&mut state, batches) {
+                let ready = self.ready(&loader, &state, log, stop)?;
+                if let Err(error) = workers.update(&mut state, ready.batches) {
                     return Err(match error {
                         TrainError::NotFinite { .. } => error,
                         // The update was not made, and all that came before is whole.
                         error => self.rescued(&state, log, error, stop),
                     });
                 }
-                state.counters.see(samples, effort);
+                state.counters.see(ready.samples, ready.effort);
                 state.counters.seconds = clock();
                 self.tell(&mut state, data.valid, log, stop)?;
                 let step = state.counters.step;

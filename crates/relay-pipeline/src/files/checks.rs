@@ -116,17 +116,14 @@ pub(super) fn check_training_sizes(train: &[Example], file: &Path) -> Result<()>
         ),
     ];
     for (what, size, most) in sizes {
-        let mut all: Vec<usize> = train.iter().map(size).collect();
-        let largest = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)));
-        let Some((line, found)) = largest.map(|line| (line, all[line])) else {
+        let Some((line, found, median)) = largest_and_median(train.iter().map(size).collect())
+        else {
             return Ok(());
         };
         if found > most {
             let wrong = format!("{what} is {found}, must be at most {most} to be trained on");
             return Err(at(file, line, &wrong));
         }
-        let middle = all.len() / 2;
-        let median = *all.select_nth_unstable(middle).1;
         if found > OUTLIER * median {
             tracing::warn!(
                 "{}, line {}: {what} is {found}, that of half of the lines at most {median}; this one problem may take longer than \
@@ -148,6 +145,13 @@ pub(super) fn most_of(train: &[Example]) -> Sizes {
     }
 }
 
+/// The first line with the largest number, that number, and the median; `None` without lines.
+fn largest_and_median(mut all: Vec<usize>) -> Option<(usize, usize, usize)> {
+    let line = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)))?;
+    let (largest, middle) = (all[line], all.len() / 2);
+    Some((line, largest, *all.select_nth_unstable(middle).1))
+}
+
 /// How many tokens the widest step has beyond its problem: by so many all windows are wider than their problems. Warns of one that
 /// has far more than others have.
 ///
@@ -155,9 +159,7 @@ pub(super) fn most_of(train: &[Example]) -> Sizes {
 /// When a window would be too wide to train on.
 pub(super) fn widest_step(train: &[Example], file: &Path) -> Result<usize> {
     let beyond = |one: &Example| one.width - one.prompt.len();
-    let mut all: Vec<usize> = train.iter().map(beyond).collect();
-    let largest = (0..all.len()).max_by_key(|&line| (all[line], std::cmp::Reverse(line)));
-    let Some((line, found)) = largest.map(|line| (line, all[line])) else {
+    let Some((line, found, median)) = largest_and_median(train.iter().map(beyond).collect()) else {
         return Ok(0);
     };
     let longest = train.iter().map(|one| one.prompt.len()).max().unwrap_or(0);
@@ -169,8 +171,6 @@ pub(super) fn widest_step(train: &[Example], file: &Path) -> Result<usize> {
         );
         return Err(at(file, line, &wrong));
     }
-    let middle = all.len() / 2;
-    let median = *all.select_nth_unstable(middle).1;
     if found > OUTLIER * median.max(1) {
         tracing::warn!(
             "{}, line {}: a step has {found} tokens more than its problem, those of half of the lines at most {median}; the windows of \

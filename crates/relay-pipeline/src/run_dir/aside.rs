@@ -122,13 +122,11 @@ fn free_place(dir: &Path, name: &str) -> Result<PathBuf> {
 
 /// What lies in the directory `aside`, which may not be there.
 fn held(aside: &Path) -> Result<Vec<PathBuf>> {
-    let failed = |e| PipelineError::io("list", aside, e);
-    match fs::read_dir(aside) {
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-        entries => entries
-            .map_err(failed)?
-            .map(|entry| Ok(entry.map_err(failed)?.path()))
-            .collect(),
+    match left_over::entries(aside) {
+        Err(PipelineError::Io { error, .. }) if error.kind() == ErrorKind::NotFound => {
+            Ok(Vec::new())
+        }
+        entries => entries,
     }
 }
 
