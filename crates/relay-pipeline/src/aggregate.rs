@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Machine, Measure, OrderedMap, PipelineError, Result, Results, json::read_json};
 
+mod chains;
+mod details;
 pub(crate) mod files;
 mod markdown;
 mod same;
@@ -15,6 +17,7 @@ mod verdicts;
 
 pub(crate) use markdown::few_of;
 
+pub use chains::ChainSpreads;
 pub use spread::{LengthSpread, RunShare, Spread};
 pub use verdicts::{ClaimVerdicts, RunVerdict};
 
@@ -34,6 +37,9 @@ pub struct Aggregate {
     pub train_lengths: OrderedMap<[usize; 2]>,
     /// Arm to task to what was measured at each length, lengths ascending.
     pub arms: OrderedMap<OrderedMap<Vec<LengthSpread>>>,
+    /// How often chains are wrong; empty in a file of a version without it.
+    #[serde(default, skip_serializing_if = "ChainSpreads::is_empty")]
+    pub chains: ChainSpreads,
     /// The claims of the paper that at least one run decides; empty in a file of a version without them, and for runs on
     /// single tasks that were joined.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -60,6 +66,9 @@ pub struct AggregatedRun {
     pub other_machines: Vec<Machine>,
     /// Minutes of all its stages.
     pub minutes: f64,
+    /// Stage to minutes; empty in a file of a version without it.
+    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
+    pub stages: OrderedMap<f64>,
 }
 
 impl Aggregate {
@@ -83,6 +92,7 @@ impl Aggregate {
             runs: runs.iter().map(AggregatedRun::of).collect(),
             train_lengths: first.train_lengths.clone(),
             arms: OrderedMap::new(),
+            chains: ChainSpreads::of(runs),
             claims: Vec::new(),
             together: None,
         };
@@ -146,6 +156,7 @@ impl Aggregate {
                     .insert(task, spreads.clone());
             }
         }
+        self.chains.join(other.chains);
         self.runs.extend(other.runs);
         // A claim is about all tasks of a run.
         self.claims.clear();
@@ -176,13 +187,19 @@ fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 
 impl AggregatedRun {
     fn of(run: &Results) -> Self {
+        let stages: OrderedMap<f64> = run
+            .seconds
+            .iter()
+            .map(|(stage, s)| (stage, s / 60.0))
+            .collect();
         Self {
             seed: run.seed,
             device: run.device.clone(),
             cpu: run.machine.cpu.clone(),
             cores: run.machine.cores,
             other_machines: each_once(run.other_machines.values().cloned()),
-            minutes: run.seconds.values().sum::<f64>() / 60.0,
+            minutes: stages.values().sum(),
+            stages,
         }
     }
 }

@@ -87,8 +87,8 @@ mod test_time;
 mod wilson;
 
 pub use aggregate::{
-    AGGREGATE_SCHEMA, Aggregate, AggregatedRun, ClaimVerdicts, LengthSpread, RunShare, RunVerdict,
-    Spread,
+    AGGREGATE_SCHEMA, Aggregate, AggregatedRun, ChainSpreads, ClaimVerdicts, LengthSpread,
+    RunShare, RunVerdict, Spread,
 };
 pub use atomic::write_atomically;
 pub use chain_filter::ChainFilter;

@@ -22,7 +22,7 @@ const FIGURES: [(Measure, &str, &str); 3] = [
 ];
 
 impl Aggregate {
-    /// Writes `aggregate.json`, the tables of accuracies and verdicts as `aggregate.md`, and `figures/*.svg`, `*.png`,
+    /// Writes `aggregate.json`, the tables of accuracies, verdicts, chains and minutes as `aggregate.md`, and `figures/*.svg`, `*.png`,
     /// `*.csv` with the mean curves and bands from the lowest to the highest run; gives the paths written. Of several runs there
     /// are a `report.html` and all other figures of a run, too, made from the problems of all seeds together. What was
     /// written here before for more runs, arms or lengths is removed.
@@ -34,7 +34,8 @@ impl Aggregate {
         let text = pretty(&json, self)? + "\n";
         write_atomically(&json, text.as_bytes())?;
         let table = dir.join("aggregate.md");
-        write_atomically(&table, self.markdown().as_bytes())?;
+        let text = self.markdown() + &self.details_markdown();
+        write_atomically(&table, text.as_bytes())?;
         let mut drawings = Drawings::below(dir);
         let (means, seeds) = (self.means(), self.distinct_seeds().len());
         for (measure, name, what) in FIGURES {

@@ -2,7 +2,7 @@
 
 use super::{Aggregate, LengthSpread, RunShare, Spread, each_once};
 use crate::{
-    Machine,
+    Machine, Measure,
     arms::{arm_label, task_label},
 };
 
@@ -11,7 +11,7 @@ impl Aggregate {
     /// the highest of several runs in brackets. All training lengths share a column, every longer one has its own. Then the verdicts on
     /// the paper's claims, if there are any, seed by seed, and what contradicts them.
     pub fn markdown(&self) -> String {
-        self.table(&self.columns()) + &self.about_runs() + &self.claims_markdown()
+        self.table(&self.columns(), Measure::Answer) + &self.about_runs() + &self.claims_markdown()
     }
 
     /// The table of [`markdown`](Self::markdown) alone, with two columns of each task: all training lengths, and the longest of
@@ -24,10 +24,11 @@ impl Aggregate {
         };
         let kept = (0..columns.len()).filter(|&at| columns[at].1.is_none() || last_of_task(at));
         let kept: Vec<_> = kept.map(|at| columns[at]).collect();
-        self.table(&kept)
+        self.table(&kept, Measure::Answer)
     }
 
-    fn table(&self, columns: &[(&str, Option<usize>)]) -> String {
+    /// Arms by columns; an arm that has none of these shares has no row.
+    pub(super) fn table(&self, columns: &[(&str, Option<usize>)], measure: Measure) -> String {
         let head = |&(task, length): &(&str, Option<usize>)| match (
             length,
             self.train_lengths.get(task),
@@ -45,9 +46,11 @@ impl Aggregate {
         for arm in self.arms.keys() {
             let cells: Vec<String> = columns
                 .iter()
-                .map(|&(task, length)| self.cell(arm, task, length))
+                .map(|&(task, length)| self.cell(arm, task, length, measure))
                 .collect();
-            text += &format!("| {} | {} |\n", arm_label(arm), cells.join(" | "));
+            if cells.iter().any(|cell| cell != NONE) {
+                text += &format!("| {} | {} |\n", arm_label(arm), cells.join(" | "));
+            }
         }
         text
     }
@@ -81,7 +84,8 @@ impl Aggregate {
         )
     }
 
-    fn columns(&self) -> Vec<(&str, Option<usize>)> {
+    /// The tasks, each with a column for all training lengths and one for every longer one.
+    pub(super) fn columns(&self) -> Vec<(&str, Option<usize>)> {
         let mut columns = Vec::new();
         for task in self.train_lengths.keys() {
             columns.push((task, None));
@@ -100,7 +104,7 @@ impl Aggregate {
     }
 
     /// Every run has its share of the problems of all these lengths; these are then summed up.
-    fn cell(&self, arm: &str, task: &str, length: Option<usize>) -> String {
+    fn cell(&self, arm: &str, task: &str, length: Option<usize>, measure: Measure) -> String {
         let wanted = |at: &&LengthSpread| match length {
             Some(length) => at.length == length,
             None => self.trained_at(task, at.length),
@@ -109,7 +113,7 @@ impl Aggregate {
             .of(arm, task)
             .iter()
             .filter(wanted)
-            .filter_map(|at| at.answer.as_ref())
+            .filter_map(|at| at.spread(measure))
             .collect();
         let shares = pooled_by_run(&lengths);
         per_cent(&shares) + &few_of(shares.len(), self.distinct_seeds().len())
@@ -141,14 +145,17 @@ pub(crate) fn few_of(few: usize, all: usize) -> String {
     }
 }
 
+/// What stands where nothing was measured.
+pub(super) const NONE: &str = "-";
+
 /// The mean, with the lowest and the highest in brackets where there are several.
-fn per_cent(shares: &[f64]) -> String {
+pub(super) fn per_cent(shares: &[f64]) -> String {
     let mean = shares.iter().sum::<f64>() / shares.len() as f64;
     let (low, high) = shares.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| {
         (low.min(x), high.max(x))
     });
     match shares.len() {
-        0 => "-".to_owned(),
+        0 => NONE.to_owned(),
         1 => format!("{mean:.0}"),
         _ => format!("{mean:.0} ({low:.0}..{high:.0})"),
     }

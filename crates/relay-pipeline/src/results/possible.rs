@@ -176,8 +176,13 @@ impl Aggregate {
     /// Checks all numbers that tables and figures are made from.
     pub(crate) fn check(&self) -> Possible {
         for run in &self.runs {
-            let checked = amount("minutes", run.minutes);
-            checked.map_err(|what| format!("the run with seed {}: {what}", run.seed))?;
+            let minutes = [("minutes", run.minutes)].into_iter();
+            for (name, minutes) in
+                minutes.chain(run.stages.iter().map(|(stage, own)| (stage, *own)))
+            {
+                let checked = amount(name, minutes);
+                checked.map_err(|what| format!("the run with seed {}: {what}", run.seed))?;
+            }
         }
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
@@ -186,6 +191,11 @@ impl Aggregate {
                     at.check().map_err(|what| format!("{place}: {what}"))?;
                 }
             }
+        }
+        for (place, spread) in self.chains.iter() {
+            spread
+                .check()
+                .map_err(|what| format!("chains.{place}: {what}"))?;
         }
         let together = self.together.as_ref().map_or(Ok(()), |all| all.check());
         together.map_err(|what| format!("together, {what}"))
