@@ -4,7 +4,8 @@
 //! cargo run --release --example paper_figures -- --preset mini --seeds 1,2,3 --out runs/paper-figures
 //! ```
 //!
-//! The same command goes on where it was left, however it ended.
+//! The same command goes on where it was left, however it ended. A run that fails does not keep the others from being made and put
+//! together.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,8 +14,8 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use relay_examples::{
-    CliError, Computing, DeviceName, adjusted, finish, parse_args, print, run_command, run_several,
-    start_logging,
+    CliError, Computing, DeviceName, adjusted, all_made, finish, parse_args, print, run_command,
+    run_each, start_logging,
 };
 use relay_pipeline::{
     Aggregate, Existing, PipelineError, PlannedRun, Results, Settings, SeveralRuns, Sweep,
@@ -95,9 +96,10 @@ fn run(args: Args) -> Result<(), CliError> {
         jobs: args.computing.jobs(device),
         device: device.to_string(),
     };
-    let results = run_several(several, device)?;
-    let figures = put_together(&groups, &results, &out).map_err(CliError::failure)?;
-    print(figures)
+    let outcomes = run_each(several, device)?;
+    let figures = put_together(&groups, &outcomes, &out).map_err(CliError::failure)?;
+    print(figures)?;
+    all_made(&outcomes)
 }
 
 fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, PipelineError> {
@@ -144,63 +146,67 @@ fn settings(args: &Args, seed: u64, task: Option<&str>) -> Result<Settings, Pipe
     adjusted(preset(&args.preset, seed)?, task, precision, &[])
 }
 
-/// Puts the runs of each group together, those of the single tasks in one figure, and says what was made from what.
+/// Puts the runs of each group together that did not fail, those of the single tasks in one figure, and says what was made from
+/// what.
 fn put_together(
     groups: &[Group],
-    results: &[Results],
+    outcomes: &[Result<Results, PipelineError>],
     out: &Path,
 ) -> Result<String, PipelineError> {
-    let mut single: Option<Aggregate> = None;
+    let mut single: Option<(Aggregate, Vec<&PlannedRun>)> = None;
     let mut text = String::new();
-    let mut rest = results;
+    let mut rest = outcomes;
     for group in groups {
         let (own, others) = rest.split_at(group.runs.len());
         rest = others;
-        let all = Aggregate::of_runs(own)?;
+        let pairs = group.runs.iter().zip(own);
+        let made = pairs.filter_map(|(run, outcome)| Some((run, outcome.as_ref().ok()?.clone())));
+        let (runs, results): (Vec<&PlannedRun>, Vec<Results>) = made.unzip();
+        if results.is_empty() {
+            continue;
+        }
+        let all = Aggregate::of_runs(&results)?;
         all.write(&group.dir)?;
         if !group.alone {
             text += &all.markdown();
-            text += &shared(&group.dir, &group.runs);
-        } else if let Some(single) = &mut single {
+            text += &shared(&group.dir, &runs);
+        } else if let Some((single, of_single)) = &mut single {
             single.join(all);
+            of_single.extend(runs);
         } else {
-            single = Some(all);
+            single = Some((all, runs));
         }
     }
-    if let Some(single) = single {
+    if let Some((single, runs)) = single {
         let dir = out.join(SINGLE);
         single.write(&dir)?;
-        let runs = groups
-            .iter()
-            .filter(|group| group.alone)
-            .flat_map(|group| &group.runs);
-        text += &line(
-            "2, each task alone",
-            &dir.join("figures/answer_accuracy.svg"),
-            runs,
-        );
+        let figure = dir.join("figures/answer_accuracy.svg");
+        text += &line("2, each task alone", &figure, &runs);
     }
     Ok(text)
 }
 
 /// The figures of runs on all tasks.
-fn shared(dir: &Path, runs: &[PlannedRun]) -> String {
+fn shared(dir: &Path, runs: &[&PlannedRun]) -> String {
     let mut text = String::from("\nfigure of the paper: file, made from\n");
-    text += &line("4", &dir.join("figures/answer_accuracy.svg"), runs.iter());
-    text += &line("7", &dir.join("figures/bit_accuracy.svg"), runs.iter());
+    text += &line("4", &dir.join("figures/answer_accuracy.svg"), runs);
+    text += &line("7", &dir.join("figures/bit_accuracy.svg"), runs);
     for run in runs {
         for (task, length) in &run.settings.evaluation.hit_matrices {
             let matrix = run
                 .dir
                 .join(format!("figures/hit_matrix_{task}_{length}.svg"));
-            text += &line("5 and 6", &matrix, std::iter::once(run));
+            text += &line("5 and 6", &matrix, &[run]);
         }
     }
     text
 }
 
-fn line<'a>(figure: &str, file: &Path, runs: impl Iterator<Item = &'a PlannedRun>) -> String {
-    let runs: Vec<String> = runs.map(|run| run.dir.display().to_string()).collect();
+fn line(figure: &str, file: &Path, runs: &[&PlannedRun]) -> String {
+    let runs: Vec<String> = runs
+        .iter()
+        .map(|run| run.dir.display().to_string())
+        .collect();
     format!(
         "{figure}: {}, made from {}\n",
         file.display(),

@@ -29,7 +29,7 @@ pub use dialect_args::{
 };
 pub use finish::{CliError, finish, start_logging};
 pub use json::write_json;
-pub use many::{all_made, overrides, run_command, run_each, run_several};
+pub use many::{all_made, overrides, run_command, run_each};
 pub use meeting::Meeting;
 pub use parts::{PARTS, PartsError, join, split};
 pub use print::print;

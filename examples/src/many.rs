@@ -11,16 +11,6 @@ use crate::{
     stop_on_signals,
 };
 
-/// Makes all runs on a device that is chosen at run time, and gives their results in the same order.
-///
-/// # Errors
-/// As [`run_each`]; and what the first one failed with that did, once all have ended.
-pub fn run_several(several: SeveralRuns, device: DeviceName) -> Result<Vec<Results>, CliError> {
-    let outcomes = run_each(several, device)?.into_iter();
-    let all: Result<Vec<Results>, PipelineError> = outcomes.collect();
-    all.map_err(told)
-}
-
 fn told(error: PipelineError) -> CliError {
     match error.is_usage() {
         true => CliError::usage(error),

@@ -68,3 +68,23 @@ fn killed_while_it_trains_writes_and_measures_it_makes_the_same() {
         );
     }
 }
+
+#[test]
+fn what_did_not_fail_is_put_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("figures");
+    assert!(paper_figures(&out).status().unwrap().success());
+    // A file stands where a stage of the second seed has its directory.
+    let stage = out.join("seed-2/ar_relay");
+    fs::remove_dir_all(&stage).unwrap();
+    fs::write(&stage, "in the way").unwrap();
+    let ended = paper_figures(&out).stderr(Stdio::piped()).output().unwrap();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{told}");
+    for part in ["ar_relay", "1 of 2 runs failed"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let all = Aggregate::load(&out.join("aggregate.json")).unwrap();
+    let seeds: Vec<u64> = all.runs.iter().map(|run| run.seed).collect();
+    assert_eq!(seeds, [1]);
+}
