@@ -84,6 +84,11 @@ fn run(args: Args) -> Result<(), CliError> {
     if args.updates == 0 {
         return Err(CliError::usage("--updates is 0: it must be at least 1"));
     }
+    // What one of the two cannot do is said before anything is made, and not after the other has trained for minutes.
+    for (device, precision) in [(args.a, args.precision_a), (args.b, args.precision_b)] {
+        settings(&args, precision).map_err(CliError::usage)?;
+        on_device(device, Able { precision }).map_err(CliError::usage)??;
+    }
     let stop = StopFlag::default();
     let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
     let one = |name: &str, device: DeviceName, precision: Precision| {
@@ -107,10 +112,6 @@ fn run(args: Args) -> Result<(), CliError> {
         Ok::<_, CliError>((side, losses?))
     };
     let _lock = lock(&args.out).map_err(CliError::failure)?;
-    // What the second one cannot do is said before the first one trains for minutes.
-    for (device, precision) in [(args.a, args.precision_a), (args.b, args.precision_b)] {
-        on_device(device, Able { precision }).map_err(CliError::usage)??;
-    }
     let (side_a, a) = one("a", args.a, args.precision_a)?;
     let (side_b, b) = one("b", args.b, args.precision_b)?;
     let usual = Tolerances::of([&side_a, &side_b]);
@@ -146,6 +147,15 @@ fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError
     }
     let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
     let told = told.map(|set| format!("{arm}.train.{set}"));
+    let asked = args.sets.iter().filter_map(|set| set.split_once('='));
+    let own = |(field, _): &(&str, &str)| {
+        told.iter()
+            .any(|told| told.starts_with(&format!("{field}=")))
+    };
+    if let Some((field, value)) = asked.into_iter().find(own) {
+        let right = "left out: every loss is compared, and nothing else is done";
+        return Err(PipelineError::settings(field, value, right));
+    }
     settings.with(&overrides(&told)?)
 }
 

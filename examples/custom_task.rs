@@ -14,8 +14,8 @@ use std::{ops::RangeInclusive, path::PathBuf, process::ExitCode, sync::Arc};
 use burn::{module::AutodiffModule, tensor::backend::AutodiffBackend};
 use clap::Parser;
 use relay_examples::{
-    CliError, DeviceName, Program, finish, on_device, parse_args, print, start_logging,
-    stop_on_signals,
+    CliError, CommandLine, Computing, DeviceName, Program, finish, on_device, parse_args, print,
+    start_logging, stop_on_signals,
 };
 use relay_models::{LoopedConfig, TransformerConfig};
 use relay_pipeline::{
@@ -27,8 +27,8 @@ use relay_tasks::{
     score,
 };
 use relay_train::{
-    Batching, LoopedObjective, Precision, Resume, StopFlag, TaskSource, TrainConfig, TrainError,
-    Trainer, write_looped_chains,
+    Batching, LoopedObjective, Resume, StopFlag, TaskSource, TrainConfig, TrainError, Trainer,
+    write_looped_chains,
 };
 use serde_json::json;
 
@@ -167,28 +167,46 @@ struct Args {
     /// Updates of the weights, with `--whole` of every model [default: 2000, with `--whole` those of `mini`].
     #[arg(long)]
     steps: Option<u64>,
-    /// Directory of the checkpoints.
-    #[arg(long, default_value = "runs/custom")]
-    run_dir: PathBuf,
+    /// Directory of the checkpoints, with `--whole` of the run [default: runs/custom, with `--whole` runs/custom-whole].
+    #[arg(long)]
+    run_dir: Option<PathBuf>,
     /// Run all stages with the models of `mini`: the looped model, the auto-regressive one, and what it learns from chains that the
     /// looped one writes for longer problems.
     #[arg(long)]
     whole: bool,
-    /// Where the computation runs: `flex`, `ndarray` or `cuda`.
-    #[arg(long, default_value = "flex")]
-    device: String,
-    /// What the layers' products multiply in training: `f32` or `bf16`.
-    #[arg(long, default_value_t = Precision::F32)]
-    precision: Precision,
+    #[command(flatten)]
+    computing: Computing,
+}
+
+impl Args {
+    fn run_dir(&self) -> PathBuf {
+        let default = if self.whole {
+            "runs/custom-whole"
+        } else {
+            "runs/custom"
+        };
+        self.run_dir.clone().unwrap_or_else(|| default.into())
+    }
+
+    /// The command that repeats the run of all stages.
+    fn command(&self, device: DeviceName) -> String {
+        CommandLine::new(device, "custom_task")
+            .flag("--whole", true)
+            .each("--steps", self.steps)
+            .each("--precision", self.computing.precision)
+            .option("--device", device)
+            .to_string()
+    }
 }
 
 fn main() -> ExitCode {
     start_logging();
     finish(parse_args().and_then(|args: Args| {
-        let device: DeviceName = args.device.parse().map_err(CliError::usage)?;
+        let device = args.computing.device()?;
         let stop = StopFlag::default();
         let signal = stop_on_signals(&stop.shared()).map_err(CliError::failure)?;
-        let outcome = on_device(device, Training { args, stop }).map_err(CliError::usage)?;
+        let training = Training { args, device, stop };
+        let outcome = on_device(device, training).map_err(CliError::usage)?;
         outcome.map_err(|error| {
             let of_run = error.downcast_ref::<PipelineError>();
             let (interrupted, usage) = match (of_run, error.downcast_ref()) {
@@ -208,6 +226,7 @@ fn main() -> ExitCode {
 
 struct Training {
     args: Args,
+    device: DeviceName,
     stop: StopFlag,
 }
 
@@ -220,7 +239,9 @@ impl Training {
     ) -> Result<(), Box<dyn std::error::Error>> {
         let data = DataSettings::Own(task.name().to_owned());
         let mut settings = own_data_preset("mini", data, 1)?;
-        settings.set_precision(self.args.precision);
+        if let Some(precision) = self.args.computing.precision {
+            settings.set_precision(precision);
+        }
         if let Some(steps) = self.args.steps {
             settings
                 .stages_mut()
@@ -235,20 +256,22 @@ impl Training {
         };
         let corpus = GeneratedCorpus::of_tasks(vec![lengths], settings.seed)?;
         let about = About {
-            device: self.args.device,
-            command: "custom_task --whole".to_owned(),
+            device: self.device.to_string(),
+            command: self.args.command(self.device),
         };
+        let run_dir = self.args.run_dir();
         let pipeline = Pipeline::<B>::open_with(
             Arc::new(corpus),
             settings,
-            &self.args.run_dir,
+            &run_dir,
             Existing::Resume,
             about,
             device,
             self.stop,
         )?;
-        let results = pipeline.side_by_side(0).run()?;
-        let report = self.args.run_dir.join("report.html");
+        let jobs = self.args.computing.jobs(self.device);
+        let results = pipeline.side_by_side(jobs).run()?;
+        let report = run_dir.join("report.html");
         print(format_args!(
             "{}report: {}\n",
             table(&results),
@@ -280,7 +303,7 @@ impl Program for Training {
 
         let train = TrainConfig {
             steps: self.args.steps.unwrap_or(2000),
-            precision: self.args.precision,
+            precision: self.args.computing.precision.unwrap_or_default(),
             ..TrainConfig::default()
         };
         let batching = Batching::OneLength { tokens: 1024 };
@@ -308,7 +331,7 @@ impl Program for Training {
             codec.clone(),
             settings,
             device.clone(),
-            &self.args.run_dir,
+            &self.args.run_dir(),
         )?;
         let trained = trainer.run(
             model,

@@ -72,7 +72,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), CliError> {
-    if let Some(task) = args.task {
+    // In JSON lines --task is that of lines without one, and others may be of other tasks.
+    let mixed = args.solve.is_some() || args.convert.is_some();
+    let mixed = mixed && args.input_format == InputFormat::Jsonl;
+    if let Some(task) = args.task.filter(|_| !mixed) {
         args.dialect.only_for(task)?;
     }
     match (&args.solve, &args.convert) {

@@ -14,8 +14,8 @@ use std::{path::PathBuf, process::ExitCode};
 use burn::tensor::backend::AutodiffBackend;
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use relay_examples::{
-    CliError, DeviceName, Meeting, Program, Slot, adjusted, check_seed, finish, join, on_device,
-    overrides, parse_args, print, split, start_logging, trained_arm,
+    CliError, DeviceName, Meeting, Program, Slot, Trained, adjusted, check_seed, finish, join,
+    on_device, overrides, parse_args, print, split, start_logging, trained_arm,
 };
 use relay_pipeline::{Forecast, PipelineError, Settings, Stages, corpus, preset};
 use relay_train::{Precision, StopFlag};
@@ -182,8 +182,12 @@ fn run(args: Train) -> Result<(), CliError> {
         peak_tflops: args.peak_tflops,
         out: args.out,
     };
-    let Some(bench) = slot.train()? else {
-        return print("followed to the end\n");
+    let bench = match slot.train()? {
+        Trained::Measured(bench) => bench,
+        Trained::Followed { done: true } => return print("followed to the end\n"),
+        Trained::Followed { done: false } => {
+            return print("followed until the training was stopped, before its last update\n");
+        }
     };
     let newest = bench.checkpoint.display();
     print(format_args!(

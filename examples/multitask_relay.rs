@@ -184,7 +184,7 @@ fn run_seeds(
     let file = dir.join("aggregate.json");
     let file = file.display();
     print(format_args!("{}\nall seeds: {file}\n", all.markdown()))?;
-    all_made(&outcomes)
+    all_made(&outcomes, existing)
 }
 
 /// A run in `dir` for every seed.

@@ -9,6 +9,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -140,22 +141,35 @@ fn make_demo(dir: &Path, seed: u64) -> Result<String, CliError> {
             json!({ "problem": text(&numbers, 0), "iterations": numbers.len() - 1 }).to_string()
         })
         .collect();
-    let mut written = String::new();
-    for (name, lines) in [
+    let files = [
         ("chains.jsonl", train),
         ("problems.jsonl", longer),
         ("test.jsonl", test),
-    ] {
-        let (path, text) = (dir.join(name), lines.join("\n") + "\n");
-        // Somebody's own data may have these names.
-        if fs::read(&path).is_ok_and(|held| held != text.as_bytes()) {
-            let taken = "holds something else; choose another directory";
-            return Err(CliError::failure(format!("{}: {taken}", path.display())));
-        }
-        write_atomically(&path, text.as_bytes()).map_err(CliError::failure)?;
-        written += &format!("{}: {} lines\n", path.display(), lines.len());
+    ];
+    let files = files.map(|(name, lines)| (dir.join(name), lines.join("\n") + "\n", lines.len()));
+    for (path, text, _) in &files {
+        not_taken(path, text)?;
+    }
+    let mut written = String::new();
+    for (path, text, lines) in &files {
+        write_atomically(path, text.as_bytes()).map_err(CliError::failure)?;
+        written += &format!("{}: {lines} lines\n", path.display());
     }
     Ok(written)
+}
+
+/// That there is no file of this name, or it holds this text: somebody's own data may have these names.
+fn not_taken(path: &Path, text: &str) -> Result<(), CliError> {
+    let why = match fs::read(path) {
+        Ok(held) if held == text.as_bytes() => return Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Ok(_) => "holds something else".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let path = path.display();
+    Err(CliError::failure(format!(
+        "{path}: {why}; choose another directory"
+    )))
 }
 
 /// The sum after `done` additions, as the problem or a step spells it.

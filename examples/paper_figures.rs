@@ -99,7 +99,7 @@ fn run(args: Args) -> Result<(), CliError> {
     let outcomes = run_each(several, device)?;
     let figures = put_together(&groups, &outcomes, &out).map_err(CliError::failure)?;
     print(figures)?;
-    all_made(&outcomes)
+    all_made(&outcomes, Existing::Resume)
 }
 
 fn groups(args: &Args, out: &Path, device: DeviceName) -> Result<Vec<Group>, PipelineError> {

@@ -17,6 +17,7 @@ use relay_pipeline::{Figure, Machine, Results, Traces};
 use serde::{Deserialize, Serialize};
 
 /// Compares the last quarter of every stage with its second one: memory may grow by 1 %, an update's processor time by 5 %.
+/// Both are those of the whole process, so only a run with `--jobs 1`, one stage after the other, can be judged.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -34,6 +35,9 @@ struct Args {
 const GROWTH: f64 = 0.01;
 /// Most that an update's processor time may grow by.
 const SLOWER: f64 = 0.05;
+
+/// Fewest times of updates of which quarters can be told apart.
+const FEWEST: usize = 8;
 
 /// A line of `times.jsonl`.
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -98,10 +102,9 @@ fn run(args: Args) -> Result<(), CliError> {
         each.fold(f64::NEG_INFINITY, f64::max)
     };
     if judged().count() == 0 {
+        let (run, minutes) = (args.run.display(), args.at_least);
         return Err(CliError::usage(format!(
-            "{}: no stage took {} minutes or longer",
-            args.run.display(),
-            args.at_least
+            "{run}: no stage took {minutes} minutes or longer and has {FEWEST} lines of times"
         )));
     }
     let record = Record {
@@ -253,7 +256,7 @@ impl Stage {
             updates: samples.last().map_or(0, |last| last.step),
             resident_mib: quarters(&resident),
             processor_milliseconds_an_update: quarters(&times),
-            judged: minutes >= at_least && times.len() >= 8,
+            judged: minutes >= at_least && times.len() >= FEWEST,
         }
     }
 }

@@ -17,7 +17,8 @@ use std::{
 use burn::tensor::backend::AutodiffBackend;
 use clap::Parser;
 use relay_examples::{
-    CliError, Program, end_on_signals, finish, on_device, parse_args, print, start_logging,
+    CliError, Program, end_on_signals, finish, on_device, parse_args, print_for_reader,
+    start_logging,
 };
 use relay_pipeline::{PipelineError, Question, Solved, arms::AR_RELAY, holds_run, solve_each};
 use relay_train::StopFlag;
@@ -89,10 +90,11 @@ fn run(args: Args) -> Result<(), CliError> {
         json: args.json,
     };
     let solved = on_device(device, solving).map_err(CliError::usage)?;
-    solved.map_err(|failed| match failed {
-        Failed::Solving(error) => explained(error, &places),
-        Failed::Printing(error) => error,
-    })
+    match solved {
+        Ok(()) | Err(Failed::NobodyReads) => Ok(()),
+        Err(Failed::Solving(error)) => Err(explained(error, &places)),
+        Err(Failed::Printing(error)) => Err(error),
+    }
 }
 
 /// The runs in the directory of several seeds or of a sweep.
@@ -160,6 +162,8 @@ struct Solving {
 enum Failed {
     Solving(PipelineError),
     Printing(CliError),
+    /// As behind `| head -1`: nothing is left to be done.
+    NobodyReads,
 }
 
 impl From<PipelineError> for Failed {
@@ -177,7 +181,11 @@ impl Program for Solving {
                 true => line(&solved),
                 false => Ok(text(&solved)),
             };
-            text.and_then(print).map_err(Failed::Printing)
+            match text.and_then(print_for_reader) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Failed::NobodyReads),
+                Err(error) => Err(Failed::Printing(error)),
+            }
         };
         let (run, questions, never) = (&self.run_dir, &self.questions, StopFlag::default());
         solve_each::<B, Failed>(run, &self.arm, questions, device, never, each)

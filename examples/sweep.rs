@@ -103,7 +103,7 @@ fn run(args: Args) -> Result<(), CliError> {
         swept.markdown(),
         taken_over(&swept)
     ))?;
-    all_made(&outcomes)
+    all_made(&outcomes, Existing::Resume)
 }
 
 /// What each run took over from others, a line each.

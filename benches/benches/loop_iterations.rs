@@ -4,7 +4,7 @@
 //! gradients should stay flat, and with them grow by the same for every iteration; a table of the peaks stands before
 //! the times and in `target/criterion/loop_iterations.json`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::time::Duration;
 use std::{env, fs};
@@ -80,7 +80,13 @@ fn memory() {
     }
     let table =
         json!({ "iterations": ITERATIONS, "forward_mib": without, "forward_backward_mib": with });
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/criterion");
+    // `cargo test` runs this, too, in a build that is no measurement.
+    if !env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    let target = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    let target = target.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"));
+    let path = target.join("criterion");
     let written = fs::create_dir_all(&path)
         .and_then(|()| fs::write(path.join("loop_iterations.json"), table.to_string()));
     if let Err(error) = written {

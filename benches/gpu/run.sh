@@ -23,6 +23,14 @@ binary=$(realpath "$1") minutes=$2 out=$3
 shift 3
 mkdir -p "$out"
 out=$(realpath "$out")
+# The program runs in OUT, so DIR has to be absolute.
+for argument; do
+    case $argument in --from | --from=*)
+        [ "$argument" = --from ] && [ "$1" = --from ] && break
+        echo "give it as the first option, in two words: --from DIR" >&2
+        exit 2 ;;
+    esac
+done
 if [ "${1-}" = --from ]; then
     from=$(realpath "$2")
     shift 2
@@ -41,19 +49,19 @@ done > cubecl.toml
 
 "$binary" train --minutes "$minutes" --out "$out" "$@"
 
+# A machine that follows another leaves nothing.
+[ -e "$out/bench.json" ] || exit 0
 # The newest checkpoint that is good; one of a later step may be damaged.
 newest=$(sed -n 's/^  "checkpoint": "\(.*\)"$/\1/p' "$out/bench.json")
 [ -d "$newest" ] || { echo "no checkpoint in $out/run" >&2; exit 1; }
 # The parts of the slot before stay until there are new ones.
 rm -rf "$out/.parts" "$out/.joined"
 "$binary" split "$newest" "$out/.parts"
-rm -rf "$out/parts"
-mv "$out/.parts" "$out/parts"
-
 # What cannot be joined again is worth nothing: better to know it while the machine is still there.
-"$binary" join "$out/parts" "$out/.joined" >/dev/null
+"$binary" join "$out/.parts" "$out/.joined" >/dev/null
 diff -r "$newest" "$out/.joined/$(basename "$newest")"
-rm -rf "$out/.joined"
+rm -rf "$out/.joined" "$out/parts"
+mv "$out/.parts" "$out/parts"
 
 cp "$out/run/metrics.jsonl" "$out/run/times.jsonl" "$out/"
 echo "the next slot goes on with: --from $out/parts"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compares the speed of RELAY with PyTorch and candle on this machine; needs Rust, python3 with venv, and a C++ compiler for
-# torch.compile. Arguments go to compare.py: try --help.
+# Compares the speed of RELAY with PyTorch and candle on this machine; needs Rust, python3 with venv, and for torch.compile
+# a C++ compiler and Python's headers (Debian: python3-venv, g++, python3-dev). Arguments go to compare.py: try --help.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=target/peers-venv
@@ -12,7 +12,13 @@ if ! cmp -s "$wanted" "$venv/installed.txt"; then
     "$venv/bin/python" -m pip install --quiet --requirement "$wanted"
     cp "$wanted" "$venv/installed.txt"
 fi
-command -v "${CXX:-g++}" >/dev/null || echo "no C++ compiler: PyTorch's compiled variants will be left out" >&2
+# Without these PyTorch cannot compile, and RELAY would be compared with less than its best.
+command -v "${CXX:-g++}" >/dev/null || missing=g++
+"$venv/bin/python" - <<'PYTHON' || missing="${missing:+$missing and }Python.h"
+import pathlib, sys, sysconfig
+sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file())
+PYTHON
+[ -z "${missing-}" ] || { echo "no $missing, which torch.compile needs: install g++ and python3-dev" >&2; exit 1; }
 
 features=
 case " $* " in *" --device cuda "* | *" --device=cuda "*) features="--features cuda" ;; esac

@@ -34,30 +34,51 @@ pub enum OutputFormat {
     BenchmarkAnswers,
 }
 
-/// The three tasks in the dialects of the command line.
+/// The three tasks in the dialects of the command line. One that cannot have the `--largest` number is an error only where a
+/// problem is of it: that option may be meant for another.
 #[derive(Debug)]
 pub struct PaperTasks {
-    tasks: Vec<Arc<dyn Task>>,
+    tasks: Vec<(TaskName, Built)>,
 }
+
+/// A task, or why its dialect cannot be.
+type Built = Result<Arc<dyn Task>, String>;
 
 impl PaperTasks {
     /// Makes them.
     ///
     /// # Errors
-    /// As [`DialectArgs::config`].
+    /// As [`DialectArgs::config`], but for `--largest`.
     pub fn build(dialect: &DialectArgs) -> Result<Self, CliError> {
-        let build = |&name: &TaskName| dialect.config(name)?.build().map_err(CliError::usage);
+        let of_one = dialect.of_one_task();
+        let build = |name| {
+            let config = dialect.config(name);
+            match config.and_then(|config| config.build().map_err(CliError::usage)) {
+                Ok(task) => Ok((name, Ok(task))),
+                Err(error) if of_one.config(name).is_ok() => Ok((name, Err(error.to_string()))),
+                Err(error) => Err(error),
+            }
+        };
+        let tasks = TaskName::ALL.into_iter().map(build);
         Ok(Self {
-            tasks: TaskName::ALL.iter().map(build).collect::<Result<_, _>>()?,
+            tasks: tasks.collect::<Result<_, CliError>>()?,
         })
     }
 
     fn get(&self, name: &str) -> Result<&Arc<dyn Task>, TaskError> {
-        let found = self.tasks.iter().find(|task| task.name() == name);
-        found.ok_or_else(|| TaskError::UnknownTask {
+        let found = self.tasks.iter().find(|(own, _)| own.text() == name);
+        let (_, task) = found.ok_or_else(|| TaskError::UnknownTask {
             name: name.to_owned(),
             known: "ari, ed, lis".to_owned(),
-        })
+        })?;
+        let cannot_be =
+            |error| TaskError::data(format!("the dialect of {name} cannot be: {error}"));
+        task.as_ref().map_err(cannot_be)
+    }
+
+    /// Those whose dialect can be.
+    fn possible(&self) -> impl Iterator<Item = &Arc<dyn Task>> {
+        self.tasks.iter().filter_map(|(_, task)| task.as_ref().ok())
     }
 }
 
@@ -103,7 +124,7 @@ impl<'a> ProblemInput<'a> {
                 if let Some(name) = default {
                     reader = reader.default_task(name.text());
                 }
-                for task in &tasks.tasks {
+                for task in tasks.possible() {
                     reader = reader.expect(task.name(), task.dialect());
                 }
                 Reader::Jsonl(reader)

@@ -136,6 +136,15 @@ impl DialectArgs {
         Ok(config)
     }
 
+    /// The options that belong to one task each, so without `--largest`.
+    #[must_use]
+    pub fn of_one_task(&self) -> Self {
+        Self {
+            largest: None,
+            ..self.clone()
+        }
+    }
+
     /// Refuses options of other tasks than the given one.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ use relay_pipeline::{Existing, Override, PipelineError, PlannedRun, Results, Sev
 use relay_train::{Precision, StopFlag};
 
 use crate::{
-    CliError, CommandLine, DeviceName, Program, on_device, run::explain, shell::how_to_go_on,
+    CliError, CommandLine, DeviceName, Program, on_device,
+    run::explain,
+    shell::{how_to_go_on, same_command},
     stop_on_signals,
 };
 
@@ -42,17 +44,22 @@ pub fn run_each(
     first.map_or(Ok(Vec::new()), |first| Err(told(first)))
 }
 
-/// How a program ends that has put together the runs that did not fail.
+/// How a program ends that has put together the runs that did not fail; `existing` is what it did with those that it found.
 ///
 /// # Errors
-/// When some did fail.
-pub fn all_made(outcomes: &[Result<Results, PipelineError>]) -> Result<(), CliError> {
+/// When some did fail; the command that tries them again is named.
+pub fn all_made(
+    outcomes: &[Result<Results, PipelineError>],
+    existing: Existing,
+) -> Result<(), CliError> {
     let all = outcomes.len();
     match outcomes.iter().filter(|outcome| outcome.is_err()).count() {
         0 => Ok(()),
-        failed => Err(CliError::failure(format!(
-            "{failed} of {all} runs failed; the same command tries them again"
-        ))),
+        failed => {
+            let again = same_command(existing == Existing::Refuse);
+            let message = format!("{failed} of {all} runs failed; to try them again: {again}");
+            Err(CliError::failure(message))
+        }
     }
 }
 

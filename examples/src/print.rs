@@ -17,6 +17,17 @@ pub fn print(text: impl Display) -> Result<(), CliError> {
     written(write!(out, "{text}").and_then(|()| out.flush()))
 }
 
+/// [`print`] for a program that is run for what it prints alone; gives whether anybody still reads it.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_for_reader(text: impl Display) -> Result<bool, CliError> {
+    let mut out = io::stdout().lock();
+    let outcome = write!(out, "{text}").and_then(|()| out.flush());
+    let left = matches!(&outcome, Err(error) if error.kind() == ErrorKind::BrokenPipe);
+    written(outcome).map(|()| !left)
+}
+
 /// What becomes of a program that has written to standard output with this outcome.
 pub(crate) fn written(outcome: io::Result<()>) -> Result<(), CliError> {
     match outcome {

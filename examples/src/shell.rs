@@ -15,14 +15,16 @@ pub(crate) fn quoted(word: &str) -> String {
 /// How to go on with what was stopped: where it lies, and the command that goes on, which is the one that began it, with
 /// `--resume` where `with_resume` asks for it.
 pub(crate) fn how_to_go_on(dir: &Path, with_resume: bool) -> String {
-    let dir = dir.display();
-    match again(std::env::args_os(), with_resume) {
-        Some(command) => format!("what is done lies in {dir}; go on with: {command}"),
-        None => {
-            let option = if with_resume { " and --resume" } else { "" };
-            format!("what is done lies in {dir}; go on with the same command{option}")
-        }
-    }
+    let (dir, command) = (dir.display(), same_command(with_resume));
+    format!("what is done lies in {dir}; go on with: {command}")
+}
+
+/// The command that is running, to be typed again, with `--resume` where `with_resume` asks for it.
+pub(crate) fn same_command(with_resume: bool) -> String {
+    again(std::env::args_os(), with_resume).unwrap_or_else(|| {
+        let option = if with_resume { " and --resume" } else { "" };
+        format!("the same command{option}")
+    })
 }
 
 /// The command of these words, the program first, to be typed again; none where a word is no text.

@@ -21,7 +21,7 @@ use relay_pipeline::{
     arms::{AR_BASELINE, LOOPED_ALIGNED, LOOPED_VANILLA},
     corpus, lock,
 };
-use relay_train::StopFlag;
+use relay_train::{StopFlag, check_precision};
 
 pub use self::bench::Bench;
 use self::from::{counters, take_over};
@@ -52,16 +52,31 @@ pub struct Slot {
     pub out: PathBuf,
 }
 
+/// How a slot ended.
+#[derive(Debug)]
+pub enum Trained {
+    /// On a machine alone or one that leads: what was measured.
+    Measured(Bench),
+    /// On a machine that follows.
+    Followed {
+        /// Whether all updates were made.
+        done: bool,
+    },
+}
+
 impl Slot {
     /// Trains until the time is over, a signal comes or all updates are made; a checkpoint is saved in each case. On a
     /// machine that follows there is none, and nothing is measured.
     ///
     /// # Errors
-    /// A usage error for settings that cannot be; a failure for what goes wrong; an interruption by a signal.
-    pub fn train(self) -> Result<Option<Bench>, CliError> {
+    /// A usage error for settings that cannot be; a failure for what goes wrong; an interruption by a signal before all updates
+    /// are made.
+    pub fn train(self) -> Result<Trained, CliError> {
         let arm = trained_arm(&self.arm)?;
         let longest = time_limit(self.minutes)?;
         self.check()?;
+        // Before anything is made here, and before other machines wait for this one.
+        on_device(self.device, Able(&self)).map_err(CliError::usage)??;
         let run = self.out.join("run");
         let _lock = lock(&self.out).map_err(CliError::failure)?;
         fs::create_dir_all(&run).map_err(|e| failed("create", &run, &e))?;
@@ -87,13 +102,15 @@ impl Slot {
         };
         let outcome = at_most(longest, &stop, || on_device(self.device, program));
         let done = outcome.map_err(CliError::usage)??;
-        by_signal(match &self.machines {
-            Meeting::Follow(leader) => format!("stopped; checkpoints lie at {leader}"),
-            _ => format!("stopped; a checkpoint lies in {}", run.display()),
-        })?;
+        if !done {
+            by_signal(match &self.machines {
+                Meeting::Follow(leader) => format!("stopped; checkpoints lie at {leader}"),
+                _ => format!("stopped; a checkpoint lies in {}", run.display()),
+            })?;
+        }
         match self.machines {
-            Meeting::Follow(_) => Ok(None),
-            _ => self.measure(before, &run, done).map(Some),
+            Meeting::Follow(_) => Ok(Trained::Followed { done }),
+            _ => self.measure(before, &run, done).map(Trained::Measured),
         }
     }
 
@@ -156,6 +173,20 @@ fn time_limit(minutes: Option<f64>) -> Result<Option<Duration>, CliError> {
     let time = Duration::try_from_secs_f64(60.0 * minutes);
     time.map(Some)
         .map_err(|_| CliError::usage(format!("--minutes is {minutes:?}: too many")))
+}
+
+/// Whether the device can do what the slot asks of it.
+struct Able<'a>(&'a Slot);
+
+impl Program for Able<'_> {
+    type Output = Result<(), CliError>;
+
+    fn run<B: AutodiffBackend>(self, device: B::Device) -> Self::Output {
+        let Self(slot) = self;
+        let stage = slot.settings.stage(&slot.arm).map_err(CliError::usage)?;
+        check_precision::<B>(stage.train.precision, &device).map_err(CliError::usage)?;
+        more_devices::<B>(&device, slot).map(drop)
+    }
 }
 
 /// The training itself; gives whether all updates were made.

@@ -68,8 +68,12 @@ fn what_is_too_far_apart_ends_with_1_and_what_cannot_be_with_2() {
         ["--arm", "chains"],
         ["--set", "looped_aligned.train.precision=bf16"],
         ["--set", "seed=5"],
+        ["--set", "looped_aligned.train.log_every=5"],
+        ["--precision-b", "bf16"],
     ] {
-        let done = compare(dir.path(), &options);
+        let out = dir.path().join("none");
+        let done = compare(&out, &options);
         assert_eq!(done.status.code(), Some(2), "{options:?}");
+        assert!(!out.exists(), "{options:?}");
     }
 }

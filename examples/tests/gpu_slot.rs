@@ -180,6 +180,8 @@ fn a_follower_whose_time_is_over_ends_the_run_with_a_checkpoint() {
     );
     let said = String::from_utf8_lossy(&done.stderr);
     assert!(done.status.success(), "{said}");
+    let told = String::from_utf8_lossy(&done.stdout);
+    assert!(told.contains("before its last update"), "{told}");
     assert!(leader.wait().unwrap().success());
     let bench = json(&leads.join("bench.json"));
     let made = bench["updates"][1].as_u64().unwrap();
@@ -220,14 +222,14 @@ fn damaged_parts_and_wrong_options_are_named() {
         (["--device", "tpu"], "unknown device `tpu`"),
         (["--listen", "127.0.0.1:0"], "--machines must be at least 2"),
         (["--machines", "2"], "--listen <ADDRESS:PORT>"),
+        (["--device", "ndarray"], "has no bf16"),
     ] {
-        let done = slot(
-            "1",
-            &second,
-            &[&options[..], &["--preset", "smoke"]].concat(),
-        );
+        let none = place.path().join("none");
+        let options = [&options[..], &["--preset", "smoke", "--precision", "bf16"]];
+        let done = slot("1", &none, &options.concat());
         let said = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(2), "{said}");
         assert!(said.contains(reason), "{said}");
+        assert!(!none.join("run").exists(), "{said}");
     }
 }

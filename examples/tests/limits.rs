@@ -10,7 +10,7 @@ use std::{
     process::{Command, Output},
 };
 
-use common::program;
+use common::{not_tested, program};
 
 mod common;
 
@@ -42,7 +42,7 @@ fn too_few_threads_are_an_error_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let helped = limited(&as_nobody(100), &["--help"], dir.path());
     if !helped.status.success() || chown(dir.path(), Some(NOBODY), Some(NOBODY)).is_err() {
-        eprintln!("not tested: only root may run a program as another user");
+        not_tested("only root may run a program as another user");
         return;
     }
     let mut refused = 0;

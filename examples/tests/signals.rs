@@ -71,7 +71,7 @@ fn endless(dir: &Path) -> (Child, Vec<String>) {
     (child, words.to_vec())
 }
 
-/// How many lines there are in a file, once there are some.
+/// Waits until there are five lines in a file.
 fn some_lines(file: &Path) {
     let clock = Instant::now();
     while lines(file) < 5 {

@@ -28,7 +28,8 @@ fn solve(run: &Path, options: &[&str], lines: impl AsRef<[u8]>) -> (Option<i32>,
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    input.write_all(lines.as_ref()).unwrap();
+    // Of what is wrong with its options it says so before it has read them.
+    let _ = input.write_all(lines.as_ref());
     drop(input);
     let output = child.wait_with_output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -91,6 +91,17 @@ impl Record {
                         held.preset
                     )));
                 }
+                let here = Self::new(preset);
+                if (&held.version, &held.machine) != (&here.version, &here.machine) {
+                    return Err(CliError::usage(format!(
+                        "{} is of version {} on {}, this is {} on {}: give another file",
+                        file.display(),
+                        held.version,
+                        held.machine,
+                        here.version,
+                        here.machine
+                    )));
+                }
                 Ok(held)
             }
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(Self::new(preset)),

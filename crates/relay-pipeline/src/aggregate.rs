@@ -29,7 +29,7 @@ pub const AGGREGATE_SCHEMA: u32 = 1;
 pub struct Aggregate {
     /// Version of the form, [`AGGREGATE_SCHEMA`].
     pub schema: u32,
-    /// Name of the preset.
+    /// Name of the preset; empty where the runs have several.
     pub preset: String,
     /// The runs.
     pub runs: Vec<AggregatedRun>,
@@ -53,6 +53,9 @@ pub struct Aggregate {
 /// One of the runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AggregatedRun {
+    /// Its preset, where this is not that of all; empty in a file of a version without it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub preset: String,
     /// Its seed.
     pub seed: u64,
     /// Its device.
@@ -106,7 +109,7 @@ impl Aggregate {
         if runs.len() > 1 {
             aggregate.together = Some(Box::new(together::together(&aggregate, first, runs)));
         }
-        aggregate.claims = verdicts::verdicts(runs, aggregate.together.as_deref());
+        aggregate.claims = verdicts::verdicts(runs);
         Ok(aggregate)
     }
 
@@ -145,7 +148,7 @@ impl Aggregate {
     }
 
     /// Adds the arms and tasks of another aggregate to this one, such as those of a run on another task alone.
-    pub fn join(&mut self, other: Self) {
+    pub fn join(&mut self, mut other: Self) {
         for (task, lengths) in other.train_lengths.iter() {
             self.train_lengths.insert(task, *lengths);
         }
@@ -157,7 +160,17 @@ impl Aggregate {
             }
         }
         self.chains.join(other.chains);
+        // From now on each run has its own.
+        for (preset, runs) in [
+            (&self.preset, &mut self.runs),
+            (&other.preset, &mut other.runs),
+        ] {
+            for run in runs.iter_mut().filter(|run| run.preset.is_empty()) {
+                run.preset.clone_from(preset);
+            }
+        }
         self.runs.extend(other.runs);
+        self.preset = String::new();
         // A claim is about all tasks of a run.
         self.claims.clear();
         self.together = None;
@@ -193,6 +206,7 @@ impl AggregatedRun {
             .map(|(stage, s)| (stage, s / 60.0))
             .collect();
         Self {
+            preset: String::new(),
             seed: run.seed,
             device: run.device.clone(),
             cpu: run.machine.cpu.clone(),

@@ -275,8 +275,12 @@ impl Corpus for FileCorpus {
             DataUse::Original | DataUse::Phase(_) => json!({ "train": train, "rules": RULES }),
             // Of the longer problems a model that learns knows the tokens alone.
             DataUse::Training => json!({ "train": train, "codec": codec, "rules": RULES }),
+            // As does what it is asked at the end.
+            DataUse::Test => {
+                json!({ "train": train, "codec": codec, "test": test, "rules": RULES })
+            }
             // Where the test problems hold the truth of a longer one, it is counted how many chains are right.
-            DataUse::Longer | DataUse::Test => {
+            DataUse::Longer => {
                 json!({ "train": train, "longer": longer, "test": test, "rules": RULES })
             }
         })

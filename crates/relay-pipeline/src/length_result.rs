@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wilson::wilson;
+use crate::{Results, wilson::wilson};
 
 /// What one arm did on one task at one length.
 ///
@@ -141,6 +141,12 @@ pub(crate) fn pooled_answers<'a>(
     (n > 0).then(|| (n, Share::of(right, n, n)))
 }
 
+/// How many problems longer than trained on an arm was asked of a task, and the share of right answers.
+pub(crate) fn longer_answers(results: &Results, arm: &str, task: &str) -> Option<(u64, Share)> {
+    let is_longer = |at: &&LengthResult| results.train_lengths.is_longer(task, at.length);
+    pooled_answers(results.of(arm, task).iter().filter(is_longer))
+}
+
 impl Share {
     /// `right` of `total`, with the interval of `trials` independent trials.
     pub fn of(right: u64, total: u64, trials: u64) -> Self {
@@ -150,6 +156,15 @@ impl Share {
             right as f64 / total as f64
         };
         Self::with_interval(value, trials)
+    }
+
+    /// A share without an interval.
+    pub(crate) fn exactly(value: f64) -> Self {
+        Self {
+            value,
+            low: value,
+            high: value,
+        }
     }
 
     /// A share with the interval of `trials` independent trials.

@@ -5,6 +5,8 @@ use std::{
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+use relay_train::TrainError;
+
 use crate::{PipelineError, Result};
 
 /// The stages in the making, shared by runs beside each other.
@@ -30,8 +32,8 @@ pub(crate) struct Turn<'a> {
 }
 
 impl Making {
-    /// Nothing yet, for several runs: a stage that failed in one of them is not made in others, where it would fail in the same way after
-    /// as many hours.
+    /// Nothing yet, for several runs: a training that diverged in one of them is not made in others, where it would diverge after as
+    /// many hours. What failed for its files may do well in another directory.
     pub(crate) fn of_several() -> Self {
         Self {
             remembers: true,
@@ -71,9 +73,13 @@ impl Making {
 }
 
 impl Turn<'_> {
-    /// Remembers, for other runs, that the stage failed, unless it was only interrupted.
+    /// Remembers, for other runs, that the stage failed, if it would in any of them.
     pub(crate) fn failed(&self, error: &PipelineError) {
-        if self.making.remembers && !error.is_interrupted() {
+        let of_training = matches!(
+            error,
+            PipelineError::Train(TrainError::NotFinite { .. } | TrainError::Diverged { .. })
+        );
+        if self.making.remembers && of_training {
             let mut stages = self.making.stages();
             stages.failed.insert(self.stage.clone(), error.to_string());
         }
@@ -118,23 +124,26 @@ mod tests {
     #[test]
     fn what_failed_in_one_run_is_not_made_in_another() {
         let several = Making::of_several();
-        let turn = several.turn("ar_baseline", "a").unwrap();
-        turn.failed(&PipelineError::Stopped);
-        drop(turn);
-        let turn = several.turn("ar_baseline", "a").unwrap();
-        turn.failed(&PipelineError::settings("rate", "9", "less"));
-        drop(turn);
+        let full = PipelineError::io("write", "a".as_ref(), std::io::Error::other("full"));
+        for elsewhere in [PipelineError::Stopped, full] {
+            several.turn("ar_baseline", "a").unwrap().failed(&elsewhere);
+        }
+        let diverged = || {
+            PipelineError::from(TrainError::NotFinite {
+                step: 3,
+                updates: 20,
+            })
+        };
+        several
+            .turn("ar_baseline", "a")
+            .unwrap()
+            .failed(&diverged());
         let error = several.turn("ar_baseline", "a").unwrap_err().to_string();
-        assert!(
-            error.contains("ar_baseline") && error.contains("rate is 9"),
-            "{error}"
-        );
+        assert!(error.contains("ar_baseline"), "{error}");
         several.turn("ar_baseline", "b").unwrap();
         // One run tries again.
         let alone = Making::default();
-        let turn = alone.turn("ar_baseline", "a").unwrap();
-        turn.failed(&PipelineError::settings("rate", "9", "less"));
-        drop(turn);
+        alone.turn("ar_baseline", "a").unwrap().failed(&diverged());
         alone.turn("ar_baseline", "a").unwrap();
     }
 }

@@ -11,12 +11,17 @@
 //! - `letters`: text for PNG, with the font that travels with the program
 //! - `output`: the two backends
 //! - `panel`: the lines of one task
+//! - `bands`: what bands and bars reach over
 //! - `style`: colours, markers and dashes
 
 use std::path::{Path, PathBuf};
 
-use crate::{HitMatrices, Measure, Result, Results, file_name::file_name, write_atomically};
+use crate::{
+    HitMatrices, Measure, Result, Results, Share, file_name::file_name,
+    length_result::longer_answers, write_atomically,
+};
 
+mod bands;
 mod canvas;
 mod compute;
 mod curves;
@@ -30,6 +35,7 @@ mod panel;
 mod style;
 mod traces;
 
+pub(crate) use bands::Bands;
 pub use canvas::Extent;
 use canvas::{Canvas, Drawn};
 use compute::Compute;
@@ -76,51 +82,46 @@ enum Drawing {
     Traces(TracesFigure),
 }
 
-/// The figures that `results` has numbers for.
+/// The figures that the `results` of a run have numbers for.
 pub fn figures(results: &Results) -> Vec<Figure> {
     let curves = [
-        (
-            Measure::Answer,
-            ANSWERS,
-            "Answer accuracy by length",
-            "Share of problems with the right answer.",
-        ),
-        (
-            Measure::Bit,
-            BITS,
-            "Bit accuracy by length",
-            "Share of the steps' tokens that stand at their place; what a chain has too many counts as wrong, too.",
-        ),
-        (
-            Measure::Chain,
-            CHAINS,
-            "Chain accuracy by length",
-            "Share of chains without any wrong token.",
-        ),
+        (Measure::Answer, ANSWERS, "Answer accuracy"),
+        (Measure::Bit, BITS, "Bit accuracy"),
+        (Measure::Chain, CHAINS, "Chain accuracy"),
     ];
-    let mut figures = Vec::new();
-    for (measure, name, title, what) in curves {
-        if let Some(drawing) = Curves::new(results, measure, title) {
-            let caption = format!(
-                "{what} Bands are 95 % Wilson intervals; the training lengths are shaded. Lines stand a little \
-                 beside each other so that none hides another."
-            );
-            figures.push(Figure {
-                name: name.to_owned(),
-                title: title.to_owned(),
-                caption,
-                drawing: Drawing::Curves(drawing),
-            });
-        }
-    }
-    figures.extend(results.hit_matrices.iter().filter_map(hit_matrix_figure));
-    figures.extend(first_wrong_figure(results));
-    figures.extend(compute_figure(results));
+    let curves = curves.into_iter().filter_map(|(measure, name, what)| {
+        let title = format!("{what} by length");
+        curves_figure(results, measure, name, &title, Bands::Interval)
+    });
+    let longer = |arm: &str, task: &str| longer_answers(results, arm, task);
+    let others = other_figures(results, Bands::Interval, "", longer);
+    curves.chain(others).collect()
+}
+
+/// The figures of a run but for its curves; `whose` ends their titles, and `longer` says how many problems longer than trained on an
+/// arm was asked of a task, and the share of right answers.
+pub(crate) fn other_figures(
+    results: &Results,
+    bands: Bands,
+    whose: &str,
+    longer: impl Fn(&str, &str) -> Option<(u64, Share)>,
+) -> Vec<Figure> {
+    let matrices = results.hit_matrices.iter();
+    let mut figures: Vec<Figure> = matrices
+        .filter_map(|matrices| hit_matrix_figure(matrices, whose))
+        .collect();
+    // Of several seeds the chains are examined together.
+    let of_chains = match bands {
+        Bands::Interval => Bands::Interval,
+        Bands::Seeds | Bands::None => Bands::None,
+    };
+    figures.extend(first_wrong_figure(results, of_chains, whose));
+    figures.extend(compute_figure(results, bands, whose, longer));
     figures
 }
 
-fn hit_matrix_figure(matrices: &HitMatrices) -> Option<Figure> {
-    let drawing = HeatMaps::new(matrices)?;
+fn hit_matrix_figure(matrices: &HitMatrices, whose: &str) -> Option<Figure> {
+    let drawing = HeatMaps::new(matrices, whose)?;
     let caption = match matrices.step_end {
         true => {
             "Share in per cent of tokens right at each step and column of the chains. The last column is the step's end; a \
@@ -141,50 +142,76 @@ fn hit_matrix_figure(matrices: &HitMatrices) -> Option<Figure> {
 }
 
 const FIRST_WRONG: &str = "Chains still without a wrong step";
+const BY_COMPUTING: &str = "Answer accuracy by computing";
 
-fn first_wrong_figure(results: &Results) -> Option<Figure> {
-    let caption = "Share of chains without a wrong step up to each step, at the longest length that was tested. Bands \
-                   are 95 % Wilson intervals. Lines stand a little beside each other so that none hides another.";
+/// Why a point may stand beside its length or step.
+const BESIDE: &str =
+    "Lines stand a little beside each other, else one near 100 % would hide the others.";
+
+fn first_wrong_figure(results: &Results, bands: Bands, whose: &str) -> Option<Figure> {
+    let title = format!("{FIRST_WRONG}{whose}");
+    let curves = first_wrong::first_wrong(results, &title, bands)?;
     Some(Figure {
         name: FIRST_WRONG_STEP.to_owned(),
-        title: FIRST_WRONG.to_owned(),
-        caption: caption.to_owned(),
-        drawing: Drawing::FirstWrong(first_wrong::first_wrong(results)?),
+        title,
+        caption: format!(
+            "Share of chains without a wrong step up to each step, at the longest length that was tested. {} {BESIDE}",
+            bands.caption("Bands")
+        ),
+        drawing: Drawing::FirstWrong(curves),
     })
 }
 
-fn compute_figure(results: &Results) -> Option<Figure> {
-    let title = "Answer accuracy by computing";
-    let caption = "Share of right answers over all lengths longer than those trained on, beside the floating-point operations \
-                   that the arm took with all the stages it builds on, evaluation and the confirming of answers left out. Bars are \
-                   95 % Wilson intervals.";
+fn compute_figure(
+    results: &Results,
+    bands: Bands,
+    whose: &str,
+    longer: impl Fn(&str, &str) -> Option<(u64, Share)>,
+) -> Option<Figure> {
+    let title = format!("{BY_COMPUTING}{whose}");
+    let points = Compute::new(results, &title, bands, longer)?;
     Some(Figure {
         name: BY_COMPUTE.to_owned(),
-        title: title.to_owned(),
-        caption: caption.to_owned(),
-        drawing: Drawing::Compute(Compute::new(results, title)?),
+        title,
+        caption: format!(
+            "Share of right answers over all lengths longer than those trained on, beside the floating-point operations \
+             that the arm took, for all tasks, with all the stages it builds on, evaluation and the confirming of answers \
+             left out. {}",
+            bands.caption("Bars")
+        ),
+        drawing: Drawing::Compute(points),
     })
 }
 
-/// The curves of several runs together, which `results` holds as shares with the ends of their bands.
-pub(crate) fn spread_figure(
+/// The curves of a measure, of which `results` holds the shares with the ends of their bands; `None` where it has none.
+pub(crate) fn curves_figure(
     results: &Results,
     measure: Measure,
     name: &str,
     title: &str,
-    runs: usize,
+    bands: Bands,
 ) -> Option<Figure> {
-    let caption = match runs {
-        1 => "Bands are 95 % Wilson intervals; the training lengths are shaded.",
-        _ => {
-            "Means over the seeds; bands reach from the lowest to the highest. The training lengths are shaded."
+    let what = match measure {
+        Measure::Answer => "Share of problems with the right answer.",
+        Measure::Bit => {
+            "Share of the steps' tokens that stand at their place; what a chain has too many counts as wrong, too."
         }
+        Measure::Chain => "Share of chains without any wrong token.",
     };
-    Curves::new(results, measure, title).map(|curves| Figure {
+    let mean = match bands {
+        Bands::Seeds => "Means over the seeds.",
+        _ => "",
+    };
+    let caption = format!(
+        "{what} {mean} {} The training lengths are shaded, and drawn closer to each other where they are many; there each \
+         line then has markers at some of them. {BESIDE}",
+        bands.caption("Bands")
+    );
+    Some(Figure {
         name: name.to_owned(),
         title: title.to_owned(),
-        caption: caption.to_owned(),
-        drawing: Drawing::Curves(curves),
+        caption: caption.replace("  ", " "),
+        drawing: Drawing::Curves(Curves::new(results, measure, title, bands)?),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::{
     PipelineError, Result, Results,
     atomic::write_atomically,
     claims::judge,
-    plot::{Figure, figures, is_of_run},
+    plot::{Bands, Figure, figures, is_of_run},
 };
 
 mod cost;
@@ -40,7 +40,8 @@ pub fn write_report(results: &Results, dir: &Path) -> Result<Vec<PathBuf>> {
     for figure in figures(&results) {
         drawings.draw(figure, None)?;
     }
-    drawings.page(&results, &format!("seed {}", results.seed))?;
+    let runs = format!("seed {}", results.seed);
+    drawings.page(&results, &runs, Bands::Interval)?;
     Ok([json].into_iter().chain(drawings.finish()?).collect())
 }
 
@@ -73,10 +74,11 @@ impl<'a> Drawings<'a> {
         Ok(())
     }
 
-    /// Writes the page with all figures, which shows what `runs` measured.
-    pub(crate) fn page(&mut self, results: &Results, runs: &str) -> Result<()> {
+    /// Writes the page with all figures, which shows what `runs` measured; of the shares by length `bands` are the ranges.
+    pub(crate) fn page(&mut self, results: &Results, runs: &str, bands: Bands) -> Result<()> {
         let page = self.dir.join(PAGE);
-        write_atomically(&page, page::page(results, runs, &self.figures).as_bytes())?;
+        let text = page::page(results, runs, bands, &self.figures);
+        write_atomically(&page, text.as_bytes())?;
         self.written.push(page);
         Ok(())
     }

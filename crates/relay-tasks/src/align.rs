@@ -36,7 +36,7 @@ pub fn align(example: &Example, width: usize) -> Result<Aligned> {
     let mut mask = Vec::with_capacity(targets.capacity());
     for step in &example.steps {
         push_right(&mut targets, step, width)?;
-        let masked = masked_columns(example, step);
+        let masked = masked_columns(example, step).min(width);
         mask.resize(mask.len() + width - masked, false);
         mask.resize(mask.len() + masked, true);
     }

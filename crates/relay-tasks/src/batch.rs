@@ -29,7 +29,7 @@ pub struct LoopedBatch {
     /// Weight of each target in the step loss `[T, b, n]` (equation 8): scale / (T_i * columns in the mask) in the mask,
     /// 0 elsewhere. T_i is the example's own number of iterations, so that an example's weights add up to the scale.
     pub step_weights: Vec<f32>,
-    /// For each iteration how many columns, from the right, have any weight `[T]`.
+    /// For each iteration how many columns, from the right, hold all that has any weight `[T]`; of some of a batch's rows maybe more.
     pub columns: Vec<usize>,
     /// Answers `[b]`.
     pub answers: Vec<i32>,
@@ -54,7 +54,7 @@ pub struct CausalBatch {
     pub targets: Vec<i32>,
     /// Weight of each target `[b, n]`: the scale on steps, answer and `<eos>`, 0 on the problem and on pads.
     pub weights: Vec<f32>,
-    /// How many columns, from the right, hold all that has any weight.
+    /// How many columns, from the right, hold all that has any weight; of some of a batch's rows maybe more.
     pub columns: usize,
 }
 

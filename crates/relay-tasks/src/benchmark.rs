@@ -33,7 +33,7 @@ pub enum BenchmarkLine {
 ///
 /// # Errors
 /// [`TaskError::Data`] for a task that the benchmark's files do not have here (other than `ari`, `ed`, `lis`), and for a line
-/// with the answer of a problem that nobody has solved.
+/// with the answer of a problem that nobody has solved, or with the chain of one without steps.
 pub fn write_benchmark_line(problem: &Problem, kind: BenchmarkLine) -> Result<String> {
     let Problem {
         task,
@@ -47,6 +47,11 @@ pub fn write_benchmark_line(problem: &Problem, kind: BenchmarkLine) -> Result<St
             "`{prompt}` is not solved: only its problem can be written"
         )));
     }
+    if matches!(kind, BenchmarkLine::Chain) && steps.is_empty() {
+        return Err(TaskError::data(format!(
+            "`{prompt}` has no steps: only a line without a chain can be written"
+        )));
+    }
     let steps = match task.as_str() {
         // The last step of arithmetic is the answer.
         Arithmetic::NAME => steps[..steps.len().saturating_sub(1)].join(" "),
@@ -56,7 +61,10 @@ pub fn write_benchmark_line(problem: &Problem, kind: BenchmarkLine) -> Result<St
                 .iter()
                 .flat_map(|step| step.split_ascii_whitespace())
                 .filter(|&token| token != "<sep>");
-            let values: Vec<&str> = values.take(problem.length).collect();
+            // One for each number of the problem; the rest fills the last step.
+            let numbers = prompt.split_ascii_whitespace();
+            let numbers = numbers.filter(|&token| token != "<sep>").count();
+            let values: Vec<&str> = values.take(numbers).collect();
             format!("{} <sep>", values.join(" "))
         }
         _ => return Err(unknown(task)),
@@ -199,7 +207,8 @@ impl<R: BufRead> BenchmarkReader<R> {
         }
     }
 
-    /// Whether bad lines are counted and reported (as events of `tracing`) instead of ending the reading.
+    /// Whether bad lines are counted and reported (as events of `tracing`) instead of ending the reading. A line longer than 16 MiB
+    /// is an error all the same.
     #[must_use]
     pub fn skip_bad(mut self, skip_bad: bool) -> Self {
         self.lines.set_skip_bad(skip_bad);
@@ -235,6 +244,8 @@ impl<R: BufRead> Iterator for BenchmarkReader<R> {
 pub struct BenchmarkWriter {
     file: AsideFile,
     kind: BenchmarkLine,
+    /// The task of the first problem.
+    task: Option<String>,
 }
 
 impl BenchmarkWriter {
@@ -246,14 +257,24 @@ impl BenchmarkWriter {
         Ok(Self {
             file: AsideFile::create(path)?,
             kind,
+            task: None,
         })
     }
 
     /// Writes a solved problem.
     ///
     /// # Errors
-    /// As [`write_benchmark_line`], and [`TaskError::Io`].
+    /// As [`write_benchmark_line`], and [`TaskError::Io`]; a problem of another task than the first one, which no reader could
+    /// tell apart.
     pub fn write_problem(&mut self, problem: &Problem) -> Result<()> {
+        let first = self.task.get_or_insert_with(|| problem.task.clone());
+        if *first != problem.task {
+            let (first, other) = (first, &problem.task);
+            return Err(TaskError::data(format!(
+                "a file of the benchmark holds one task: it begins with {first}, and `{}` is of {other}",
+                problem.prompt
+            )));
+        }
         self.file
             .write_line(write_benchmark_line(problem, self.kind)?.as_bytes())
     }

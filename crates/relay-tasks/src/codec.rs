@@ -94,15 +94,55 @@ impl Codec {
             })
     }
 
+    /// That `task` is one of the codec's, in the same dialect.
+    ///
+    /// # Errors
+    /// When there is no task of that name, or it is in another dialect or has another tag.
+    pub fn check_task(&self, task: &dyn Task) -> Result<()> {
+        let own = &self.tasks[self.task_index(task.name())?];
+        let found = task.dialect();
+        if own.dialect != found {
+            return Err(TaskError::MixedDialects {
+                task: own.name.clone(),
+                expected: Box::new(own.dialect.clone()),
+                found: Box::new(found),
+            });
+        }
+        if own.tag == task.tag() {
+            return Ok(());
+        }
+        let (name, expected, found) = (&own.name, &own.tag, task.tag());
+        Err(TaskError::data(format!(
+            "the tag of `{name}` is `{found}` where `{expected}` is expected"
+        )))
+    }
+
     /// A solved problem of `task` as tokens, in a window as wide as one that is not solved yet: by
     /// [`step_width`](Task::step_width) alone, where that is more than the problem. What is trained, measured and asked then has the
     /// same window, and none tells how wide the true steps are.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), and when the text is no problem of the task.
+    /// As [`encode`](Self::encode), and when the text is no problem of the task, or the steps are more or wider than the task
+    /// says.
     pub fn encode_for(&self, task: &dyn Task, problem: &Problem) -> Result<Example> {
         let mut example = self.encode(problem)?;
-        example.width = example.width.max(task.step_width(&problem.prompt)?);
+        let prompt = &problem.prompt;
+        let wrong = |reason: String| Err(refused(&problem.task, prompt, &reason));
+        let (width, iterations) = (task.step_width(prompt)?, task.iterations(prompt)?);
+        if iterations != example.steps.len() {
+            let found = example.steps.len();
+            return wrong(format!(
+                "it has {found} steps where the task says {iterations} iterations"
+            ));
+        }
+        let wide = |step: &Vec<TokenId>| step.len() > width;
+        if let Some(at) = example.steps.iter().position(wide) {
+            let (number, found) = (at + 1, example.steps[at].len());
+            return wrong(format!(
+                "its step {number} has {found} tokens where the task says at most {width}"
+            ));
+        }
+        example.width = example.width.max(width);
         Ok(example)
     }
 

@@ -56,7 +56,7 @@ impl<R: BufRead> JsonlReader<R> {
     }
 
     /// Whether bad lines are counted and reported (as events of `tracing`) instead of ending the reading. Lines of
-    /// another dialect, and a file without a good line, are errors all the same.
+    /// another dialect, one longer than 16 MiB, and a file without a good line, are errors all the same.
     #[must_use]
     pub fn skip_bad(mut self, skip_bad: bool) -> Self {
         self.lines.set_skip_bad(skip_bad);

@@ -300,11 +300,12 @@ fn problems_are_drawn_as_the_design_says() {
             "{longer} letters longer: {found}"
         );
     }
-    // Edited strings are close; random ones are far: about two in five.
+    // Edited strings are close; random ones, two in five, are far, and so are a few that were edited often: with half or with
+    // one and a half times as many random ones it were 0.28 and 0.62.
     let far = share(ed, 20, &|problem| {
         problem.answer.parse::<usize>().unwrap() > 26
     });
-    assert!((0.2..0.6).contains(&far), "{far}");
+    assert!((0.38..0.54).contains(&far), "{far}");
     // Without planted runs a random sequence of 60 numbers has about 13 in its longest.
     let planted = share(lis, 60, &|problem| {
         problem.answer.parse::<usize>().unwrap() > 17

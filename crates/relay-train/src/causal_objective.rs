@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_columns, last_states, tokens};
 use crate::loss::judged_readout;
 use crate::objective::{
-    InnerModel, LossParts, Objective, check_task_weights, check_vocab, count_by_task, mean, shares,
-    task_weight,
+    InnerModel, LossParts, Objective, check_model_settings, check_task_weights, check_vocab,
+    count_by_task, mean, shares, task_weight,
 };
 use crate::{Effort, Result};
 
@@ -66,8 +66,13 @@ impl<B: AutodiffBackend> Objective<B> for CausalObjective {
         check_vocab(model.config().transformer.vocab, &self.codec)
     }
 
+    fn check_settings(&self, model: &CausalTransformer<B>, settings: &Value) -> Result<()> {
+        check_model_settings(model.config(), settings)
+    }
+
     fn collate(&self, examples: &[Example]) -> Result<Vec<CausalMicroBatch>> {
         check_task_weights(&self.task_weights, self.codec.tasks.len())?;
+        self.limits.validate()?;
         let info = &self.codec.tasks;
         let targets =
             |example: &Example| Ok(CausalBatch::targets_of(example, &info[example.task])?);

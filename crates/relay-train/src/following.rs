@@ -70,6 +70,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
         self.objective.check_model(&model)?;
+        self.objective
+            .check_settings(&model, &self.model_settings)?;
         leader.check_workers(1 + self.more_devices.len())?;
         let first = leader.next(Some(stop)).map_err(|error| match error {
             // It may have waited for other machines all the time, and goes on without this one.

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::batch::{last_states, tokens};
 use crate::loss::{judged_readout, readout_of_last};
 use crate::objective::{
-    Guesses, InnerModel, LossParts, Objective, check_task_weights, check_vocab, count_by_task,
-    keep_all, shares, task_weight,
+    Guesses, InnerModel, LossParts, Objective, check_model_settings, check_task_weights,
+    check_vocab, count_by_task, keep_all, shares, task_weight,
 };
 use crate::recompute;
 use crate::{Effort, GradientSet, LossReport, Result, TrainError, write_looped_chains};
@@ -160,8 +160,17 @@ impl<B: AutodiffBackend> Objective<B> for LoopedObjective {
         Ok(())
     }
 
+    fn check_settings(&self, model: &LoopedTransformer<B>, settings: &Value) -> Result<()> {
+        check_model_settings(model.config(), settings)
+    }
+
+    fn writes_steps(&self, model: &LoopedTransformer<B::InnerBackend>) -> bool {
+        model.head_step.is_some()
+    }
+
     fn collate(&self, examples: &[Example]) -> Result<Vec<LoopedMicroBatch>> {
         check_task_weights(&self.task_weights, self.codec.tasks.len())?;
+        self.limits.validate()?;
         if !(self.lambda.is_finite() && self.lambda >= 0.0) {
             return Err(TrainError::setting(
                 "lambda",

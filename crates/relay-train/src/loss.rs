@@ -16,7 +16,7 @@ use crate::objective::Guesses;
 /// - `logits`: `[rows, vocab]`; `targets` and `weights`: `rows` entries; the result: `[1]`.
 ///
 /// # Panics
-/// When there are not as many targets and weights as rows.
+/// When there are not as many targets and weights as rows; on a CPU, also for a target outside the vocabulary in a row that has weight.
 pub fn cross_entropy<B: Backend>(
     logits: Tensor<B, 2>,
     targets: &[i32],
@@ -49,7 +49,7 @@ pub fn cross_entropy<B: Backend>(
 /// - `states`: `[rows, d_model]`; `targets` and `weights`: `rows` entries; the result: `[1]`.
 ///
 /// # Panics
-/// When there are not as many targets and weights as rows.
+/// When there are not as many targets and weights as rows; on a CPU, also for a target outside the vocabulary in a row that has weight.
 pub fn readout_cross_entropy<B: Backend>(
     head: &Head<B>,
     norm: Option<&LayerNorm<B>>,

@@ -7,9 +7,10 @@ use burn::tensor::{
 };
 use relay_models::DropoutKey;
 use relay_tasks::{Chain, Codec, Example};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{Effort, GradientSet, Result, TrainError};
+use crate::{Effort, GradientSet, Result, TrainError, difference::first_difference};
 
 /// The model of an objective without autodiff.
 pub type InnerModel<B, O> = <<O as Objective<B>>::Model as AutodiffModule<B>>::InnerModule;
@@ -39,6 +40,15 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// Names the setting of the model that is wrong.
     fn check_model(&self, _model: &Self::Model) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether `settings`, which the checkpoints are to hold, are those of `model`: of others a model would be built that has the same
+    /// parameters and computes something else. The default takes any.
+    ///
+    /// # Errors
+    /// Names the first setting that differs.
+    fn check_settings(&self, _model: &Self::Model, _settings: &Value) -> Result<()> {
         Ok(())
     }
 
@@ -85,6 +95,14 @@ pub trait Objective<B: AutodiffBackend>: std::fmt::Debug + Send + Sync {
         gradients: &mut GradientSet<B::InnerBackend>,
     ) -> LossReport<B::InnerBackend> {
         keep_all(self.loss(model, batch, key, device), model, gradients)
+    }
+
+    /// Whether `model` writes steps, not answers alone: how many of them are right is then told, be it none. The default says so.
+    fn writes_steps(&self, _model: &InnerModel<B, Self>) -> bool
+    where
+        Self: Sized,
+    {
+        true
     }
 
     /// What [`backward`](Self::backward) of a micro-batch costs, for the report. The default tells nothing.
@@ -244,6 +262,32 @@ pub fn check_task_weights(weights: &[f32], tasks: usize) -> Result<()> {
         format!("{weights:?}"),
         expected,
     ))
+}
+
+/// That `settings` are those of the model with the settings `own`.
+///
+/// # Errors
+/// [`TrainError::Setting`] names the first one that differs, or what makes them none of such a model.
+pub(crate) fn check_model_settings<C: Serialize + DeserializeOwned>(
+    own: &C,
+    settings: &Value,
+) -> Result<()> {
+    // Read first: what is left out has its default, and a number has as many digits as the model's own.
+    let told = C::deserialize(settings).and_then(serde_json::to_value);
+    let told = told.map_err(|error| {
+        let expected = format!("the settings of the model, its `config()`: {error}");
+        TrainError::setting("model_settings", settings, expected)
+    })?;
+    let own = serde_json::to_value(own);
+    let own =
+        own.map_err(|error| TrainError::setting("model_settings", settings, error.to_string()))?;
+    match first_difference("model_settings", &told, &own) {
+        None => Ok(()),
+        Some((field, told, own)) => {
+            let expected = format!("{own}, as in the model that is trained");
+            Err(TrainError::setting(field, told, expected))
+        }
+    }
 }
 
 /// That a model of `vocab` tokens has all those of `codec`.

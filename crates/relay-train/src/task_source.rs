@@ -27,8 +27,8 @@ impl TaskSource {
     /// is one.
     ///
     /// # Errors
-    /// When a setting is wrong, a task has no such lengths or no training problem of one of them, or the codec does not know a task, be
-    /// it one of `tasks` or one that the curriculum names.
+    /// When a setting is wrong, a task has no such lengths or no training problem of one of them, the codec does not know a task, be
+    /// it one of `tasks` or one that the curriculum names, or it has a task in another dialect.
     pub fn new(
         tasks: Vec<Arc<dyn Task>>,
         lengths: Vec<RangeInclusive<usize>>,
@@ -54,6 +54,9 @@ impl TaskSource {
             .chain(named.map(String::as_str))
         {
             codec.task_index(name)?;
+        }
+        for task in &tasks {
+            codec.check_task(task.as_ref())?;
         }
         let data = tasks.into_iter().zip(lengths);
         let data = data.map(|(task, lengths)| Dataset::new(task, lengths, seed, Split::Train));

@@ -107,7 +107,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     }
 
     /// Calls `listener` with every line of `metrics.jsonl` once it is written, on the thread that trains: for a display of one's
-    /// own, or to set the run's [`StopFlag`] early. A run that goes on does not tell again what it told before.
+    /// own, or to set the run's [`StopFlag`] early. What came after the checkpoint that a run goes on from is told again, by a run that was
+    /// killed and by one that goes back after a divergence: `kind` and `step` say which lines are the same.
     ///
     /// ```
     /// # use relay_train::{Objective, StopFlag, Trainer};
@@ -185,6 +186,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
         self.objective.check_model(&model)?;
+        self.objective
+            .check_settings(&model, &self.model_settings)?;
         refuse_links(&self.dir)?;
         let _held = lock(&self.dir)?;
         checkpoint::clean(&self.dir)?;

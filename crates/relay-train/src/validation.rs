@@ -58,7 +58,7 @@ pub(crate) fn validate<B: AutodiffBackend, O: Objective<B>>(
 ) -> Result<BTreeMap<String, Validated>> {
     let chains = objective.write_chains(model, examples, device)?;
     check_chains(examples, &chains)?;
-    let writes_steps = chains.iter().any(|chain| !chain.steps.is_empty());
+    let writes_steps = objective.writes_steps(model);
     let mut sums: BTreeMap<usize, [usize; 5]> = BTreeMap::new();
     for (example, chain) in examples.iter().zip(&chains) {
         let score = score(example, chain);

@@ -14,6 +14,9 @@ use crate::{Effort, Result, StopFlag, TrainError};
 /// The most bytes of a message; a reason that somebody gives is the longest part of one.
 const LARGEST_MESSAGE: u64 = 1 << 20;
 
+/// The most bytes that are read at once.
+const AT_ONCE: u64 = 1 << 18;
+
 /// How often a machine that waits looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -95,19 +98,20 @@ impl Wire {
         // An update is a few short messages, each of which somebody waits for.
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(LOOK))?;
+        stream.set_write_timeout(Some(LOOK))?;
         keep_alive(&stream)?;
         Ok(Self { stream, address })
     }
 
-    /// Says something.
-    pub fn say(&mut self, message: &Message) -> Result<()> {
+    /// Says something. Does not wait long for the other side to take it once `stop` is set.
+    pub fn say(&mut self, message: &Message, stop: Option<&StopFlag>) -> Result<()> {
         let text = serde_json::to_vec(message).map_err(|error| self.lost(error))?;
-        self.send(Kind::Message, &text)
+        self.send(Kind::Message, &text, stop)
     }
 
-    /// Sends data.
-    pub fn give(&mut self, data: &[u8]) -> Result<()> {
-        self.send(Kind::Data, data)
+    /// Sends data, as [`say`](Self::say) does.
+    pub fn give(&mut self, data: &[u8], stop: Option<&StopFlag>) -> Result<()> {
+        self.send(Kind::Data, data, stop)
     }
 
     /// What the other side says next. Waits no longer than `patience`, and not long once `stop` is set.
@@ -159,11 +163,23 @@ impl Wire {
         }
     }
 
-    fn send(&mut self, kind: Kind, bytes: &[u8]) -> Result<()> {
+    fn send(&mut self, kind: Kind, bytes: &[u8], stop: Option<&StopFlag>) -> Result<()> {
         let mut head = [kind as u8; 9];
         head[1..].copy_from_slice(&(bytes.len() as u64).to_le_bytes());
-        let sent = self.stream.write_all(&head);
-        let sent = sent.and_then(|()| self.stream.write_all(bytes));
+        let mut wait = Wait::new(stop, None);
+        let mut sent = Ok(());
+        for bytes in [&head[..], bytes] {
+            let mut rest = bytes;
+            while sent.is_ok() && !rest.is_empty() {
+                match self.stream.write(rest) {
+                    Ok(0) => sent = Err(ErrorKind::WriteZero.into()),
+                    Ok(taken) => rest = &rest[taken..],
+                    Err(error) if is_patience(&error) => wait.goes_on(self)?,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) => sent = Err(error),
+                }
+            }
+        }
         let Err(error) = sent else { return Ok(()) };
         // Why it closed the connection, if it had the time to say so.
         let last_word = self.hear(None, Some(LOOK));
@@ -190,16 +206,21 @@ impl Wire {
 
     /// So many bytes. Memory grows with what has come, not with what was promised.
     fn read(&mut self, length: u64, wait: &mut Wait<'_>) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        loop {
-            let rest = length - bytes.len() as u64;
-            match (&mut self.stream).take(rest).read_to_end(&mut bytes) {
-                Ok(_) if bytes.len() as u64 == length => return Ok(bytes),
-                Ok(_) => return Err(self.lost("it closed the connection")),
-                Err(error) if is_patience(&error) => wait.goes_on(self)?,
+        let (mut bytes, mut part) = (Vec::new(), vec![0; length.min(AT_ONCE) as usize]);
+        while (bytes.len() as u64) < length {
+            let most = (length - bytes.len() as u64).min(AT_ONCE) as usize;
+            match self.stream.read(&mut part[..most]) {
+                Ok(0) => return Err(self.lost("it closed the connection")),
+                Ok(read) => bytes.extend_from_slice(&part[..read]),
+                Err(error) if is_patience(&error) || error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.lost(error)),
             }
+            // Also of what comes a little at a time there must be an end.
+            if (bytes.len() as u64) < length {
+                wait.goes_on(self)?;
+            }
         }
+        Ok(bytes)
     }
 }
 
@@ -260,4 +281,60 @@ fn keep_alive(stream: &TcpStream) -> io::Result<()> {
 #[cfg(not(unix))]
 fn keep_alive(_: &TcpStream) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpListener, thread};
+
+    use super::*;
+
+    fn pair() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, _) = listener.accept().unwrap();
+        (Wire::new(stream).unwrap(), other)
+    }
+
+    /// More than the buffers of two sockets hold, to one that lives and reads nothing.
+    #[test]
+    fn what_nobody_takes_is_not_waited_for_once_asked_to_stop() {
+        let (mut wire, silent) = pair();
+        let stop = StopFlag::default();
+        stop.set();
+        let error = wire.give(&vec![0; 64 << 20], Some(&stop)).unwrap_err();
+        assert!(error.to_string().contains("asked to stop"), "{error}");
+        drop(silent);
+    }
+
+    #[test]
+    fn a_byte_now_and_then_does_not_renew_the_patience() {
+        let (mut wire, mut slow) = pair();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let length = 1000_u64.to_le_bytes();
+                slow.write_all(b"M").unwrap();
+                slow.write_all(&length).unwrap();
+                // Until the other side has closed.
+                while slow.write_all(b" ").is_ok() {
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let heard = wire.hear(None, Some(Duration::from_millis(300)));
+            let error = heard.unwrap_err().to_string();
+            assert!(error.contains("it said nothing"), "{error}");
+            drop(wire);
+        });
+    }
+
+    #[test]
+    fn what_is_sent_arrives_whole() {
+        let (mut wire, other) = pair();
+        let mut other = Wire::new(other).unwrap();
+        let data: Vec<u8> = (0..8_u32 << 20).map(|i| i as u8).collect();
+        thread::scope(|scope| {
+            scope.spawn(|| wire.give(&data, None).unwrap());
+            assert!(other.take(None).unwrap() == data);
+        });
+    }
 }

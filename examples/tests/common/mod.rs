@@ -1,7 +1,10 @@
 //! What the tests of the programs share.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+};
 
 /// A program, which `cargo test` builds beside the tests.
 pub fn program(name: &str) -> PathBuf {
@@ -19,4 +22,14 @@ pub fn program(name: &str) -> PathBuf {
         program.display()
     );
     program
+}
+
+/// Says that a test checks nothing here, where what a passing test prints is not shown.
+#[allow(dead_code, reason = "not all tests depend on the machine")]
+#[allow(
+    clippy::explicit_write,
+    reason = "`eprintln!` is kept by the test runner"
+)]
+pub fn not_tested(why: &str) {
+    writeln!(std::io::stderr(), "not tested: {}", why.trim_end()).unwrap();
 }

@@ -247,6 +247,56 @@ fn converts_to_the_benchmark_s_files_and_back() {
 }
 
 #[test]
+fn files_of_one_task_and_of_several_are_read_in_their_dialects() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    // A number too small for edit distance, of which this file has none.
+    let small = "--domain integers --largest 5";
+    works(
+        folder,
+        &format!("--task ari {small} --lengths 1..3 --out ari.jsonl"),
+    );
+    works(
+        folder,
+        &format!("--convert ari.jsonl {small} --out again.jsonl"),
+    );
+    works(
+        folder,
+        "--task lis --group 5 --lengths 4..9 --out lis.jsonl",
+    );
+    let [ari, lis] = ["ari", "lis"].map(|task| {
+        let text = fs::read_to_string(folder.join(format!("{task}.jsonl"))).unwrap();
+        text.lines().next().unwrap().to_owned()
+    });
+    // The first line names no task.
+    let ari = ari.replacen("\"task\":\"ari\",", "", 1);
+    assert!(!ari.contains("\"task\""), "{ari}");
+    fs::write(folder.join("both.jsonl"), format!("{ari}\n{lis}\n")).unwrap();
+    let both = format!("--task ari --convert both.jsonl {small} --group 5 --values fixed");
+    fails(
+        folder,
+        &format!("{both} --out x"),
+        1,
+        "the dialect of lis cannot be",
+    );
+    let both = "--task ari --convert both.jsonl --domain integers --group 5";
+    fails(folder, &format!("{both} --out x"), 1, "line 1");
+    let ed = r#"{"task":"ed","problem":"a | b <sep>"}"#;
+    fs::write(folder.join("two.jsonl"), format!("{ed}\n{lis}\n")).unwrap();
+    works(
+        folder,
+        "--solve two.jsonl --group 5 --letters 4 --out x.jsonl",
+    );
+    fails(
+        folder,
+        "--solve two.jsonl --group 5 --format benchmark --out x.txt",
+        1,
+        "begins with ed",
+    );
+    assert!(!folder.join("x.txt").exists());
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn standard_output_keeps_what_is_in_it() {
     let folder = tempfile::tempdir().unwrap();

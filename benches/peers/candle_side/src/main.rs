@@ -1,6 +1,7 @@
 //! Candle's side of the comparison: one JSON request a line on standard input, one JSON answer a line.
 //!
-//! The requests are those that the other sides understand. With 0 repeats the work is only made ready and run once.
+//! The requests are those that the other sides understand. With 0 repeats the work is only made ready and run
+//! briefly.
 
 mod model;
 mod works;

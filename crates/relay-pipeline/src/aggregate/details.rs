@@ -139,7 +139,10 @@ impl Aggregate {
                 .flat_map(|run| run.stages.keys())
                 .map(whole_stage),
         );
-        let heads = self.runs.iter().map(|run| format!("seed {}", run.seed));
+        let heads = self.runs.iter().map(|run| match run.preset.as_str() {
+            "" => format!("seed {}", run.seed),
+            preset => format!("{preset}, seed {}", run.seed),
+        });
         let rows = stages.iter().map(|stage| {
             let cells = self.runs.iter().map(|run| {
                 let parts = run

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Aggregate, Spread};
+use super::{Aggregate, RunShare, Spread, markdown::pooled_by_run};
 use crate::{
     LengthSpread, Measure, OrderedMap, Result, Results, Share,
     json::pretty,
     length_result::rounded,
-    plot::{ANSWERS, BITS, CHAINS, field, figures, spread_figure},
+    plot::{ANSWERS, BITS, Bands, CHAINS, curves_figure, field, other_figures},
     report::Drawings,
     write_atomically,
 };
@@ -37,21 +37,28 @@ impl Aggregate {
         let text = self.markdown() + &self.details_markdown();
         write_atomically(&table, text.as_bytes())?;
         let mut drawings = Drawings::below(dir);
-        let (means, seeds) = (self.means(), self.distinct_seeds().len());
+        let seeds = self.distinct_seeds().len();
+        let (means, bands) = match seeds {
+            1 => (self.means(1), Bands::Interval),
+            seeds => (self.means(seeds), Bands::Seeds),
+        };
         for (measure, name, what) in FIGURES {
             let title = format!("{what} by length, {}", self.seeds());
-            if let Some(figure) = spread_figure(&means, measure, name, &title, seeds) {
+            if let Some(figure) = curves_figure(&means, measure, name, &title, bands) {
                 drawings.draw(figure, Some(self.csv(measure)))?;
             }
         }
         if let Some(together) = &self.together {
-            let others = figures(together).into_iter();
-            for figure in
-                others.filter(|other| FIGURES.iter().all(|(_, name, _)| other.name != *name))
-            {
+            let whose = format!(", seeds {} together", self.seed_list());
+            let longer = |arm: &str, task: &str| self.longer(arm, task);
+            for figure in other_figures(together, bands, &whose, longer) {
                 drawings.draw(figure, None)?;
             }
-            drawings.page(together, &format!("seeds {} together", self.seed_list()))?;
+            let shown = Results {
+                arms: means.arms,
+                ..together.as_ref().clone()
+            };
+            drawings.page(&shown, &whose[2..], bands)?;
         }
         Ok([json, table]
             .into_iter()
@@ -87,8 +94,9 @@ impl Aggregate {
         }
     }
 
-    /// The means as results of one run, whose intervals reach from the lowest to the highest run; of a run alone they are its own.
-    pub(crate) fn means(&self) -> Results {
+    /// The means as results of one run, whose intervals reach from the lowest to the highest run; where there is but one of the
+    /// `seeds`, they are its own.
+    pub(crate) fn means(&self, seeds: usize) -> Results {
         let mut results = Results {
             train_lengths: self.train_lengths.clone(),
             ..Results::default()
@@ -96,15 +104,31 @@ impl Aggregate {
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
                 for at in lengths {
-                    results.add(arm, task, at.as_one(Spread::range));
+                    results.add(arm, task, at.as_one(|spread| spread.range(seeds)));
                 }
             }
         }
         results
     }
 
+    /// How many problems longer than trained on the runs asked an arm of a task, and the mean of their shares of right answers,
+    /// from the lowest to the highest.
+    fn longer(&self, arm: &str, task: &str) -> Option<(u64, Share)> {
+        let lengths = self.of(arm, task).iter();
+        let longer = lengths.filter(|at| self.train_lengths.is_longer(task, at.length));
+        let spreads: Vec<&Spread> = longer.filter_map(|at| at.answer.as_ref()).collect();
+        let n = spreads.iter().map(|spread| spread.problems()).sum();
+        let shares = pooled_by_run(&spreads).into_iter();
+        let runs = shares.map(|percent| RunShare {
+            value: percent / 100.0,
+            ..RunShare::default()
+        });
+        let spread = Spread::of(runs.collect())?;
+        Some((n, spread.range(self.distinct_seeds().len())))
+    }
+
     fn csv(&self, measure: Measure) -> String {
-        let mut text = String::from("arm,task,length,trained,runs,mean,min,max,n,low,high\n");
+        let mut text = String::from("task,arm,length,trained,runs,mean,min,max,n\n");
         for (arm, tasks) in self.arms.iter() {
             for (task, lengths) in tasks.iter() {
                 for at in lengths {
@@ -117,13 +141,13 @@ impl Aggregate {
                         "no"
                     };
                     let [mean, min, max] = [spread.mean, spread.min, spread.max].map(rounded);
-                    let (n, Share { low, high, .. }) = (spread.problems(), spread.pooled());
+                    let n = spread.problems();
                     // Writing to a string cannot fail.
                     let _ = writeln!(
                         text,
-                        "{},{},{},{trained},{},{mean},{min},{max},{n},{low},{high}",
-                        field(arm),
+                        "{},{},{},{trained},{},{mean},{min},{max},{n}",
                         field(task),
+                        field(arm),
                         at.length,
                         spread.runs.len()
                     );

@@ -121,7 +121,7 @@ impl Aggregate {
 }
 
 /// For each run, its share over all problems of some lengths, in per cent.
-fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
+pub(super) fn pooled_by_run(lengths: &[&Spread]) -> Vec<f64> {
     let Some(most) = lengths.iter().max_by_key(|spread| spread.runs.len()) else {
         return Vec::new();
     };
@@ -156,8 +156,17 @@ pub(super) fn per_cent(shares: &[f64]) -> String {
     });
     match shares.len() {
         0 => NONE.to_owned(),
-        1 => format!("{mean:.0}"),
-        _ => format!("{mean:.0} ({low:.0}..{high:.0})"),
+        1 => whole(mean),
+        _ => format!("{} ({}..{})", whole(mean), whole(low), whole(high)),
+    }
+}
+
+/// Whole per cent, with a digit after the point where it would say that all or none is right.
+fn whole(percent: f64) -> String {
+    match percent {
+        p if (99.5..100.0).contains(&p) => format!("{:.1}", (10.0 * p).floor() / 10.0),
+        p if p > 0.0 && p < 0.5 => format!("{:.1}", (10.0 * p).ceil() / 10.0),
+        p => format!("{p:.0}"),
     }
 }
 
@@ -347,7 +356,10 @@ mod tests {
             "{svg}"
         );
         let csv = std::fs::read_to_string(dir.path().join("figures/answer_accuracy.csv")).unwrap();
-        assert!(csv.contains("ar_relay,ari,3,no,2,0.45,0.4,0.5"), "{csv}");
+        assert!(
+            csv.contains("ari,ar_relay,3,no,2,0.45,0.4,0.5,200\n"),
+            "{csv}"
+        );
         assert!(!dir.path().join("figures/bit_accuracy.svg").exists());
         let mut other = run(1, [5, 6, 7]);
         other.train_lengths = [("ed", [1, 2])].into_iter().collect();

@@ -32,7 +32,7 @@ pub struct Spread {
 }
 
 /// The share of one run, with its 95 % Wilson interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct RunShare {
     /// Seed of the run.
     pub seed: u64,
@@ -85,14 +85,14 @@ impl Spread {
         })
     }
 
-    /// The mean, from the lowest to the highest run; of a run alone the share with its interval.
-    pub(super) fn range(&self) -> Share {
+    /// The mean, from the lowest to the highest run; where there is no other, of `seeds`, the share with its interval.
+    pub(super) fn range(&self, seeds: usize) -> Share {
         match self.runs.as_slice() {
             [
                 RunShare {
                     value, low, high, ..
                 },
-            ] => Share {
+            ] if seeds == 1 => Share {
                 value: *value,
                 low: *low,
                 high: *high,

@@ -38,8 +38,8 @@ impl RunVerdict {
     }
 }
 
-/// The claims that at least one run, or all of them together, decide, judged from the numbers.
-pub(super) fn verdicts(runs: &[Results], together: Option<&Results>) -> Vec<ClaimVerdicts> {
+/// The claims that at least one run decides, judged from the numbers.
+pub(super) fn verdicts(runs: &[Results]) -> Vec<ClaimVerdicts> {
     let mut all: Vec<ClaimVerdicts> = Vec::new();
     for run in runs {
         for claim in judge(run) {
@@ -55,83 +55,83 @@ pub(super) fn verdicts(runs: &[Results], together: Option<&Results>) -> Vec<Clai
             }
         }
     }
-    let pooled = || together.iter().flat_map(|all| &all.claims);
-    let decided = |claim: &ClaimVerdicts| {
-        let pooled = pooled().filter(|all| all.id == claim.id);
-        let runs = claim.runs.iter().map(|run| run.verdict);
-        let mut all = runs.chain(pooled.map(|all| all.verdict));
-        all.any(|verdict| verdict != Verdict::NotDecided)
-    };
-    all.retain(decided);
+    let decided = |run: &RunVerdict| run.verdict != Verdict::NotDecided;
+    all.retain(|claim| claim.runs.iter().any(decided));
     all
 }
 
+impl ClaimVerdicts {
+    /// With how many of the runs it holds.
+    pub fn holds(&self) -> usize {
+        let holds = |run: &&RunVerdict| run.verdict == Verdict::Holds;
+        self.runs.iter().filter(holds).count()
+    }
+}
+
 impl Aggregate {
-    /// The verdicts as a Markdown table with a column a seed and one for all of them together, and below it what contradicts
-    /// a claim; empty if no run decides any.
+    /// The verdicts as a Markdown table with a column a seed, and where there are several with how many a claim holds; below it
+    /// what contradicts a claim. Empty if no run decides any.
     pub(super) fn claims_markdown(&self) -> String {
-        let all: Vec<Judged> = self.claims.iter().map(|claim| self.judged(claim)).collect();
-        let Some(first) = all.first() else {
+        let Some(first) = self.claims.first() else {
             return String::new();
         };
-        let row = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-        let runs = first.verdicts.iter().map(|(whose, _)| whose.clone());
-        let mut text =
-            String::from("\n") + &row(["claim".to_owned()].into_iter().chain(runs).collect());
-        text += &format!("|---|{}\n", "---|".repeat(first.verdicts.len()));
-        for Judged { claim, verdicts } in &all {
+        let several = first.runs.len() > 1;
+        let row = |first: String, cells: Vec<String>, last: String| {
+            let cells = [first].into_iter().chain(cells);
+            let cells: Vec<String> = cells.chain(several.then_some(last)).collect();
+            format!("| {} |\n", cells.join(" | "))
+        };
+        let seeds = first.runs.iter().map(|run| format!("seed {}", run.seed));
+        let columns = first.runs.len() + usize::from(several);
+        let mut text = String::from("\n");
+        text += &row("claim".to_owned(), seeds.collect(), "holds with".to_owned());
+        text += &format!("|---|{}\n", "---|".repeat(columns));
+        for claim in &self.claims {
             let name = format!("`{}`: {}", claim.id, claim.claim);
-            let words = verdicts.iter().map(|(_, of)| of.verdict.words().to_owned());
-            text += &row([name].into_iter().chain(words).collect());
+            let words = claim.runs.iter().map(|run| run.verdict.words().to_owned());
+            let of_all = format!("{} of {}", claim.holds(), claim.runs.len());
+            text += &row(name, words.collect(), of_all);
         }
-        let held = (0..first.verdicts.len()).map(|column| {
-            let holds = |judged: &&Judged| {
-                let its = judged.verdicts.get(column);
-                its.is_some_and(|(_, its)| its.verdict == Verdict::Holds)
+        let holds = |column: usize| {
+            let of_run = |claim: &&ClaimVerdicts| {
+                let run = claim.runs.get(column);
+                run.is_some_and(|run| run.verdict == Verdict::Holds)
             };
-            all.iter().filter(holds).count().to_string()
-        });
-        let name = format!("of {} claims hold", all.len());
-        text += &row([name].into_iter().chain(held).collect());
-        text + &contradictions(&all)
+            self.claims.iter().filter(of_run).count().to_string()
+        };
+        let with_all = self
+            .claims
+            .iter()
+            .filter(|claim| claim.holds() == claim.runs.len());
+        text += &row(
+            format!("of {} claims hold", self.claims.len()),
+            (0..first.runs.len()).map(holds).collect(),
+            format!("{} with all", with_all.count()),
+        );
+        text + &self.contradictions()
     }
 
-    /// The verdicts of the runs on a claim, then that of all seeds together.
-    fn judged<'a>(&self, claim: &'a ClaimVerdicts) -> Judged<'a> {
-        let runs = claim.runs.iter();
-        let runs = runs.map(|run| (format!("seed {}", run.seed), run.clone()));
-        let mut together = self.together.iter().flat_map(|all| &all.claims);
-        let all = together.find(|all| all.id == claim.id);
-        let all = all.map(|all| ("all seeds".to_owned(), RunVerdict::of(0, all.clone())));
-        Judged {
-            claim,
-            verdicts: runs.chain(all).collect(),
+    fn contradictions(&self) -> String {
+        let mut text = String::new();
+        for claim in &self.claims {
+            for run in claim.runs.iter().filter(|run| !run.against.is_empty()) {
+                let numbers = run.against.iter();
+                let numbers =
+                    numbers.map(|n| format!("{}: {}, needed {}", n.what, n.value_text(), n.needed));
+                let numbers: Vec<String> = numbers.collect();
+                text += &format!(
+                    "- `{}`, seed {}: {}.\n",
+                    claim.id,
+                    run.seed,
+                    numbers.join("; ")
+                );
+            }
         }
-    }
-}
-
-/// A claim with its verdicts and whose they are.
-struct Judged<'a> {
-    claim: &'a ClaimVerdicts,
-    verdicts: Vec<(String, RunVerdict)>,
-}
-
-fn contradictions(all: &[Judged]) -> String {
-    let mut text = String::new();
-    for Judged { claim, verdicts } in all {
-        for (whose, verdict) in verdicts.iter().filter(|(_, of)| !of.against.is_empty()) {
-            let numbers: Vec<String> = verdict
-                .against
-                .iter()
-                .map(|n| format!("{}: {}, needed {}", n.what, n.value_text(), n.needed))
-                .collect();
-            text += &format!("- `{}`, {whose}: {}.\n", claim.id, numbers.join("; "));
+        if text.is_empty() {
+            return text;
         }
+        format!("\nWhat contradicts them:\n\n{text}")
     }
-    if text.is_empty() {
-        return text;
-    }
-    format!("\nWhat contradicts them:\n\n{text}")
 }
 
 #[cfg(test)]
@@ -161,10 +161,9 @@ mod tests {
         assert_eq!(verdicts, [Verdict::Holds, Verdict::DoesNotHold]);
         let text = all.claims_markdown();
         for part in [
-            "| claim | seed 1 | seed 2 | all seeds |\n|---|---|---|---|\n",
-            // 100 of 200 are not below half.
-            " | holds | does not hold | does not hold |\n",
-            "| of 1 claims hold | 1 | 0 | 0 |\n",
+            "| claim | seed 1 | seed 2 | holds with |\n|---|---|---|---|\n",
+            " | holds | does not hold | 1 of 2 |\n",
+            "| of 1 claims hold | 1 | 0 | 0 with all |\n",
             "\nWhat contradicts them:\n\n- `ar_falls_off`, seed 2: ar_baseline, ari",
             ": 80.0 %, needed < 50.0 %.\n",
         ] {

@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 
 use crate::{Result, TaskSettings, json::to_value, settings::MOST_SAMPLES};
 
+/// How problems of a task of one's own become samples; each change of it has a number, so that runs of before are begun anew.
+const RULES: u32 = 2;
+
 /// A task of one's own and the lengths it is used at, for [`GeneratedCorpus::of_tasks`](crate::GeneratedCorpus::of_tasks).
 #[derive(Debug, Clone)]
 pub struct OwnTask {
@@ -67,7 +70,7 @@ impl Drawn {
         };
         lengths.validate(task.name(), task.lengths())?;
         let made_from = json!({
-            "own": task.name(), "dialect": task.dialect(), "drawing": task.drawing(),
+            "own": task.name(), "dialect": task.dialect(), "drawing": task.drawing(), "rules": RULES,
         });
         Ok(Self {
             task,

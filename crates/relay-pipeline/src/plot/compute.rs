@@ -5,17 +5,17 @@ use std::fmt::Write;
 use plotters::prelude::DrawingBackend;
 
 use super::{
+    bands::Bands,
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
     frame::{BESIDE, Frame, HEIGHT, PERCENT, TEXT, percents},
     legend,
     letters::text_width,
-    style::{LineStyle, line_styles},
+    style::{INK, LineStyle, line_styles},
 };
 use crate::{
-    LengthResult, Results, Share,
+    Results, Share,
     arms::{arm_label, task_label},
-    length_result::pooled_answers,
 };
 
 const MARGIN: f64 = 18.0;
@@ -23,12 +23,15 @@ const TITLE: f64 = 40.0;
 const PLOT: f64 = 330.0;
 const COLUMNS: usize = 3;
 /// Half the width of the ends of an interval.
-const CAP: f64 = 5.0;
+const CAP: f64 = 2.5;
+/// Radius of markers.
+const RADIUS: f64 = 5.0;
 
 /// The figure's data.
 #[derive(Debug, Clone)]
 pub(super) struct Compute {
-    title: &'static str,
+    title: String,
+    bands: Bands,
     panels: Vec<(String, Vec<Arm>)>,
     legend: Vec<(String, LineStyle)>,
     /// Decimal logarithms of the least and the most FLOP on the axis.
@@ -45,13 +48,19 @@ struct Arm {
 }
 
 impl Compute {
-    /// The points of all tasks; `None` when no arm has both numbers.
-    pub(super) fn new(results: &Results, title: &'static str) -> Option<Self> {
+    /// The points of all tasks; `None` when no arm has both numbers. `longer` says how many problems longer than trained on an arm
+    /// was asked of a task, and the share of right answers.
+    pub(super) fn new(
+        results: &Results,
+        title: &str,
+        bands: Bands,
+        longer: impl Fn(&str, &str) -> Option<(u64, Share)>,
+    ) -> Option<Self> {
         let names: Vec<&str> = results.arms.keys().collect();
         let styles = line_styles(&names);
         let arm = |task: &str, i: usize| {
             let flops = results.cost_with_all_below(names[i])?.flops?;
-            let (n, share) = longer(results, names[i], task).filter(|_| flops > 0.0)?;
+            let (n, share) = longer(names[i], task).filter(|_| flops > 0.0)?;
             let name = names[i].to_owned();
             Some(Arm {
                 name,
@@ -87,7 +96,8 @@ impl Compute {
             .map(|(name, style)| (arm_label(name).to_owned(), *style))
             .collect();
         (!panels.is_empty()).then_some(Self {
-            title,
+            title: title.to_owned(),
+            bands,
             panels,
             legend,
             ends: (low, high),
@@ -104,7 +114,8 @@ impl Compute {
 
     fn width(&self) -> f64 {
         let columns = self.panels.len().min(COLUMNS);
-        2.0 * MARGIN + columns as f64 * (PLOT + BESIDE)
+        let panels = columns as f64 * (PLOT + BESIDE);
+        2.0 * MARGIN + panels.max(text_width(&self.title, 18.0))
     }
 
     /// Where the panels begin.
@@ -113,19 +124,32 @@ impl Compute {
         last + legend::ROW
     }
 
-    /// Where the entries of the legend begin, row by row.
+    /// Where the entries of the legend begin, row by row; the last is that of the bars.
     fn legend_places(&self) -> Vec<Point> {
-        let width = |(label, _): &(String, LineStyle)| 18.0 + text_width(label, TEXT) + 26.0;
+        let arms = self.legend.iter().map(|(label, _)| label.as_str());
+        let widths = arms.chain(self.bands.label());
+        let widths = widths.map(|label| 18.0 + text_width(label, TEXT) + 26.0);
         let start = (MARGIN, TITLE + legend::ROW / 2.0);
-        legend::places(self.legend.iter().map(width), start, self.width())
+        legend::places(widths, start, self.width())
     }
 
     fn draw_legend<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
-        for ((label, style), (x, y)) in self.legend.iter().zip(self.legend_places()) {
+        let places = self.legend_places();
+        for ((label, style), &(x, y)) in self.legend.iter().zip(&places) {
             canvas.marker(style.marker, (x + 6.0, y), 5.0, style.colour)?;
             canvas.text(label, (x + 18.0, y), Lettering::new(TEXT))?;
         }
-        Ok(())
+        let (Some(label), Some(&(x, y))) = (self.bands.label(), places.get(self.legend.len()))
+        else {
+            return Ok(());
+        };
+        let middle = x + 6.0;
+        let (top, bottom) = (y - 7.0, y + 7.0);
+        canvas.line(&[(middle, top), (middle, bottom)], INK, 1.25, &[])?;
+        for end in [top, bottom] {
+            canvas.line(&[(middle - CAP, end), (middle + CAP, end)], INK, 1.25, &[])?;
+        }
+        canvas.text(label, (x + 18.0, y), Lettering::new(TEXT))
     }
 
     pub(super) fn csv(&self) -> String {
@@ -149,7 +173,7 @@ impl Compute {
     }
 
     pub(super) fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>) -> Drawn {
-        canvas.text(self.title, (MARGIN, MARGIN + 11.0), Lettering::new(18.0))?;
+        canvas.text(&self.title, (MARGIN, MARGIN + 11.0), Lettering::new(18.0))?;
         self.draw_legend(canvas)?;
         let (low, high) = self.ends;
         let along: Vec<_> = ticks(self.ends)
@@ -165,7 +189,7 @@ impl Compute {
             frame.draw(
                 canvas,
                 task_label(task),
-                ("FLOP, with all that the arm builds on", &along),
+                ("FLOP (log scale), with all that the arm builds on", &along),
                 ("answers at longer lengths, %", &percents()),
             )?;
             arms.iter().try_for_each(|arm| arm.draw(canvas, &frame))?;
@@ -178,21 +202,22 @@ impl Arm {
     fn draw<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Drawn {
         let at = |share: f64| frame.at(self.flops.log10(), 100.0 * share);
         let colour = self.style.colour;
-        canvas.marker(self.style.marker, at(self.share.value), 5.0, colour)?;
-        // On the marker, whose rim would hide a short one.
-        let ends = [at(self.share.low), at(self.share.high)];
-        canvas.line(&ends, colour, 1.5, &[])?;
+        canvas.marker(self.style.marker, at(self.share.value), RADIUS, colour)?;
+        // Beside the marker, which would hide a short one.
+        let beside = |share: f64| (at(share).0 + 2.2 * RADIUS, at(share).1);
+        let ends = [beside(self.share.low), beside(self.share.high)];
+        canvas.line(&ends, INK, 1.25, &[])?;
         ends.iter()
-            .try_for_each(|(x, y)| canvas.line(&[(x - CAP, *y), (x + CAP, *y)], colour, 1.5, &[]))
+            .try_for_each(|(x, y)| canvas.line(&[(x - CAP, *y), (x + CAP, *y)], INK, 1.25, &[]))
     }
 }
 
-/// Round numbers between two decimal logarithms: powers of ten, or 1, 2, 3 and 5 times them on a short axis.
+/// Round numbers between two decimal logarithms: powers of ten, and the more of what lies between them the shorter the axis.
 fn ticks((low, high): (f64, f64)) -> Vec<f64> {
-    let digits: &[f64] = if high - low > 2.0 {
-        &[1.0]
-    } else {
-        &[1.0, 2.0, 3.0, 5.0]
+    let digits: &[f64] = match high - low {
+        decades if decades > 2.0 => &[1.0],
+        decades if decades > 1.0 => &[1.0, 2.0, 5.0],
+        _ => &[1.0, 1.5, 2.0, 3.0, 5.0, 7.0],
     };
     let powers = low.floor() as i32..=high.ceil() as i32;
     powers
@@ -201,19 +226,14 @@ fn ticks((low, high): (f64, f64)) -> Vec<f64> {
         .collect()
 }
 
-/// Problems longer than those trained on, all lengths together, and the share of right answers.
-fn longer(results: &Results, arm: &str, task: &str) -> Option<(u64, Share)> {
-    let is_longer = |at: &&LengthResult| results.train_lengths.is_longer(task, at.length);
-    pooled_answers(results.of(arm, task).iter().filter(is_longer))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ticks_are_few_and_round() {
-        assert_eq!(ticks((13.9, 14.8)), [1e14, 2e14, 3e14, 5e14]);
+        assert_eq!(ticks((14.1, 14.9)), [1.5e14, 2e14, 3e14, 5e14, 7e14]);
+        assert_eq!(ticks((13.4, 14.8)), [5e13, 1e14, 2e14, 5e14]);
         assert_eq!(ticks((9.5, 12.1)), [1e10, 1e11, 1e12]);
     }
 }

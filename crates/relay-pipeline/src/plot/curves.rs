@@ -5,13 +5,14 @@ use std::fmt::Write;
 use plotters::prelude::DrawingBackend;
 
 use super::{
+    bands::Bands,
     canvas::{Canvas, Drawn, Extent, Lettering, Point},
     field,
     frame::{BESIDE, HEIGHT, TEXT},
     legend,
     letters::text_width,
-    panel::{Line, Panel, RADIUS},
-    style::{GRID, LineStyle, SHADE, line_styles},
+    panel::{self, Line, Panel, RADIUS},
+    style::{FAINT_INK, GRID, LineStyle, SHADE, line_styles},
 };
 use crate::{
     Measure, Results, Share,
@@ -31,6 +32,7 @@ const TRAINED: &str = "training lengths";
 #[derive(Debug, Clone)]
 pub(super) struct Curves {
     pub(super) title: String,
+    pub(super) bands: Bands,
     pub(super) unit: &'static str,
     pub(super) panels: Vec<Panel>,
     pub(super) legend: Vec<(String, LineStyle)>,
@@ -38,7 +40,12 @@ pub(super) struct Curves {
 
 impl Curves {
     /// The curves of one measure; `None` when no arm has it.
-    pub(super) fn new(results: &Results, measure: Measure, title: &str) -> Option<Self> {
+    pub(super) fn new(
+        results: &Results,
+        measure: Measure,
+        title: &str,
+        bands: Bands,
+    ) -> Option<Self> {
         let has = |arm: &str| {
             results.tasks().iter().any(|task| {
                 results
@@ -87,6 +94,7 @@ impl Curves {
         };
         (!panels.is_empty()).then(|| Self {
             title: title.to_owned(),
+            bands,
             unit,
             panels,
             legend,
@@ -145,7 +153,8 @@ impl Curves {
     }
 
     fn width(&self) -> f64 {
-        2.0 * MARGIN + self.panels.len().min(COLUMNS) as f64 * (self.plot_width() + BESIDE)
+        let panels = self.panels.len().min(COLUMNS) as f64 * (self.plot_width() + BESIDE);
+        2.0 * MARGIN + panels.max(text_width(&self.title, 18.0))
     }
 
     fn plot_width(&self) -> f64 {
@@ -164,12 +173,13 @@ impl Curves {
         rows.max(MARGIN + TITLE) + 4.0
     }
 
-    /// Where each entry of the legend begins; the last is that of the shaded range.
+    /// Where each entry of the legend begins; the last are those of the bands and of the shaded range.
     fn legend_places(&self) -> Vec<Point> {
         let labels = self
             .legend
             .iter()
             .map(|(label, _)| label.as_str())
+            .chain(self.bands.label())
             .chain(self.shades().then_some(TRAINED));
         let widths = labels.map(|label| SWATCH + 8.0 + text_width(label, TEXT) + 22.0);
         // What an entry has on its right may stand in the margin.
@@ -200,7 +210,16 @@ impl Curves {
             )?;
             canvas.text(label, (x + SWATCH + 8.0, middle), Lettering::new(TEXT))?;
         }
-        let Some(&(x, y)) = places.get(self.legend.len()) else {
+        let mut rest = places[self.legend.len()..].iter();
+        if let (Some(label), Some(&(x, y))) = (self.bands.label(), rest.clone().next()) {
+            rest.next();
+            let middle = y + legend::ROW / 2.0;
+            let edge = |y: f64| [(x, y), (x + SWATCH, y)];
+            let (high, low) = (edge(middle - 6.0), edge(middle + 6.0));
+            panel::band(canvas, &low, &high, FAINT_INK)?;
+            canvas.text(label, (x + SWATCH + 8.0, middle), Lettering::new(TEXT))?;
+        }
+        let Some(&(x, y)) = rest.next() else {
             return Ok(());
         };
         let middle = y + legend::ROW / 2.0;

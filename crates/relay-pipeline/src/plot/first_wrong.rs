@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{
+    bands::Bands,
     curves::Curves,
     field,
     panel::{Line, Panel},
@@ -14,7 +15,7 @@ use crate::{
 };
 
 /// The curves; `None` when no arm's chains were examined.
-pub(super) fn first_wrong(results: &Results) -> Option<Curves> {
+pub(super) fn first_wrong(results: &Results, title: &str, bands: Bands) -> Option<Curves> {
     let arms: Vec<&str> = results.forensics.keys().collect();
     let styles = line_styles(&arms);
     let mut panels = Vec::new();
@@ -26,13 +27,10 @@ pub(super) fn first_wrong(results: &Results) -> Option<Curves> {
         };
         let line = |(i, arm): (usize, &&str)| {
             let chains = found(arm)?.by_length.get(length)?;
-            let point = |step| match step {
-                0 => Share {
-                    value: 1.0,
-                    low: 1.0,
-                    high: 1.0,
-                },
-                step => chains.unharmed_after(step),
+            let point = |step| match (step, bands) {
+                (0, _) => Share::exactly(1.0),
+                (step, Bands::None) => Share::exactly(chains.unharmed_after(step).value),
+                (step, _) => chains.unharmed_after(step),
             };
             Some(Line {
                 arm: (*arm).to_owned(),
@@ -54,7 +52,8 @@ pub(super) fn first_wrong(results: &Results) -> Option<Curves> {
     let legend = arms.iter().zip(&styles);
     let legend = legend.map(|(arm, style)| (arm_label(arm).to_owned(), *style));
     (!panels.is_empty()).then(|| Curves {
-        title: super::FIRST_WRONG.to_owned(),
+        title: title.to_owned(),
+        bands,
         unit: "chains without a wrong step, %",
         panels,
         legend: legend.collect(),

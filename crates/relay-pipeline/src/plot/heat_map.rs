@@ -34,8 +34,8 @@ pub(super) struct HeatMaps {
 }
 
 impl HeatMaps {
-    /// The hit matrices of all arms; `None` when there is none.
-    pub(super) fn new(matrices: &HitMatrices) -> Option<Self> {
+    /// The hit matrices of all arms; `None` when there is none. `whose` ends the title.
+    pub(super) fn new(matrices: &HitMatrices, whose: &str) -> Option<Self> {
         let has_cells = |matrix: &HitMatrix| matrix.iter().any(|row| !row.is_empty());
         let maps: Vec<_> = matrices
             .arms
@@ -44,7 +44,7 @@ impl HeatMaps {
             .map(|(arm, matrix)| (arm.to_owned(), matrix.clone()))
             .collect();
         let title = format!(
-            "Hit matrix: {}, length {}, {} problems",
+            "Hit matrix: {}, length {}, {} problems{whose}",
             task_label(&matrices.task),
             matrices.length,
             matrices.n

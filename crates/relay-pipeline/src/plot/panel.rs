@@ -1,6 +1,6 @@
 //! A panel of the curves: axes, shaded training lengths, and a line with its band per arm.
 
-use plotters::prelude::DrawingBackend;
+use plotters::prelude::{DrawingBackend, RGBColor};
 
 use super::{
     canvas::{Canvas, Drawn, Point},
@@ -45,78 +45,172 @@ impl Panel {
         width: f64,
         unit: &str,
     ) -> Drawn {
-        let lengths = || {
-            self.lines
-                .iter()
-                .flat_map(|line| line.points.iter().map(|p| p.0))
-        };
-        let (low, high) = (
-            lengths().min().unwrap_or(0) as f64,
-            lengths().max().unwrap_or(0) as f64,
-        );
+        let places = Places::of(self);
+        let [low, high] = places.ends.map(|end| places.at(end));
         // The outermost markers stay within the axes, however near the lengths are to each other.
-        let least = MARGIN * (high - low) / (width - 2.0 * MARGIN);
-        let beside = least.max(0.5);
+        let beside = (MARGIN * (high - low) / (width - 2.0 * MARGIN)).max(0.5);
         let frame = Frame::new(corner, width, [low - beside, high + beside], PERCENT);
         if let Some([from, to]) = self.train {
-            frame.shade(canvas, [from as f64 - 0.5, to as f64 + 0.5], SHADE)?;
+            let edges = [from as f64 - 0.5, to as f64 + 0.5];
+            frame.shade(canvas, edges.map(|edge| places.at(edge)), SHADE)?;
         }
-        let along = ticks(low, high, 1.0);
+        let pixels = width / (high - low + 2.0 * beside);
+        let along = places.ticks(pixels);
         frame.draw(
             canvas,
             &self.title,
             (self.across, &along),
             (unit, &percents()),
         )?;
+        let axis = Axis {
+            frame,
+            places,
+            pixels,
+        };
         for line in &self.lines {
-            line.draw_band(canvas, &frame)?;
+            line.draw_band(canvas, &axis)?;
         }
-        let near = frame.width / (high - low).max(1.0) < 5.0 * RADIUS;
+        let near = axis.a_length(false) < 5.0 * RADIUS;
         let lines = self.lines.len();
         self.lines.iter().enumerate().try_for_each(|(i, line)| {
             // Where lengths are near each other, those within the training lengths take turns.
-            let has_marker = |length: usize| {
-                let inside = self.train.is_some_and(|[_, to]| length <= to);
-                !(near && inside) || length % lines == i
-            };
-            line.draw(canvas, &frame, has_marker)
+            let has_marker =
+                |length: usize| !near || places.is_longer(length) || length % lines == i;
+            line.draw(canvas, &axis, has_marker)
         })
     }
 }
 
-impl Line {
-    /// Lines stand a little beside each other, else those near 100 % would hide all but the last.
-    fn at(&self, frame: &Frame, length: usize, share: f64) -> Point {
-        let [low, high] = frame.across;
-        let (x, y) = frame.at(length as f64, 100.0 * share);
-        (
-            x + self.place * (0.12 * frame.width / (high - low)).min(5.5),
-            y,
-        )
+/// Where lengths stand along an axis: one unit apart, but for the training lengths, which are nearer to each other where the
+/// longer ones would have less than [`ROOM`] of the axis.
+#[derive(Debug, Clone, Copy)]
+struct Places {
+    /// The shortest and the longest length.
+    ends: [f64; 2],
+    /// What the training lengths end at, between two lengths.
+    border: f64,
+    /// How far training lengths are apart.
+    scale: f64,
+}
+
+/// The least share of the axis that longer lengths have.
+const ROOM: f64 = 0.45;
+
+impl Places {
+    fn of(panel: &Panel) -> Self {
+        let lengths = || {
+            let lines = panel.lines.iter();
+            lines.flat_map(|line| line.points.iter().map(|p| p.0 as f64))
+        };
+        let low = lengths().reduce(f64::min).unwrap_or(0.0);
+        let high = lengths().reduce(f64::max).unwrap_or(0.0);
+        let border = panel.train.map_or(low - 1.0, |[_, to]| to as f64 + 0.5);
+        let (trained, longer) = (border - low + 0.5, high - border + 0.5);
+        let scale = match trained > 0.0 && longer > 0.5 {
+            true => (longer * (1.0 - ROOM) / ROOM / trained).min(1.0),
+            false => 1.0,
+        };
+        Self {
+            ends: [low, high],
+            border,
+            scale,
+        }
     }
 
-    fn draw_band<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, frame: &Frame) -> Drawn {
+    fn is_longer(&self, length: usize) -> bool {
+        length as f64 > self.border
+    }
+
+    fn at(&self, length: f64) -> f64 {
+        let beyond = length - self.border;
+        self.border
+            + if beyond < 0.0 {
+                self.scale * beyond
+            } else {
+                beyond
+            }
+    }
+
+    /// Round lengths, on both sides of the border, no two nearer than two numbers need; a unit has so many `pixels`.
+    fn ticks(&self, pixels: f64) -> Vec<(f64, String)> {
+        let [low, high] = self.ends;
+        let least = |scale: f64| (20.0 / (pixels * scale)).max(1.0);
+        if self.scale >= 1.0 {
+            return ticks(low, high, least(1.0));
+        }
+        let mut all = ticks(low, self.border, least(self.scale));
+        all.extend(ticks(self.border, high, least(1.0)));
+        let place = |(length, label): (f64, String)| (self.at(length), label);
+        all.into_iter().map(place).collect()
+    }
+}
+
+/// The axes of a panel, and where lengths stand along them.
+struct Axis {
+    frame: Frame,
+    places: Places,
+    /// Of a unit along.
+    pixels: f64,
+}
+
+impl Axis {
+    /// Pixels between two lengths.
+    fn a_length(&self, longer: bool) -> f64 {
+        self.pixels * if longer { 1.0 } else { self.places.scale }
+    }
+}
+
+/// What lies between two lines.
+pub(super) fn band<DB: DrawingBackend>(
+    canvas: &Canvas<DB>,
+    low: &[Point],
+    high: &[Point],
+    colour: RGBColor,
+) -> Drawn {
+    let around: Vec<Point> = low.iter().chain(high.iter().rev()).copied().collect();
+    canvas.polygon(&around, colour, 0.12)?;
+    // In print without colour the fill alone is hardly seen.
+    for edge in [low, high] {
+        canvas.line(edge, colour, 0.5, &[])?;
+    }
+    Ok(())
+}
+
+impl Line {
+    /// Lines stand a little beside each other, else those near 100 % would hide all but the last.
+    fn at(&self, axis: &Axis, length: usize, share: f64) -> Point {
+        let (x, y) = axis.frame.at(axis.places.at(length as f64), 100.0 * share);
+        let apart = (0.14 * axis.a_length(axis.places.is_longer(length))).min(5.5);
+        (x + self.place * apart, y)
+    }
+
+    fn draw_band<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, axis: &Axis) -> Drawn {
+        if self
+            .points
+            .iter()
+            .all(|(_, _, share)| share.low == share.high)
+        {
+            return Ok(());
+        }
         let place = |pick: fn(&Share) -> f64| {
-            self.points
-                .iter()
-                .map(move |(length, _, share)| self.at(frame, *length, pick(share)))
+            let points = self.points.iter();
+            points.map(move |(length, _, share)| self.at(axis, *length, pick(share)))
         };
         let low: Vec<Point> = place(|share| share.low).collect();
         let high: Vec<Point> = place(|share| share.high).collect();
         if let ([low], [high]) = (low.as_slice(), high.as_slice()) {
             return canvas.line(&[*low, *high], self.style.colour, 1.5, &[]);
         }
-        let around: Vec<Point> = low.into_iter().chain(high.into_iter().rev()).collect();
-        canvas.polygon(&around, self.style.colour, 0.12)
+        band(canvas, &low, &high, self.style.colour)
     }
 
     fn draw<DB: DrawingBackend>(
         &self,
         canvas: &Canvas<DB>,
-        frame: &Frame,
+        axis: &Axis,
         has_marker: impl Fn(usize) -> bool,
     ) -> Drawn {
-        let at = |(length, _, share): &(usize, u64, Share)| self.at(frame, *length, share.value);
+        let at = |(length, _, share): &(usize, u64, Share)| self.at(axis, *length, share.value);
         let points: Vec<Point> = self.points.iter().map(at).collect();
         canvas.line(
             &points,
@@ -128,5 +222,59 @@ impl Line {
         marked.map(at).try_for_each(|point| {
             canvas.marker(self.style.marker, point, RADIUS, self.style.colour)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places(train: Option<[usize; 2]>, [low, high]: [usize; 2]) -> Places {
+        let line = Line {
+            arm: String::new(),
+            style: crate::plot::style::line_styles(&["ar_relay"])[0],
+            place: 0.0,
+            points: (low..=high)
+                .map(|length| (length, 1, Share::exactly(1.0)))
+                .collect(),
+        };
+        Places::of(&Panel {
+            task: String::new(),
+            title: String::new(),
+            across: "length",
+            train,
+            lines: vec![line],
+        })
+    }
+
+    #[test]
+    fn longer_lengths_have_room() {
+        let all = places(Some([3, 30]), [3, 36]);
+        let [from, border, to] = [2.5, 30.5, 36.5].map(|length| all.at(length));
+        let share = (to - border) / (to - from);
+        assert!((share - ROOM).abs() < 1e-9, "{share}");
+        assert!(all.is_longer(31) && !all.is_longer(30));
+        // No number stands on another.
+        let pixels = 330.0 / (to - from);
+        let ticks = all.ticks(pixels);
+        let apart = ticks
+            .windows(2)
+            .map(|pair| pixels * (pair[1].0 - pair[0].0));
+        assert!(apart.clone().all(|apart| apart > 10.0), "{ticks:?}");
+        assert!(ticks.iter().any(|(_, label)| label == "36"), "{ticks:?}");
+    }
+
+    #[test]
+    fn without_longer_lengths_or_with_many_all_are_alike() {
+        for (train, ends) in [
+            (Some([1, 6]), [1, 6]),
+            (Some([1, 6]), [1, 20]),
+            (Some([5, 6]), [1, 3]),
+            (None, [0, 12]),
+        ] {
+            let all = places(train, ends);
+            let [a, b] = ends.map(|end| all.at(end as f64));
+            assert_eq!(b - a, (ends[1] - ends[0]) as f64, "{train:?} {ends:?}");
+        }
     }
 }

@@ -5,38 +5,43 @@ use crate::{
     ChainForensics, Results, Share,
     arms::{arm_label, task_label},
     markup::escape,
+    plot::Bands,
 };
 
 /// A table per task, with the most frequent confusions below.
-pub(super) fn forensics(results: &Results) -> String {
+pub(super) fn forensics(results: &Results, bands: Bands) -> String {
     let tables: String = results
         .tasks()
         .iter()
-        .map(|task| of_task(results, task))
+        .map(|task| of_task(results, task, bands))
         .collect();
     if tables.is_empty() {
         return tables;
     }
+    let interval = match bands {
+        Bands::Interval => ", with its 95 % Wilson interval",
+        Bands::Seeds | Bands::None => "",
+    };
     format!(
         "<p>Steps count from 1. Of the steps after the first wrong one the table says how many are wrong, on average; \
          steps beyond the number of true ones are among them. A chain recovers when a right step follows a wrong one. The \
-         last columns are the share of right answers that stand on a wrong chain, with its 95 % Wilson interval, and the \
-         number of wrong answers that stand on a right one.</p>\n{tables}"
+         last columns are the share of right answers that stand on a wrong chain{interval}, and the number \
+         of wrong answers that stand on a right one.</p>\n{tables}"
     )
 }
 
-fn of_task(results: &Results, task: &str) -> String {
+fn of_task(results: &Results, task: &str, bands: Bands) -> String {
     let mut rows = String::new();
     for arm in results.forensics.keys() {
         let Some(found) = results.forensics_of(arm, task) else {
             continue;
         };
         if let Some((length, last)) = found.by_length.last_key_value() {
-            rows += &row(arm, &format!("{length}"), last);
+            rows += &row(arm, &format!("{length}"), last, bands);
         }
         let trained = results.train_lengths.get(task).map_or(0, |[_, to]| *to);
         if let Some(longer) = found.longer_than(trained) {
-            rows += &row(arm, &format!("all above {trained}"), &longer);
+            rows += &row(arm, &format!("all above {trained}"), &longer, bands);
         }
     }
     if rows.is_empty() {
@@ -62,7 +67,7 @@ fn of_task(results: &Results, task: &str) -> String {
     )
 }
 
-fn row(arm: &str, lengths: &str, found: &ChainForensics) -> String {
+fn row(arm: &str, lengths: &str, found: &ChainForensics, bands: Bands) -> String {
     let wrong = found.wrong_chains();
     let percent = |share: Share| format!("{:.1} %", 100.0 * share.value);
     let mean = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.1}"));
@@ -79,7 +84,12 @@ fn row(arm: &str, lengths: &str, found: &ChainForensics) -> String {
         n => {
             let share = Share::of(found.right_answers_on_wrong_chains, n, n);
             let (low, high) = (100.0 * share.low, 100.0 * share.high);
-            format!("{} <small>({low:.1} to {high:.1})</small>", percent(share))
+            match bands {
+                Bands::Interval => {
+                    format!("{} <small>({low:.1} to {high:.1})</small>", percent(share))
+                }
+                Bands::Seeds | Bands::None => percent(share),
+            }
         }
     };
     format!(

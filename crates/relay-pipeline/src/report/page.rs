@@ -12,11 +12,17 @@ use crate::{
     OrderedMap, Results, Verdict,
     arms::{arm_label, task_label},
     markup::escape,
-    plot::Figure,
+    plot::{Bands, Figure},
 };
 
-/// The whole page of what `runs` measured, such as `seed 1`; `figures` come with their SVG documents, which go into the page.
-pub(super) fn page(results: &Results, runs: &str, figures: &[(Figure, String)]) -> String {
+/// The whole page of what `runs` measured, such as `seed 1`; of the shares by length `bands` are the ranges.
+/// `figures` come with their SVG documents, which go into the page.
+pub(super) fn page(
+    results: &Results,
+    runs: &str,
+    bands: Bands,
+    figures: &[(Figure, String)],
+) -> String {
     let title = format!("RELAY: preset {}, {runs}", results.preset);
     let body = [
         format!(
@@ -24,7 +30,10 @@ pub(super) fn page(results: &Results, runs: &str, figures: &[(Figure, String)]) 
             escape(&title),
             introduction(results)
         ),
-        section("Answer accuracy by arm, task and length", &answers(results)),
+        section(
+            "Answer accuracy by arm, task and length",
+            &answers(results, bands),
+        ),
         section(
             "Figures",
             &figures
@@ -32,9 +41,12 @@ pub(super) fn page(results: &Results, runs: &str, figures: &[(Figure, String)]) 
                 .map(|(figure, svg)| drawing(figure, svg))
                 .collect::<String>(),
         ),
-        section("The paper's claims", &(summary(results) + &claims(results))),
+        section(
+            "The paper's claims",
+            &(summary(results, bands) + &claims(results)),
+        ),
         section("Bit and chain accuracy", &chains(results)),
-        section("Where chains go wrong", &forensics(results)),
+        section("Where chains go wrong", &forensics(results, bands)),
         section("Chains written to learn from", &written_chains(results)),
         section("Cost", &cost(results)),
         section("How it was run", &provenance(results, runs)),
@@ -111,7 +123,14 @@ fn drawing(figure: &Figure, svg: &str) -> String {
 }
 
 /// How many claims have which verdict.
-fn summary(results: &Results) -> String {
+fn summary(results: &Results, bands: Bands) -> String {
+    let together = match bands {
+        Bands::Seeds => {
+            " The rules are applied to the problems of all seeds as if one model had solved them: what differs between \
+             seeds evens out, and a claim may hold here that fails with one of them. aggregate.md has the verdicts of each."
+        }
+        _ => "",
+    };
     let count = |verdict| {
         results
             .claims
@@ -121,7 +140,7 @@ fn summary(results: &Results) -> String {
     };
     format!(
         "<p>Of {} claims, {} hold, {} do not, {} are not decided. A claim is undecided when numbers that it needs are \
-         missing or, where its rule says so, too uncertain.</p>\n",
+         missing or, where its rule says so, too uncertain.{together}</p>\n",
         results.claims.len(),
         count(Verdict::Holds),
         count(Verdict::DoesNotHold),

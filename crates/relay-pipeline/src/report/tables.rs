@@ -4,12 +4,14 @@ use crate::{
     Claim, Measure, Number, Results, Share, Verdict,
     arms::{arm_label, task_label},
     markup::escape,
+    plot::Bands,
     table::{cell, tested},
 };
 
 /// Answer accuracy, a table per task.
-pub(super) fn answers(results: &Results) -> String {
-    let note = "<p>In per cent, with 95 % Wilson intervals. Shaded lengths were trained on.</p>\n";
+pub(super) fn answers(results: &Results, bands: Bands) -> String {
+    let ranges = bands.caption("The ranges");
+    let note = format!("<p>In per cent. {ranges} Shaded lengths were trained on.</p>\n");
     let tables: String = results
         .tasks()
         .iter()

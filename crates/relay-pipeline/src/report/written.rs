@@ -23,7 +23,7 @@ pub(super) fn written_chains(results: &Results) -> String {
         return String::new();
     }
     format!(
-        "<p>A chain is right if no token of its steps and answer is wrong. That is known here, and not used.</p>\n\
+        "<p>A chain is right if no token of its steps and answer is wrong. That is known here, and not used, but for the answers where they confirm.</p>\n\
          <div class=\"wide\"><table>\n<thead><tr><th scope=\"col\">written by</th><th scope=\"col\">task</th>\
          <th scope=\"col\">wanted</th><th scope=\"col\">kept</th><th scope=\"col\">right</th>\
          <th scope=\"col\">unreadable</th><th scope=\"col\">unsure or not confirmed</th></tr></thead>\n\

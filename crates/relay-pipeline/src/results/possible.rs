@@ -83,7 +83,14 @@ impl ChainYield {
         ] {
             at_most(name, count.unwrap_or(0) as u64, MOST)?;
         }
-        Ok(())
+        let known = self.known.unwrap_or(self.kept);
+        part_of("known", known as u64, "kept", self.kept as u64)?;
+        part_of(
+            "right",
+            self.right.unwrap_or(0) as u64,
+            "known",
+            known as u64,
+        )
     }
 }
 
@@ -157,18 +164,36 @@ impl ChainForensics {
         ] {
             at_most(name, count, MOST)?;
         }
-        let last = self.first_wrong.keys().last().copied().unwrap_or(0);
-        let steps = self.steps.max(last) as u64;
-        at_most("steps", steps, MOST_STEPS as u64)?;
         let mut wrong = self.first_wrong.values();
         let wrong = wrong.try_fold(0_u64, |sum, n| sum.checked_add(*n));
-        match wrong {
-            Some(wrong) if wrong <= self.chains => Ok(()),
-            _ => Err(format!(
-                "first_wrong has more chains than `chains`, {}",
-                self.chains
-            )),
+        let Some(wrong) = wrong.filter(|wrong| *wrong <= self.chains) else {
+            let chains = self.chains;
+            return Err(format!(
+                "first_wrong has more chains than `chains`, {chains}"
+            ));
+        };
+        let right = self.right_answers;
+        for (name, part, whole, of) in [
+            ("right_answers", right, "chains", self.chains),
+            (
+                "right_answers_on_wrong_chains",
+                self.right_answers_on_wrong_chains,
+                "right_answers",
+                right,
+            ),
+            ("later_wrong", self.later_wrong, "later", self.later),
+            (
+                "recovering",
+                self.recovering,
+                "chains with a wrong step",
+                wrong,
+            ),
+        ] {
+            part_of(name, part, whole, of)?;
         }
+        let last = self.first_wrong.keys().last().copied().unwrap_or(0);
+        let steps = self.steps.max(last) as u64;
+        at_most("steps", steps, MOST_STEPS as u64)
     }
 }
 
@@ -246,6 +271,15 @@ fn amount(name: &str, amount: f64) -> Possible {
     }
     Err(format!(
         "{name} is {amount}, must be from 0 to {MOST_AMOUNT:e}"
+    ))
+}
+
+fn part_of(name: &str, part: u64, whole: &str, of: u64) -> Possible {
+    if part <= of {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} is {part}, must be at most {whole}, which is {of}"
     ))
 }
 

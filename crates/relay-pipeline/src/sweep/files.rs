@@ -13,7 +13,7 @@ use crate::{
     file_name::file_name,
     json::pretty,
     length_result::rounded,
-    plot::{field, spread_figure},
+    plot::{Bands, curves_figure, field},
     report::remove_older_figures,
     write_atomically,
 };
@@ -40,9 +40,12 @@ impl SweepResults {
             for arm in self.arms() {
                 let curves = self.curves(arm, task);
                 let title = format!("{} by {}", arm_label(arm), self.varied().join(", "));
-                let Some(figure) =
-                    spread_figure(&curves, Measure::Answer, "sweep", &title, self.seeds.len())
-                else {
+                let bands = match self.seeds.len() {
+                    1 => Bands::Interval,
+                    _ => Bands::Seeds,
+                };
+                let figure = curves_figure(&curves, Measure::Answer, "sweep", &title, bands);
+                let Some(figure) = figure else {
                     continue;
                 };
                 let name = format!("{}_{}", file_name(task), file_name(arm));
@@ -175,7 +178,7 @@ impl SweepResults {
             curves.train_lengths.insert(task, *lengths);
         }
         for one in &self.combinations {
-            for at in one.measured.means().of(arm, task) {
+            for at in one.measured.means(self.seeds.len()).of(arm, task) {
                 curves.add(&one.label, task, *at);
             }
         }

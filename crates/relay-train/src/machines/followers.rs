@@ -114,13 +114,14 @@ impl Followers {
         let mut first_rank = own;
         for line in self.lines().iter_mut() {
             let wire = &mut line.wire;
-            wire.say(&Message::Start {
+            let start = Message::Start {
                 first_rank,
                 workers,
-            })?;
-            wire.give(checkpoint.manifest.as_bytes())?;
+            };
+            wire.say(&start, Some(stop))?;
+            wire.give(checkpoint.manifest.as_bytes(), Some(stop))?;
             for bytes in checkpoint.files.values() {
-                wire.give(bytes)?;
+                wire.give(bytes, Some(stop))?;
             }
             first_rank += line.workers;
         }
@@ -133,7 +134,7 @@ impl Followers {
             return Ok(false);
         }
         for line in self.lines().iter_mut() {
-            line.wire.say(&Message::Update(update))?;
+            line.wire.say(&Message::Update(update), Some(stop))?;
             line.called = true;
         }
         Ok(true)
@@ -163,7 +164,10 @@ impl Followers {
     pub(crate) fn end(&self, last_word: &Message) {
         for line in self.lines().drain(..) {
             let mut wire = line.wire;
-            match wire.say(last_word) {
+            // The run is over: nobody is waited for any more.
+            let over = StopFlag::default();
+            over.set();
+            match wire.say(last_word, Some(&over)) {
                 Ok(()) => wire.close(),
                 Err(error) => tracing::debug!("{error}"),
             }
@@ -186,9 +190,10 @@ fn greet(stream: TcpStream, stop: &StopFlag) -> Result<Line> {
         }),
         Message::Join { program, .. } => {
             let reason = format!("{program} cannot follow {PROGRAM}: all machines need the same");
-            let said = wire.say(&Message::Failed {
+            let failed = Message::Failed {
                 reason: reason.clone(),
-            });
+            };
+            let said = wire.say(&failed, Some(stop));
             said.and(Err(wire.lost(reason)))
         }
         _ => Err(wire.lost("it did not say that it wants to join")),
@@ -213,7 +218,7 @@ impl<B: Backend> AllReduce<B> for Sums {
         }
         let all = data(sum.clone());
         for line in lines.iter_mut() {
-            line.wire.give(all.as_bytes())?;
+            line.wire.give(all.as_bytes(), Some(&self.stop))?;
         }
         Ok(sum)
     }

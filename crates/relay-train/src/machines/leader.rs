@@ -81,10 +81,11 @@ impl Leader {
             thread::sleep(LOOK);
         };
         let mut wire = Wire::new(stream).map_err(|error| failed(error.to_string()))?;
-        wire.say(&Message::Join {
+        let join = Message::Join {
             program: PROGRAM.to_owned(),
             workers,
-        })?;
+        };
+        wire.say(&join, Some(stop))?;
         let wire = Arc::new(Mutex::new(wire));
         Ok(Self { wire, workers })
     }
@@ -154,13 +155,13 @@ impl Leader {
     /// leader saves and tells all to stop.
     pub(crate) fn made(&self, stop: &StopFlag) -> Result<()> {
         let stopped = stop.is_set();
-        self.wire().say(&Message::Made { stopped })
+        self.wire().say(&Message::Made { stopped }, Some(stop))
     }
 
     /// Says why this machine cannot go on.
     pub(crate) fn fail(&self, error: &TrainError) {
         let reason = error.to_string();
-        if let Err(error) = self.wire().say(&Message::Failed { reason }) {
+        if let Err(error) = self.wire().say(&Message::Failed { reason }, None) {
             tracing::debug!("{error}");
         }
     }
@@ -170,7 +171,7 @@ impl<B: Backend> AllReduce<B> for Leader {
     fn sum(&mut self, values: Tensor<B, 1>) -> Result<Tensor<B, 1>> {
         let (device, length) = (values.device(), values.dims()[0]);
         let mut wire = self.wire();
-        wire.give(data(values).as_bytes())?;
+        wire.give(data(values).as_bytes(), None)?;
         let all = wire.take(None)?;
         tensor(&all, length, &device).map_err(|reason| wire.lost(reason))
     }

@@ -283,7 +283,7 @@ fn wrong_settings_are_named() {
 }
 
 #[test]
-fn a_full_or_forbidden_directory_is_an_error() {
+fn a_directory_that_cannot_be_made_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
