@@ -8,6 +8,7 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::{
@@ -22,7 +23,7 @@ use relay_examples::{
     TaskName, finish, parse_args, parse_pair, start_logging, stop_on_signals,
 };
 use relay_tasks::{Dataset, Problem, Split, Task, TaskError};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Makes data files of the paper's tasks; solves or converts such files.
 #[derive(Debug, Parser)]
@@ -149,7 +150,7 @@ fn read(
     let tasks = PaperTasks::build(&args.dialect)?;
     let mut input = ProblemInput::open(file, args.input_format, args.task, args.skip_bad, &tasks)?;
     let mut output = ProblemOutput::create(&args.out, args.format).map_err(CliError::failure)?;
-    let mut count = 0_u64;
+    let (mut count, mut seen) = (0_u64, BTreeSet::new());
     let signals = Signals::watched()?;
     while let Some(problem) = input.next_as(|task, problem| make(task, problem)) {
         signals.check()?;
@@ -158,8 +159,14 @@ fn read(
             .write(&problem, &dialect)
             .map_err(CliError::failure)?;
         count += 1;
+        seen.insert(problem.task);
     }
     output.finish().map_err(CliError::failure)?;
+    let unused = args.dialect.given();
+    for (option, owner) in unused.filter(|(_, owner)| !seen.contains(owner.text())) {
+        let (file, owner) = (file.display(), owner.text());
+        warn!("{option} was of no use: {file} has no problem of {owner}");
+    }
     let out = args.out.display();
     match input.skipped() {
         0 => info!("wrote {count} problems to {out}"),

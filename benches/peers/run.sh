@@ -6,20 +6,22 @@ cd "$(dirname "$0")/../.."
 venv=target/peers-venv
 wanted=benches/peers/requirements.txt
 
+# Without these PyTorch cannot compile, and RELAY would be compared with less than its best.
+missing=
+command -v "${CXX:-g++}" >/dev/null || missing=${CXX:-g++}
+python3 - <<'PYTHON' || missing="${missing:+$missing and }Python.h"
+import pathlib, sys, sysconfig
+sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file())
+PYTHON
+case " $* " in *" --help "* | *" -h "*) missing= ;; esac
+[ -z "$missing" ] || { echo "no $missing, which torch.compile needs (Debian: g++, python3-dev)" >&2; exit 1; }
+
 # The plain wheel of PyTorch does not load without the CUDA libraries it depends on, so they are installed, too.
 if ! cmp -s "$wanted" "$venv/installed.txt"; then
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --requirement "$wanted"
     cp "$wanted" "$venv/installed.txt"
 fi
-# Without these PyTorch cannot compile, and RELAY would be compared with less than its best.
-command -v "${CXX:-g++}" >/dev/null || missing=g++
-"$venv/bin/python" - <<'PYTHON' || missing="${missing:+$missing and }Python.h"
-import pathlib, sys, sysconfig
-sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").is_file())
-PYTHON
-[ -z "${missing-}" ] || { echo "no $missing, which torch.compile needs: install g++ and python3-dev" >&2; exit 1; }
-
 features=
 case " $* " in *" --device cuda "* | *" --device=cuda "*) features="--features cuda" ;; esac
 # Wherever builds go otherwise: what is measured is what is built here.

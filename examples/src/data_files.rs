@@ -39,6 +39,7 @@ pub enum OutputFormat {
 #[derive(Debug)]
 pub struct PaperTasks {
     tasks: Vec<(TaskName, Built)>,
+    largest: Option<u32>,
 }
 
 /// A task, or why its dialect cannot be.
@@ -62,6 +63,7 @@ impl PaperTasks {
         let tasks = TaskName::ALL.into_iter().map(build);
         Ok(Self {
             tasks: tasks.collect::<Result<_, CliError>>()?,
+            largest: dialect.largest(),
         })
     }
 
@@ -71,8 +73,16 @@ impl PaperTasks {
             name: name.to_owned(),
             known: "ari, ed, lis".to_owned(),
         })?;
-        let cannot_be =
-            |error| TaskError::data(format!("the dialect of {name} cannot be: {error}"));
+        let cannot_be = |error| {
+            let largest = self
+                .largest
+                .map_or(String::new(), |largest| largest.to_string());
+            TaskError::setting(
+                "--largest",
+                largest,
+                format!("one that {name} can have; {error}"),
+            )
+        };
         task.as_ref().map_err(cannot_be)
     }
 

@@ -136,6 +136,11 @@ impl DialectArgs {
         Ok(config)
     }
 
+    /// What `--largest` says.
+    pub(crate) fn largest(&self) -> Option<u32> {
+        self.largest
+    }
+
     /// The options that belong to one task each, so without `--largest`.
     #[must_use]
     pub fn of_one_task(&self) -> Self {
@@ -150,7 +155,27 @@ impl DialectArgs {
     /// # Errors
     /// A usage error that names the first such option.
     pub fn only_for(&self, task: TaskName) -> Result<(), CliError> {
-        let given = [
+        if task == TaskName::Ari
+            && self.largest.is_some()
+            && self.domain != Some(DomainName::Integers)
+        {
+            return Err(CliError::usage(
+                "--largest belongs to --domain integers; with a prime field give --prime",
+            ));
+        }
+        match self.given().find(|&(_, owner)| owner != task) {
+            None => Ok(()),
+            Some((option, owner)) => Err(CliError::usage(format!(
+                "{option} belongs to --task {}, not to {}",
+                owner.text(),
+                task.text()
+            ))),
+        }
+    }
+
+    /// The options that were given and belong to one task each.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, TaskName)> {
+        let all = [
             ("--domain", TaskName::Ari, self.domain.is_some()),
             ("--prime", TaskName::Ari, self.prime.is_some()),
             ("--order", TaskName::Ari, self.order.is_some()),
@@ -166,25 +191,8 @@ impl DialectArgs {
             ("--lowest", TaskName::Lis, self.lowest.is_some()),
             ("--runs", TaskName::Lis, self.runs.is_some()),
         ];
-        if task == TaskName::Ari
-            && self.largest.is_some()
-            && self.domain != Some(DomainName::Integers)
-        {
-            return Err(CliError::usage(
-                "--largest belongs to --domain integers; with a prime field give --prime",
-            ));
-        }
-        match given
-            .into_iter()
-            .find(|&(_, owner, given)| given && owner != task)
-        {
-            None => Ok(()),
-            Some((option, owner, _)) => Err(CliError::usage(format!(
-                "{option} belongs to --task {}, not to {}",
-                owner.text(),
-                task.text()
-            ))),
-        }
+        let given = all.into_iter().filter(|(_, _, given)| *given);
+        given.map(|(option, owner, _)| (option, owner))
     }
 
     fn arithmetic(&self) -> Result<ArithmeticConfig, CliError> {

@@ -178,6 +178,21 @@ impl Share {
     }
 }
 
+/// Per cent with one digit after the point, never more than it is: rounding must not make an error vanish.
+pub(crate) fn tenths_below(percent: f64) -> String {
+    // Of a share such as 0.939 the product may be a trifle too small.
+    format!("{:.1}", (10.0 * percent + 1e-9).floor() / 10.0)
+}
+
+/// Whole per cent, with a digit after the point where it would say that all or none is right.
+pub(crate) fn whole_percent(percent: f64) -> String {
+    match percent {
+        p if (99.5..100.0).contains(&p) => tenths_below(p),
+        p if p > 0.0 && p <= 0.5 => format!("{:.1}", (10.0 * p - 1e-9).ceil() / 10.0),
+        p => format!("{p:.0}"),
+    }
+}
+
 /// Six digits are more than any sample here can tell, keep the file readable and survive reading exactly.
 pub(crate) fn rounded(share: f64) -> f64 {
     (share * 1e6).round() / 1e6
@@ -186,6 +201,23 @@ pub(crate) fn rounded(share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_all_or_none_is_not_rounded_to_it() {
+        let cases = [
+            (1, 200, "0.5"),
+            (1, 3000, "0.1"),
+            (0, 200, "0"),
+            (13, 200, "6"),
+            (199, 200, "99.5"),
+            (1999, 2001, "99.9"),
+            (200, 200, "100"),
+        ];
+        for (right, of, text) in cases {
+            let percent = 100.0 * f64::from(right) / f64::from(of);
+            assert_eq!(whole_percent(percent), text, "{right} of {of}");
+        }
+    }
 
     /// Tokens of one chain are right or wrong together, so the interval of their share counts problems.
     #[test]

@@ -116,7 +116,7 @@ pub(crate) fn other_figures(
         Bands::Seeds | Bands::None => Bands::None,
     };
     figures.extend(first_wrong_figure(results, of_chains, whose));
-    figures.extend(compute_figure(results, bands, whose, longer));
+    figures.extend(compute_figure(results, bands, longer));
     figures
 }
 
@@ -144,6 +144,12 @@ fn hit_matrix_figure(matrices: &HitMatrices, whose: &str) -> Option<Figure> {
 const FIRST_WRONG: &str = "Chains still without a wrong step";
 const BY_COMPUTING: &str = "Answer accuracy by computing";
 
+/// A caption of those that say something.
+fn sentences(all: &[&str]) -> String {
+    let some = all.iter().filter(|sentence| !sentence.is_empty());
+    some.copied().collect::<Vec<_>>().join(" ")
+}
+
 /// Why a point may stand beside its length or step.
 const BESIDE: &str =
     "Lines stand a little beside each other, else one near 100 % would hide the others.";
@@ -154,10 +160,11 @@ fn first_wrong_figure(results: &Results, bands: Bands, whose: &str) -> Option<Fi
     Some(Figure {
         name: FIRST_WRONG_STEP.to_owned(),
         title,
-        caption: format!(
-            "Share of chains without a wrong step up to each step, at the longest length that was tested. {} {BESIDE}",
-            bands.caption("Bands")
-        ),
+        caption: sentences(&[
+            "Share of chains without a wrong step up to each step, at the longest length that was tested.",
+            &bands.caption("Bands"),
+            BESIDE,
+        ]),
         drawing: Drawing::FirstWrong(curves),
     })
 }
@@ -165,20 +172,22 @@ fn first_wrong_figure(results: &Results, bands: Bands, whose: &str) -> Option<Fi
 fn compute_figure(
     results: &Results,
     bands: Bands,
-    whose: &str,
     longer: impl Fn(&str, &str) -> Option<(u64, Share)>,
 ) -> Option<Figure> {
-    let title = format!("{BY_COMPUTING}{whose}");
+    let title = match bands {
+        Bands::Seeds => format!("{BY_COMPUTING}, mean of the seeds"),
+        _ => BY_COMPUTING.to_owned(),
+    };
     let points = Compute::new(results, &title, bands, longer)?;
     Some(Figure {
         name: BY_COMPUTE.to_owned(),
         title,
-        caption: format!(
+        caption: sentences(&[
             "Share of right answers over all lengths longer than those trained on, beside the floating-point operations \
              that the arm took, for all tasks, with all the stages it builds on, evaluation and the confirming of answers \
-             left out. {}",
-            bands.caption("Bars")
-        ),
+             left out.",
+            &bands.caption("Bars"),
+        ]),
         drawing: Drawing::Compute(points),
     })
 }
@@ -198,19 +207,17 @@ pub(crate) fn curves_figure(
         }
         Measure::Chain => "Share of chains without any wrong token.",
     };
-    let mean = match bands {
-        Bands::Seeds => "Means over the seeds.",
-        _ => "",
-    };
-    let caption = format!(
-        "{what} {mean} {} The training lengths are shaded, and drawn closer to each other where they are many; there each \
-         line then has markers at some of them. {BESIDE}",
-        bands.caption("Bands")
-    );
+    let caption = sentences(&[
+        what,
+        &bands.caption("Bands"),
+        "The training lengths are shaded, and drawn closer to each other where they are many; there each line then has \
+         markers at some of them.",
+        BESIDE,
+    ]);
     Some(Figure {
         name: name.to_owned(),
         title: title.to_owned(),
-        caption: caption.replace("  ", " "),
+        caption,
         drawing: Drawing::Curves(Curves::new(results, measure, title, bands)?),
     })
 }

@@ -267,7 +267,7 @@ impl BenchmarkWriter {
     /// As [`write_benchmark_line`], and [`TaskError::Io`]; a problem of another task than the first one, which no reader could
     /// tell apart.
     pub fn write_problem(&mut self, problem: &Problem) -> Result<()> {
-        let first = self.task.get_or_insert_with(|| problem.task.clone());
+        let first = self.task.as_ref().unwrap_or(&problem.task);
         if *first != problem.task {
             let (first, other) = (first, &problem.task);
             return Err(TaskError::data(format!(
@@ -275,8 +275,10 @@ impl BenchmarkWriter {
                 problem.prompt
             )));
         }
-        self.file
-            .write_line(write_benchmark_line(problem, self.kind)?.as_bytes())
+        let line = write_benchmark_line(problem, self.kind)?;
+        self.file.write_line(line.as_bytes())?;
+        self.task.get_or_insert_with(|| problem.task.clone());
+        Ok(())
     }
 
     /// Puts the file in its place.

@@ -122,8 +122,8 @@ impl Codec {
     /// same window, and none tells how wide the true steps are.
     ///
     /// # Errors
-    /// As [`encode`](Self::encode), and when the text is no problem of the task, or the steps are more or wider than the task
-    /// says.
+    /// As [`encode`](Self::encode), and when the text is no problem of the task, there are not as many steps as the
+    /// task says, or wider ones.
     pub fn encode_for(&self, task: &dyn Task, problem: &Problem) -> Result<Example> {
         let mut example = self.encode(problem)?;
         let prompt = &problem.prompt;

@@ -80,7 +80,12 @@ impl<R: BufRead> Lines<R> {
                     return Some(Ok(value));
                 }
                 Err(error)
-                    if self.skip_bad && !matches!(error, TaskError::MixedDialects { .. }) =>
+                    // A dialect or a setting that is wrong is not the line's fault.
+                    if self.skip_bad
+                        && !matches!(
+                            error,
+                            TaskError::MixedDialects { .. } | TaskError::Setting { .. }
+                        ) =>
                 {
                     self.skip(&error)
                 }

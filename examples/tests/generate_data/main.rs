@@ -260,6 +260,16 @@ fn files_of_one_task_and_of_several_are_read_in_their_dialects() {
         folder,
         &format!("--convert ari.jsonl {small} --out again.jsonl"),
     );
+    let output = run(
+        folder,
+        "--convert ari.jsonl --domain integers --largest 5 --group 4 --out x",
+    );
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.success() && said.contains("--group was of no use"),
+        "{said}"
+    );
+    fs::remove_file(folder.join("x")).unwrap();
     works(
         folder,
         "--task lis --group 5 --lengths 4..9 --out lis.jsonl",
@@ -273,12 +283,10 @@ fn files_of_one_task_and_of_several_are_read_in_their_dialects() {
     assert!(!ari.contains("\"task\""), "{ari}");
     fs::write(folder.join("both.jsonl"), format!("{ari}\n{lis}\n")).unwrap();
     let both = format!("--task ari --convert both.jsonl {small} --group 5 --values fixed");
-    fails(
-        folder,
-        &format!("{both} --out x"),
-        1,
-        "the dialect of lis cannot be",
-    );
+    for skip in ["", "--skip-bad "] {
+        let arguments = format!("{both} {skip}--out x");
+        fails(folder, &arguments, 1, "one that lis can have");
+    }
     let both = "--task ari --convert both.jsonl --domain integers --group 5";
     fails(folder, &format!("{both} --out x"), 1, "line 1");
     let ed = r#"{"task":"ed","problem":"a | b <sep>"}"#;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     ChainForensics, Measure, OrderedMap,
     arms::{CHAINS, EVALUATION, LOOPED_ALIGNED, arm_label, task_label},
+    length_result::whole_percent,
 };
 
 impl Aggregate {
@@ -111,7 +112,10 @@ impl Aggregate {
             let arms = all.forensics.keys();
             arms.filter_map(move |arm| {
                 let found = all.forensics_of(arm, task)?.longer_than(*longest)?;
-                (found.wrong_chains() > 0).then(|| wrong_row(arm, task, &found))
+                (found.wrong_chains() > 0).then(|| {
+                    let (name, cells) = wrong_row(arm, task, &found);
+                    (name + &self.few_with_chains(arm, task), cells)
+                })
             })
         });
         let heads = [
@@ -130,6 +134,13 @@ impl Aggregate {
             heads.map(str::to_owned).into(),
             rows.collect(),
         )
+    }
+
+    /// That only some of the seeds have chains of an arm.
+    fn few_with_chains(&self, arm: &str, task: &str) -> String {
+        let measured = self.of(arm, task).iter().filter_map(|at| at.chain.as_ref());
+        let runs = measured.map(|spread| spread.runs.len()).max().unwrap_or(0);
+        few_of(runs, self.distinct_seeds().len())
     }
 
     fn minutes(&self) -> String {
@@ -176,7 +187,7 @@ fn wrong_row(arm: &str, task: &str, found: &ChainForensics) -> (String, Vec<Stri
     let wrong = found.wrong_chains();
     let percent = |part: u64, of: u64| match of {
         0 => NONE.to_owned(),
-        of => format!("{:.0}", 100.0 * part as f64 / of as f64),
+        of => whole_percent(100.0 * part as f64 / of as f64),
     };
     let one = |value: Option<f64>| value.map_or(NONE.to_owned(), |value| format!("{value:.1}"));
     let in_first = found.first_wrong.get(&1).copied().unwrap_or(0);

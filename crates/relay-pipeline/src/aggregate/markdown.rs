@@ -4,6 +4,7 @@ use super::{Aggregate, LengthSpread, RunShare, Spread, each_once};
 use crate::{
     Machine, Measure,
     arms::{arm_label, task_label},
+    length_result::whole_percent,
 };
 
 impl Aggregate {
@@ -156,17 +157,11 @@ pub(super) fn per_cent(shares: &[f64]) -> String {
     });
     match shares.len() {
         0 => NONE.to_owned(),
-        1 => whole(mean),
-        _ => format!("{} ({}..{})", whole(mean), whole(low), whole(high)),
-    }
-}
-
-/// Whole per cent, with a digit after the point where it would say that all or none is right.
-fn whole(percent: f64) -> String {
-    match percent {
-        p if (99.5..100.0).contains(&p) => format!("{:.1}", (10.0 * p).floor() / 10.0),
-        p if p > 0.0 && p < 0.5 => format!("{:.1}", (10.0 * p).ceil() / 10.0),
-        p => format!("{p:.0}"),
+        1 => whole_percent(mean),
+        _ => {
+            let [mean, low, high] = [mean, low, high].map(whole_percent);
+            format!("{mean} ({low}..{high})")
+        }
     }
 }
 

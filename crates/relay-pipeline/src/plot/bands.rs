@@ -25,7 +25,9 @@ impl Bands {
     pub(crate) fn caption(self, bands: &str) -> String {
         match self {
             Self::Interval => format!("{bands} are 95 % Wilson intervals."),
-            Self::Seeds => format!("{bands} reach from the lowest to the highest seed."),
+            Self::Seeds => {
+                format!("Means over the seeds. {bands} reach from the lowest to the highest seed.")
+            }
             Self::None => String::new(),
         }
     }

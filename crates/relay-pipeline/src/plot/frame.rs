@@ -13,6 +13,8 @@ pub(super) const HEIGHT: f64 = 352.0;
 pub(super) const BESIDE: f64 = 74.0;
 /// Size of text.
 pub(super) const TEXT: f64 = 13.0;
+/// Size of the numbers along the axes.
+pub(super) const SMALL: f64 = 12.0;
 /// What shares in per cent lie between: a strip below 0 and above 100 keeps the markers there whole.
 pub(super) const PERCENT: [f64; 2] = [-4.0, 104.0];
 
@@ -78,7 +80,7 @@ impl Frame {
         let (left, top) = self.origin;
         let (right, bottom) = (left + self.width, top + PLOT_HEIGHT);
         canvas.text(title, (left, top - 16.0), Lettering::new(15.0))?;
-        let small = Lettering::new(12.0).colour(FAINT_INK);
+        let small = Lettering::new(SMALL).colour(FAINT_INK);
         for (value, label) in beside {
             let (_, y) = self.at(0.0, *value);
             canvas.line(&[(left, y), (right, y)], GRID, 1.0, &[])?;

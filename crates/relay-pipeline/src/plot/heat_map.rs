@@ -13,6 +13,7 @@ use super::{
 use crate::{
     HitMatrices, HitMatrix,
     arms::{arm_label, task_label},
+    length_result::tenths_below,
 };
 
 const MARGIN: f64 = 18.0;
@@ -205,8 +206,7 @@ fn percent(share: f64) -> String {
     let percent = 100.0 * share;
     match percent {
         p if p >= 100.0 => "100".to_owned(),
-        // Of a share such as 0.939 the product may be a trifle too small.
-        p if p > 90.0 => format!("{:.1}", (10.0 * p + 1e-9).floor() / 10.0),
+        p if p > 90.0 => tenths_below(p),
         p => format!("{p:.0}"),
     }
 }

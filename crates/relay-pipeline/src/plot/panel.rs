@@ -4,7 +4,8 @@ use plotters::prelude::{DrawingBackend, RGBColor};
 
 use super::{
     canvas::{Canvas, Drawn, Point},
-    frame::{Frame, PERCENT, percents, ticks},
+    frame::{Frame, PERCENT, SMALL, percents, ticks},
+    letters::text_width,
     style::{LineStyle, SHADE},
 };
 use crate::Share;
@@ -134,14 +135,25 @@ impl Places {
     /// Round lengths, on both sides of the border, no two nearer than two numbers need; a unit has so many `pixels`.
     fn ticks(&self, pixels: f64) -> Vec<(f64, String)> {
         let [low, high] = self.ends;
-        let least = |scale: f64| (20.0 / (pixels * scale)).max(1.0);
+        let widest = text_width(&format!("{high:.0}"), SMALL) + 6.0;
+        let least = |scale: f64| (widest / (pixels * scale)).max(1.0);
         if self.scale >= 1.0 {
             return ticks(low, high, least(1.0));
         }
-        let mut all = ticks(low, self.border, least(self.scale));
-        all.extend(ticks(self.border, high, least(1.0)));
         let place = |(length, label): (f64, String)| (self.at(length), label);
-        all.into_iter().map(place).collect()
+        let part = |low, high, scale| ticks(low, high, least(scale)).into_iter().map(place);
+        let mut all: Vec<_> = part(low, self.border, self.scale).collect();
+        let longer: Vec<_> = part(self.border, high, 1.0).collect();
+        // The last trained length gives way to the first longer one.
+        while let (Some((last, label)), Some((first, other))) = (all.last(), longer.first()) {
+            let room = (text_width(label, SMALL) + text_width(other, SMALL)) / 2.0 + 2.0;
+            if pixels * (first - last) >= room {
+                break;
+            }
+            all.pop();
+        }
+        all.extend(longer);
+        all
     }
 }
 
@@ -254,14 +266,22 @@ mod tests {
         let share = (to - border) / (to - from);
         assert!((share - ROOM).abs() < 1e-9, "{share}");
         assert!(all.is_longer(31) && !all.is_longer(30));
-        // No number stands on another.
-        let pixels = 330.0 / (to - from);
-        let ticks = all.ticks(pixels);
-        let apart = ticks
-            .windows(2)
-            .map(|pair| pixels * (pair[1].0 - pair[0].0));
-        assert!(apart.clone().all(|apart| apart > 10.0), "{ticks:?}");
-        assert!(ticks.iter().any(|(_, label)| label == "36"), "{ticks:?}");
+    }
+
+    #[test]
+    fn no_number_stands_on_another() {
+        for (trained, high) in [(30, 36), (40, 47), (100, 107), (100, 120), (6, 8)] {
+            let all = places(Some([1, trained]), [1, high]);
+            let pixels = 330.0 / (all.at(high as f64) - all.at(1.0) + 1.0);
+            let ticks = all.ticks(pixels);
+            for pair in ticks.windows(2) {
+                let [left, right] = [0, 1].map(|i| text_width(&pair[i].1, SMALL) / 2.0);
+                let apart = pixels * (pair[1].0 - pair[0].0);
+                assert!(apart > left + right, "{trained} to {high}: {pair:?}");
+            }
+            let longer = |(_, label): &&(f64, String)| label.parse::<usize>().unwrap() > trained;
+            assert!(ticks.iter().filter(longer).count() > 1, "{ticks:?}");
+        }
     }
 
     #[test]

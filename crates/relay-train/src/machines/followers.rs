@@ -164,7 +164,7 @@ impl Followers {
     pub(crate) fn end(&self, last_word: &Message) {
         for line in self.lines().drain(..) {
             let mut wire = line.wire;
-            // The run is over: nobody is waited for any more.
+            // The run is over: who does not take it is not waited for much longer.
             let over = StopFlag::default();
             over.set();
             match wire.say(last_word, Some(&over)) {
