@@ -17,10 +17,10 @@ pub fn print(text: impl Display) -> Result<(), CliError> {
     written(write!(out, "{text}").and_then(|()| out.flush()))
 }
 
-/// [`print`] for a program that is run for what it prints alone; gives whether anybody still reads it.
+/// [`print()`] for a program that is run for what it prints alone; gives whether anybody still reads it.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_for_reader(text: impl Display) -> Result<bool, CliError> {
     let mut out = io::stdout().lock();
     let outcome = write!(out, "{text}").and_then(|()| out.flush());
