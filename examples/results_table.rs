@@ -11,7 +11,7 @@ use std::{
 
 use clap::Parser;
 use relay_examples::{CliError, finish, parse_args, print};
-use relay_pipeline::{Aggregate, Results, check_shared_dir};
+use relay_pipeline::{Aggregate, Results, check_shared_dir, write_report};
 
 /// Prints answer accuracy by arm as a Markdown table, mean over the runs, lowest and highest in brackets; then the verdicts
 /// on the paper's claims, seed by seed.
@@ -24,6 +24,10 @@ struct Args {
     /// Print the accuracies of the training lengths and of the longest length only.
     #[arg(long)]
     short: bool,
+    /// Also write `report.html` and the figures of each run anew, beside its `results.json`: as this version of the program draws
+    /// them.
+    #[arg(long)]
+    redraw: bool,
     /// Also write `aggregate.json`, `aggregate.md` and the figures of all runs together to this directory.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -38,6 +42,11 @@ fn run(args: Args) -> Result<(), CliError> {
     let runs: Vec<Results> = args.runs.iter().map(load).collect::<Result<_, _>>()?;
     distinct(&args.runs)?;
     let all = Aggregate::of_runs(&runs).map_err(CliError::usage)?;
+    if args.redraw {
+        for (dir, run) in args.runs.iter().zip(&runs) {
+            write_report(run, dir).map_err(CliError::failure)?;
+        }
+    }
     if let Some(out) = &args.out {
         check_shared_dir(out).map_err(CliError::usage)?;
         all.write(out).map_err(CliError::failure)?;

@@ -15,6 +15,9 @@ pub(super) const RADIUS: f64 = 4.2;
 /// What is left free beside the outermost lengths, for half of a marker and for lines that stand beside their length.
 const MARGIN: f64 = 10.0;
 
+/// Fewest problems that a length has with a band: of two there is little to be told.
+const FEWEST: u64 = 10;
+
 /// One task.
 #[derive(Debug, Clone)]
 pub(super) struct Panel {
@@ -197,15 +200,13 @@ impl Line {
     }
 
     fn draw_band<DB: DrawingBackend>(&self, canvas: &Canvas<DB>, axis: &Axis) -> Drawn {
-        if self
-            .points
-            .iter()
-            .all(|(_, _, share)| share.low == share.high)
-        {
+        let points = self.points.iter().filter(|(_, n, _)| *n >= FEWEST);
+        let points: Vec<_> = points.collect();
+        if points.iter().all(|(_, _, share)| share.low == share.high) {
             return Ok(());
         }
         let place = |pick: fn(&Share) -> f64| {
-            let points = self.points.iter();
+            let points = points.iter();
             points.map(move |(length, _, share)| self.at(axis, *length, pick(share)))
         };
         let low: Vec<Point> = place(|share| share.low).collect();
