@@ -210,7 +210,7 @@ pub(crate) fn curves_figure(
     let caption = sentences(&[
         what,
         &bands.caption("Bands"),
-        "The training lengths are shaded, and drawn closer to each other where they are many; there each line then has \
+        "Lengths with fewer than 10 problems have none. The training lengths are shaded, and drawn closer to each other where they are many; there each line then has \
          markers at some of them.",
         BESIDE,
     ]);
