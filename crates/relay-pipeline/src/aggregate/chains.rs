@@ -99,14 +99,7 @@ fn right_of_kept(count: &ChainYield) -> Option<(u64, u64)> {
 fn spread(runs: &[Results], share: impl Fn(&Results) -> Option<(u64, u64)>) -> Option<Spread> {
     let of_run = |run: &Results| {
         let (right, n) = share(run).filter(|(_, n)| *n > 0)?;
-        let Share { value, low, high } = Share::of(right, n, n);
-        Some(RunShare {
-            seed: run.seed,
-            n,
-            value,
-            low,
-            high,
-        })
+        Some(RunShare::new(run.seed, n, Share::of(right, n, n)))
     };
     Spread::of(runs.iter().filter_map(of_run).collect())
 }

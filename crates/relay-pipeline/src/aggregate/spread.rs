@@ -46,6 +46,18 @@ pub struct RunShare {
     pub high: f64,
 }
 
+impl RunShare {
+    pub(super) fn new(seed: u64, n: u64, Share { value, low, high }: Share) -> Self {
+        Self {
+            seed,
+            n,
+            value,
+            low,
+            high,
+        }
+    }
+}
+
 impl LengthSpread {
     /// As the result of one run, whose shares `share` makes of those of the runs.
     pub(super) fn as_one(&self, share: impl Fn(&Spread) -> Share) -> LengthResult {
@@ -127,14 +139,7 @@ impl Spread {
         let share = |run: &Results| {
             let is_it = |result: &&LengthResult| result.length == length;
             let result = run.of(arm, task).iter().find(is_it)?;
-            let share = result.share(measure)?;
-            Some(RunShare {
-                seed: run.seed,
-                n: result.n,
-                value: share.value,
-                low: share.low,
-                high: share.high,
-            })
+            Some(RunShare::new(run.seed, result.n, result.share(measure)?))
         };
         Self::of(runs.iter().filter_map(share).collect())
     }

@@ -143,12 +143,7 @@ impl Compute {
         else {
             return Ok(());
         };
-        let middle = x + 6.0;
-        let (top, bottom) = (y - 7.0, y + 7.0);
-        canvas.line(&[(middle, top), (middle, bottom)], INK, 1.25, &[])?;
-        for end in [top, bottom] {
-            canvas.line(&[(middle - CAP, end), (middle + CAP, end)], INK, 1.25, &[])?;
-        }
+        bar(canvas, [(x + 6.0, y - 7.0), (x + 6.0, y + 7.0)])?;
         canvas.text(label, (x + 18.0, y), Lettering::new(TEXT))
     }
 
@@ -205,11 +200,15 @@ impl Arm {
         canvas.marker(self.style.marker, at(self.share.value), RADIUS, colour)?;
         // Beside the marker, which would hide a short one.
         let beside = |share: f64| (at(share).0 + 2.2 * RADIUS, at(share).1);
-        let ends = [beside(self.share.low), beside(self.share.high)];
-        canvas.line(&ends, INK, 1.25, &[])?;
-        ends.iter()
-            .try_for_each(|(x, y)| canvas.line(&[(x - CAP, *y), (x + CAP, *y)], INK, 1.25, &[]))
+        bar(canvas, [beside(self.share.low), beside(self.share.high)])
     }
+}
+
+/// An interval, with a cap at both ends.
+fn bar<DB: DrawingBackend>(canvas: &Canvas<DB>, ends: [Point; 2]) -> Drawn {
+    canvas.line(&ends, INK, 1.25, &[])?;
+    ends.iter()
+        .try_for_each(|(x, y)| canvas.line(&[(x - CAP, *y), (x + CAP, *y)], INK, 1.25, &[]))
 }
 
 /// Round numbers between two decimal logarithms: powers of ten, and the more of what lies between them the shorter the axis.
