@@ -25,6 +25,9 @@ use relay_pipeline::{
 use relay_train::{Precision, StopFlag, check_precision, list_checkpoints};
 use serde_json::{Value, json};
 
+/// File that marks a directory as one side of a comparison, which the next one removes.
+const MARK: &str = "side-of-a-comparison";
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -111,6 +114,10 @@ fn run(args: Args) -> Result<(), CliError> {
         };
         Ok::<_, CliError>((side, losses?))
     };
+    ["a", "b"]
+        .map(|name| refuse_foreign(&args.out.join(name)))
+        .into_iter()
+        .collect::<Result<(), _>>()?;
     let _lock = lock(&args.out).map_err(CliError::failure)?;
     let (side_a, a) = one("a", args.a, args.precision_a)?;
     let (side_b, b) = one("b", args.b, args.precision_b)?;
@@ -135,28 +142,62 @@ fn run(args: Args) -> Result<(), CliError> {
 
 /// The preset, with every loss told and nothing else done beside the updates.
 fn settings(args: &Args, precision: Precision) -> Result<Settings, PipelineError> {
-    let (settings, sets) = (preset(&args.preset, args.seed)?, overrides(&args.sets)?);
-    let settings = adjusted(settings, None, Some(precision), &sets)?;
+    let (usual, sets) = (preset(&args.preset, args.seed)?, overrides(&args.sets)?);
+    let settings = adjusted(usual.clone(), None, Some(precision), &sets)?;
     check_seed(&settings, args.seed)?;
     // What is compared is told by the options alone.
-    let (arm, found) = (&args.arm, settings.stage(&args.arm)?.train.precision);
-    if found != precision {
+    let arm = &args.arm;
+    let (found, usual) = (&settings.stage(arm)?.train, &usual.stage(arm)?.train);
+    if found.precision != precision {
         let field = format!("{arm}.train.precision");
         let right = "left to --precision-a and --precision-b";
+        return Err(PipelineError::settings(
+            field,
+            found.precision.to_string(),
+            right,
+        ));
+    }
+    let told = [
+        ("log_every", found.log_every, usual.log_every, 1),
+        (
+            "validate_every",
+            found.validate_every,
+            usual.validate_every,
+            0,
+        ),
+        (
+            "checkpoint_every",
+            found.checkpoint_every,
+            usual.checkpoint_every,
+            0,
+        ),
+    ];
+    if let Some((field, found, ..)) = told.iter().find(|(_, found, usual, _)| found != usual) {
+        let field = format!("{arm}.train.{field}");
+        let right = "left out: every loss is compared, and nothing else is done";
         return Err(PipelineError::settings(field, found.to_string(), right));
     }
-    let told = ["log_every=1", "validate_every=0", "checkpoint_every=0"];
-    let told = told.map(|set| format!("{arm}.train.{set}"));
-    let asked = args.sets.iter().filter_map(|set| set.split_once('='));
-    let own = |(field, _): &(&str, &str)| {
-        told.iter()
-            .any(|told| told.starts_with(&format!("{field}=")))
-    };
-    if let Some((field, value)) = asked.into_iter().find(own) {
-        let right = "left out: every loss is compared, and nothing else is done";
-        return Err(PipelineError::settings(field, value, right));
-    }
+    let told = told.map(|(field, .., value)| format!("{arm}.train.{field}={value}"));
     settings.with(&overrides(&told)?)
+}
+
+/// That a side's directory holds nothing, or a side of an earlier comparison, which is removed.
+fn refuse_foreign(side: &Path) -> Result<(), CliError> {
+    let held = match fs::read_dir(side) {
+        Ok(mut entries) => entries.next().is_some() && !side.join(MARK).is_file(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => false,
+        Err(error) => return Err(failed(side, &error)),
+    };
+    if held {
+        let side = side.display();
+        let message = format!("{side} holds what is no comparison's; choose another --out");
+        return Err(CliError::usage(message));
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::failure(format!("{}: {error}", path.display()))
 }
 
 /// Whether a device can do what it is asked for.
@@ -188,18 +229,21 @@ impl Program for Training {
         let corpus = corpus(&self.settings).map_err(CliError::usage)?;
         let stage = self.settings.stage(self.arm).map_err(CliError::usage)?;
         let steps = stage.train.steps;
+        let mark = self.dir.join(MARK);
+        fs::create_dir_all(&self.dir)
+            .and_then(|()| fs::write(&mark, ""))
+            .map_err(|error| failed(&mark, &error))?;
         // Metrics of an earlier comparison in the same place are not those of this one.
         let metrics = self.dir.join("metrics.jsonl");
         if let Err(error) = fs::remove_file(&metrics)
             && error.kind() != std::io::ErrorKind::NotFound
         {
-            return Err(CliError::failure(format!("{}: {error}", metrics.display())));
+            return Err(failed(&metrics, &error));
         }
         // Nor would those be that came after a checkpoint that an interrupted comparison left.
         for (_, name) in list_checkpoints(&self.dir).map_err(CliError::failure)? {
             let left = self.dir.join(name);
-            fs::remove_dir_all(&left)
-                .map_err(|error| CliError::failure(format!("{}: {error}", left.display())))?;
+            fs::remove_dir_all(&left).map_err(|error| failed(&left, &error))?;
         }
         let stages = Stages::<B>::new(self.settings, corpus, device, self.stop.clone())
             .kill_after(self.updates.min(steps));
@@ -209,8 +253,7 @@ impl Program for Training {
             Err(error) => return Err(CliError::failure(error)),
             Ok(_) => {}
         }
-        losses(&metrics)
-            .map_err(|error| CliError::failure(format!("{}: {error}", metrics.display())))
+        losses(&metrics).map_err(|error| failed(&metrics, &error))
     }
 }
 

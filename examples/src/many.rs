@@ -8,17 +8,10 @@ use relay_train::{Precision, StopFlag};
 
 use crate::{
     CliError, CommandLine, DeviceName, Program, on_device,
-    run::explain,
+    run::{explain, told},
     shell::{how_to_go_on, same_command},
     stop_on_signals,
 };
-
-fn told(error: PipelineError) -> CliError {
-    match error.is_usage() {
-        true => CliError::usage(error),
-        false => CliError::failure(error),
-    }
-}
 
 /// Makes all runs on a device that is chosen at run time, and gives what became of each, in the same order.
 ///

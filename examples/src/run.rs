@@ -12,7 +12,9 @@ use relay_pipeline::{
 use relay_train::StopFlag;
 
 use crate::{
-    CliError, DeviceName, Program, on_device, print, shell::how_to_go_on, stop_on_signals,
+    CliError, DeviceName, Program, on_device, print,
+    shell::{how_to_go_on, quoted},
+    stop_on_signals,
 };
 
 /// A pipeline to be run on a device that is chosen at run time.
@@ -66,6 +68,21 @@ pub(crate) fn explain(error: PipelineError, go_on: &str, signal: &AtomicU8) -> C
     match error {
         error if error.is_interrupted() => {
             CliError::interrupted(format_args!("{error}; {go_on}"), signal)
+        }
+        error => told(error),
+    }
+}
+
+/// What a failure of a pipeline means for the program, with the options that help.
+pub(crate) fn told(error: PipelineError) -> CliError {
+    match &error {
+        PipelineError::OtherSettings { path, .. } => {
+            let [dir, settings] = [path.clone(), path.join("settings.json")]
+                .map(|path| quoted(&path.display().to_string()));
+            CliError::usage(format_args!(
+                "{error}: `multitask_relay --settings {settings} --run-dir {dir} --resume` goes on with its own, \
+                 `multitask_relay --update` takes these"
+            ))
         }
         error if error.is_usage() => CliError::usage(error),
         error => CliError::failure(error),

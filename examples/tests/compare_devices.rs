@@ -69,6 +69,7 @@ fn what_is_too_far_apart_ends_with_1_and_what_cannot_be_with_2() {
         ["--set", "looped_aligned.train.precision=bf16"],
         ["--set", "seed=5"],
         ["--set", "looped_aligned.train.log_every=5"],
+        ["--set", "stage1.train.log_every=5"],
         ["--precision-b", "bf16"],
     ] {
         let out = dir.path().join("none");
@@ -76,4 +77,16 @@ fn what_is_too_far_apart_ends_with_1_and_what_cannot_be_with_2() {
         assert_eq!(done.status.code(), Some(2), "{options:?}");
         assert!(!out.exists(), "{options:?}");
     }
+}
+
+#[test]
+fn what_no_comparison_made_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = dir.path().join("b/step-000000007");
+    fs::create_dir_all(&checkpoint).unwrap();
+    let done = compare(dir.path(), &[]);
+    assert_eq!(done.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("no comparison's"), "{said}");
+    assert!(checkpoint.exists() && !dir.path().join("a").exists());
 }

@@ -19,7 +19,7 @@ pub enum Verdict {
     Holds,
     /// At least one number contradicts the claim.
     DoesNotHold,
-    /// No number contradicts the claim, but some are missing or too uncertain to tell.
+    /// No number contradicts the claim, but some are missing or, where the rule compares intervals, too uncertain to tell.
     NotDecided,
 }
 
@@ -53,7 +53,8 @@ pub struct Number {
     pub high: Option<f64>,
     /// What the number must be, for example `>= 99.0 %`.
     pub needed: String,
-    /// Whether it is so; `None` if the number is missing or too uncertain to tell.
+    /// Whether it is so; `None` if the number is missing or, where the rule compares intervals, too uncertain to tell. A rule with a
+    /// border takes the number as it was measured, whatever its interval.
     pub as_claimed: Option<bool>,
 }
 
@@ -83,13 +84,20 @@ const HIT: f64 = 0.95;
 const DECAY: f64 = 0.10;
 
 impl Number {
-    /// The number in words: per cent, percentage points, or that it is missing.
+    /// The number in words: per cent, percentage points, or that it is missing. It has one digit after the point, or as many as
+    /// tell it from the border that it misses.
     pub fn value_text(&self) -> String {
-        match (self.value, self.kind) {
-            (Some(value), NumberKind::Share) => format!("{:.1} %", 100.0 * value),
-            (Some(value), NumberKind::Difference) => format!("{:+.1} points", 100.0 * value),
-            (None, _) => "missing".to_owned(),
-        }
+        let Some(value) = self.value.map(|value| 100.0 * value) else {
+            return "missing".to_owned();
+        };
+        let text = |digits: usize| match self.kind {
+            NumberKind::Share => format!("{value:.digits$} %"),
+            NumberKind::Difference => format!("{value:+.digits$} points"),
+        };
+        let number = |text: &str| text.split(' ').find_map(|word| word.parse::<f64>().ok());
+        let border = number(&self.needed).filter(|_| self.as_claimed == Some(false));
+        let apart = (1..=4).map(text).find(|text| number(text) != border);
+        apart.unwrap_or_else(|| text(1))
     }
 }
 
@@ -226,4 +234,37 @@ fn about_chains(results: &Results) -> Vec<Claim> {
             "The last step lies at least 10 points below the first, while every cell of the last column is at least 90 %.",
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_contradicts_a_claim_is_not_rounded_to_its_border() {
+        let text = |kind, value, needed: &str, as_claimed| {
+            let number = Number {
+                what: String::new(),
+                value: Some(value),
+                kind,
+                low: None,
+                high: None,
+                needed: needed.to_owned(),
+                as_claimed: Some(as_claimed),
+            };
+            number.value_text()
+        };
+        let (share, points) = (NumberKind::Share, NumberKind::Difference);
+        for (kind, value, needed, as_claimed, told) in [
+            (share, 0.9896, ">= 99.0 %", false, "98.96 %"),
+            (share, 0.98999, ">= 99.0 %", false, "98.999 %"),
+            (share, 0.985, ">= 99.0 %", false, "98.5 %"),
+            (share, 0.990_4, ">= 99.0 %", true, "99.0 %"),
+            (points, 0.2804, "< 28.0 points", false, "+28.04 points"),
+            (points, -0.0504, ">= -5.0 points", false, "-5.04 points"),
+            (points, 0.013, "> 0, intervals apart", false, "+1.3 points"),
+        ] {
+            assert_eq!(text(kind, value, needed, as_claimed), told);
+        }
+    }
 }

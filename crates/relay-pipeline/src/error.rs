@@ -70,8 +70,7 @@ pub enum PipelineError {
     /// The run directory holds a run with other settings.
     #[error(
         "{0} holds a run with other settings: {field} is {held} there and {wanted} here; choose another directory, or go on \
-         under its own settings by `multitask_relay --settings {0}/settings.json --run-dir {0} --resume`, or let \
-         `multitask_relay --update` take these (what they change is made anew, and what it was goes to {0}/set-aside)",
+         with its own settings, or update it to these (what they change is made anew, and what it was goes to {0}/set-aside)",
         path.display()
     )]
     OtherSettings {

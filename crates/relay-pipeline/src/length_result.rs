@@ -184,6 +184,15 @@ pub(crate) fn tenths_below(percent: f64) -> String {
     format!("{:.1}", (10.0 * percent + 1e-9).floor() / 10.0)
 }
 
+/// Per cent with one digit after the point; what is not all or none is not rounded to it.
+pub(crate) fn tenths(percent: f64) -> String {
+    match percent {
+        p if (99.95..100.0).contains(&p) => tenths_below(p),
+        p if p > 0.0 && p < 0.05 => "0.1".to_owned(),
+        p => format!("{p:.1}"),
+    }
+}
+
 /// Whole per cent, with a digit after the point where it would say that all or none is right.
 pub(crate) fn whole_percent(percent: f64) -> String {
     match percent {
@@ -216,6 +225,16 @@ mod tests {
         for (right, of, text) in cases {
             let percent = 100.0 * f64::from(right) / f64::from(of);
             assert_eq!(whole_percent(percent), text, "{right} of {of}");
+        }
+        for (right, text) in [
+            (10_000, "100.0"),
+            (9_996, "99.9"),
+            (9_993, "99.9"),
+            (1_829, "18.3"),
+            (1, "0.1"),
+            (0, "0.0"),
+        ] {
+            assert_eq!(tenths(f64::from(right) / 100.0), text, "{right}");
         }
     }
 

@@ -149,7 +149,6 @@ fn mini(seed: u64) -> Settings {
             validate_every: 1000,
             checkpoint_every: 500,
             validate_samples: 100,
-            keep_last: 1,
             seed,
             ..TrainConfig::default()
         },

@@ -259,7 +259,7 @@ impl RunDir {
     /// A stage that is finished and was made from this.
     ///
     /// # Errors
-    /// [`PipelineError::NotFinished`] when there is none, and when its marker or what it made is damaged.
+    /// [`PipelineError::NotFinished`] when there is none, [`PipelineError::Corrupt`] when its marker or what it made is damaged.
     pub fn finished(&self, name: &str, made_from: &Value) -> Result<Done> {
         let hash = hash_value(made_from);
         let dir = self.path.join(name);

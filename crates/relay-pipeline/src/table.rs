@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::{LengthResult, Results, arms::task_label};
+use crate::{LengthResult, Results, arms::task_label, length_result::tenths};
 
 /// Lengths side by side; more go to a second block below.
 const LENGTHS_ACROSS: usize = 12;
@@ -77,9 +77,7 @@ fn block(text: &mut String, results: &Results, task: &str, lengths: &[usize], wi
         let _ = write!(text, "  {arm:width$}");
         for &length in lengths {
             let share = cell(results, arm, task, length);
-            let share = share.map_or("-".to_owned(), |r| {
-                format!("{:.1}", 100.0 * r.answer_accuracy)
-            });
+            let share = share.map_or("-".to_owned(), |r| tenths(100.0 * r.answer_accuracy));
             let _ = write!(text, " {share:>6}");
         }
         text.push('\n');

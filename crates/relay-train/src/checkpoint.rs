@@ -85,6 +85,15 @@ impl Sealed {
     pub fn bytes(&self) -> u64 {
         self.files.values().map(|bytes| bytes.len() as u64).sum()
     }
+
+    /// Writes its files into the empty directory `dir`, synced.
+    fn write(&self, dir: &Path) -> Result<()> {
+        for (file, bytes) in &self.files {
+            write_synced(&dir.join(file), bytes)?;
+        }
+        write_synced(&dir.join(MANIFEST), self.manifest.as_bytes())?;
+        sync_dir(dir)
+    }
 }
 
 /// Writes a checkpoint into `dir`, which must be there; gives its name.
@@ -102,11 +111,11 @@ pub(crate) fn save_as(dir: &Path, name: &str, checkpoint: &Sealed) -> Result<()>
     }
     // Not its parents: where `dir` is gone, so is its disk, and what is written now would land on another one.
     fs::create_dir(&aside).map_err(TrainError::io("create", &aside))?;
-    for (file, bytes) in &checkpoint.files {
-        write_synced(&aside.join(file), bytes)?;
+    if let Err(error) = checkpoint.write(&aside) {
+        // A full disk would stay full, for all who write to it.
+        let _ = fs::remove_dir_all(&aside);
+        return Err(error);
     }
-    write_synced(&aside.join(MANIFEST), checkpoint.manifest.as_bytes())?;
-    sync_dir(&aside)?;
     // One of the same step can only be damaged, or the run would have gone on from it.
     remove_dir(dir, name)?;
     fs::rename(&aside, &place).map_err(TrainError::io("rename", &place))?;

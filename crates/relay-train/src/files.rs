@@ -28,8 +28,13 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".partial");
     let aside = Path::new(&aside);
-    write_synced(aside, bytes)?;
-    fs::rename(aside, path).map_err(TrainError::io("rename", path))?;
+    let put = write_synced(aside, bytes)
+        .and_then(|()| fs::rename(aside, path).map_err(TrainError::io("rename", path)));
+    if put.is_err() {
+        // A full disk would stay full.
+        let _ = fs::remove_file(aside);
+    }
+    put?;
     sync_dir(parent_dir(path))
 }
 

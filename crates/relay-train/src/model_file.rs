@@ -109,9 +109,12 @@ pub fn save_model<B: Backend, M: Module<B>>(
     codec: &Codec,
 ) -> Result<()> {
     if dir.exists() {
-        return Err(TrainError::NotEmpty {
-            dir: dir.to_owned(),
-        });
+        let what = "the directory of a model";
+        return Err(TrainError::input(
+            what,
+            dir.display(),
+            "one that is not there yet",
+        ));
     }
     let Some(name) = dir.file_name().and_then(|name| name.to_str()) else {
         return Err(TrainError::input(

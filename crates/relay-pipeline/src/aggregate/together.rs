@@ -132,7 +132,8 @@ fn add_hit_matrices(all: &mut Results, runs: &[Results]) {
     }
 }
 
-/// The share of each cell over the problems of all matrices that have it.
+/// The mean of each cell over the matrices that have it, each with the weight of its problems. How many of these have a token in the
+/// cell a matrix does not tell; it is all of them where the steps of a length are equally wide.
 fn mean_matrix(each: &[(u64, &HitMatrix)]) -> HitMatrix {
     let rows = each.iter().map(|(_, matrix)| matrix.len()).max();
     let cell = |row: usize, column: usize| {

@@ -3,6 +3,7 @@
 use crate::{
     Claim, Measure, Number, Results, Share, Verdict,
     arms::{arm_label, task_label},
+    length_result::tenths,
     markup::escape,
     plot::Bands,
     table::{cell, tested},
@@ -113,10 +114,8 @@ fn row(
                     let title =
                         format!("{:.1} to {:.1} %, {n} problems", 100.0 * low, 100.0 * high);
                     let range = format!("{:.0} to {:.0}", 100.0 * low, 100.0 * high);
-                    format!(
-                        "<td{class} title=\"{title}\" data-range=\"{range}\">{:.1}</td>",
-                        100.0 * value
-                    )
+                    let value = tenths(100.0 * value);
+                    format!("<td{class} title=\"{title}\" data-range=\"{range}\">{value}</td>")
                 }
                 None => format!("<td{class}></td>"),
             }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::{Existing, RunDir, begun_from};
-use crate::{Done, PipelineError, Result, arms::EVALUATION, kept_chains::UNFINISHED, left_over};
+use crate::{
+    Done, PipelineError, Result, arms::EVALUATION, kept_chains::UNFINISHED, left_over,
+    predictions::PREDICTIONS,
+};
 
 /// Where stages go that were made from something else.
 pub(crate) const SET_ASIDE: &str = "set-aside";
@@ -131,7 +134,7 @@ fn held(aside: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Whether it is worth keeping: hours went into a training that was begun, and into chains, of which those written so far count,
-/// too. Measuring takes minutes, and is of models that are gone.
+/// too. Measuring takes minutes, and is of models that are gone; what they wrote on each problem nobody has but this stage.
 fn is_dear(name: &str, stage: &Path) -> Result<bool> {
     let written = |file| {
         let file = stage.join(file);
@@ -142,8 +145,12 @@ fn is_dear(name: &str, stage: &Path) -> Result<bool> {
         }
     };
     let trained = !relay_train::list_checkpoints(stage)?.is_empty();
-    let wrote = written("done.json")? || written(UNFINISHED)?;
-    Ok(trained || (wrote && !name.starts_with(EVALUATION)))
+    let wrote = if name.starts_with(EVALUATION) {
+        written(PREDICTIONS)?
+    } else {
+        written("done.json")? || written(UNFINISHED)?
+    };
+    Ok(trained || wrote)
 }
 
 #[cfg(test)]

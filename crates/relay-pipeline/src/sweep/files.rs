@@ -12,7 +12,7 @@ use crate::{
     arms::{ARMS, arm_label, task_label},
     file_name::file_name,
     json::pretty,
-    length_result::rounded,
+    length_result::{rounded, tenths},
     plot::{Bands, curves_figure, field},
     report::remove_older_figures,
     write_atomically,
@@ -273,10 +273,10 @@ fn csv_lines(text: &mut String, start: &str, at: &LengthSpread, trained: bool) {
 }
 
 fn per_cent(spread: &Spread) -> String {
-    let [mean, min, max] = [spread.mean, spread.min, spread.max].map(|share| 100.0 * share);
+    let [mean, min, max] = [spread.mean, spread.min, spread.max].map(|share| tenths(100.0 * share));
     match spread.runs.len() {
-        1 => format!("{mean:.1}"),
-        _ => format!("{mean:.1} ({min:.1}..{max:.1})"),
+        1 => mean,
+        _ => format!("{mean} ({min}..{max})"),
     }
 }
 

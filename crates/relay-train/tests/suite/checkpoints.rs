@@ -51,7 +51,7 @@ fn a_model_needs_no_run() {
         "{error}"
     );
     let error = save_model(&place, &model, described, &codec()).unwrap_err();
-    assert!(matches!(error, TrainError::NotEmpty { .. }), "{error}");
+    assert!(error.to_string().contains("not there yet"), "{error}");
     let error = run_by_muon(&place).unwrap_err().to_string();
     assert!(error.contains("within a checkpoint"), "{error}");
 }
