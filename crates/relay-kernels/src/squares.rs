@@ -36,7 +36,8 @@ pub fn sum_of_squares<'a, B: Backend>(
 /// The sum of the squares of the elements of each tensor, `[tensors]`, left on its device, or `None` where there is no
 /// kernel: there is one on `burn::backend::Cuda`, with the feature `cuda`.
 ///
-/// A sum is not finite as soon as one of its elements is not.
+/// A sum is not finite as soon as one of its elements is not, or is larger than the root of the largest f32, 1.8e19: unlike
+/// [`sum_of_squares`] it is added up in f32.
 pub fn squares_of_each<B: Backend>(tensors: &[&Tensor<B, 1>]) -> Option<Tensor<B, 1>> {
     #[cfg(feature = "cuda")]
     {

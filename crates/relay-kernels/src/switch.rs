@@ -76,6 +76,9 @@ thread_local! {
 ///
 /// Models ask for [`precision`] where there is no kernel, and round the operands of their own operations, recorded or not.
 ///
+/// A backend that has neither kernels nor bf16, such as `burn::backend::NdArray`, panics in such a product: `check_precision` of
+/// `relay-train` tells beforehand.
+///
 /// The kernels are faster where the processor has AVX-512 BF16. Others compute the same with f32 instructions on rounded
 /// numbers, which is slower than f32.
 pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {

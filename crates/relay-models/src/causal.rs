@@ -21,7 +21,8 @@ pub struct CausalTransformer<B: Backend> {
 }
 
 impl CausalConfig {
-    /// Makes a model. The same seed gives the same weights on every backend.
+    /// Makes a model. The same seed gives the same weights on every backend, and every model the same parameter ids: see
+    /// [`stable_id`](crate::stable_id).
     ///
     /// # Panics
     /// When the settings are not valid: call [`validate`](Self::validate) first.

@@ -80,6 +80,9 @@ impl Default for TransformerConfig {
 
 impl TransformerConfig {
     /// Width of one head.
+    ///
+    /// # Panics
+    /// When there are no heads, which [`validate`](Self::validate) refuses.
     pub fn head_dim(&self) -> usize {
         self.d_model / self.heads
     }

@@ -54,7 +54,8 @@ impl Dropout {
         let (shape, device) = (x.dims(), x.device());
         let mask = self.mask(site);
         // Masks of a large batch are gigabytes in one forward pass: more than a GPU should wait for.
-        if is_cuda::<B>(&device) {
+        // A hash that wraps at 32 bits needs such integers: libtorch's are wider, on CUDA too.
+        if is_cuda::<B>(&device) && size_of::<B::IntElem>() == size_of::<u32>() {
             return x * mask.tensor(shape, &device);
         }
         let factors = mask.factors(shape.iter().product());

@@ -41,6 +41,8 @@
 //! Two deviations from common practice, both for exactness. Attention rows that may see no key at
 //! all (a window of nothing but padding) get zero instead of NaN. The GELU is the exact one, and so
 //! is its derivative, on every backend.
+//!
+//! Floating point is that of f32 or bf16. What attention may not see is lowered by more than f16 can hold.
 
 mod block;
 mod cache;
@@ -81,3 +83,4 @@ pub use ids::stable_id;
 pub use layer::Layer;
 pub use looped::{LinearInjection, LoopedInput, LoopedTransformer};
 pub use norm::LayerNorm;
+pub use relay_kernels::{Precision, ReadoutParams, with_precision};

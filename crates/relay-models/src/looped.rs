@@ -52,7 +52,8 @@ pub struct LinearInjection<B: Backend> {
 }
 
 impl LoopedConfig {
-    /// Makes a model. The same seed gives the same weights on every backend.
+    /// Makes a model. The same seed gives the same weights on every backend, and every model the same parameter ids: see
+    /// [`stable_id`](crate::stable_id).
     ///
     /// # Panics
     /// When the settings are not valid: call [`validate`](Self::validate) first.
@@ -119,7 +120,7 @@ impl<B: Backend> LoopedTransformer<B> {
     /// `state` and `embedded` are `[size, width, d_model]`, and so is the new state.
     ///
     /// # Panics
-    /// When these are not the size and the width of `context`.
+    /// When these are not alike, or not of the size and the width of `context`.
     pub fn iterate(
         &self,
         state: Tensor<B, 3>,
@@ -130,6 +131,11 @@ impl<B: Backend> LoopedTransformer<B> {
         let [size, width, _] = state.dims();
         let right = [context.size, context.width];
         assert_eq!([size, width], right, "size and width of the states");
+        assert_eq!(
+            embedded.dims(),
+            state.dims(),
+            "shape of the embedded problems"
+        );
         let state = self.inject(state, embedded);
         let state = if self.config.timestep {
             add_timestep(state, iteration)

@@ -6,7 +6,7 @@ use relay_kernels::{Precision, precision};
 
 /// `left * right`, of operands rounded to bf16 where [`relay_kernels::with_precision`] asks for it.
 ///
-/// Sums are those of the backend's bf16 product: added up in f32 on every backend that has one, and rounded once at their
+/// Sums are those of the backend's bf16 product, and it panics where there is none: added up in f32, and rounded once at their
 /// end. What comes out has the type that went in, and so have the gradients; on their way back they are rounded where the
 /// operands were. Parameters are rounded anew at each use, so that the gradients of a loop's iterations are added up in f32.
 pub(crate) fn product<B: Backend, const D: usize>(

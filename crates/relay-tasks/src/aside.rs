@@ -50,7 +50,8 @@ impl AsideFile {
             Some(name) if !path.is_dir() => name,
             _ => return Err(failed(io::Error::from(io::ErrorKind::IsADirectory))),
         };
-        let name = name.to_string_lossy();
+        // No longer than a file system takes, even where the name is as long as that.
+        let name: String = name.to_string_lossy().chars().take(48).collect();
         let (aside, file) =
             create_beside(&path, |number| format!(".{name}.{number}.partial")).map_err(failed)?;
         Ok(Self {
@@ -187,5 +188,13 @@ mod tests {
         let mut names: Vec<_> = names.map(|name| name.into_string().unwrap()).collect();
         names.sort();
         assert_eq!(names, [left, "lines.txt".to_owned()]);
+    }
+
+    #[test]
+    fn a_name_may_be_as_long_as_names_can_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("é".repeat(127));
+        AsideFile::create(&path).unwrap().finish().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "");
     }
 }

@@ -121,7 +121,8 @@ fn of_iterations<T: Copy>(
     places: Range<usize>,
 ) -> Vec<T> {
     values
-        .chunks_exact(each)
+        // Of no examples each iteration has no values.
+        .chunks_exact(each.max(1))
         .take(iterations)
         .flat_map(|values| &values[places.clone()])
         .copied()
@@ -170,5 +171,6 @@ mod tests {
             (vec![9], vec![0.0, 1.0])
         );
         assert_eq!(batch().rows(0..2), batch());
+        assert!(batch().rows(0..0).rows(0..0).answers.is_empty());
     }
 }

@@ -192,8 +192,9 @@ fn above_zero(field: &str, value: f64) -> Result<()> {
     check(
         field,
         value,
-        value > 0.0 && value.is_finite(),
-        "a number above 0",
+        // Updates are made in f32, where less may be nothing.
+        value as f32 > 0.0 && (value as f32).is_finite(),
+        "a number above 0 that f32 can hold",
     )
 }
 

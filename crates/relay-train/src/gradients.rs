@@ -61,7 +61,8 @@ impl<B: Backend> GradientSet<B> {
         self.places.get(path).map(|&place| &self.entries[place].1)
     }
 
-    /// The root of the sum of all squares; not finite as soon as one gradient is not.
+    /// The root of the sum of all squares; not finite as soon as one gradient is not, nor, where squares are added up in f32 (on a GPU,
+    /// and without kernels), where one is larger than 1.8e19.
     pub fn norm(&self) -> f64 {
         let Some(sum) = self.known_squares() else {
             let squares = self.squares();

@@ -142,7 +142,7 @@ pub use objective::{Guesses, InnerModel, LossParts, LossReport, Objective, check
 pub use own_pool::start_threads;
 pub use plain::refuse_links;
 pub use recovery::Recovery;
-pub use relay_kernels::{Precision, with_generation_of};
+pub use relay_kernels::{Precision, with_generation_of, with_precision};
 pub use restore::{load_model, read_manifest};
 pub use schedule::Schedule;
 pub use source::ExampleSource;
