@@ -335,7 +335,7 @@ impl Program for Training {
         )?;
         let trained = trainer.run(
             model,
-            Box::new(source),
+            &source,
             &problems[..20],
             Resume::Continue,
             &self.stop,

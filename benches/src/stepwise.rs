@@ -72,11 +72,11 @@ impl StepwiseRun {
             dir.path(),
         )?
         .quiet(true);
-        let source = Box::new(Same(shape.examples()));
+        let source = Same(shape.examples());
         let asked = stop.clone();
         let thread = thread::spawn(move || {
             let model = looped.init::<Autodiff<Measured>>(&Default::default(), 1);
-            match trainer.run(model, source, &[], Resume::Fresh, &asked) {
+            match trainer.run(model, &source, &[], Resume::Fresh, &asked) {
                 Ok(_) | Err(TrainError::Interrupted { .. }) => {}
                 Err(error) => eprintln!("the training run failed: {error}"),
             }

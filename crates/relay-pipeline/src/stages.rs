@@ -110,6 +110,7 @@ impl<B: AutodiffBackend> Stages<B> {
     pub fn train(&self, arm: &str, dir: &Path) -> Result<Made> {
         let train = self.train_config(arm, None)?;
         let source = self.source(arm)?;
+        let source = source.as_ref();
         if is_looped(arm) {
             let model = self.looped(arm).init::<B>(&self.device, train.seed);
             self.fit(arm, self.looped_objective(arm)?, model, source, train, dir)
@@ -144,14 +145,10 @@ impl<B: AutodiffBackend> Stages<B> {
         }
         let stage = self.settings.stage(arm)?;
         let train = self.train_config(arm, phase)?;
-        let source = Box::new(ExampleListSource::new(
-            examples,
-            stage.batching.clone(),
-            train.seed,
-        )?);
+        let source = ExampleListSource::new(examples, stage.batching.clone(), train.seed)?;
         let new = self.causal().init::<B>(&self.device, train.seed);
         let model = self.load(arm, model, new)?;
-        self.fit(arm, self.causal_objective(arm)?, model, source, train, dir)
+        self.fit(arm, self.causal_objective(arm)?, model, &source, train, dir)
     }
 
     /// Writes chains for the corpus's longer problems with the looped model in `model`, unless they are `kept`; says what became
@@ -225,7 +222,7 @@ impl<B: AutodiffBackend> Stages<B> {
         arm: &str,
         objective: O,
         model: O::Model,
-        source: Box<dyn ExampleSource>,
+        source: &dyn ExampleSource,
         train: TrainConfig,
         dir: &Path,
     ) -> Result<Made> {

@@ -49,11 +49,11 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     pub fn follow(
         &self,
         model: O::Model,
-        source: Box<dyn ExampleSource>,
+        source: &dyn ExampleSource,
         leader: &Leader,
         stop: &StopFlag,
     ) -> Result<Followed<O::Model>> {
-        let outcome = in_own_pool(|| self.follow_on(model, source.as_ref(), leader, stop));
+        let outcome = in_own_pool(|| self.follow_on(model, source, leader, stop));
         // Whoever leads says why itself.
         match &outcome {
             Ok(_) | Err(TrainError::Machine { .. } | TrainError::Interrupted { .. }) => {}

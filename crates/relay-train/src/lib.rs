@@ -24,7 +24,7 @@
 //! let (settings, device) = (serde_json::to_value(&model)?, Default::default());
 //! let trainer = Trainer::new(config, objective, codec, settings, device, run_dir.path())?;
 //! let start = model.init::<Autodiff<Flex>>(&device, 1);
-//! trainer.run(start, Box::new(source), &[], Resume::Continue, &StopFlag::new())?;
+//! trainer.run(start, &source, &[], Resume::Continue, &StopFlag::new())?;
 //!
 //! // Later, or in another program.
 //! let checkpoint = Checkpoint::open(run_dir.path())?;

@@ -167,12 +167,12 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
     pub fn run(
         &self,
         model: O::Model,
-        source: Box<dyn ExampleSource>,
+        source: &dyn ExampleSource,
         valid: &[Example],
         resume: Resume,
         stop: &StopFlag,
     ) -> Result<Trained<O::Model>> {
-        let outcome = self.run_alone_or_leading(model, source.as_ref(), valid, resume, stop);
+        let outcome = self.run_alone_or_leading(model, source, valid, resume, stop);
         self.tell_followers(&outcome);
         outcome
     }

@@ -39,7 +39,7 @@ fn trains_saves_loads_and_generates() {
     let trainer =
         Trainer::new(train, objective, codec.clone(), settings, device, dir.path()).unwrap();
     let model = config.init::<Train>(&device, 1);
-    let trained = trainer.run(model, Box::new(source), &[], Resume::Continue, &StopFlag::default()).unwrap();
+    let trained = trainer.run(model, &source, &[], Resume::Continue, &StopFlag::default()).unwrap();
 
     let problems: Vec<Example> = (0..8)
         .map(|index| codec.encode(&task.generate(1, Split::Test, index, 3).unwrap()).unwrap())

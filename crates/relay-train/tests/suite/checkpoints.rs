@@ -182,7 +182,13 @@ fn the_auto_regressive_model_ends_the_same_after_a_kill() {
             let trainer = trainer.unwrap().quiet(true).kill_after(kill);
             let model = causal.init::<Flex>(&device, 3);
             let stop = StopFlag::new();
-            trainer.run(model, source(), &examples(), Resume::Continue, &stop)
+            trainer.run(
+                model,
+                source().as_ref(),
+                &examples(),
+                Resume::Continue,
+                &stop,
+            )
         };
         let made = |dir: &Path| {
             let metrics = fs::read(dir.join("metrics.jsonl")).unwrap();
@@ -234,9 +240,9 @@ fn fresh_runs_keep_what_is_there() {
     let (dir, _) = trained();
     let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path());
     let model = looped(0.1).init(&Default::default(), 3);
-    let source = Box::new(source(Batching::Mixed { samples: 2 }));
+    let source = source(Batching::Mixed { samples: 2 });
     let error = trainer
-        .run(model, source, &[], Resume::Fresh, &StopFlag::new())
+        .run(model, &source, &[], Resume::Fresh, &StopFlag::new())
         .unwrap_err();
     assert!(matches!(error, TrainError::NotEmpty { .. }), "{error}");
 }

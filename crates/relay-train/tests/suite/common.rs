@@ -161,7 +161,7 @@ pub fn run<B: AutodiffBackend>(
 ) -> Result<Trained<LoopedTransformer<B>>> {
     let model = looped(0.1).init::<B>(&B::Device::default(), 3);
     let source = source(Batching::Mixed { samples: 6 });
-    trainer.run(model, Box::new(source), &examples(), Resume::Continue, stop)
+    trainer.run(model, &source, &examples(), Resume::Continue, stop)
 }
 
 /// Runs the looped objective by Muon and AdamW, with an average; goes on where there are checkpoints.

@@ -214,9 +214,9 @@ fn a_parameter_that_nothing_is_learnt_by_needs_no_state() {
             Some(step) => trainer.kill_after(step),
             None => trainer,
         };
-        let source = Box::new(source(Batching::Mixed { samples: 6 }));
+        let source = source(Batching::Mixed { samples: 6 });
         let model = model.init(&Default::default(), 3);
-        trainer.run(model, source, &[], Resume::Continue, &StopFlag::new())
+        trainer.run(model, &source, &[], Resume::Continue, &StopFlag::new())
     };
     assert!(go_on(Some(7)).unwrap_err().is_interrupted());
     go_on(None).unwrap();

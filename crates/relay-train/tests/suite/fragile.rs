@@ -113,8 +113,8 @@ pub fn go(
     stop: &StopFlag,
 ) -> Result<Trained<LoopedTransformer<Flex>>> {
     let model = looped(0.1).init(&Default::default(), 3);
-    let source = Box::new(source(Batching::OneLength { tokens: 64 }));
-    trainer.run(model, source, &examples(), Resume::Continue, stop)
+    let source = source(Batching::OneLength { tokens: 64 });
+    trainer.run(model, &source, &examples(), Resume::Continue, stop)
 }
 
 /// A largest weight between those that the updates after `before` and after `after` others meet.

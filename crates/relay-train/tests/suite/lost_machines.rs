@@ -75,7 +75,7 @@ fn a_leader_that_is_asked_to_stop_does_not_wait_for_a_silent_follower() {
     let lead = |followers| {
         let config = short(OptimizerConfig::adamw());
         let trainer = plain::<Flex>(config, 1, dir.path()).lead(followers);
-        let outcome = trainer.run(model(3), samples(), &examples(), Resume::Continue, &stop);
+        let outcome = trainer.run(model(3), &samples(), &examples(), Resume::Continue, &stop);
         ended.wait();
         outcome
     };
@@ -115,7 +115,7 @@ fn who_has_joined_hears_that_there_will_be_no_run() {
             let leader = Leader::join(&address, 1, &stop).unwrap();
             joined.set();
             let trainer = plain::<Flex>(short(OptimizerConfig::adamw()), 1, dir.path());
-            let followed = trainer.follow(model(99), samples(), &leader, &stop);
+            let followed = trainer.follow(model(99), &samples(), &leader, &stop);
             followed.map(drop)
         });
         while !joined.is_set() {
@@ -211,9 +211,9 @@ fn all_go_back_together_when_numbers_are_not_finite() {
         let stop = StopFlag::new();
         let leader = Leader::join(address, 1, &stop).unwrap();
         let trainer = fragile::trainer_of(objective(), config(), dir.path());
-        let source = Box::new(source(Batching::OneLength { tokens: 64 }));
+        let source = source(Batching::OneLength { tokens: 64 });
         let model = looped(0.1).init(&Default::default(), 7);
-        let followed = trainer.follow(model, source, &leader, &stop);
+        let followed = trainer.follow(model, &source, &leader, &stop);
         followed.map(|followed| followed.steps)
     };
     let (led, followed) = together(lead, vec![follow]);

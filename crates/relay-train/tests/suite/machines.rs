@@ -38,8 +38,8 @@ pub(crate) fn model<B: AutodiffBackend>(seed: u64) -> LoopedTransformer<B> {
     looped(0.0).init(&B::Device::default(), seed)
 }
 
-pub(crate) fn samples() -> Box<dyn relay_train::ExampleSource> {
-    Box::new(source(Batching::Mixed { samples: 13 }))
+pub(crate) fn samples() -> relay_train::TaskSource {
+    source(Batching::Mixed { samples: 13 })
 }
 
 /// How a run led by `lead` ends with one follower for each of `follow`: the leader's word first. They get the address of the
@@ -76,7 +76,7 @@ pub(crate) fn follower<B: AutodiffBackend>(
         let dir = tempfile::tempdir().unwrap();
         let leader = Leader::join(address, workers, &stop).unwrap();
         let trainer = plain::<B>(config, workers, dir.path());
-        let followed = trainer.follow(model(99), samples(), &leader, &stop)?;
+        let followed = trainer.follow(model(99), &samples(), &leader, &stop)?;
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none());
         Ok(weights(&followed.model))
     }
@@ -90,7 +90,7 @@ pub(crate) fn lead<B: AutodiffBackend>(
     move |followers| {
         plain::<B>(config, workers, dir).lead(followers).run(
             model(3),
-            samples(),
+            &samples(),
             &examples(),
             Resume::Continue,
             &StopFlag::new(),
@@ -104,7 +104,7 @@ pub(crate) fn alone<B: AutodiffBackend>(
 ) -> Trained<LoopedTransformer<B>> {
     let trainer = plain::<B>(config, 1, dir);
     let stop = StopFlag::new();
-    let run = trainer.run(model(3), samples(), &examples(), Resume::Continue, &stop);
+    let run = trainer.run(model(3), &samples(), &examples(), Resume::Continue, &stop);
     run.unwrap()
 }
 
@@ -153,13 +153,13 @@ fn one_machine_by_the_collective_layer(leads: bool, config: TrainConfig, right: 
     let lead = |followers| {
         let trainer = plain::<Flex>(config.clone(), 2, &dir("led"));
         let trainer = trainer.collective(leads).lead(followers);
-        let led = trainer.run(model(3), samples(), &examples(), Resume::Fresh, &stop);
+        let led = trainer.run(model(3), &samples(), &examples(), Resume::Fresh, &stop);
         weights(&led.unwrap().model)
     };
     let follow = |address: &str| {
         let leader = Leader::join(address, 3, &stop).unwrap();
         let trainer = plain::<Flex>(config.clone(), 3, &dir("followed")).collective(!leads);
-        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        let followed = trainer.follow(model(99), &samples(), &leader, &stop);
         weights(&followed.unwrap().model)
     };
     let (led, followed) = together(lead, vec![follow]);
@@ -213,7 +213,7 @@ fn follow_joined(config: TrainConfig, stop: StopFlag) -> impl FnOnce(&str) -> Re
         let dir = tempfile::tempdir().unwrap();
         let leader = Leader::join(address, 1, &StopFlag::new()).unwrap();
         let trainer = plain::<Flex>(config, 1, dir.path());
-        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        let followed = trainer.follow(model(99), &samples(), &leader, &stop);
         followed.map(drop)
     }
 }
@@ -228,7 +228,7 @@ fn a_follower_has_as_many_devices_as_it_joined_with() {
         let stop = StopFlag::new();
         let leader = Leader::join(address, 3, &stop).unwrap();
         let trainer = plain::<Flex>(config.clone(), 2, dir.path());
-        let followed = trainer.follow(model(99), samples(), &leader, &stop);
+        let followed = trainer.follow(model(99), &samples(), &leader, &stop);
         followed.map(drop).unwrap_err()
     };
     let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);
@@ -294,7 +294,7 @@ fn other_data_are_named_on_both_sides() {
                 true => Box::new(Silent(other)),
                 false => Box::new(other),
             };
-            let followed = trainer.follow(model(99), other, &leader, &StopFlag::new());
+            let followed = trainer.follow(model(99), other.as_ref(), &leader, &StopFlag::new());
             followed.map(drop)
         };
         let (led, followed) = together(lead::<Flex>(config.clone(), 1, place.path()), vec![follow]);

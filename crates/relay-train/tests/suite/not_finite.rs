@@ -83,10 +83,10 @@ fn spoiled(from: u64, to: u64, steps: u64) -> Result<u64> {
         dir.path(),
     )?
     .quiet(true);
-    let source = Box::new(source(Batching::Mixed { samples: 2 }));
+    let source = source(Batching::Mixed { samples: 2 });
     let trained = trainer.run(
         model.init(&Default::default(), 3),
-        source,
+        &source,
         &[],
         Resume::Fresh,
         &StopFlag::new(),
@@ -152,7 +152,7 @@ fn a_validation_that_fails_loses_no_update() {
         .quiet(true)
         .run(
             model.init(&device, 3),
-            Box::new(source(Batching::Mixed { samples: 2 })),
+            &source(Batching::Mixed { samples: 2 }),
             &examples(),
             Resume::Fresh,
             &StopFlag::new(),

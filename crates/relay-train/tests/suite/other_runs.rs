@@ -96,9 +96,9 @@ fn a_run_does_not_go_on_with_another_objective() {
             dir.path(),
         );
         let trainer = trainer.unwrap().quiet(true);
-        let source = Box::new(source(Batching::Mixed { samples: 6 }));
+        let source = source(Batching::Mixed { samples: 6 });
         let (model, stop) = (model.init(&Default::default(), 3), StopFlag::new());
-        let ended = trainer.run(model, source, &examples(), Resume::Continue, &stop);
+        let ended = trainer.run(model, &source, &examples(), Resume::Continue, &stop);
         let error = ended.unwrap_err().to_string();
         assert!(error.contains(named), "{error}");
     }
@@ -118,7 +118,7 @@ fn a_run_does_not_go_on_with_other_data() {
     let error = run::<Flex>(&killed, &StopFlag::new()).unwrap_err();
     assert!(error.is_interrupted(), "{error}");
     let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), dir.path());
-    let go_on = |source| {
+    let go_on = |source: &TaskSource| {
         let model = looped(0.1).init(&Default::default(), 3);
         let stop = StopFlag::new();
         trainer.run(model, source, &examples(), Resume::Continue, &stop)
@@ -141,10 +141,10 @@ fn a_run_does_not_go_on_with_other_data() {
             "data.drawing.lis.runs[1] is 3 there and 1 here",
         ),
     ] {
-        let error = go_on(Box::new(source)).unwrap_err();
+        let error = go_on(&source).unwrap_err();
         assert!(error.to_string().contains(named), "{error}");
     }
-    assert_eq!(go_on(Box::new(other(six, None))).unwrap().steps, 12);
+    assert_eq!(go_on(&other(six, None)).unwrap().steps, 12);
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn a_list_of_examples_is_known_again() {
         let list = ExampleListSource::new(examples, Batching::Mixed { samples: 3 }, 1).unwrap();
         let model = looped(0.1).init(&Default::default(), 3);
         let stop = StopFlag::new();
-        trainer.run(model, Box::new(list), &[], Resume::Continue, &stop)
+        trainer.run(model, &list, &[], Resume::Continue, &stop)
     };
     let killed = trainer(config(), dir.path()).kill_after(4);
     assert!(go_on(killed, examples()).unwrap_err().is_interrupted());

@@ -218,7 +218,7 @@ fn updates_without_examples_and_tasks_that_nobody_knows_are_errors() {
         let trainer = trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path());
         let model = looped(0.1).init(&Default::default(), 3);
         let stop = StopFlag::new();
-        let outcome = trainer.run(model, Box::new(UsedUp), valid, Resume::Fresh, &stop);
+        let outcome = trainer.run(model, &UsedUp, valid, Resume::Fresh, &stop);
         outcome.unwrap_err().to_string()
     };
     let error = run(&[]);

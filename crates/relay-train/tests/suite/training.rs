@@ -44,11 +44,11 @@ fn golden_in<B: AutodiffBackend>(optimizer: OptimizerConfig, precision: Precisio
     )
     .unwrap()
     .quiet(true);
-    let source = Box::new(source(Batching::OneLength { tokens: 128 }));
+    let source = source(Batching::OneLength { tokens: 128 });
     let trained = trainer
         .run(
             model.init::<B>(&Default::default(), 3),
-            source,
+            &source,
             &examples(),
             Resume::Fresh,
             &StopFlag::new(),
@@ -133,12 +133,12 @@ fn the_auto_regressive_model_learns_too() {
     )
     .unwrap()
     .quiet(true);
-    let source = Box::new(source(Batching::Mixed { samples: 8 }));
+    let source = source(Batching::Mixed { samples: 8 });
     let examples = &examples()[..2];
     trainer
         .run(
             model.init(&Default::default(), 3),
-            source,
+            &source,
             examples,
             Resume::Fresh,
             &StopFlag::new(),
@@ -176,13 +176,7 @@ fn errors_of_the_loader_arrive() {
         let trainer = trainer::<Flex>(config(OptimizerConfig::adamw()), dir.path());
         let model = looped(0.1).init(&Default::default(), 3);
         let error = trainer
-            .run(
-                model,
-                Box::new(Broken(panics)),
-                &[],
-                Resume::Fresh,
-                &StopFlag::new(),
-            )
+            .run(model, &Broken(panics), &[], Resume::Fresh, &StopFlag::new())
             .unwrap_err();
         let expected = if panics {
             "failed at step 2: no more"
@@ -257,7 +251,7 @@ fn wrong_settings_are_named() {
             source(Batching::Mixed { samples: 6 }),
         );
         let stop = StopFlag::new();
-        let run = trainer.run(model, Box::new(source), &[], Resume::Fresh, &stop);
+        let run = trainer.run(model, &source, &[], Resume::Fresh, &stop);
         let error = run.unwrap_err().to_string();
         assert!(error.contains(wrong), "{error}");
     }

@@ -51,9 +51,9 @@ fn train<B: AutodiffBackend>(
         Some(step) => trainer.kill_after(step),
         None => trainer,
     };
-    let source = Box::new(source(Batching::Mixed { samples: 13 }));
+    let source = source(Batching::Mixed { samples: 13 });
     let model = model.init::<B>(&device, 3);
-    trainer.run(model, source, &[], Resume::Continue, &StopFlag::new())
+    trainer.run(model, &source, &[], Resume::Continue, &StopFlag::new())
 }
 
 fn many_make_the_updates_of_one<B: AutodiffBackend>(sums: Sums, optimizer: OptimizerConfig) {
@@ -180,9 +180,9 @@ fn train_on(objective: Before, (workers, sums): (usize, Sums), dir: &Path) -> Re
     .more_devices(vec![device; workers - 1])
     .collective(sums == Collective)
     .quiet(true);
-    let source = Box::new(source(Batching::Mixed { samples: 13 }));
+    let source = source(Batching::Mixed { samples: 13 });
     let model = model.init(&device, 3);
-    let trained = trainer.run(model, source, &[], Resume::Fresh, &StopFlag::new())?;
+    let trained = trainer.run(model, &source, &[], Resume::Fresh, &StopFlag::new())?;
     Ok(weights(&trained.model))
 }
 
