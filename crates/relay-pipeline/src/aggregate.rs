@@ -189,7 +189,7 @@ impl Aggregate {
 }
 
 /// Everything at the place where it comes first.
-fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+pub(crate) fn each_once<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     all.fold(Vec::new(), |mut once, one| {
         if !once.contains(&one) {
             once.push(one);

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::{
     ChainYield, Claim, LengthResult, Machine, OrderedMap, PipelineError, Result, StageCost,
     TaskForensics,
+    aggregate::each_once,
     atomic::write_atomically,
     json::{pretty, read_json},
 };
@@ -173,13 +174,7 @@ impl Results {
     /// The tasks of the run: those trained on, then any other that an arm was tested on.
     pub fn tasks(&self) -> Vec<&str> {
         let tested = self.arms.values().flat_map(OrderedMap::keys);
-        let mut tasks: Vec<&str> = Vec::new();
-        for task in self.train_lengths.keys().chain(tested) {
-            if !tasks.contains(&task) {
-                tasks.push(task);
-            }
-        }
-        tasks
+        each_once(self.train_lengths.keys().chain(tested))
     }
 
     /// Whether `task` was trained at `length`; `None` when nothing is known of the task's training lengths.

@@ -8,7 +8,7 @@ use std::{
 use super::{SweepResults, Swept};
 use crate::{
     LengthSpread, Measure, Result, Results, Spread, Sweep,
-    aggregate::few_of,
+    aggregate::{each_once, few_of},
     arms::{ARMS, arm_label, task_label},
     file_name::file_name,
     json::pretty,
@@ -213,7 +213,7 @@ impl SweepResults {
     }
 
     fn tasks(&self) -> Vec<&str> {
-        unique(
+        each_once(
             self.combinations
                 .iter()
                 .flat_map(|one| one.measured.train_lengths.keys()),
@@ -221,7 +221,7 @@ impl SweepResults {
     }
 
     fn arms(&self) -> Vec<&str> {
-        unique(
+        each_once(
             self.combinations
                 .iter()
                 .flat_map(|one| one.measured.arms.keys()),
@@ -278,14 +278,4 @@ fn per_cent(spread: &Spread) -> String {
         1 => mean,
         _ => format!("{mean} ({min}..{max})"),
     }
-}
-
-fn unique<'a>(names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut found = Vec::new();
-    for name in names {
-        if !found.contains(&name) {
-            found.push(name);
-        }
-    }
-    found
 }
