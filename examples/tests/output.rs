@@ -191,6 +191,33 @@ fn runs_of_other_times_are_put_together() {
     assert!(file("figures/answer_accuracy.svg").is_file());
 }
 
+#[test]
+fn runs_of_one_task_each_stand_side_by_side_and_sweeps_are_drawn_anew() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/results");
+    let runs: Vec<_> = ["ari/seed-1", "ari/seed-2", "ed/seed-1"]
+        .map(|run| recorded.join("mini/single").join(run))
+        .to_vec();
+    let args: Vec<&str> = runs.iter().map(|run| text(run)).collect();
+    let output = telling("results_table", &args).output().unwrap();
+    assert!(output.status.success());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("Arithmetic 8 | Edit distance"),
+        "{printed}"
+    );
+
+    let dir = tempfile::tempdir().unwrap();
+    let sweep = recorded.join("ablations/loops");
+    fs::copy(sweep.join("sweep.json"), dir.path().join("sweep.json")).unwrap();
+    let output = telling("results_table", &[text(dir.path()), "--redraw"]).output();
+    let output = output.unwrap();
+    assert!(output.status.success());
+    let tables = fs::read_to_string(dir.path().join("sweep.md")).unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), tables);
+    assert_eq!(fs::read_to_string(sweep.join("sweep.md")).unwrap(), tables);
+    assert!(dir.path().join("figures/lis_looped_vanilla.png").is_file());
+}
+
 /// A run goes on only where its settings are those of today, so a setting that was added since must be left out where it has
 /// its default.
 #[test]
