@@ -149,6 +149,8 @@ fn mini(seed: u64) -> Settings {
             validate_every: 1000,
             checkpoint_every: 500,
             validate_samples: 100,
+            // With more of them a run that was killed would leave others than one that was not: those saved at its ends.
+            keep_last: 1,
             seed,
             ..TrainConfig::default()
         },
