@@ -68,11 +68,16 @@ fn torture(args: Args) -> Result<(), CliError> {
     };
     removed?;
     let (kills, found) = (batch.kills, batch.differences.len());
+    let list: String = batch
+        .differences
+        .iter()
+        .map(|what| format!("{what}\n"))
+        .collect();
     if let (Some(record), Some(file)) = (&mut record, &args.record) {
         record.add(batch);
         record.save(file)?;
     }
-    print(format_args!("{kills} kills, {found} differences\n"))?;
+    print(format_args!("{list}{kills} kills, {found} differences\n"))?;
     if found > 0 {
         return Err(CliError::failure(
             "what a killed run makes is not what an undisturbed one makes",
