@@ -63,6 +63,15 @@ fn they_add_up_to_what_was_measured() {
     fs::write(&file, text.replacen("true", "false", 1)).unwrap();
     let error = run(&settings, dir.path(), Existing::Resume).unwrap_err();
     assert!(error.to_string().contains("was changed"), "{error}");
+
+    // Nobody has them but this stage.
+    fs::write(&file, &text).unwrap();
+    settings.evaluation.samples += 1;
+    run(&settings, dir.path(), Existing::Update).unwrap();
+    let kept = dir
+        .path()
+        .join("set-aside/evaluation-ar_relay-1/predictions.jsonl");
+    assert_eq!(fs::read_to_string(kept).unwrap(), text);
 }
 
 #[test]
