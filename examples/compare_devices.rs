@@ -114,10 +114,9 @@ fn run(args: Args) -> Result<(), CliError> {
         };
         Ok::<_, CliError>((side, losses?))
     };
-    ["a", "b"]
-        .map(|name| refuse_foreign(&args.out.join(name)))
-        .into_iter()
-        .collect::<Result<(), _>>()?;
+    for name in ["a", "b"] {
+        refuse_foreign(&args.out.join(name))?;
+    }
     let _lock = lock(&args.out).map_err(CliError::failure)?;
     let (side_a, a) = one("a", args.a, args.precision_a)?;
     let (side_b, b) = one("b", args.b, args.precision_b)?;
