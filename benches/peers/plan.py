@@ -29,7 +29,7 @@ CANDLE = "candle"
 # Compiled as a whole the step of 30 iterations takes the compiler minutes; a graph leaves the host nothing to do.
 GPU_BF16 = ["block_compile_sdpa_bf16", "block_compile_sdpa_bf16_graph"]
 GPU_TF32 = ["block_compile_sdpa_tf32", "block_compile_sdpa_tf32_graph"]
-GPU_LOOPED = ["compile_sdpa_bf16", "compile_sdpa_bf16_graph"]
+GPU_WHOLE = ["compile_sdpa_bf16", "compile_sdpa_bf16_graph"]
 GPU_AR = ["static_compile_bf16", "static_compile_sdpa_bf16", "static_sdpa_bf16"]
 FP32 = ["eager", "sdpa", "compile", "compile_sdpa", CANDLE]
 BF16 = ["eager_bf16", "sdpa_bf16", "compile_bf16", "compile_sdpa_bf16"]
@@ -61,6 +61,24 @@ def groups(quick):
             3 if quick else 9,
             {"train_step_d64_fp32": FP32},
         ),
+        # As large as an update of the preset `mini`: few columns, many iterations.
+        Group(
+            "train_step",
+            "training step",
+            shape(64, batch=16, width=32, iterations=8),
+            3 if quick else 9,
+            {"train_step_mini_fp32": [*FP32, "block_compile"]},
+        ),
+        *(
+            Group(
+                "ar_train_step",
+                "training step",
+                shape(256, batch=8, width=45, new_tokens=new_tokens, precision=precision),
+                1 if quick else 3,
+                {f"ar_train_step_d256_{name}": variants},
+            )
+            for precision, name, variants in (("f32", "fp32", FP32), ("bf16", "bf16", BF16))
+        ),
         Group(
             "looped_generation",
             "batch of chains",
@@ -87,17 +105,20 @@ def gpu_groups(quick):
         width, iterations = tasks[name]
         return shape(256, batch=512, width=width, iterations=iterations, precision=precision)
 
+    def text_sizes(batch):
+        return shape(256, batch=batch, width=45, new_tokens=60 if quick else 460, precision="bf16")
+
     def texts(batch):
-        size = shape(256, batch=batch, width=45, new_tokens=60 if quick else 460, precision="bf16")
-        return Group("ar_generation", "batch of texts", size, 1, {f"gpu_ar_generation_{batch}": GPU_AR})
+        return Group("ar_generation", "batch of texts", text_sizes(batch), 1, {f"gpu_ar_generation_{batch}": GPU_AR})
 
     steps = [
         Group("train_step", "training step", sizes(name), repeats, {f"gpu_train_step_{name}_bf16": GPU_BF16})
         for name in tasks
     ]
-    chains = Group("looped_generation", "batch of chains", sizes("ed"), 4, {"gpu_looped_generation_ed": GPU_LOOPED})
+    chains = Group("looped_generation", "batch of chains", sizes("ed"), 4, {"gpu_looped_generation_ed": GPU_WHOLE})
+    learnt = Group("ar_train_step", "training step", text_sizes(512), repeats, {"gpu_ar_train_step_bf16": GPU_WHOLE})
     exact = Group("train_step", "training step", sizes("ari", "f32"), repeats, {"gpu_train_step_ari_f32": GPU_TF32})
-    return [*steps, chains, texts(64), texts(512), exact]
+    return [*steps, learnt, chains, texts(64), texts(512), exact]
 
 
 def plan(device, quick):
@@ -113,15 +134,21 @@ def names(device):
 def product_flops(group):
     """Operations of the matrix products of one unit of a group's work, forward and for a step twice that backward.
 
-    None for texts, whose products have few rows.
+    Of causal attention the half that is not hidden, of texts to learn the readout of what is learnt. None for texts that are
+    written, whose products have few rows.
     """
     shape = group.shape
+    d, layers = shape["d_model"], shape["layers"]
+    layer, readout = 2 * 12 * d * d, 2 * d * shape["vocab"]
+    if group.kind == "ar_train_step":
+        width, learnt = shape["width"] + shape["new_tokens"] - 1, shape["new_tokens"]
+        seen = width * (width + 1) // 2
+        return 3 * shape["batch"] * (layers * (layer * width + 4 * d * seen) + readout * learnt)
     passes = {"train_step": 3, "looped_generation": 1}.get(group.kind)
     if passes is None:
         return None
-    d, width = shape["d_model"], shape["width"]
-    layer = 2 * 12 * d * d + 2 * 2 * width * d
-    token = shape["layers"] * layer + 2 * d * shape["vocab"]
+    width = shape["width"]
+    token = layers * (layer + 4 * width * d) + readout
     return passes * token * shape["batch"] * width * shape["iterations"]
 
 

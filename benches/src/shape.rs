@@ -1,7 +1,7 @@
 //! Sizes of models and batches.
 
 use relay_models::{CausalConfig, LoopedConfig, TransformerConfig};
-use relay_tasks::{Codec, Example, Stream, TaskConfig, TokenId};
+use relay_tasks::{Codec, Example, SEP, Stream, TaskConfig, TokenId};
 use relay_train::Precision;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +25,7 @@ pub struct Shape {
     pub width: usize,
     /// Iterations of the looped model; for the AR model 1.
     pub iterations: usize,
-    /// Tokens that the AR model writes; for the looped model 0.
+    /// Tokens that the AR model writes, or learns to write; for the looped model 0.
     pub new_tokens: usize,
     /// What the layers' products multiply in training.
     #[serde(default)]
@@ -46,6 +46,19 @@ impl Shape {
             new_tokens: 0,
             precision: Precision::F32,
         }
+    }
+
+    /// An AR model and a batch of texts: 3 layers, 4 heads, 300 tokens.
+    pub fn causal(d_model: usize, batch: usize, prompt: usize, new_tokens: usize) -> Self {
+        Self {
+            new_tokens,
+            ..Self::looped(d_model, batch, prompt, 1)
+        }
+    }
+
+    /// Columns of a training step: those of the window, or of a text, whose last token is a target only.
+    pub fn columns(&self) -> usize {
+        self.width + self.new_tokens.saturating_sub(1)
     }
 
     fn transformer(&self) -> TransformerConfig {
@@ -106,7 +119,41 @@ impl Shape {
             .map(&mut example)
             .collect()
     }
+
+    /// A batch of examples whose text, after a problem of `width` tokens, has `new_tokens` tokens to learn.
+    ///
+    /// # Errors
+    /// When so few tokens leave none for a step.
+    pub fn texts(&self) -> Result<Vec<Example>> {
+        let step = self.new_tokens.checked_sub(ENDS).filter(|step| *step > 0);
+        let width = step.ok_or_else(|| {
+            let tokens = self.new_tokens;
+            format!("{tokens} tokens to learn in a text, needs more than {ENDS}")
+        })?;
+        let steps = Self { width, ..*self }.random_rows(self.batch, "steps");
+        let problems = self.random_rows(self.batch, "problems").into_iter();
+        let example = |(prompt, mut step): (Vec<TokenId>, Vec<TokenId>)| {
+            let answer = step.last().copied();
+            step.push(SEP);
+            Example {
+                task: TEXTS,
+                length: 1,
+                iterations: 1,
+                width: self.width.max(width + 1),
+                prompt,
+                steps: vec![step],
+                answer,
+            }
+        };
+        Ok(problems.zip(steps).map(example).collect())
+    }
 }
+
+/// The task whose examples are texts: the subsequence, which ends a step by `<sep>` and has its answer after the last one.
+const TEXTS: usize = 2;
+
+/// Tokens of a text beside the random ones of its only step: `<sep>`, the answer, `<eos>`.
+const ENDS: usize = 3;
 
 /// Tokens of the paper's three tasks.
 const TOKENS: u64 = 291;

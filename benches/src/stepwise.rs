@@ -11,10 +11,10 @@ use std::thread::{self, JoinHandle};
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::AutodiffBackend;
-use relay_models::{DropoutKey, LoopedTransformer};
-use relay_tasks::{Chain, Example, GroupLimits};
+use relay_models::DropoutKey;
+use relay_tasks::{Chain, Codec, Example, GroupLimits};
 use relay_train::{
-    ExampleSource, InnerModel, LoopedMicroBatch, LoopedObjective, LossParts, Objective, Resume,
+    CausalObjective, ExampleSource, InnerModel, LoopedObjective, LossParts, Objective, Resume,
     StopFlag, TrainConfig, TrainError, Trainer,
 };
 use serde_json::{Value, to_value};
@@ -36,19 +36,48 @@ pub struct StepwiseRun {
 }
 
 impl StepwiseRun {
-    /// Starts the run and waits until its first update is due.
+    /// Starts the training of an aligned looped model and waits until its first update is due.
     ///
     /// # Errors
     /// When the shape is not valid or the run cannot be started.
-    pub fn start(shape: &Shape) -> Result<Self> {
+    pub fn looped(shape: &Shape) -> Result<Self> {
+        let config = shape.looped_config();
+        config.validate()?;
+        let codec = codec()?;
+        let objective =
+            LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone());
+        let settings = to_value(&config)?;
+        let init = move || config.init(&Default::default(), 1);
+        Self::start(shape, objective, codec, settings, init, shape.examples())
+    }
+
+    /// Starts the training of an auto-regressive model on texts and waits until its first update is due.
+    ///
+    /// # Errors
+    /// When the shape is not valid or the run cannot be started.
+    pub fn causal(shape: &Shape) -> Result<Self> {
+        let config = shape.causal_config();
+        config.validate()?;
+        let codec = codec()?;
+        let objective = CausalObjective::new(Vec::new(), GroupLimits::default(), codec.clone());
+        let settings = to_value(&config)?;
+        let init = move || config.init(&Default::default(), 1);
+        Self::start(shape, objective, codec, settings, init, shape.texts()?)
+    }
+
+    fn start<O: Objective<Autodiff<Measured>> + 'static>(
+        shape: &Shape,
+        objective: O,
+        codec: Codec,
+        settings: Value,
+        init: impl FnOnce() -> O::Model + Send + 'static,
+        examples: Vec<Example>,
+    ) -> Result<Self> {
         let (dir, stop) = (tempfile::tempdir()?, StopFlag::new());
         let (go_on, going) = sync_channel(1);
         let (tell, waiting) = sync_channel(1);
-        let looped = shape.looped_config();
-        looped.validate()?;
-        let codec = codec()?;
         let objective = Waiting {
-            inner: LoopedObjective::aligned(1.0, Vec::new(), GroupLimits::default(), codec.clone()),
+            inner: objective,
             gate: Mutex::new(Gate {
                 going,
                 tell,
@@ -63,24 +92,24 @@ impl StepwiseRun {
             precision: shape.precision,
             ..TrainConfig::default()
         };
-        let trainer = Trainer::<Autodiff<Measured>, Waiting>::new(
+        let trainer = Trainer::<Autodiff<Measured>, Waiting<O>>::new(
             config,
             objective,
             codec,
-            to_value(&looped)?,
+            settings,
             Default::default(),
             dir.path(),
         )?
         .quiet(true);
-        let source = Same(shape.examples());
+        let source = Same(examples);
         let asked = stop.clone();
-        let thread = thread::spawn(move || {
-            let model = looped.init::<Autodiff<Measured>>(&Default::default(), 1);
-            match trainer.run(model, &source, &[], Resume::Fresh, &asked) {
-                Ok(_) | Err(TrainError::Interrupted { .. }) => {}
-                Err(error) => eprintln!("the training run failed: {error}"),
-            }
-        });
+        let thread =
+            thread::spawn(
+                move || match trainer.run(init(), &source, &[], Resume::Fresh, &asked) {
+                    Ok(_) | Err(TrainError::Interrupted { .. }) => {}
+                    Err(error) => eprintln!("the training run failed: {error}"),
+                },
+            );
         waiting.recv()?;
         Ok(Self {
             go_on: Some(go_on),
@@ -123,10 +152,10 @@ impl ExampleSource for Same {
     }
 }
 
-/// The aligned objective, with a gate before every loss.
+/// An objective with a gate before every loss.
 #[derive(Debug)]
-struct Waiting {
-    inner: LoopedObjective,
+struct Waiting<O> {
+    inner: O,
     gate: Mutex<Gate>,
 }
 
@@ -157,28 +186,28 @@ impl Gate {
     }
 }
 
-impl<B: AutodiffBackend> Objective<B> for Waiting {
-    type Model = LoopedTransformer<B>;
-    type Batch = LoopedMicroBatch;
+impl<B: AutodiffBackend, O: Objective<B>> Objective<B> for Waiting<O> {
+    type Model = O::Model;
+    type Batch = O::Batch;
 
     fn name(&self) -> &str {
-        "looped, aligned, one update at a time"
+        "one update at a time"
     }
 
     fn settings(&self) -> Value {
-        Objective::<B>::settings(&self.inner)
+        self.inner.settings()
     }
 
-    fn collate(&self, examples: &[Example]) -> relay_train::Result<Vec<LoopedMicroBatch>> {
-        let batches = Objective::<B>::collate(&self.inner, examples)?;
+    fn collate(&self, examples: &[Example]) -> relay_train::Result<Vec<O::Batch>> {
+        let batches = self.inner.collate(examples)?;
         assert_eq!(batches.len(), 1, "a step is one batch of the given shape");
         Ok(batches)
     }
 
     fn loss(
         &self,
-        model: &LoopedTransformer<B>,
-        batch: &LoopedMicroBatch,
+        model: &O::Model,
+        batch: &O::Batch,
         key: DropoutKey,
         device: &B::Device,
     ) -> LossParts<B> {
@@ -196,6 +225,6 @@ impl<B: AutodiffBackend> Objective<B> for Waiting {
         examples: &[Example],
         device: &B::Device,
     ) -> relay_train::Result<Vec<Chain>> {
-        Objective::<B>::write_chains(&self.inner, model, examples, device)
+        self.inner.write_chains(model, examples, device)
     }
 }

@@ -16,6 +16,8 @@ fn every_kind_of_work_is_done() {
     let requests = [
         ("train_step", shape(12, 3, 0, "f32")),
         ("train_step", shape(12, 3, 0, "bf16")),
+        ("ar_train_step", shape(5, 1, 7, "f32")),
+        ("ar_train_step", shape(5, 1, 7, "bf16")),
         ("looped_generation", shape(12, 3, 0, "f32")),
         ("ar_generation", shape(5, 1, 7, "f32")),
         ("gemm_rate", shape(12, 3, 0, "f32")),

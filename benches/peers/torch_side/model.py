@@ -131,6 +131,14 @@ class Transformer(nn.Module):
         logits = self.readout(state)
         return state, F.cross_entropy(logits.flatten(0, 1).float(), target.flatten())
 
+    def causal_loss(self, tokens, targets):
+        """Mean cross-entropy of `targets`, the next tokens of the last columns of `tokens`."""
+        state, width = self.embedding(tokens), tokens.shape[1]
+        for layer in self.layers:
+            state = layer(state, self.cos[:width], self.sin[:width], causal=True)
+        logits = self.readout(state[:, -targets.shape[1] :])
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
     def pass_and_read(self, state):
         """One iteration, and the most probable token of every column."""
         state = self.iterate(state)

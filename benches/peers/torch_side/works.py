@@ -59,18 +59,26 @@ class TrainStep:
     def __init__(self, shape, variant):
         torch.manual_seed(1)
         self.shape, self.variant = shape, variant
-        self.model = Transformer(shape, shape["width"], sdpa="sdpa" in variant).to(DEVICE)
-        self.tokens = _random_tokens(shape, shape["batch"], shape["width"])
-        self.targets = _random_tokens(shape, shape["iterations"], shape["batch"], shape["width"])
+        columns, targets = self.sizes(shape)
+        self.model = Transformer(shape, columns, sdpa="sdpa" in variant).to(DEVICE)
+        self.tokens = _random_tokens(shape, shape["batch"], columns)
+        self.targets = _random_tokens(shape, *targets)
         options = {"lr": 5e-4, "weight_decay": 0.01, "fused": True, "capturable": DEVICE.type == "cuda"}
         self.optimizer = torch.optim.AdamW(self.model.parameters(), **options)
-        if "block" in variant:
-            # The compiler's time grows with the iterations when it gets all of them.
-            self.model.iteration_loss = _compiled(self.model.iteration_loss, variant)
-            self.loss = self.model.looped_loss
-        else:
-            self.loss = _compiled(self.model.looped_loss, variant)
+        self.loss = self.compiled_loss()
         self.graph = _recorded(self._step) if "graph" in variant else None
+
+    def sizes(self, shape):
+        """Columns of the input, and the sizes of the targets."""
+        return shape["width"], (shape["iterations"], shape["batch"], shape["width"])
+
+    def compiled_loss(self):
+        """The loss of tokens and targets."""
+        if "block" not in self.variant:
+            return _compiled(self.model.looped_loss, self.variant)
+        # The compiler's time grows with the iterations when it gets all of them.
+        self.model.iteration_loss = _compiled(self.model.iteration_loss, self.variant)
+        return self.model.looped_loss
 
     def warm_up(self):
         """Before the clock of each turn: the other side has had the caches."""
@@ -97,6 +105,17 @@ class TrainStep:
         value = loss.item()
         assert 0.0 < value < 20.0, f"loss {value}"
         return {"loss": value}
+
+
+class ArTrainStep(TrainStep):
+    """The same of the auto-regressive model: forward over texts, backward, AdamW (fused)."""
+
+    def sizes(self, shape):
+        new_tokens = shape["new_tokens"]
+        return shape["width"] + new_tokens - 1, (shape["batch"], new_tokens)
+
+    def compiled_loss(self):
+        return _compiled(self.model.causal_loss, self.variant)
 
 
 class LoopedGeneration:
@@ -200,4 +219,9 @@ class ArGeneration:
         return {"tokens": list(tokens.shape)}
 
 
-KINDS = {"train_step": TrainStep, "looped_generation": LoopedGeneration, "ar_generation": ArGeneration}
+KINDS = {
+    "train_step": TrainStep,
+    "ar_train_step": ArTrainStep,
+    "looped_generation": LoopedGeneration,
+    "ar_generation": ArGeneration,
+}

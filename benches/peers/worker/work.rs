@@ -21,6 +21,8 @@ const NEVER: u32 = u32::MAX;
 pub enum Kind {
     /// One update of the looped model by the trainer.
     TrainStep,
+    /// One update of the AR model by the trainer.
+    ArTrainStep,
     /// Chains of the looped model, every iteration read out.
     LoopedGeneration,
     /// Texts of the AR model, token by token.
@@ -43,7 +45,8 @@ impl Work {
     pub fn prepare(kind: Kind, shape: Shape) -> Result<Self> {
         let device = Default::default();
         Ok(match kind {
-            Kind::TrainStep => Self::TrainStep(StepwiseRun::start(&shape)?),
+            Kind::TrainStep => Self::TrainStep(StepwiseRun::looped(&shape)?),
+            Kind::ArTrainStep => Self::TrainStep(StepwiseRun::causal(&shape)?),
             Kind::LoopedGeneration => {
                 let config = shape.looped_config();
                 config.validate()?;
@@ -145,7 +148,8 @@ fn write_texts(model: &CausalTransformer<Measured>, shape: &Shape) -> Result<Val
 
 /// The operands of one layer's products, forward and backward, over the whole batch.
 fn products(shape: &Shape) -> Vec<[Tensor<Measured, 2>; 2]> {
-    let (rows, d, hidden) = (shape.batch * shape.width, shape.d_model, 4 * shape.d_model);
+    let (rows, d) = (shape.batch * shape.columns(), shape.d_model);
+    let hidden = 4 * d;
     let matrix = |dims: [usize; 2]| {
         Tensor::<Measured, 2>::random(dims, Distribution::Default, &Default::default())
     };

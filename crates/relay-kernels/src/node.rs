@@ -23,8 +23,10 @@ pub(crate) trait Operation<const N: usize>: Debug + Send + Sync + 'static {
     /// What the forward pass leaves for the backward pass.
     type Saved: Debug + Send + Sync;
 
-    /// The result, keeping nothing.
-    fn infer(&self) -> FlexTensor;
+    /// The result, keeping nothing. The default makes what the backward pass would need, too.
+    fn infer(&self) -> FlexTensor {
+        self.forward().0
+    }
 
     /// The result, and what the backward pass needs.
     fn forward(&self) -> (FlexTensor, Self::Saved);

@@ -191,10 +191,6 @@ impl Call {
 impl Operation<3> for Call {
     type Saved = Saved;
 
-    fn infer(&self) -> FlexTensor {
-        self.forward().0
-    }
-
     fn forward(&self) -> (FlexTensor, Saved) {
         let (isa, d, vocab) = (Isa::best(), self.d, self.labels.vocab);
         let stride = self.stride(isa);

@@ -181,7 +181,7 @@ impl Aggregate {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        let all: Self = read_json(path, AGGREGATE_SCHEMA, |json| json)?;
+        let all: Self = read_json(path, AGGREGATE_SCHEMA)?;
         let checked = all.check();
         checked.map_err(|what| PipelineError::corrupt(path, what))?;
         Ok(all)

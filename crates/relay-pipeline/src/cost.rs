@@ -176,23 +176,16 @@ pub(crate) fn add(
     (settings, corpus): (&Settings, &dyn Corpus),
 ) {
     let number = |name: &str| record.notes.get(name).and_then(Value::as_u64);
-    let (updates, samples) = (number("updates"), number("samples"));
-    results.seconds.insert(stage, record.seconds);
-    if let Some(updates) = updates {
-        results.updates.insert(stage, updates);
-    }
-    if let Some(samples) = samples {
-        results.samples.insert(stage, samples);
-    }
     let effort = effort(record);
     let cost = StageCost {
-        updates,
-        samples,
+        updates: number("updates"),
+        samples: number("samples"),
         tokens: effort.map(|effort| effort.tokens),
         block_passes: effort.map(|effort| effort.block_passes()),
         flops: effort.map(|effort| flops(stage, &effort, settings, corpus.codec())),
         seconds: record.seconds,
     };
+    results.seconds.insert(stage, record.seconds);
     results.cost.insert(stage, cost);
 }
 
@@ -256,11 +249,9 @@ pub(crate) fn needs(arm: &str, stage: &str) -> bool {
 }
 
 impl Results {
-    /// What a stage took, as far as the run tells; runs from before costs were counted tell updates, samples and seconds.
+    /// What a stage took; where its cost was not counted, its seconds.
     pub fn cost_of(&self, stage: &str) -> StageCost {
         self.cost.get(stage).copied().unwrap_or_else(|| StageCost {
-            updates: self.updates.get(stage).copied(),
-            samples: self.samples.get(stage).copied(),
             seconds: self.seconds.get(stage).copied().unwrap_or(0.0),
             ..StageCost::default()
         })

@@ -24,16 +24,11 @@ pub(crate) fn pretty<T: Serialize>(path: &Path, value: &T) -> Result<String> {
     serde_json::to_string_pretty(value).map_err(|e| PipelineError::corrupt(path, e.to_string()))
 }
 
-/// Reads a JSON file whose field `schema` has to be `expected`; `renew` gives the form of today to what earlier versions
-/// wrote under the same schema.
+/// Reads a JSON file whose field `schema` has to be `expected`.
 ///
 /// # Errors
 /// When the file cannot be read, is not of this form or of another schema; it is named.
-pub(crate) fn read_json<T: DeserializeOwned>(
-    path: &Path,
-    expected: u32,
-    renew: impl FnOnce(Value) -> Value,
-) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path, expected: u32) -> Result<T> {
     let corrupt = |e: serde_json::Error| PipelineError::corrupt(path, e.to_string());
     let text = fs::read_to_string(path).map_err(|e| PipelineError::io("read", path, e))?;
     let json: Value = serde_json::from_str(&text).map_err(corrupt)?;
@@ -46,5 +41,5 @@ pub(crate) fn read_json<T: DeserializeOwned>(
             expected,
         });
     }
-    serde_json::from_value(renew(json)).map_err(corrupt)
+    serde_json::from_value(json).map_err(corrupt)
 }

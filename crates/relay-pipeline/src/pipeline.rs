@@ -155,7 +155,8 @@ impl<B: AutodiffBackend> Pipeline<B> {
     }
 
     /// The same run, which works on up to `jobs` stages at the same time where they do not need each other, each on its
-    /// share of the threads; 0 stands for as many as there are threads. What is computed does not depend on it.
+    /// share of the threads, and trainings on those of the ended ones, too; 0 stands for as many as there are threads. What is computed
+    /// does not depend on it.
     #[must_use]
     pub fn side_by_side(mut self, jobs: usize) -> Self {
         self.jobs = jobs;

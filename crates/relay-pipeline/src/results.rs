@@ -49,12 +49,6 @@ pub struct Results {
     pub arms: OrderedMap<OrderedMap<Vec<LengthResult>>>,
     /// Stage to seconds.
     pub seconds: OrderedMap<f64>,
-    /// Stage to updates of the weights, for stages that train.
-    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
-    pub updates: OrderedMap<u64>,
-    /// Stage to samples trained on or written.
-    #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
-    pub samples: OrderedMap<u64>,
     /// Stage that wrote chains to learn from, to `task length`, to what became of them.
     #[serde(default, skip_serializing_if = "OrderedMap::is_empty")]
     pub written_chains: OrderedMap<BTreeMap<String, ChainYield>>,
@@ -118,7 +112,7 @@ impl Results {
     /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be, such as a share
     /// above 1; the message names the file.
     pub fn load(path: &Path) -> Result<Self> {
-        let results: Self = read_json(path, SCHEMA, several_matrices)?;
+        let results: Self = read_json(path, SCHEMA)?;
         let checked = results.check();
         checked.map_err(|what| PipelineError::corrupt(path, what))?;
         Ok(results)
@@ -196,19 +190,6 @@ impl OrderedMap<[usize; 2]> {
     }
 }
 
-/// The form of today for results from when there was one hit matrix an arm.
-fn several_matrices(mut json: Value) -> Value {
-    let Some(fields) = json.as_object_mut() else {
-        return json;
-    };
-    let arms = fields.remove("hit_matrix");
-    if let (Some(arms), Some(Value::Object(mut of))) = (arms, fields.remove("hit_matrix_of")) {
-        of.insert("arms".to_owned(), arms);
-        fields.insert("hit_matrices".to_owned(), Value::Array(vec![of.into()]));
-    }
-    json
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -221,10 +202,9 @@ mod tests {
         let text = r#"{"schema": 1, "preset": "mini", "seed": 1, "device": "flex", "train_lengths": {"ari": [1, 5]},
             "arms": {"looped_aligned": {"ari": [{"length": 5, "n": 1000, "answer_accuracy": 0.99, "bit_accuracy": 0.999,
             "chain_accuracy": 0.98, "answer_low": 0.98, "answer_high": 0.995}]}}, "seconds": {"stage1": 400.0},
-            "hit_matrix": {"looped_aligned": [[1.0, null]], "ar_baseline": [[0.5, 1.0]]},
-            "hit_matrix_of": {"task": "lis", "length": 30, "n": 200}}"#;
-        let json: Value = serde_json::from_str(text).unwrap();
-        let results: Results = serde_json::from_value(several_matrices(json)).unwrap();
+            "hit_matrices": [{"task": "lis", "length": 30, "n": 200,
+            "arms": {"looped_aligned": [[1.0, null]], "ar_baseline": [[0.5, 1.0]]}}]}"#;
+        let results: Results = serde_json::from_str(text).unwrap();
         let matrices = &results.hit_matrices[0];
         assert_eq!((matrices.length, matrices.arms.len()), (30, 2));
         assert_eq!(results.of("looped_aligned", "ari")[0].length, 5);

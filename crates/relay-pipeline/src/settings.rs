@@ -123,8 +123,8 @@ pub struct StageSettings {
     pub lambda: f32,
 }
 
-/// A list of places; also one place, or null.
-fn some_one_or_none<'de, D: serde::Deserializer<'de>>(
+/// A list of places; the error says what each one is.
+fn places<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<(String, usize)>, D::Error> {
     #[derive(Deserialize)]
@@ -133,15 +133,9 @@ fn some_one_or_none<'de, D: serde::Deserializer<'de>>(
         expecting = "a list of places, each a task and a length, such as [[\"lis\", 30]]"
     )]
     enum Places {
-        None(()),
-        One((String, usize)),
-        Some(Vec<(String, usize)>),
+        All(Vec<(String, usize)>),
     }
-    Ok(match Places::deserialize(deserializer)? {
-        Places::None(()) => Vec::new(),
-        Places::One(place) => vec![place],
-        Places::Some(places) => places,
-    })
+    Places::deserialize(deserializer).map(|Places::All(places)| places)
 }
 
 /// For settings that are left out of the file where they have their default.
@@ -184,8 +178,7 @@ pub struct EvaluationSettings {
     /// many draws.
     pub samples: usize,
     /// Task and length of each hit matrix (figures 5 and 6).
-    // Once there was one or none.
-    #[serde(alias = "hit_matrix", deserialize_with = "some_one_or_none")]
+    #[serde(deserialize_with = "places")]
     pub hit_matrices: Vec<(String, usize)>,
     /// Iterations that the looped models do beyond those that a problem asks for; fewer where it is below 0, but one at
     /// least. The chains of Stage II are not affected.

@@ -9,13 +9,10 @@ use std::{
     thread,
 };
 
-use rayon::{ThreadPool, ThreadPoolBuilder, current_num_threads};
-use relay_train::{StopFlag, TrainError};
+use rayon::current_num_threads;
+use relay_train::{StopFlag, ThreadPart, TrainError};
 
 use crate::{PipelineError, Result};
-
-/// The kernels' work is small; what burn does behind it may recurse.
-const STACK: usize = 8 << 20;
 
 /// How many of `items` are worked on at the same time; 0 `jobs` stands for as many as there are threads.
 pub(crate) fn lanes(jobs: usize, items: usize) -> usize {
@@ -28,7 +25,7 @@ pub(crate) fn lanes(jobs: usize, items: usize) -> usize {
 }
 
 /// Works on all items, on [`lanes`] of them at the same time, and gives the results in the order of the items. Each lane
-/// has its share of the threads.
+/// has its part of the threads, and more where another one has ended.
 ///
 /// After the first failure nothing new is begun. Where there is work beside it, the failure sets `stop`, so that this saves
 /// itself and ends.
@@ -52,9 +49,7 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
     if lanes == 1 {
         return items.into_iter().map(begin).collect();
     }
-    let threads = (current_num_threads() / lanes).max(1);
-    let pools = (0..lanes).map(|_| pool(threads));
-    let pools: Vec<ThreadPool> = pools.collect::<Result<_>>()?;
+    let parts = ThreadPart::divide(lanes)?;
     let mut results: Vec<Option<Result<T>>> = items.iter().map(|_| None).collect();
     let queue = Mutex::new(items.into_iter().zip(&mut results));
     let lane = || {
@@ -70,11 +65,12 @@ pub(crate) fn side_by_side<I: Send, T: Send>(
         }
     };
     thread::scope(|scope| {
-        pools.iter().try_for_each(|pool| {
-            let begun = thread::Builder::new().spawn_scoped(scope, || pool.install(lane));
+        parts.into_iter().try_for_each(|part| {
+            let begun = thread::Builder::new().spawn_scoped(scope, move || part.run(lane));
             begun.map(drop).map_err(|error| {
                 stop.set();
-                no_threads(&error)
+                let reason = error.to_string();
+                PipelineError::from(TrainError::Threads { reason })
             })
         })
     })?;
@@ -99,19 +95,6 @@ impl Drop for StopAtPanic<'_> {
             self.0.set();
         }
     }
-}
-
-fn pool(threads: usize) -> Result<ThreadPool> {
-    ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .stack_size(STACK)
-        .build()
-        .map_err(|error| no_threads(&error))
-}
-
-fn no_threads(reason: &impl ToString) -> PipelineError {
-    let reason = reason.to_string();
-    TrainError::Threads { reason }.into()
 }
 
 #[cfg(test)]

@@ -11,8 +11,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 
-use serde::Serialize;
-
 use crate::aside::AsideFile;
 use crate::dialect::Dialect;
 use crate::error::{Result, TaskError};
@@ -147,17 +145,6 @@ pub struct JsonlWriter {
     line: Vec<u8>,
 }
 
-/// A solved problem as a line, without a copy.
-#[derive(Serialize)]
-struct SolvedLine<'a> {
-    task: &'a str,
-    dialect: &'a Dialect,
-    length: usize,
-    problem: &'a str,
-    steps: &'a [String],
-    answer: &'a str,
-}
-
 impl JsonlWriter {
     /// Starts a file for `path`.
     ///
@@ -175,21 +162,7 @@ impl JsonlWriter {
     /// # Errors
     /// [`TaskError::Io`], for instance when the disk is full.
     pub fn write_problem(&mut self, problem: &Problem, dialect: &Dialect) -> Result<()> {
-        let Problem {
-            task,
-            length,
-            prompt,
-            steps,
-            answer,
-        } = problem;
-        self.write_line(&SolvedLine {
-            task,
-            dialect,
-            length: *length,
-            problem: prompt,
-            steps,
-            answer,
-        })
+        self.write(&Record::of(problem, dialect))
     }
 
     /// Writes any line.
@@ -197,7 +170,10 @@ impl JsonlWriter {
     /// # Errors
     /// [`TaskError::Io`], for instance when the disk is full.
     pub fn write(&mut self, record: &Record) -> Result<()> {
-        self.write_line(record)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, record)
+            .map_err(|error| TaskError::data(error.to_string()))?;
+        self.file.write_line(&self.line)
     }
 
     /// Puts the file in its place.
@@ -206,12 +182,5 @@ impl JsonlWriter {
     /// [`TaskError::Io`]; what was in the place is then still there.
     pub fn finish(self) -> Result<()> {
         self.file.finish()
-    }
-
-    fn write_line(&mut self, line: &impl Serialize) -> Result<()> {
-        self.line.clear();
-        serde_json::to_writer(&mut self.line, line)
-            .map_err(|error| TaskError::data(error.to_string()))?;
-        self.file.write_line(&self.line)
     }
 }

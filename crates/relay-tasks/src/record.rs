@@ -40,6 +40,12 @@ pub struct Record {
     /// For a written chain: how sure the model was of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer_confidence: Option<f32>,
+    /// For a written chain whose truth was known: whether the answer is right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_is_right: Option<bool>,
+    /// For a written chain whose truth was known: whether every step is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain_is_right: Option<bool>,
 }
 
 impl Record {

@@ -90,6 +90,20 @@ fn own_data_needs_no_task_dialect_or_length() {
 }
 
 #[test]
+fn what_a_model_wrote_is_read_with_what_is_said_of_it() {
+    let text = r#"{"task": "own", "dialect": {}, "length": 2, "problem": "x + y", "steps": ["x y", "z"], "answer": "z",
+        "confidence": [0.5, 1.0], "answer_confidence": 0.75, "answer_is_right": true, "chain_is_right": false}"#;
+    let line = text.replace('\n', " ");
+    let written = reader(&line).next().unwrap().unwrap();
+    assert_eq!(written.confidence.as_deref(), Some(&[0.5, 1.0][..]));
+    assert_eq!(
+        (written.answer_is_right, written.chain_is_right),
+        (Some(true), Some(false))
+    );
+    assert_eq!(written.into_problem().unwrap().steps, ["x y", "z"]);
+}
+
+#[test]
 fn a_bad_line_is_named() {
     let good = r#"{"problem": "x", "steps": ["y"], "answer": "y"}"#;
     for (bad, says) in [

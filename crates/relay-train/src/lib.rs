@@ -49,7 +49,7 @@
 //! | `recompute` | the backward pass of a long loop in little memory |
 //! | `parameters`, `gradients` | the parameters of a model by path; gradients, their sum and norm |
 //! | `schedule`, `adamw`, `muon`, `ordinary_step`, `optimizer`, `moments`, `average` | how weights change |
-//! | `config`, `step`, `trainer`, `trained`, `own_pool`, `stop` | settings; one update; the whole run, on threads of its own, until it is asked to stop |
+//! | `config`, `step`, `trainer`, `trained`, `own_pool`, `thread_part`, `stop` | settings; one update; the whole run, on threads of its own, until it is asked to stop |
 //! | `workers`, `all_reduce`, `collective` | a run on several devices |
 //! | `machines`, `wire`, `following` | a run on several machines |
 //! | `recovery`, `divergence` | what a run does when its numbers go wrong |
@@ -110,6 +110,7 @@ mod task_source;
 mod tensors;
 #[cfg(test)]
 mod test_model;
+mod thread_part;
 mod trained;
 mod trainer;
 mod usage;
@@ -149,6 +150,7 @@ pub use source::ExampleSource;
 pub use statistics::{TaskWindow, Window};
 pub use stop::StopFlag;
 pub use task_source::TaskSource;
+pub use thread_part::ThreadPart;
 pub use trained::Trained;
 pub use trainer::{Resume, Trainer, check_precision};
 pub use validation::{Validated, check_chains};

@@ -23,6 +23,7 @@ use crate::own_pool::in_own_pool;
 use crate::plain::refuse_links;
 use crate::progress::Progress;
 use crate::step::State;
+use crate::thread_part::on_all_threads;
 use crate::validation::first_of_each_task;
 use crate::{
     ExampleSource, Followers, Objective, Precision, Result, StopFlag, TrainConfig, TrainError,
@@ -288,7 +289,8 @@ impl<B: AutodiffBackend, O: Objective<B>> Trainer<B, O> {
                     return Err(TrainError::Interrupted { step });
                 }
                 let ready = self.ready(&loader, &state, log, stop)?;
-                if let Err(error) = workers.update(&mut state, ready.batches) {
+                let update = || workers.update(&mut state, ready.batches);
+                if let Err(error) = on_all_threads::<B, _>(&self.device, update) {
                     return Err(match error {
                         TrainError::NotFinite { .. } => error,
                         // The update was not made, and all that came before is whole.

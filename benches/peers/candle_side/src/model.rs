@@ -130,9 +130,9 @@ impl Layer {
         &x + self.down.forward(&hidden)?
     }
 
-    fn forward(&self, x: &Tensor, rotation: &Rotation) -> Result<Tensor> {
+    fn forward(&self, x: &Tensor, rotation: &Rotation, mask: Option<&Tensor>) -> Result<Tensor> {
         let [query, key, value] = self.split(x, rotation)?;
-        self.finish(x, &self.attend(&query, &key, &value, None)?)
+        self.finish(x, &self.attend(&query, &key, &value, mask)?)
     }
 
     /// Appends the columns of `x` at `at` to the cache; they see what is there and, by `mask`, themselves.
@@ -217,10 +217,19 @@ impl Transformer {
 
     /// One pass of the block over `[batch, width, d_model]`.
     pub fn iterate(&self, state: &Tensor) -> Result<Tensor> {
+        self.pass(state, None)
+    }
+
+    /// States of texts `[batch, width]`, in which a column sees those before it and itself.
+    pub fn read(&self, tokens: &Tensor) -> Result<Tensor> {
+        self.pass(&self.embed(tokens)?, Some(&causal_mask(tokens.dim(1)?)?))
+    }
+
+    fn pass(&self, state: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
         let rotation = self.rotation.columns(0, state.dim(1)?)?;
         self.layers
             .iter()
-            .try_fold(state.clone(), |state, layer| layer.forward(&state, &rotation))
+            .try_fold(state.clone(), |state, layer| layer.forward(&state, &rotation, mask))
     }
 
     /// Logits of every column.

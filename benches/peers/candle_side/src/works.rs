@@ -13,6 +13,7 @@ use crate::model::{Cache, Mode, Shape, Transformer};
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     TrainStep,
+    ArTrainStep,
     LoopedGeneration,
     ArGeneration,
 }
@@ -20,6 +21,7 @@ pub enum Kind {
 /// Work that is ready to be run.
 pub enum Work {
     TrainStep(Box<TrainStep>),
+    ArTrainStep(Box<ArTrainStep>),
     Looped(Box<Looped>),
     Ar(Box<Ar>),
 }
@@ -29,6 +31,7 @@ impl Work {
     pub fn prepare(kind: Kind, shape: Shape) -> Result<Self> {
         Ok(match kind {
             Kind::TrainStep => Self::TrainStep(Box::new(TrainStep::new(shape)?)),
+            Kind::ArTrainStep => Self::ArTrainStep(Box::new(ArTrainStep::new(shape)?)),
             Kind::LoopedGeneration => Self::Looped(Box::new(Looped::new(shape)?)),
             Kind::ArGeneration => Self::Ar(Box::new(Ar::new(shape)?)),
         })
@@ -38,6 +41,7 @@ impl Work {
     pub fn warm_up(&mut self) -> Result<Value> {
         match self {
             Self::TrainStep(work) => work.run(),
+            Self::ArTrainStep(work) => work.run(),
             Self::Looped(work) => work.write(2),
             Self::Ar(work) => work.write(work.shape.new_tokens.min(8)),
         }
@@ -47,6 +51,7 @@ impl Work {
     pub fn run(&mut self) -> Result<Value> {
         match self {
             Self::TrainStep(work) => work.run(),
+            Self::ArTrainStep(work) => work.run(),
             Self::Looped(work) => work.write(work.shape.iterations),
             Self::Ar(work) => work.write(work.shape.new_tokens),
         }
@@ -71,21 +76,14 @@ pub struct TrainStep {
 
 impl TrainStep {
     fn new(shape: Shape) -> Result<Self> {
-        let vars = VarMap::new();
-        let builder = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
-        let model = Transformer::new(&shape, shape.width, Mode::Training, builder)?;
-        let settings = ParamsAdamW {
-            lr: 5e-4,
-            weight_decay: 0.01,
-            ..ParamsAdamW::default()
-        };
+        let (model, optimizer) = learning(&shape, shape.width)?;
         Ok(Self {
             model,
             tokens: random_tokens(&shape, 1, &[shape.batch, shape.width])?,
             targets: (0..shape.iterations)
                 .map(|t| random_tokens(&shape, 2 + t as u64, &[shape.batch * shape.width]))
                 .collect::<Result<_>>()?,
-            optimizer: AdamW::new(vars.all_vars(), settings)?,
+            optimizer,
         })
     }
 
@@ -97,14 +95,60 @@ impl TrainStep {
             let logits = self.model.readout(&state)?.flatten(0, 1)?;
             losses.push(cross_entropy(&logits, target)?);
         }
-        let loss = Tensor::stack(&losses, 0)?.mean_all()?;
-        self.optimizer.backward_step(&loss)?;
-        let loss = loss.to_scalar::<f32>()?;
-        if !(0.0..20.0).contains(&loss) {
-            bail!("loss {loss}");
-        }
-        Ok(json!({ "loss": loss }))
+        step(&mut self.optimizer, &Tensor::stack(&losses, 0)?.mean_all()?)
     }
+}
+
+/// Forward over texts, backward, AdamW.
+pub struct ArTrainStep {
+    model: Transformer,
+    tokens: Tensor,
+    targets: Tensor,
+    optimizer: AdamW,
+}
+
+impl ArTrainStep {
+    fn new(shape: Shape) -> Result<Self> {
+        let columns = shape.width + shape.new_tokens - 1;
+        let (model, optimizer) = learning(&shape, columns)?;
+        Ok(Self {
+            model,
+            tokens: random_tokens(&shape, 1, &[shape.batch, columns])?,
+            targets: random_tokens(&shape, 2, &[shape.batch, shape.new_tokens])?,
+            optimizer,
+        })
+    }
+
+    fn run(&mut self) -> Result<Value> {
+        let state = self.model.read(&self.tokens)?;
+        let (columns, learnt) = (state.dim(1)?, self.targets.dim(1)?);
+        let state = state.narrow(1, columns - learnt, learnt)?.contiguous()?;
+        let logits = self.model.readout(&state)?.flatten(0, 1)?;
+        step(&mut self.optimizer, &cross_entropy(&logits, &self.targets.flatten_all()?)?)
+    }
+}
+
+/// A model that learns, and what changes it.
+fn learning(shape: &Shape, columns: usize) -> Result<(Transformer, AdamW)> {
+    let vars = VarMap::new();
+    let builder = VarBuilder::from_varmap(&vars, DType::F32, &Device::Cpu);
+    let model = Transformer::new(shape, columns, Mode::Training, builder)?;
+    let settings = ParamsAdamW {
+        lr: 5e-4,
+        weight_decay: 0.01,
+        ..ParamsAdamW::default()
+    };
+    Ok((model, AdamW::new(vars.all_vars(), settings)?))
+}
+
+/// Backward pass and update; gives the loss.
+fn step(optimizer: &mut AdamW, loss: &Tensor) -> Result<Value> {
+    optimizer.backward_step(loss)?;
+    let loss = loss.to_scalar::<f32>()?;
+    if !(0.0..20.0).contains(&loss) {
+        bail!("loss {loss}");
+    }
+    Ok(json!({ "loss": loss }))
 }
 
 /// All iterations of the looped model, the greedy tokens of each read out.

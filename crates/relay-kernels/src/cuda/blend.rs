@@ -51,10 +51,6 @@ fn kept([rows, d]: [usize; 2], bytes: usize) -> Parts<2> {
 impl Operation<4> for Call {
     type Saved = ForBackward;
 
-    fn infer(self) -> Lazy {
-        Operation::<4>::forward(self).0
-    }
-
     fn forward(self) -> (Lazy, ForBackward) {
         let Self {
             shape, precision, ..

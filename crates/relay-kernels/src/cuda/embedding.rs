@@ -35,10 +35,6 @@ impl Call {
 impl Operation<1> for Call {
     type Saved = ForBackward;
 
-    fn infer(self) -> Lazy {
-        Operation::<1>::forward(self).0
-    }
-
     fn forward(self) -> (Lazy, ForBackward) {
         let sizes = self.sizes();
         let shape = vec![self.tokens.shape[0], self.tokens.shape[1], sizes[2]];

@@ -35,12 +35,14 @@ type Runtime = FusionCubeRuntime<CudaRuntime>;
 pub(super) type Lazy = FusionTensor<Runtime>;
 
 /// An operation on `N` tensors.
-pub(super) trait Operation<const N: usize> {
+pub(super) trait Operation<const N: usize>: Sized {
     /// What the forward pass leaves for the backward pass.
     type Saved: Saved<N>;
 
-    /// The result, keeping nothing.
-    fn infer(self) -> Lazy;
+    /// The result, keeping nothing. The default makes what the backward pass would need, too.
+    fn infer(self) -> Lazy {
+        self.forward().0
+    }
 
     /// The result, and what the backward pass needs.
     fn forward(self) -> (Lazy, Self::Saved);

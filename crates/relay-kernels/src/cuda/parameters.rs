@@ -146,10 +146,6 @@ impl Pack {
 impl Operation<12> for Pack {
     type Saved = Unpack;
 
-    fn infer(self) -> Lazy {
-        Operation::<12>::forward(self).0
-    }
-
     fn forward(self) -> (Lazy, Unpack) {
         let Self {
             tensors,

@@ -1,7 +1,7 @@
 //! Products and layers in bf16, on every instruction set.
 
-use super::layer::{doubles, run, run_in};
-use super::{Case, assert_close, noise};
+use super::layer::{run, run_in};
+use super::{Case, assert_close, assert_same_on_threads, doubles, noise};
 use crate::bf16::{Duo, narrow};
 use crate::form::Form;
 use crate::isa::Isa;
@@ -170,18 +170,10 @@ fn layers_are_near_those_in_f32() {
 fn does_not_depend_on_threads() {
     for case in Case::large() {
         let (t, grad) = case.tensors(7);
-        let results = [1, 2, 3].map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| {
-                run_in(&case, Isa::best(), &t, &grad, |weights| {
-                    (weights.forward_bf16(), weights.backward_bf16())
-                })
+        assert_same_on_threads(|| {
+            run_in(&case, Isa::best(), &t, &grad, |weights| {
+                (weights.forward_bf16(), weights.backward_bf16())
             })
         });
-        assert_eq!(results[0], results[1]);
-        assert_eq!(results[0], results[2]);
     }
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, TensorData};
 use burn_flex::Flex;
 
-use super::{Case, noise, reference};
+use super::{Case, assert_same_on_threads, doubles, noise, reference};
 use crate::greedy::ReadoutParams;
 use crate::isa::Isa;
 use crate::pool::Buffer;
@@ -92,7 +92,6 @@ impl Model {
 
     /// Logits after each token of a text.
     fn logits(&self, text: &[u32]) -> Vec<Vec<f64>> {
-        let doubles = |x: &[f32]| x.iter().copied().map(f64::from).collect::<Vec<_>>();
         let d = self.case.d;
         let case = Case {
             width: text.len(),
@@ -211,14 +210,7 @@ fn is_the_same_on_any_number_of_threads() {
         // More texts than slots.
         let prompts = [model.prompts(), model.prompts(), model.prompts()].concat();
         let limits = [LIMITS, LIMITS, LIMITS].concat();
-        let results = [1, 2, 3].map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build()
-                .unwrap()
-                .install(|| decoder.generate(&prompts, model.free(), &limits))
-        });
-        assert_eq!(results[0], results[1]);
-        assert_eq!(results[0], results[2]);
+        assert_same_on_threads(|| decoder.generate(&prompts, model.free(), &limits));
     }
 }
 

@@ -1,6 +1,6 @@
 //! The plain functions of a layer, on every instruction set and number of threads.
 
-use super::{Case, assert_close, reference};
+use super::{Case, assert_close, assert_same_on_threads, doubles, reference};
 use crate::attention::Attention;
 use crate::bf16::Duo;
 use crate::block::{Block, Vectors};
@@ -86,10 +86,6 @@ pub(super) fn run_in<E: Form>(
     (out, gradients)
 }
 
-pub(super) fn doubles(x: &[f32]) -> Vec<f64> {
-    x.iter().copied().map(f64::from).collect()
-}
-
 #[test]
 fn agrees_with_finite_differences() {
     for (index, case) in Case::small().iter().enumerate() {
@@ -146,14 +142,6 @@ fn instruction_sets_agree() {
 fn does_not_depend_on_threads() {
     for case in Case::large() {
         let (t, grad) = case.tensors(7);
-        let results = [1, 2, 3].map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new()
-                .num_threads(threads)
-                .build()
-                .unwrap();
-            pool.install(|| run(&case, Isa::best(), &t, &grad))
-        });
-        assert_eq!(results[0], results[1]);
-        assert_eq!(results[0], results[2]);
+        assert_same_on_threads(|| run(&case, Isa::best(), &t, &grad));
     }
 }

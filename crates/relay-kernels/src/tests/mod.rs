@@ -11,6 +11,8 @@ mod outside;
 mod precision;
 mod reference;
 
+use core::fmt::Debug;
+
 use crate::{DropoutMask, LayerDropout};
 
 /// The switch is process-wide: who turns it and who needs it on take turns.
@@ -27,6 +29,22 @@ pub(crate) fn noise(seed: u64, len: usize) -> Vec<f32> {
             ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
         })
         .collect()
+}
+
+/// The same numbers as those of the references.
+pub(crate) fn doubles(x: &[f32]) -> Vec<f64> {
+    x.iter().copied().map(f64::from).collect()
+}
+
+/// Asserts that `work` gives the same, to the last bit, on one, two and three threads.
+pub(crate) fn assert_same_on_threads<T: PartialEq + Debug + Send>(work: impl Fn() -> T + Sync) {
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build().unwrap().install(&work)
+    };
+    let one = on(1);
+    assert_eq!(one, on(2));
+    assert_eq!(one, on(3));
 }
 
 /// A shape to test.

@@ -6,7 +6,7 @@ use burn::tensor::activation::{gelu, log_softmax, softmax};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{Case, SWITCH, assert_close, noise};
+use super::{Case, SWITCH, assert_close, doubles, noise};
 use crate::{DropoutMask, LayerParams, LayerSpec, cross_entropy, layer};
 
 pub(super) type Tracked = Autodiff<Flex>;
@@ -216,7 +216,6 @@ fn layer_agrees_with_ordinary_ops() {
         let times = [1, 3, 12][index % 3];
         let (out, all) = gradients(case, index as u64, times, true);
         let (expected, expected_all) = gradients(case, index as u64, times, false);
-        let doubles = |x: &[f32]| x.iter().copied().map(f64::from).collect::<Vec<_>>();
         assert_close(&format!("{case:?}"), &out, &doubles(&expected), 1e-4);
         for (index, (found, expected)) in all.iter().zip(&expected_all).enumerate() {
             assert_close(

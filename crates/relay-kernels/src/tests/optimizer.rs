@@ -3,7 +3,7 @@
 use burn::backend::Flex;
 use burn::tensor::{Tensor, TensorData};
 
-use super::{SWITCH, assert_close, noise};
+use super::{SWITCH, assert_close, assert_same_on_threads, doubles, noise};
 use crate::isa::Isa;
 use crate::squares::squares;
 use crate::{Rule, Update, update};
@@ -70,10 +70,6 @@ fn tensor(values: &[f32]) -> Tensor<Flex, 1> {
 
 fn floats(tensor: &Tensor<Flex, 1>) -> Vec<f32> {
     tensor.to_data().to_vec().unwrap()
-}
-
-fn doubles(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
 }
 
 /// Value and what is remembered, one after the other.
@@ -225,23 +221,17 @@ fn squares_are_the_same_on_every_instruction_set() {
 #[test]
 fn steps_do_not_depend_on_the_number_of_threads() {
     let _on = SWITCH.lock();
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(|| {
-            let updates = vec![
-                Start::new(1, 100_003).adamw(3),
-                Start::new(2, 70 * 130).muon([70, 130]),
-                Start::new(3, 5).adamw(0),
-                Start::new(4, 64 * 64).muon([64, 64]),
-            ];
-            let updates = update(updates).unwrap();
-            let norm = squares(Isa::best(), &noise(3, 300_000));
-            (updates.iter().map(all).collect::<Vec<_>>(), norm.to_bits())
-        })
-    };
-    let one = with(1);
-    assert_eq!(one, with(2));
-    assert_eq!(one, with(3));
+    assert_same_on_threads(|| {
+        let updates = vec![
+            Start::new(1, 100_003).adamw(3),
+            Start::new(2, 70 * 130).muon([70, 130]),
+            Start::new(3, 5).adamw(0),
+            Start::new(4, 64 * 64).muon([64, 64]),
+        ];
+        let updates = update(updates).unwrap();
+        let norm = squares(Isa::best(), &noise(3, 300_000));
+        (updates.iter().map(all).collect::<Vec<_>>(), norm.to_bits())
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use burn::tensor::activation::log_softmax;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
-use super::{SWITCH, assert_close, noise};
+use super::{SWITCH, assert_close, assert_same_on_threads, doubles, noise};
 use crate::{ReadoutParams, blend, cross_entropy, norm, readout_cross_entropy, readout_judged};
 
 type Tracked = Autodiff<Flex>;
@@ -34,10 +34,6 @@ fn vector<B: Backend>(seed: u64, len: usize) -> Tensor<B, 1> {
 
 fn floats<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().to_vec().unwrap()
-}
-
-fn doubles(values: &[f32]) -> Vec<f64> {
-    values.iter().copied().map(f64::from).collect()
 }
 
 /// Asserts that both lists agree: results, then gradients.
@@ -248,32 +244,21 @@ fn a_target_outside_the_vocabulary_is_named() {
 fn results_do_not_depend_on_the_number_of_threads() {
     let _on = SWITCH.lock();
     let [rows, d, vocab] = [2100, 64, 50];
-    let with = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build().unwrap().install(|| {
-            let x = [matrix(1, [rows, d]), matrix(2, [rows, d])];
-            let w = [matrix(3, [d, d]), matrix(4, [d, d]), matrix(5, [d, vocab])];
-            let targets: Vec<i32> = (0..rows).map(|row| (row % vocab) as i32).collect();
-            let [a, b] = x;
-            let [c, e, f] = w;
-            run(
-                &[a, b, c, e, f],
-                &[vector(6, d), vector(7, d), vector(8, vocab)],
-                |m, v| {
-                    let mixed = blend([&m[0], &m[1]], [&m[2], &m[3]]).unwrap();
-                    let readout = ReadoutParams {
-                        norm: Some([&v[0], &v[1]]),
-                        ..head(&m[4], &v[2])
-                    };
-                    let loss = readout_cross_entropy(&mixed, readout, &targets, &weights(rows));
-                    loss.unwrap().unsqueeze()
-                },
-            )
+    assert_same_on_threads(|| {
+        let targets: Vec<i32> = (0..rows).map(|row| (row % vocab) as i32).collect();
+        let shapes = [[rows, d], [rows, d], [d, d], [d, d], [d, vocab]];
+        let matrices = [0, 1, 2, 3, 4].map(|i: usize| matrix(1 + i as u64, shapes[i]));
+        let vectors = [vector(6, d), vector(7, d), vector(8, vocab)];
+        run(&matrices, &vectors, |m, v| {
+            let mixed = blend([&m[0], &m[1]], [&m[2], &m[3]]).unwrap();
+            let readout = ReadoutParams {
+                norm: Some([&v[0], &v[1]]),
+                ..head(&m[4], &v[2])
+            };
+            let loss = readout_cross_entropy(&mixed, readout, &targets, &weights(rows));
+            loss.unwrap().unsqueeze()
         })
-    };
-    let one = with(1);
-    assert_eq!(one, with(2));
-    assert_eq!(one, with(3));
+    });
 }
 
 #[test]

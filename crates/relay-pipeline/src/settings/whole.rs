@@ -13,16 +13,16 @@ pub(super) fn fault(place: &str, given: &Value, read: &Value) -> Option<String> 
         place => format!("{place}.{key}"),
     };
     match (given, read) {
-        (Value::Object(given), Value::Object(read)) => read.iter().find_map(|(key, read)| {
-            match given.get(key).or_else(|| given.get(former(key)?)) {
+        (Value::Object(given), Value::Object(read)) => {
+            read.iter().find_map(|(key, read)| match given.get(key) {
                 Some(given) => fault(&below(key), given, read),
                 None => Some(format!(
                     "{} is missing; its default is {}",
                     below(key),
                     value_text(read)
                 )),
-            }
-        }),
+            })
+        }
         (Value::Array(given), Value::Array(read)) => {
             let mut pairs = given.iter().zip(read).enumerate();
             pairs.find_map(|(index, (given, read))| fault(&below(&index.to_string()), given, read))
@@ -34,11 +34,6 @@ pub(super) fn fault(place: &str, given: &Value, read: &Value) -> Option<String> 
     }
 }
 
-/// The name that a field once had.
-fn former(key: &str) -> Option<&'static str> {
-    (key == "hit_matrices").then_some("hit_matrix")
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -47,19 +42,14 @@ mod tests {
 
     #[test]
     fn what_is_not_given_is_named_by_its_path() {
-        let read = json!({ "a": [{ "b": 1, "c": 2 }], "hit_matrices": [["lis", 3]] });
+        let read = json!({ "a": [{ "b": 1, "c": 2 }] });
         let of = |given: Value| fault("", &given, &read);
         assert_eq!(of(read.clone()), None);
-        // What was once one is a list of one.
-        assert_eq!(
-            of(json!({ "a": [{ "b": 1, "c": 2 }], "hit_matrix": ["lis", 3] })),
-            None
-        );
-        let missing = of(json!({ "a": [{ "b": 1 }], "hit_matrix": null })).unwrap();
+        let missing = of(json!({ "a": [{ "b": 1 }] })).unwrap();
         assert_eq!(missing, "a.0.c is missing; its default is 2");
         let single = fault("", &json!({}), &json!({ "lambda": 0.1_f32 })).unwrap();
         assert_eq!(single, "lambda is missing; its default is 0.1");
-        let list = of(json!({ "a": [[1, 2]], "hit_matrix": null })).unwrap();
+        let list = of(json!({ "a": [[1, 2]] })).unwrap();
         assert_eq!(list, "a.0 is a list, must be an object");
     }
 }

@@ -174,7 +174,7 @@ impl SweepResults {
     /// # Errors
     /// When the file cannot be read, is not of this form or of another schema, or holds a number that cannot be; it is named.
     pub fn load(path: &Path) -> Result<Self> {
-        let all: Self = read_json(path, SWEEP_SCHEMA, |json| json)?;
+        let all: Self = read_json(path, SWEEP_SCHEMA)?;
         for one in &all.combinations {
             let checked = one.measured.check();
             let place = |what| format!("{}: {what}", one.label);

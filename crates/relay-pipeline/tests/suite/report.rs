@@ -2,7 +2,9 @@
 
 use std::{fs, path::Path};
 
-use relay_pipeline::{LengthResult, Results, RightTokens, Verdict, judge, table, write_report};
+use relay_pipeline::{
+    LengthResult, Results, RightTokens, StageCost, Verdict, judge, table, write_report,
+};
 
 const N: u64 = 400;
 
@@ -45,8 +47,13 @@ fn like_the_paper() -> Results {
     ] {
         results.seconds.insert(stage, seconds);
     }
-    results.updates.insert("looped_aligned", 12_345);
-    results.samples.insert("looped_aligned", 1_234_567);
+    let cost = StageCost {
+        updates: Some(12_345),
+        samples: Some(1_234_567),
+        seconds: 612.0,
+        ..StageCost::default()
+    };
+    results.cost.insert("looped_aligned", cost);
     for (arm, decay) in [("looped_aligned", 0.004), ("ar_baseline", 0.21)] {
         results.add_hit_matrix(arm, "lis", 20, N, matrix(4, 6, decay));
     }

@@ -5,8 +5,8 @@ use std::{fs, path::Path};
 use crate::common::*;
 use relay_train::{
     Batching, Checkpoint, Curriculum, ExampleListSource, ExampleSource, OptimizerConfig, Resume,
-    StopFlag, TaskSource, TrainError, Trainer, list_checkpoints, load_model, read_manifest,
-    save_model, write_causal_chains, write_looped_chains,
+    StopFlag, TaskSource, TrainError, list_checkpoints, load_model, read_manifest, save_model,
+    write_causal_chains, write_looped_chains,
 };
 
 type Plain = burn::backend::Flex;
@@ -177,9 +177,7 @@ fn the_auto_regressive_model_ends_the_same_after_a_kill() {
         let go = |dir: &Path, kill| {
             let config = config(OptimizerConfig::muon(0.02));
             let (causal, device) = (causal(0.1), Default::default());
-            let settings = serde_json::to_value(&causal).unwrap();
-            let trainer = Trainer::new(config, next_token(), codec(), settings, device, dir);
-            let trainer = trainer.unwrap().quiet(true).kill_after(kill);
+            let trainer = trainer_by(next_token(), &causal, config, dir).kill_after(kill);
             let model = causal.init::<Flex>(&device, 3);
             let stop = StopFlag::new();
             trainer.run(

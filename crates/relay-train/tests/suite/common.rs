@@ -12,9 +12,11 @@ use relay_tasks::{
     TaskConfig,
 };
 use relay_train::{
-    Batching, CausalObjective, Effort, FileRecord, LoopedObjective, Manifest, OptimizerConfig,
-    Result, Resume, StopFlag, TaskSource, TrainConfig, Trained, Trainer, read_manifest,
+    Batching, CausalObjective, Effort, FileRecord, LoopedObjective, Manifest, Objective,
+    OptimizerConfig, Result, Resume, StopFlag, TaskSource, TrainConfig, Trained, Trainer,
+    read_manifest,
 };
+use serde::Serialize;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -147,11 +149,21 @@ pub fn settings(config: &LoopedConfig) -> Value {
     serde_json::to_value(config).unwrap()
 }
 
-pub fn trainer<B: AutodiffBackend>(config: TrainConfig, dir: &Path) -> Trainer<B, LoopedObjective> {
-    let model = settings(&looped(0.1));
-    Trainer::new(config, aligned(), codec(), model, B::Device::default(), dir)
+/// A trainer of a model with these settings by any objective.
+pub fn trainer_by<B: AutodiffBackend, O: Objective<B>>(
+    objective: O,
+    model: &impl Serialize,
+    config: TrainConfig,
+    dir: &Path,
+) -> Trainer<B, O> {
+    let model = serde_json::to_value(model).unwrap();
+    Trainer::new(config, objective, codec(), model, B::Device::default(), dir)
         .unwrap()
         .quiet(true)
+}
+
+pub fn trainer<B: AutodiffBackend>(config: TrainConfig, dir: &Path) -> Trainer<B, LoopedObjective> {
+    trainer_by(aligned(), &looped(0.1), config, dir)
 }
 
 /// Runs the looped objective with dropout.

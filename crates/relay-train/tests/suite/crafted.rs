@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use crate::common::*;
 use relay_train::{
     Batching, Checkpoint, Effort, LoopedObjective, Manifest, OptimizerConfig, Resume, StopFlag,
-    TaskWindow, TrainConfig, TrainError, Trainer, read_manifest,
+    TaskWindow, TrainConfig, TrainError, read_manifest,
 };
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
@@ -200,16 +200,7 @@ fn a_parameter_that_nothing_is_learnt_by_needs_no_state() {
     let go_on = |kill: Option<u64>| {
         let objective = LoopedObjective::vanilla(vec![], limits(8), codec());
         let (config, model) = (config(OptimizerConfig::adamw()), looped(0.1));
-        let device = Default::default();
-        let trainer = Trainer::<Flex, _>::new(
-            config,
-            objective,
-            codec(),
-            settings(&model),
-            device,
-            dir.path(),
-        );
-        let trainer = trainer.unwrap().quiet(true);
+        let trainer = trainer_by::<Flex, _>(objective, &model, config, dir.path());
         let trainer = match kill {
             Some(step) => trainer.kill_after(step),
             None => trainer,

@@ -102,10 +102,7 @@ pub fn settings_with(recovery: Recovery) -> TrainConfig {
 }
 
 pub fn trainer_of(objective: Fragile, config: TrainConfig, dir: &Path) -> Trainer<Flex, Fragile> {
-    let model = settings(&looped(0.1));
-    Trainer::new(config, objective, codec(), model, Default::default(), dir)
-        .unwrap()
-        .quiet(true)
+    trainer_by(objective, &looped(0.1), config, dir)
 }
 
 pub fn go(

@@ -27,11 +27,8 @@ pub(crate) fn plain<B: AutodiffBackend>(
     workers: usize,
     dir: &Path,
 ) -> Trainer<B, LoopedObjective> {
-    let (model, device) = (settings(&looped(0.0)), B::Device::default());
-    Trainer::new(config, aligned(), codec(), model, device.clone(), dir)
-        .unwrap()
-        .more_devices(vec![device; workers - 1])
-        .quiet(true)
+    trainer_by(aligned(), &looped(0.0), config, dir)
+        .more_devices(vec![B::Device::default(); workers - 1])
 }
 
 pub(crate) fn model<B: AutodiffBackend>(seed: u64) -> LoopedTransformer<B> {

@@ -6,7 +6,7 @@ use relay_models::DropoutKey;
 use relay_tasks::{Chain, Example};
 use relay_train::{
     Batching, InnerModel, LossParts, Objective, OptimizerConfig, Result, Resume, StopFlag,
-    TrainConfig, TrainError, Trainer,
+    TrainConfig, TrainError,
 };
 use serde_json::Value;
 
@@ -74,15 +74,7 @@ fn spoiled(from: u64, to: u64, steps: u64) -> Result<u64> {
         fewer: false,
     };
     let model = looped(0.0);
-    let trainer = Trainer::<Flex, _>::new(
-        config,
-        objective,
-        codec(),
-        settings(&model),
-        Default::default(),
-        dir.path(),
-    )?
-    .quiet(true);
+    let trainer = trainer_by::<Flex, _>(objective, &model, config, dir.path());
     let source = source(Batching::Mixed { samples: 2 });
     let trained = trainer.run(
         model.init(&Default::default(), 3),
@@ -138,20 +130,10 @@ fn a_validation_that_fails_loses_no_update() {
         to: 0,
         fewer: true,
     };
-    let (model, device) = (looped(0.0), Default::default());
-    let trainer = Trainer::<Flex, _>::new(
-        config,
-        objective,
-        codec(),
-        settings(&model),
-        device,
-        dir.path(),
-    );
-    let error = trainer
-        .unwrap()
-        .quiet(true)
+    let model = looped(0.0);
+    let error = trainer_by::<Flex, _>(objective, &model, config, dir.path())
         .run(
-            model.init(&device, 3),
+            model.init(&Default::default(), 3),
             &source(Batching::Mixed { samples: 2 }),
             &examples(),
             Resume::Fresh,

@@ -6,7 +6,7 @@ use crate::common::*;
 use relay_tasks::Codec;
 use relay_train::{
     Batching, Curriculum, ExampleListSource, LoopedObjective, OptimizerConfig, Resume, StopFlag,
-    TaskSource, TrainConfig, TrainError, Trainer, load_model,
+    TaskSource, TrainConfig, TrainError, load_model,
 };
 
 #[test]
@@ -87,15 +87,8 @@ fn a_run_does_not_go_on_with_another_objective() {
         ),
     ] {
         let model = looped(0.1);
-        let trainer = Trainer::<Flex, _>::new(
-            config(OptimizerConfig::muon(0.02)),
-            objective,
-            codec(),
-            settings(&model),
-            Default::default(),
-            dir.path(),
-        );
-        let trainer = trainer.unwrap().quiet(true);
+        let config = config(OptimizerConfig::muon(0.02));
+        let trainer = trainer_by::<Flex, _>(objective, &model, config, dir.path());
         let source = source(Batching::Mixed { samples: 6 });
         let (model, stop) = (model.init(&Default::default(), 3), StopFlag::new());
         let ended = trainer.run(model, &source, &examples(), Resume::Continue, &stop);

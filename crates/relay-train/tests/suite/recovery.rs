@@ -118,8 +118,6 @@ fn goes_back_further_where_the_last_checkpoint_does_not_help() {
     }
 }
 
-/// A stop on the way that the run goes back from must not be where it goes on from after a stop on the way that it took
-/// instead.
 /// No checkpoint but that of a stop is there, and none is gone back to.
 #[test]
 fn a_stop_among_skipped_updates_saves_what_was_made() {
@@ -160,6 +158,8 @@ fn a_stop_among_skipped_updates_saves_what_was_made() {
     }
 }
 
+/// A stop on the way that the run goes back from must not be where it goes on from after a stop on the way that it took
+/// instead.
 #[test]
 fn what_was_gone_back_from_is_not_resumed() {
     let limit = limit(3, 5);

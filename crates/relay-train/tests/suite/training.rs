@@ -1,13 +1,13 @@
 //! Whole small runs.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Mutex};
 
 use crate::common::*;
 use burn::tensor::backend::AutodiffBackend;
 use relay_tasks::{Codec, Example};
 use relay_train::{
     Batching, CausalObjective, ExampleSource, Objective, OptimizerConfig, Precision, Result,
-    Resume, StopFlag, TrainConfig, TrainError, Trainer,
+    Resume, StopFlag, ThreadPart, TrainConfig, TrainError, Trainer,
 };
 use serde_json::Value;
 
@@ -34,18 +34,8 @@ fn golden_in<B: AutodiffBackend>(optimizer: OptimizerConfig, precision: Precisio
         ..config(optimizer)
     };
     let model = looped(0.0);
-    let trainer = Trainer::new(
-        config,
-        aligned(),
-        codec(),
-        settings(&model),
-        B::Device::default(),
-        dir.path(),
-    )
-    .unwrap()
-    .quiet(true);
     let source = source(Batching::OneLength { tokens: 128 });
-    let trained = trainer
+    let trained = trainer_by(aligned(), &model, config, dir.path())
         .run(
             model.init::<B>(&Default::default(), 3),
             &source,
@@ -122,20 +112,9 @@ fn the_auto_regressive_model_learns_too() {
         ..config(OptimizerConfig::adamw())
     };
     let model = causal(0.0);
-    let settings = serde_json::to_value(&model).unwrap();
-    let trainer = Trainer::<Flex, _>::new(
-        config,
-        next_token(),
-        codec(),
-        settings,
-        Default::default(),
-        dir.path(),
-    )
-    .unwrap()
-    .quiet(true);
     let source = source(Batching::Mixed { samples: 8 });
     let examples = &examples()[..2];
-    trainer
+    trainer_by::<Flex, _>(next_token(), &model, config, dir.path())
         .run(
             model.init(&Default::default(), 3),
             &source,
@@ -276,15 +255,38 @@ fn wrong_settings_are_named() {
     );
 }
 
+/// What runs beside a run changes nothing of it, nor does its end.
+#[test]
+fn a_run_that_gets_more_threads_on_its_way_computes_the_same() {
+    let (alone, beside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    run_by_muon(alone.path()).unwrap();
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(4);
+    let mut parts = threads
+        .build()
+        .unwrap()
+        .install(|| ThreadPart::divide(3))
+        .unwrap();
+    let part = parts.pop().unwrap();
+    let others = Mutex::new(parts);
+    let trainer = trainer::<Flex>(config(OptimizerConfig::muon(0.02)), beside.path());
+    // One ends after 4 updates, the other after 8.
+    let trainer = trainer.on_metrics(move |line| {
+        if line["kind"] == "train" {
+            others.lock().unwrap().pop();
+        }
+    });
+    part.run(|| run(&trainer, &StopFlag::new())).unwrap();
+    assert!(end(alone.path()) == end(beside.path()));
+}
+
 #[test]
 fn a_directory_that_cannot_be_made_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
-    let objective = Arc::new(aligned());
     let made = Trainer::<Flex, _>::new(
         TrainConfig::default(),
-        objective.as_ref().clone(),
+        aligned(),
         codec(),
         Value::Null,
         Default::default(),

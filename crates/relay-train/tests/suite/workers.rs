@@ -8,7 +8,7 @@ use relay_models::{DropoutKey, LoopedTransformer};
 use relay_tasks::Example;
 use relay_train::{
     Batching, InnerModel, LossParts, Objective, OptimizerConfig, Result, Resume, StopFlag,
-    TrainConfig, TrainError, Trained, Trainer,
+    TrainConfig, TrainError, Trained,
 };
 use serde_json::Value;
 
@@ -36,17 +36,9 @@ fn train<B: AutodiffBackend>(
     };
     let model = looped(0.0);
     let device = B::Device::default();
-    let trainer = Trainer::<B, _>::new(
-        config,
-        aligned(),
-        codec(),
-        settings(&model),
-        device.clone(),
-        dir,
-    )?
-    .more_devices(vec![device.clone(); workers - 1])
-    .collective(sums == Collective)
-    .quiet(true);
+    let trainer = trainer_by::<B, _>(aligned(), &model, config, dir)
+        .more_devices(vec![device.clone(); workers - 1])
+        .collective(sums == Collective);
     let trainer = match kill_after {
         Some(step) => trainer.kill_after(step),
         None => trainer,
@@ -169,17 +161,10 @@ fn train_with(before: fn(DropoutKey), shared: (usize, Sums), dir: &Path) -> Resu
 fn train_on(objective: Before, (workers, sums): (usize, Sums), dir: &Path) -> Result<Vec<f32>> {
     let model = looped(0.0);
     let device = Default::default();
-    let trainer = Trainer::<Flex, _>::new(
-        config(OptimizerConfig::adamw()),
-        objective,
-        codec(),
-        settings(&model),
-        device,
-        dir,
-    )?
-    .more_devices(vec![device; workers - 1])
-    .collective(sums == Collective)
-    .quiet(true);
+    let config = config(OptimizerConfig::adamw());
+    let trainer = trainer_by::<Flex, _>(objective, &model, config, dir)
+        .more_devices(vec![device; workers - 1])
+        .collective(sums == Collective);
     let source = source(Batching::Mixed { samples: 13 });
     let model = model.init(&device, 3);
     let trained = trainer.run(model, &source, &[], Resume::Fresh, &StopFlag::new())?;
